@@ -1,0 +1,1 @@
+//! What proves the suite from outside: vectors, network lab, Go peer, attackers.

@@ -1,0 +1,1 @@
+//! The QDT client: the life-cycle of one tunnel.

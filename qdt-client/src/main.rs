@@ -1,0 +1,3 @@
+//! The QDT client: the life-cycle of one tunnel.
+
+fn main() {}

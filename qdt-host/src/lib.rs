@@ -1,0 +1,1 @@
+//! What the operating system gives a tunnel: TUN, addresses, routes, firewall, DNS.

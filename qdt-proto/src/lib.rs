@@ -1,0 +1,1 @@
+//! The QDT wire format, free of I/O: handshake, datagrams, inner packets, HTTP/3 edge.

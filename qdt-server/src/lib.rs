@@ -1,0 +1,1 @@
+//! The QDT server: sessions, admission, limits, addresses, metrics.

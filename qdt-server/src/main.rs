@@ -1,0 +1,3 @@
+//! The QDT server: sessions, admission, limits, addresses, metrics.
+
+fn main() {}

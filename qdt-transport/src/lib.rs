@@ -1,0 +1,1 @@
+//! The packet worker: one thread that drives QUIC, TUN and timers.
