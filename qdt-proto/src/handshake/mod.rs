@@ -1,0 +1,39 @@
+//! The `POST /connect` exchange: what the two JSON bodies say and which keys follow from them.
+//!
+//! A client sends a [`ConnectRequest`] with a fresh [`Nonce`]; the server answers with a
+//! [`ConnectResponse`] that carries a nonce of its own. Both ends then derive the same
+//! [`SessionKeys`] from the shared token and the two nonces; the token itself is not part of the
+//! bodies (it travels in a header) and nothing here stores it.
+//!
+//! What always holds in this module:
+//! - Decoders read what `encoding/json` of the Go programs reads, with the same result, and never
+//!   more than [`MAX_BODY`] bytes. They neither recurse nor panic, whatever a peer sends.
+//! - Encoders write the bytes that the Go programs write; fields of our own appear only when set.
+//! - Keys and resume tickets do not show in `Debug` output, and keys are wiped when dropped.
+
+mod capability;
+mod decode_error;
+mod fields;
+mod json;
+mod json_text;
+mod keys;
+mod nonce;
+mod request;
+mod response;
+
+pub use capability::{Capabilities, Capability};
+pub use decode_error::{BadMessage, DecodeError};
+pub use keys::{DirectionKeys, EmptyToken, SessionKeys};
+pub use nonce::{Nonce, NonceError, decode_nonce_text};
+pub use request::ConnectRequest;
+pub use response::ConnectResponse;
+
+/// Bytes of a body that are read at most, in both directions; the first complete JSON value must
+/// lie within them.
+pub const MAX_BODY: usize = 4096;
+
+/// The protocol version that requests and responses carry, and the only one there is.
+pub const VERSION: u8 = 1;
+
+/// The datagram size in bytes that stands for an absent, null, zero or negative `mtu`.
+pub const DEFAULT_MTU: i64 = 1350;
