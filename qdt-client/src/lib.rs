@@ -1,1 +1,3 @@
 //! The QDT client: the life-cycle of one tunnel.
+
+pub mod config;

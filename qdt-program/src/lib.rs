@@ -1,1 +1,22 @@
-//! What both programs share on their control side: flags, YAML, durations, addresses, logs.
+//! What both programs share on their control side: flags, YAML, durations, addresses, secrets, logs.
+//!
+//! Everything here is read or written by people and by the tools around the programs: files, command lines,
+//! log lines. So the forms are those of the Go programs that this suite replaces (Go's `flag`, `time`, `net`,
+//! `log/slog` and `yaml.v3`), and an error always says what is wrong, where, and what to do about it.
+//! Nothing in this crate touches a packet.
+
+mod config_file;
+mod duration;
+mod host_port;
+mod interface_name;
+mod log;
+mod token;
+mod yaml;
+
+pub use config_file::{ConfigProblem, Loaded, ReadError, read_config_text, read_config_yaml};
+pub use duration::{DurationError, GoDuration};
+pub use host_port::{HostPort, HostPortError, ListenAddress, Protocol, ResolveError};
+pub use interface_name::is_interface_name;
+pub use log::{LogConfig, LogLevel, UnknownLevel};
+pub use token::{Token, TokenProblem};
+pub use yaml::{Warning, YamlError, from_yaml, yaml_scalar};

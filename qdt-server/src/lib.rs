@@ -1,1 +1,3 @@
 //! The QDT server: sessions, admission, limits, addresses, metrics.
+
+pub mod config;

@@ -1,0 +1,142 @@
+//! From a file with its defaults to a configuration that holds: every value checked, each problem named with its
+//! key and its remedy.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use qdt_program::{ConfigProblem, GoDuration, HostPort, LogConfig, Warning, is_interface_name};
+
+use super::file::ClientFile;
+use super::pin::SpkiPin;
+use super::{ClientConfig, RouteMode};
+
+/// Every IPv4 host must take this much (RFC 791), and a smaller tunnel only multiplies datagrams.
+const MIN_MTU: i64 = 576;
+
+/// Asking more often than this costs more than it tells.
+const MIN_PROBE_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Turns `file`, whose defaults are filled in, into a configuration.
+pub(super) fn check(
+    file: ClientFile,
+    warnings: &mut Vec<Warning>,
+) -> Result<ClientConfig, ConfigProblem> {
+    file.token
+        .check()
+        .map_err(|problem| ConfigProblem::new("token", problem))?;
+    if file.token.is_weak() {
+        let length = file.token.as_bytes().len();
+        let text = format!(
+            "WEAK TOKEN: only {length} bytes, anyone can guess their way in; use at least 16 on the server and here"
+        );
+        warnings.push(Warning::new("token", text));
+    }
+    let server: HostPort = file
+        .server
+        .parse()
+        .map_err(|error| ConfigProblem::new("server", error))?;
+    if !is_interface_name(&file.tun_name) {
+        return Err(ConfigProblem::new(
+            "tun_name",
+            format!(
+                "{:?} is no interface name; use 1 to 15 characters without spaces, slashes and colons",
+                file.tun_name
+            ),
+        ));
+    }
+    let mut dns = Vec::new();
+    for text in &file.dns {
+        let address = text.parse().map_err(|_| {
+            ConfigProblem::new(
+                "dns",
+                format!("{text:?} is no IP address; write addresses such as 9.9.9.9"),
+            )
+        })?;
+        dns.push(address);
+    }
+    let server_pin = match file.server_pin.as_str() {
+        "" => None,
+        text => Some(
+            text.parse::<SpkiPin>()
+                .map_err(|error| ConfigProblem::new("server_pin", error))?,
+        ),
+    };
+    if file.insecure && server_pin.is_none() {
+        warnings.push(Warning::new(
+            "insecure",
+            "INSECURE: any certificate is accepted, so anyone on the way can read the token; use server_pin or ca_file instead",
+        ));
+    }
+    let level = file
+        .log_level
+        .parse()
+        .map_err(|error| ConfigProblem::new("log_level", error))?;
+    Ok(ClientConfig {
+        server,
+        token: file.token,
+        mtu: mtu(file.mtu, warnings),
+        tun_name: file.tun_name,
+        route_mode: route_mode(&file.route_mode, warnings),
+        dns,
+        log: LogConfig {
+            level,
+            json: file.log_json,
+        },
+        insecure: file.insecure,
+        timeout: duration("timeout", file.timeout, Duration::from_secs(10), warnings),
+        client_id: file.client_id,
+        max_reassembly_bytes: usize::try_from(file.max_reassembly_bytes).unwrap_or(0),
+        server_pin,
+        ca_file: (!file.ca_file.is_empty()).then(|| PathBuf::from(file.ca_file)),
+        probe_interval: duration(
+            "probe_interval",
+            file.probe_interval,
+            Duration::from_secs(5),
+            warnings,
+        )
+        .max(MIN_PROBE_INTERVAL),
+    })
+}
+
+fn mtu(mtu: i64, warnings: &mut Vec<Warning>) -> u16 {
+    // A negative mtu has always meant the default to the other side.
+    let used = if mtu < 0 {
+        1350
+    } else {
+        mtu.clamp(MIN_MTU, i64::from(u16::MAX))
+    };
+    if used != mtu {
+        let text = format!("{mtu} is outside 576 to 65535; {used} is used");
+        warnings.push(Warning::new("mtu", text));
+    }
+    u16::try_from(used).expect("clamped to the range of u16")
+}
+
+fn route_mode(text: &str, warnings: &mut Vec<Warning>) -> RouteMode {
+    match text {
+        "default" => RouteMode::Default,
+        "cidr" => RouteMode::Cidr,
+        "none" => RouteMode::None,
+        other => {
+            let text = format!(
+                "{other:?} is none of default, cidr, none; default is used: everything goes through the tunnel"
+            );
+            warnings.push(Warning::new("route_mode", text));
+            RouteMode::Default
+        }
+    }
+}
+
+fn duration(
+    key: &str,
+    given: GoDuration,
+    fallback: Duration,
+    warnings: &mut Vec<Warning>,
+) -> Duration {
+    if given.is_negative() {
+        let text = format!("{given} is negative; {}s is used", fallback.as_secs());
+        warnings.push(Warning::new(key, text));
+        return fallback;
+    }
+    given.to_std()
+}

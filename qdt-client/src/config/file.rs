@@ -1,0 +1,71 @@
+//! client.yaml as it stands, and its defaults.
+//!
+//! A value of zero, an empty text and an absent key are the same: the default, or for the two keys without one, an
+//! error. Nothing else is judged here.
+
+use qdt_program::{ConfigProblem, GoDuration, Token};
+use serde::Deserialize;
+
+/// The keys of client.yaml; ours follow those of the Go client.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+#[expect(
+    missing_docs,
+    reason = "each key is documented where it is used: ClientConfig"
+)]
+pub struct ClientFile {
+    pub server: String,
+    pub token: Token,
+    pub mtu: i64,
+    pub tun_name: String,
+    pub route_mode: String,
+    pub dns: Vec<String>,
+    pub log_level: String,
+    pub log_json: bool,
+    pub insecure: bool,
+    pub timeout: GoDuration,
+    pub client_id: String,
+    pub max_reassembly_bytes: i64,
+    pub server_pin: String,
+    pub ca_file: String,
+    pub probe_interval: GoDuration,
+}
+
+impl ClientFile {
+    /// The same with every default that the Go client fills in.
+    ///
+    /// # Errors
+    /// `server` or `token` is missing.
+    pub fn with_defaults(mut self) -> Result<Self, ConfigProblem> {
+        if self.server.is_empty() {
+            return Err(ConfigProblem::new(
+                "server",
+                "server is required; write the server's host:port, for example vpn.example.org:443",
+            ));
+        }
+        if self.token.is_empty() {
+            return Err(ConfigProblem::new(
+                "token",
+                "token is required; copy it from the server's server.yaml",
+            ));
+        }
+        let text = |value: &mut String, default: &str| {
+            if value.is_empty() {
+                default.clone_into(value);
+            }
+        };
+        let number = |value: &mut i64, default| *value = if *value == 0 { default } else { *value };
+        let duration = |value: &mut GoDuration, default| {
+            if *value == GoDuration::ZERO {
+                *value = default;
+            }
+        };
+        number(&mut self.mtu, 1350);
+        text(&mut self.tun_name, "qdt0");
+        text(&mut self.route_mode, "default");
+        duration(&mut self.timeout, GoDuration::from_secs(10));
+        number(&mut self.max_reassembly_bytes, 65535);
+        duration(&mut self.probe_interval, GoDuration::from_secs(5));
+        Ok(self)
+    }
+}
