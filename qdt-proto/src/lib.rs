@@ -2,3 +2,4 @@
 
 pub mod datagram;
 pub mod handshake;
+pub mod packet;

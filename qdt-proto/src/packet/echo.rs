@@ -1,0 +1,86 @@
+//! ICMP echo (RFC 792) over IPv4: the question that finds out whether the far end of a tunnel still lives.
+//!
+//! The packets are complete and without payload; the identifier tells the asker's answers from those to
+//! somebody else's ping.
+
+use std::net::Ipv4Addr;
+
+use super::{ICMP, IPV4_HEADER, Ipv4Packet, Sum, be16, ipv4_addresses, put16};
+
+/// Length in bytes of an echo packet: an IPv4 header and eight bytes of ICMP.
+pub const ECHO_LEN: usize = IPV4_HEADER + 8;
+
+const ECHO_REPLY: u8 = 0;
+const ECHO_REQUEST: u8 = 8;
+
+/// Writes an echo request to `out` and returns its length, [`ECHO_LEN`]; `None` when `out` is shorter.
+pub fn echo_request(
+    source: Ipv4Addr,
+    destination: Ipv4Addr,
+    identifier: u16,
+    sequence: u16,
+    out: &mut [u8],
+) -> Option<usize> {
+    let out = out.get_mut(..ECHO_LEN)?;
+    out.fill(0);
+    out[0] = 0x45;
+    put16(out, 2, ECHO_LEN as u16);
+    out[6] = 0x40; // an atomic datagram needs no identification (RFC 6864 section 4.1)
+    out[8] = 64;
+    out[9] = ICMP;
+    out[12..16].copy_from_slice(&source.octets());
+    out[16..20].copy_from_slice(&destination.octets());
+    let checksum = Sum::of(&out[..IPV4_HEADER]).checksum();
+    put16(out, 10, checksum);
+    let icmp = &mut out[IPV4_HEADER..];
+    icmp[0] = ECHO_REQUEST;
+    put16(icmp, 4, identifier);
+    put16(icmp, 6, sequence);
+    let checksum = Sum::of(icmp).checksum();
+    put16(icmp, 2, checksum);
+    Some(ECHO_LEN)
+}
+
+/// Turns the echo request in `packet` into its reply, in place; returns whether it was one.
+///
+/// Source and destination change places and the time to live starts anew; options and payload come back as
+/// they are (RFC 1122 section 3.2.2.6). Fragments, and requests whose checksum is wrong, are left alone.
+pub fn echo_reply(packet: &mut [u8]) -> bool {
+    let Some(at) = echo_message(packet, ECHO_REQUEST) else {
+        return false;
+    };
+    let Some(addresses) = ipv4_addresses(packet) else {
+        return false;
+    };
+    packet[8] = 64;
+    packet[12..16].copy_from_slice(&addresses.destination.octets());
+    packet[16..20].copy_from_slice(&addresses.source.octets());
+    put16(packet, 10, 0);
+    let checksum = Sum::of(&packet[..at]).checksum();
+    put16(packet, 10, checksum);
+    let icmp = &mut packet[at..];
+    icmp[0] = ECHO_REPLY;
+    put16(icmp, 2, 0);
+    let checksum = Sum::of(icmp).checksum();
+    put16(icmp, 2, checksum);
+    true
+}
+
+/// The sequence number of `packet`, if it is a valid, unfragmented echo reply that carries `identifier`.
+#[must_use]
+pub fn echo_reply_sequence(packet: &[u8], identifier: u16) -> Option<u16> {
+    let icmp = &packet[echo_message(packet, ECHO_REPLY)?..];
+    (be16(icmp, 4) == identifier).then(|| be16(icmp, 6))
+}
+
+/// Where the ICMP message begins, if `packet` is a whole, valid echo message of `kind`.
+fn echo_message(packet: &[u8], kind: u8) -> Option<usize> {
+    Ipv4Packet::parse(packet)
+        .ok()
+        .filter(|valid| valid.protocol() == ICMP)?;
+    let at = usize::from(packet[0] & 0x0f) * 4;
+    let icmp = packet.get(at..).filter(|icmp| icmp.len() >= 8)?;
+    let whole = be16(packet, 6) & 0x3fff == 0;
+    let valid = icmp[0] == kind && icmp[1] == 0 && Sum::of(icmp).fold() == 0xffff;
+    (whole && valid).then_some(at)
+}
