@@ -2,4 +2,5 @@
 
 pub mod datagram;
 pub mod handshake;
+pub mod http3;
 pub mod packet;

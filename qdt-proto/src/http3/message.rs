@@ -1,0 +1,233 @@
+//! One message on a request stream (RFC 9114 section 4.1): HEADERS, DATA, trailers, end.
+//!
+//! Requests and responses share this machine. What it holds per stream is bounded by
+//! [`MAX_HEADER_SECTION`]: the payload of the HEADERS frame being received, and only as much of it
+//! as has come. DATA goes out as it comes in, unknown frames and trailers are not kept. After an
+//! error every further call gives the same error.
+
+use super::error::{Http3Error, code};
+use super::fields::{Field, check_fields, check_trailers};
+use super::frame::{self, FrameReader, Piece};
+use super::qpack::decode_field_section;
+
+/// The largest field section that is accepted, in bytes: of its encoding, and again of its content
+/// as RFC 9114 section 4.2.2 counts it (name + value + 32 per field). It is also the most that a
+/// stream holds in memory between two calls.
+pub const MAX_HEADER_SECTION: usize = 16 * 1024;
+
+/// Which end of the connection we are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// We dialled.
+    Client,
+    /// We were dialled.
+    Server,
+}
+
+/// What the machine gives out.
+pub(super) enum Part<'a> {
+    /// A field section before the body.
+    Fields(Vec<Field>),
+    /// Some of the body, never empty.
+    Body(&'a [u8]),
+    /// The peer finished its side of the stream.
+    End,
+}
+
+/// The receiving side of one request stream.
+pub(super) struct Message {
+    side: Side,
+    phase: Phase,
+    frames: FrameReader,
+    payload: Payload,
+    /// The HEADERS payload so far.
+    block: Vec<u8>,
+    failed: Option<Http3Error>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Waiting for the (final) field section that begins the message.
+    Head,
+    /// The body may come, or trailers.
+    Body,
+    /// Trailers have come.
+    Trailers,
+    /// The peer finished the stream.
+    Ended,
+}
+
+/// What becomes of the payload of the current frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Payload {
+    Body,
+    /// Collected into `block`, whose final length this is.
+    Section(usize),
+    Skipped,
+}
+
+impl Message {
+    pub(super) fn new(side: Side) -> Self {
+        Self {
+            side,
+            phase: Phase::Head,
+            frames: FrameReader::new(),
+            payload: Payload::Skipped,
+            block: Vec::new(),
+            failed: None,
+        }
+    }
+
+    /// Bytes of memory held for unfinished input.
+    pub(super) fn buffered(&self) -> usize {
+        self.block.capacity()
+    }
+
+    /// The section given out last was the final one: body and trailers may follow.
+    pub(super) fn head_done(&mut self) {
+        self.phase = Phase::Body;
+    }
+
+    /// Keeps `error` as the state of this stream and gives it back.
+    pub(super) fn fail(&mut self, error: Http3Error) -> Http3Error {
+        self.block = Vec::new();
+        self.failed = Some(error.clone());
+        error
+    }
+
+    /// The next part, taken from the front of `input`; `None` when more input is needed.
+    ///
+    /// `fin` says that the stream ends behind `input`.
+    pub(super) fn next<'a>(
+        &mut self,
+        input: &mut &'a [u8],
+        fin: bool,
+    ) -> Result<Option<Part<'a>>, Http3Error> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        self.advance(input, fin).map_err(|error| self.fail(error))
+    }
+
+    fn advance<'a>(
+        &mut self,
+        input: &mut &'a [u8],
+        fin: bool,
+    ) -> Result<Option<Part<'a>>, Http3Error> {
+        if self.phase == Phase::Ended {
+            return Ok(None);
+        }
+        while let Some(piece) = self.frames.next(input) {
+            match (piece, self.payload) {
+                (Piece::Start { frame_type, length }, _) => {
+                    self.payload = self.start(frame_type, length)?;
+                }
+                (Piece::Payload(body), Payload::Body) => return Ok(Some(Part::Body(body))),
+                (Piece::Payload(bytes), Payload::Section(length)) => self.collect(bytes, length),
+                (Piece::End, Payload::Section(_)) => {
+                    if let Some(fields) = self.section()? {
+                        return Ok(Some(Part::Fields(fields)));
+                    }
+                }
+                (Piece::Payload(_) | Piece::End, _) => {}
+            }
+        }
+        if fin { self.end().map(Some) } else { Ok(None) }
+    }
+
+    /// Judges a frame by its type and place (RFC 9114 sections 4.1 and 7.2).
+    fn start(&self, frame_type: u64, length: u64) -> Result<Payload, Http3Error> {
+        let unexpected = |what: &str| {
+            Err(Http3Error::connection(
+                code::H3_FRAME_UNEXPECTED,
+                format!("frame type {frame_type:#x} {what}"),
+            ))
+        };
+        match frame_type {
+            frame::DATA => match self.phase {
+                Phase::Body => Ok(Payload::Body),
+                _ => unexpected("stands outside of the body of a message"),
+            },
+            frame::HEADERS => match usize::try_from(length) {
+                _ if self.phase == Phase::Trailers => unexpected("stands after the trailers"),
+                Ok(length) if length <= MAX_HEADER_SECTION => Ok(Payload::Section(length)),
+                _ => Err(Http3Error::stream(
+                    code::H3_EXCESSIVE_LOAD,
+                    format!("a HEADERS frame of {length} bytes, {MAX_HEADER_SECTION} are allowed"),
+                )),
+            },
+            // We never send MAX_PUSH_ID: a server has no push id to promise.
+            frame::PUSH_PROMISE if self.side == Side::Client => Err(Http3Error::connection(
+                code::H3_ID_ERROR,
+                "a push that was not allowed",
+            )),
+            frame::PUSH_PROMISE
+            | frame::CANCEL_PUSH
+            | frame::SETTINGS
+            | frame::GOAWAY
+            | frame::MAX_PUSH_ID => unexpected("has no place on a request stream"),
+            reserved if frame::is_reserved(reserved) => unexpected("belongs to HTTP/2"),
+            // "Implementations MUST ignore unknown or unsupported values" (section 9).
+            _ => Ok(Payload::Skipped),
+        }
+    }
+
+    /// Keeps a piece of a HEADERS payload of `length` bytes. Memory grows with what has come, not
+    /// with what was announced, and never beyond `length`.
+    fn collect(&mut self, bytes: &[u8], length: usize) {
+        let needed = self.block.len() + bytes.len();
+        if needed > self.block.capacity() {
+            let target = needed.max(2 * self.block.capacity()).min(length);
+            self.block.reserve_exact(target - self.block.len());
+        }
+        self.block.extend_from_slice(bytes);
+    }
+
+    /// A HEADERS frame is complete: the head, or trailers, which are judged and dropped.
+    fn section(&mut self) -> Result<Option<Vec<Field>>, Http3Error> {
+        let block = std::mem::take(&mut self.block);
+        let fields = decode_field_section(&block, MAX_HEADER_SECTION)?;
+        if self.phase == Phase::Head {
+            check_fields(&fields)?;
+            return Ok(Some(fields));
+        }
+        check_trailers(&fields)?;
+        self.phase = Phase::Trailers;
+        Ok(None)
+    }
+
+    /// The peer finished the stream.
+    fn end<'a>(&mut self) -> Result<Part<'a>, Http3Error> {
+        if !self.frames.at_boundary() {
+            // Section 7.1: "if the last frame on the stream was truncated, this MUST be treated as
+            // a connection error of type H3_FRAME_ERROR".
+            return Err(Http3Error::connection(
+                code::H3_FRAME_ERROR,
+                "a request stream ends within a frame",
+            ));
+        }
+        if self.phase == Phase::Head {
+            return Err(match self.side {
+                Side::Server => Http3Error::stream(
+                    code::H3_REQUEST_INCOMPLETE,
+                    "a request stream ends before its HEADERS frame",
+                ),
+                Side::Client => Http3Error::malformed("a response ends before its HEADERS frame"),
+            });
+        }
+        self.phase = Phase::Ended;
+        Ok(Part::End)
+    }
+}
+
+impl std::fmt::Debug for Message {
+    /// Without the bytes held: they may be a token's.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Message")
+            .field("side", &self.side)
+            .field("phase", &self.phase)
+            .field("buffered", &self.buffered())
+            .field("failed", &self.failed)
+            .finish_non_exhaustive()
+    }
+}
