@@ -1,1 +1,41 @@
-//! What the operating system gives a tunnel: TUN, addresses, routes, firewall, DNS.
+//! What the operating system gives a tunnel: TUN device, addresses, routes, firewall, DNS.
+//!
+//! One small trait per thing ([`TunOpener`], [`Links`], [`Routes`], [`Firewall`], [`Dns`]), an
+//! implementation for the running platform ([`HostTuns`], [`HostLinks`], [`HostRoutes`],
+//! [`HostFirewall`], [`HostDns`]) chosen by file, and one in memory ([`memory`]) for the tests of
+//! those who use the traits. What always holds:
+//!
+//! * Everything that is installed can be recognised later as ours, is removed exactly, and removing
+//!   it twice is the same as removing it once. What a killed run left behind is found again by its
+//!   mark (table name, rule protocol, comment, backup file) and not by anything kept in memory.
+//! * What belongs to others is never changed: not the host's default route, not another nftables
+//!   table, not a rule without our mark.
+//! * Nothing a peer sent reaches a command line or a rule as text; it is parsed into an address
+//!   first.
+//!
+//! The TUN queue is synchronous, because packet workers are; everything else is control side and
+//! `async` on tokio.
+
+pub mod conntrack;
+mod dns;
+mod firewall;
+mod interface;
+mod links;
+pub mod memory;
+mod routes;
+pub mod sysctl;
+pub mod tun;
+
+#[cfg(target_os = "linux")]
+mod linux;
+
+pub use dns::{Dns, DnsError, DnsPlan, DnsServerError, parse_servers};
+pub use firewall::{Firewall, FirewallError, FirewallWarning, NatPlan};
+pub use interface::{InterfaceNameError, check_interface_name};
+pub use links::{LinkError, Links};
+#[cfg(target_os = "linux")]
+pub use linux::{
+    HostFirewall, HostLinks, HostRoutes, HostTuns, default_route_interface, default_route_source,
+};
+pub use routes::{RouteError, RouteIdentity, RouteMode, RoutePlan, RouteWarning, Routes};
+pub use tun::{Offload, Tun, TunError, TunOpener, TunQueue, TunSpec};

@@ -1,0 +1,99 @@
+//! What a server lets its clients reach beyond itself: masquerading and forwarding.
+//!
+//! A plan becomes one table of our own, named after the TUN device, that is put in place and
+//! replaced in one transaction. It decides only about packets that come from or go to the device:
+//! out to the external interface and back is open, everywhere else is dropped and counted, so the
+//! server's LAN is reachable only where it is the external interface.
+
+use std::{future::Future, io};
+
+use ipnet::Ipv4Net;
+
+/// Network address translation for one server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NatPlan {
+    /// The name of the TUN device that the clients are behind.
+    pub tun: String,
+    /// The clients' addresses; they are masqueraded.
+    pub pool: Ipv4Net,
+    /// The interface to the outside. It need not exist yet: the rules go by name.
+    pub external_interface: String,
+    /// Whether the kernel may forward from the device back into it, from client to client.
+    pub client_to_client: bool,
+}
+
+/// Installs and removes network address translation.
+pub trait Firewall: Send + Sync {
+    /// Puts `plan` in place of whatever an earlier plan for the same device, of this run or of a
+    /// killed one, installed.
+    fn install(
+        &self,
+        plan: &NatPlan,
+    ) -> impl Future<Output = Result<Vec<FirewallWarning>, FirewallError>> + Send;
+
+    /// Removes everything that a plan for the device `tun` installed, now or in an earlier run.
+    /// Nothing to remove is no error.
+    fn remove(&self, tun: &str) -> impl Future<Output = Result<(), FirewallError>> + Send;
+
+    /// Removes what killed runs left behind: what was installed for the device `tun`, and for
+    /// devices of other names that do not exist any more; a running server with another device is
+    /// left alone. Call it once the device is open: only then is it certain that no other running
+    /// server has that name.
+    fn remove_leftovers(&self, tun: &str)
+    -> impl Future<Output = Result<(), FirewallError>> + Send;
+}
+
+/// Something that is worth a line in the log.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FirewallWarning {
+    /// The rules name an interface that does not exist yet.
+    #[error(
+        "external_iface `{name}` does not exist: nothing leaves through it until it does (check \
+         the name if that is not intended)"
+    )]
+    ExternalInterfaceMissing {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// Why the firewall could not be changed.
+#[derive(Debug, thiserror::Error)]
+pub enum FirewallError {
+    /// An interface name cannot stand in a rule.
+    #[error("nat: {0}")]
+    Name(#[from] crate::InterfaceNameError),
+    /// There is no `nft` to call.
+    #[error(
+        "nat: the program `nft` is missing: install the package nftables (`apt install nftables`)"
+    )]
+    NftMissing,
+    /// The process may not do this.
+    #[error(
+        "nat: `{program}` was refused by the kernel: run as root or give the program CAP_NET_ADMIN \
+         ({message})"
+    )]
+    Permission {
+        /// The program that was called.
+        program: &'static str,
+        /// The first line of its complaint.
+        message: String,
+    },
+    /// The program refused for another reason.
+    #[error("nat: `{program}` failed: {message}")]
+    Refused {
+        /// The program that was called.
+        program: &'static str,
+        /// The first line of its complaint.
+        message: String,
+    },
+    /// The program could not be run.
+    #[error("nat: cannot run `{program}`: {source}")]
+    Run {
+        /// The program that was called.
+        program: &'static str,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+}

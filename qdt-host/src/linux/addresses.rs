@@ -1,0 +1,46 @@
+//! Reading the IPv4 addresses of interfaces from rtnetlink answers.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr},
+};
+
+use futures_util::TryStreamExt;
+use rtnetlink::packet_route::{
+    AddressFamily,
+    address::{AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope},
+};
+
+use super::rtnl::{Rtnl, os_error};
+
+/// All IPv4 addresses of the interface with this index, as the kernel describes them.
+pub(super) async fn ipv4_of(rtnl: &Rtnl, index: u32) -> io::Result<Vec<AddressMessage>> {
+    let all = rtnl
+        .handle
+        .address()
+        .get()
+        .set_link_index_filter(index)
+        .execute();
+    let all: Vec<_> = all.try_collect().await.map_err(os_error)?;
+    Ok(all
+        .into_iter()
+        .filter(|a| a.header.family == AddressFamily::Inet)
+        .collect())
+}
+
+/// The local address in `message`, if it is an IPv4 one.
+pub(super) fn local(message: &AddressMessage) -> Option<Ipv4Addr> {
+    let attributes = message.attributes.iter();
+    attributes
+        .into_iter()
+        .find_map(|attribute| match attribute {
+            AddressAttribute::Local(IpAddr::V4(address)) => Some(*address),
+            _ => None,
+        })
+}
+
+/// Whether the kernel would choose this address as a source toward the rest of the world.
+pub(super) fn is_primary(message: &AddressMessage) -> bool {
+    message.header.scope == AddressScope::Universe
+        && !message.header.flags.contains(AddressHeaderFlags::Secondary)
+}

@@ -1,0 +1,92 @@
+//! Finding and deleting conntrack entries through ctnetlink.
+//!
+//! `include/uapi/linux/netfilter/nfnetlink_conntrack.h`. The table is read whole and searched here:
+//! kernels before 6.11 cannot delete by address. An entry is deleted by exactly what the kernel
+//! told about it (original tuple, zone, id), so a new entry that took its place is not hit.
+
+use std::{collections::HashSet, io, net::Ipv4Addr};
+
+use super::netlink::{NetlinkSocket, attributes, push_attribute};
+use crate::conntrack::ConntrackError;
+
+const SUBSYSTEM: u16 = (libc::NFNL_SUBSYS_CTNETLINK as u16) << 8;
+const GET: u16 = SUBSYSTEM | 1;
+const DELETE: u16 = SUBSYSTEM | 2;
+
+const CTA_TUPLE_ORIG: u16 = 1;
+const CTA_TUPLE_REPLY: u16 = 2;
+const CTA_ID: u16 = 12;
+const CTA_ZONE: u16 = 18;
+const CTA_TUPLE_IP: u16 = 1;
+const CTA_IP_V4_SRC: u16 = 1;
+const CTA_IP_V4_DST: u16 = 2;
+const NESTED: u16 = 0x8000;
+
+/// `struct nfgenmsg`: family, version, resource id.
+const HEADER: [u8; 4] = [libc::AF_INET as u8, 0, 0, 0];
+
+/// A dump that the table's changes interrupted is repeated this often.
+const ATTEMPTS: usize = 4;
+
+/// Deletes every IPv4 entry that one of `addresses` takes part in; returns how many.
+pub(crate) fn forget(addresses: &[Ipv4Addr]) -> Result<usize, ConntrackError> {
+    let addresses: HashSet<_> = addresses.iter().copied().collect();
+    let socket =
+        NetlinkSocket::open(Some(rustix::net::netlink::NETFILTER)).map_err(failed("open"))?;
+    let mut forgotten = 0;
+    for attempt in 1.. {
+        let mut found = Vec::new();
+        let mut collect = |_kind: u16, message: &[u8]| {
+            let entry = message.get(HEADER.len()..).unwrap_or_default();
+            if takes_part(entry, &addresses) {
+                found.push(delete_request(entry));
+            }
+        };
+        let listed = socket.request(GET, libc::NLM_F_DUMP as u16, &HEADER, &mut collect);
+        for request in found {
+            match socket.request(DELETE, 0, &request, &mut |_, _| {}) {
+                Ok(()) => forgotten += 1,
+                // It ended by itself between the two requests.
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
+                Err(error) => return Err(failed("delete")(error)),
+            }
+        }
+        match listed {
+            Ok(()) => break,
+            Err(error) if error.raw_os_error() == Some(libc::EINTR) && attempt < ATTEMPTS => {}
+            Err(error) => return Err(failed("list")(error)),
+        }
+    }
+    Ok(forgotten)
+}
+
+fn takes_part(entry: &[u8], addresses: &HashSet<Ipv4Addr>) -> bool {
+    let tuples =
+        attributes(entry).filter(|(kind, _)| matches!(*kind, CTA_TUPLE_ORIG | CTA_TUPLE_REPLY));
+    let ips = tuples
+        .flat_map(|(_, tuple)| attributes(tuple))
+        .filter(|(kind, _)| *kind == CTA_TUPLE_IP);
+    ips.flat_map(|(_, ip)| attributes(ip))
+        .filter(|(kind, _)| matches!(*kind, CTA_IP_V4_SRC | CTA_IP_V4_DST))
+        .filter_map(|(_, value)| Some(Ipv4Addr::from(*value.first_chunk::<4>()?)))
+        .any(|address| addresses.contains(&address))
+}
+
+fn delete_request(entry: &[u8]) -> Vec<u8> {
+    let mut request = HEADER.to_vec();
+    for (kind, value) in attributes(entry) {
+        match kind {
+            CTA_TUPLE_ORIG => push_attribute(&mut request, NESTED | kind, value),
+            CTA_ID | CTA_ZONE => push_attribute(&mut request, kind, value),
+            _ => {}
+        }
+    }
+    request
+}
+
+fn failed(step: &'static str) -> impl Fn(io::Error) -> ConntrackError {
+    move |source| match source.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => ConntrackError::Permission,
+        _ => ConntrackError::Kernel { step, source },
+    }
+}

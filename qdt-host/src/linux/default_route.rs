@@ -1,0 +1,145 @@
+//! The interface and the source address that this host uses toward the rest of the world.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+use futures_util::TryStreamExt;
+use rtnetlink::{
+    RouteMessageBuilder,
+    packet_route::{
+        AddressFamily,
+        address::{AddressAttribute, AddressScope},
+        route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType},
+    },
+};
+
+use super::{
+    addresses, links,
+    rtnl::{Rtnl, os_error},
+};
+
+/// The name of the interface that the main table's IPv4 default route with the lowest metric goes
+/// through, or `None` where there is no such route.
+///
+/// # Errors
+/// What the kernel answered to rtnetlink.
+pub async fn default_route_interface() -> io::Result<Option<String>> {
+    let rtnl = Rtnl::connect()?;
+    match default_route(&rtnl, AddressFamily::Inet)
+        .await?
+        .as_ref()
+        .and_then(output)
+    {
+        Some(index) => links::name_of(&rtnl, index).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// The source address that the default route gives: its preferred source where it names one,
+/// otherwise the first global address of its interface. IPv4 is asked first; `None` where neither
+/// family has a default route.
+///
+/// # Errors
+/// What the kernel answered to rtnetlink.
+pub async fn default_route_source() -> io::Result<Option<IpAddr>> {
+    let rtnl = Rtnl::connect()?;
+    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+        let Some(route) = default_route(&rtnl, family).await? else {
+            continue;
+        };
+        let preferred = route
+            .attributes
+            .iter()
+            .find_map(|attribute| match attribute {
+                RouteAttribute::PrefSource(RouteAddress::Inet(address)) => {
+                    Some(IpAddr::V4(*address))
+                }
+                RouteAttribute::PrefSource(RouteAddress::Inet6(address)) => {
+                    Some(IpAddr::V6(*address))
+                }
+                _ => None,
+            });
+        let source = match (preferred, output(&route)) {
+            (Some(address), _) => Some(address),
+            (None, Some(index)) if family == AddressFamily::Inet => {
+                let all = addresses::ipv4_of(&rtnl, index).await?;
+                let first = all.iter().find(|address| addresses::is_primary(address));
+                first.and_then(addresses::local).map(IpAddr::V4)
+            }
+            (None, Some(index)) => global_ipv6(&rtnl, index).await?,
+            (None, None) => None,
+        };
+        if source.is_some() {
+            return Ok(source);
+        }
+    }
+    Ok(None)
+}
+
+async fn default_route(rtnl: &Rtnl, family: AddressFamily) -> io::Result<Option<RouteMessage>> {
+    let filter = if family == AddressFamily::Inet {
+        RouteMessageBuilder::<Ipv4Addr>::new().build()
+    } else {
+        RouteMessageBuilder::<Ipv6Addr>::new().build()
+    };
+    let routes: Vec<_> = rtnl
+        .handle
+        .route()
+        .get(filter)
+        .execute()
+        .try_collect()
+        .await
+        .map_err(os_error)?;
+    let defaults = routes.into_iter().filter(|route| {
+        route.header.address_family == family
+            && route.header.table == RouteHeader::RT_TABLE_MAIN
+            && route.header.kind == RouteType::Unicast
+            && route.header.destination_prefix_length == 0
+    });
+    Ok(defaults.min_by_key(metric))
+}
+
+fn metric(route: &RouteMessage) -> u32 {
+    let priority = route
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            RouteAttribute::Priority(metric) => Some(*metric),
+            _ => None,
+        });
+    priority.unwrap_or_default()
+}
+
+/// The interface of a route; of the first of its next hops where it has several.
+fn output(route: &RouteMessage) -> Option<u32> {
+    route
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            RouteAttribute::Oif(index) => Some(*index),
+            RouteAttribute::MultiPath(hops) => hops.first().map(|hop| hop.interface_index),
+            _ => None,
+        })
+}
+
+async fn global_ipv6(rtnl: &Rtnl, index: u32) -> io::Result<Option<IpAddr>> {
+    let all = rtnl
+        .handle
+        .address()
+        .get()
+        .set_link_index_filter(index)
+        .execute();
+    let all: Vec<_> = all.try_collect().await.map_err(os_error)?;
+    let global = all.iter().filter(|address| {
+        address.header.family == AddressFamily::Inet6
+            && address.header.scope == AddressScope::Universe
+    });
+    Ok(global
+        .flat_map(|address| &address.attributes)
+        .find_map(|attribute| match attribute {
+            AddressAttribute::Address(IpAddr::V6(address)) => Some(IpAddr::V6(*address)),
+            _ => None,
+        }))
+}

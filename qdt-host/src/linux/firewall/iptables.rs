@@ -1,0 +1,163 @@
+//! Two rules in the iptables FORWARD chain, where that chain is closed.
+//!
+//! The chain is read with `iptables -S FORWARD`, which writes every rule as the arguments that made
+//! it. Rules of ours are those with the comment `qdt <device>`; a rule is deleted by repeating
+//! exactly what was read, so nobody else's can be hit.
+
+use std::process::Output;
+
+use super::super::nft;
+use crate::firewall::{FirewallError, NatPlan};
+
+const PROGRAM: &str = "iptables";
+/// Seconds to wait for another program that holds the lock of iptables.
+const LOCK_WAIT: &str = "5";
+
+/// Inserts our two rules where the chain is closed; earlier ones of the same device leave.
+pub(super) async fn install(plan: &NatPlan) -> Result<(), FirewallError> {
+    remove(|device| device == plan.tun).await?;
+    let Some(chain) = chain().await else {
+        return Ok(());
+    };
+    if !is_closed(&chain) {
+        return Ok(());
+    }
+    let NatPlan {
+        tun,
+        external_interface: external,
+        ..
+    } = plan;
+    let pool = plan.pool.trunc().to_string();
+    let comment = comment(tun);
+    let out = ["-i", tun, "-o", external, "-s", &pool];
+    let back = ["-i", external, "-o", tun, "-d", &pool];
+    let established = ["-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED"];
+    let end = ["-m", "comment", "--comment", &comment, "-j", "ACCEPT"];
+    run(&[&["-I", "FORWARD"], &back[..], &established, &end].concat()).await?;
+    run(&[&["-I", "FORWARD"], &out[..], &end].concat()).await
+}
+
+/// Deletes our rules of every device that `left` holds for.
+pub(super) async fn remove(left: impl Fn(&str) -> bool + Send) -> Result<(), FirewallError> {
+    for rule in chain().await.iter().flat_map(|chain| chain.lines()) {
+        let words = words(rule);
+        if device_of(&words).is_some_and(&left) {
+            let mut delete: Vec<_> = words.iter().map(String::as_str).collect();
+            delete[0] = "-D";
+            run(&delete).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The chain as `iptables -S` writes it; `None` where there is no iptables or no chain to read.
+async fn chain() -> Option<String> {
+    let output = call(&["-S", "FORWARD"]).await.ok()?;
+    output
+        .status
+        .success()
+        .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Whether the chain ends in a drop: by its policy, or by a rule that takes everything.
+fn is_closed(chain: &str) -> bool {
+    chain.lines().any(|line| {
+        line == "-P FORWARD DROP"
+            || line == "-A FORWARD -j DROP"
+            || line.starts_with("-A FORWARD -j REJECT")
+    })
+}
+
+/// The device whose rule this is; `None` when it is not one of ours.
+fn device_of(words: &[String]) -> Option<&str> {
+    if words.first().map(String::as_str) != Some("-A") {
+        return None;
+    }
+    let at = words.iter().position(|word| word == "--comment")?;
+    words
+        .get(at + 1)?
+        .strip_prefix("qdt ")
+        .filter(|name| crate::check_interface_name(name).is_ok())
+}
+
+fn comment(tun: &str) -> String {
+    format!("qdt {tun}")
+}
+
+/// Splits a rule into its arguments: words, those with blanks in double quotes, in which a
+/// backslash keeps the next character as it is.
+fn words(rule: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quoted = false;
+    let mut characters = rule.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '"' => {
+                quoted = !quoted;
+                word.get_or_insert_default();
+            }
+            '\\' if quoted => word.get_or_insert_default().extend(characters.next()),
+            ' ' if !quoted => words.extend(word.take()),
+            other => word.get_or_insert_default().push(other),
+        }
+    }
+    words.extend(word);
+    words
+}
+
+async fn run(arguments: &[&str]) -> Result<(), FirewallError> {
+    let output = call(arguments).await?;
+    nft::check(PROGRAM, &output)
+}
+
+async fn call(arguments: &[&str]) -> Result<Output, FirewallError> {
+    let output = nft::command(PROGRAM)
+        .args(["-w", LOCK_WAIT])
+        .args(arguments)
+        .output()
+        .await;
+    output.map_err(|source| FirewallError::Run {
+        program: PROGRAM,
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{device_of, is_closed, words};
+
+    #[test]
+    fn a_rule_is_ours_by_its_comment_alone() {
+        let rule = r#"-A FORWARD -s 10.8.0.0/24 -i qdt0 -o eth0 -m comment --comment "qdt qdt0" -j ACCEPT"#;
+        assert_eq!(device_of(&words(rule)), Some("qdt0"));
+        for rule in [
+            r#"-A FORWARD -i qdt0 -j ACCEPT"#,
+            r#"-A FORWARD -m comment --comment qdt -j ACCEPT"#,
+            r#"-A FORWARD -m comment --comment "qdt qdt0 and more" -j ACCEPT"#,
+            r#"-A FORWARD -m comment --comment "not qdt qdt0" -j ACCEPT"#,
+            r#"-P FORWARD ACCEPT"#,
+            "",
+        ] {
+            assert_eq!(device_of(&words(rule)), None, "{rule}");
+        }
+    }
+
+    #[test]
+    fn quoted_words_keep_their_blanks_and_lose_their_quotes() {
+        assert_eq!(
+            words(r#"-A X --comment "a \"b\" c" -j Y"#),
+            ["-A", "X", "--comment", "a \"b\" c", "-j", "Y"]
+        );
+        assert_eq!(words(r#"a "" b"#), ["a", "", "b"]);
+    }
+
+    #[test]
+    fn a_chain_is_closed_by_its_policy_or_by_a_rule_for_everything() {
+        assert!(is_closed("-P FORWARD DROP\n-A FORWARD -j DOCKER"));
+        assert!(is_closed(
+            "-P FORWARD ACCEPT\n-A FORWARD -j REJECT --reject-with icmp-host-prohibited"
+        ));
+        assert!(!is_closed("-P FORWARD ACCEPT\n-A FORWARD -i eth1 -j DROP"));
+    }
+}

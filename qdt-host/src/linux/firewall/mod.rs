@@ -1,0 +1,81 @@
+//! NAT and forwarding of a server: one nftables table of our own, and where another's iptables
+//! chain would drop what that table lets through, two rules there.
+//!
+//! An accept in one table does not undo a drop in another (netfilter asks every base chain of a
+//! hook), so where ufw, Docker or an administrator closed the FORWARD chain, our traffic needs a
+//! rule in that chain. Such rules carry the comment `qdt <device>` and leave at stop and at the next
+//! start; a chain that lets everything through is not touched.
+
+mod iptables;
+mod script;
+
+use super::{nft, tun::interface_index};
+use crate::{
+    check_interface_name,
+    firewall::{Firewall, FirewallError, FirewallWarning, NatPlan},
+};
+
+/// Tables are called `qdt_<device>`.
+const TABLE_PREFIX: &str = "qdt";
+
+/// The firewall of this host.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct HostFirewall;
+
+impl Firewall for HostFirewall {
+    async fn install(&self, plan: &NatPlan) -> Result<Vec<FirewallWarning>, FirewallError> {
+        check_interface_name(&plan.tun)?;
+        check_interface_name(&plan.external_interface)?;
+        nft::apply(&script::install(plan)).await?;
+        if let Err(error) = iptables::install(plan).await {
+            // Half an installation is none; the first error is the one to tell.
+            let _ = self.remove(&plan.tun).await;
+            return Err(error);
+        }
+        let mut warnings = Vec::new();
+        if !exists(&plan.external_interface) {
+            let name = plan.external_interface.clone();
+            warnings.push(FirewallWarning::ExternalInterfaceMissing { name });
+        }
+        Ok(warnings)
+    }
+
+    async fn remove(&self, tun: &str) -> Result<(), FirewallError> {
+        check_interface_name(tun)?;
+        let table = remove_table(tun).await;
+        iptables::remove(|device| device == tun).await?;
+        table
+    }
+
+    async fn remove_leftovers(&self, tun: &str) -> Result<(), FirewallError> {
+        check_interface_name(tun)?;
+        let left = |device: &str| device == tun || !exists(device);
+        let tables = match nft::read(&["list", "tables", "ip"]).await {
+            Err(FirewallError::NftMissing) => String::new(),
+            other => other?,
+        };
+        let names = tables
+            .lines()
+            .filter_map(|line| line.strip_prefix("table ip "));
+        for device in names.filter_map(|name| nft::device_of(TABLE_PREFIX, name.trim())) {
+            if left(&device) {
+                remove_table(&device).await?;
+            }
+        }
+        iptables::remove(left).await
+    }
+}
+
+async fn remove_table(tun: &str) -> Result<(), FirewallError> {
+    match nft::apply(&script::remove(tun)).await {
+        // Without the program there never was a table.
+        Err(FirewallError::NftMissing) => Ok(()),
+        other => other,
+    }
+}
+
+/// Whether there is such an interface. One that cannot be asked about counts as there, so that
+/// nothing of a running server is removed by mistake.
+fn exists(interface: &str) -> bool {
+    !matches!(interface_index(interface), Ok(None))
+}

@@ -1,0 +1,155 @@
+//! Addresses and properties of interfaces through rtnetlink.
+
+use std::{io, net::IpAddr};
+
+use futures_util::TryStreamExt;
+use ipnet::Ipv4Net;
+use rtnetlink::{
+    LinkMessageBuilder, LinkUnspec,
+    packet_route::link::{LinkAttribute, LinkMessage},
+};
+
+use super::{
+    addresses,
+    rtnl::{Rtnl, is_any, os_error},
+};
+use crate::links::{LinkError, Links};
+
+/// Sets up interfaces of this host.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct HostLinks;
+
+impl Links for HostLinks {
+    async fn set_address(&self, interface: &str, address: Ipv4Net) -> Result<(), LinkError> {
+        let step = format!("set the address {address}");
+        let failed = |source| from_kernel(interface, &step, source);
+        let rtnl = Rtnl::connect().map_err(failed)?;
+        let index = index_of(&rtnl, interface).await.map_err(failed)?;
+        let mut present = false;
+        for old in addresses::ipv4_of(&rtnl, index).await.map_err(failed)? {
+            let same_address = addresses::local(&old) == Some(address.addr());
+            if same_address && old.header.prefix_len == address.prefix_len() {
+                present = true;
+                continue;
+            }
+            let deleted = rtnl
+                .handle
+                .address()
+                .del(old)
+                .execute()
+                .await
+                .map_err(os_error);
+            match deleted {
+                // A secondary address leaves together with its primary one.
+                Err(error) if is_any(&error, &[libc::EADDRNOTAVAIL]) => {}
+                other => other.map_err(failed)?,
+            }
+        }
+        if present && still_present(&rtnl, index, address).await.map_err(failed)? {
+            return Ok(());
+        }
+        let add =
+            rtnl.handle
+                .address()
+                .add(index, IpAddr::V4(address.addr()), address.prefix_len());
+        match add.execute().await.map_err(os_error) {
+            Err(error) if is_any(&error, &[libc::EEXIST]) => Ok(()),
+            other => other.map_err(failed),
+        }
+    }
+
+    async fn set_mtu(&self, interface: &str, mtu: u32) -> Result<(), LinkError> {
+        change(interface, &format!("set the MTU to {mtu}"), |message| {
+            message.mtu(mtu)
+        })
+        .await
+    }
+
+    async fn set_queue_length(&self, interface: &str, packets: u32) -> Result<(), LinkError> {
+        let step = format!("set the queue length to {packets}");
+        change(interface, &step, |message| {
+            message.append_extra_attribute(LinkAttribute::TxQueueLen(packets))
+        })
+        .await
+    }
+
+    async fn set_up(&self, interface: &str) -> Result<(), LinkError> {
+        change(interface, "bring it up", LinkMessageBuilder::up).await
+    }
+}
+
+async fn change(
+    interface: &str,
+    step: &str,
+    edit: impl FnOnce(LinkMessageBuilder<LinkUnspec>) -> LinkMessageBuilder<LinkUnspec> + Send,
+) -> Result<(), LinkError> {
+    let failed = |source| from_kernel(interface, step, source);
+    let rtnl = Rtnl::connect().map_err(failed)?;
+    let index = index_of(&rtnl, interface).await.map_err(failed)?;
+    let message = edit(LinkUnspec::new_with_index(index)).build();
+    rtnl.handle
+        .link()
+        .set(message)
+        .execute()
+        .await
+        .map_err(os_error)
+        .map_err(failed)
+}
+
+async fn still_present(rtnl: &Rtnl, index: u32, address: Ipv4Net) -> io::Result<bool> {
+    let present = addresses::ipv4_of(rtnl, index).await?;
+    Ok(present
+        .iter()
+        .any(|message| addresses::local(message) == Some(address.addr())))
+}
+
+/// The interface called `name`; the error is `ENODEV` when there is none.
+pub(super) async fn index_of(rtnl: &Rtnl, name: &str) -> io::Result<u32> {
+    let mut found = rtnl
+        .handle
+        .link()
+        .get()
+        .match_name(name.to_owned())
+        .execute();
+    let message = found.try_next().await.map_err(os_error)?;
+    message
+        .map(|message| message.header.index)
+        .ok_or_else(missing)
+}
+
+/// The name of the interface with this index; the error is `ENODEV` when there is none.
+pub(super) async fn name_of(rtnl: &Rtnl, index: u32) -> io::Result<String> {
+    let mut found = rtnl.handle.link().get().match_index(index).execute();
+    let message = found.try_next().await.map_err(os_error)?;
+    message.as_ref().and_then(name).ok_or_else(missing)
+}
+
+fn name(message: &LinkMessage) -> Option<String> {
+    message
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            LinkAttribute::IfName(name) => Some(name.clone()),
+            _ => None,
+        })
+}
+
+fn missing() -> io::Error {
+    io::Error::from_raw_os_error(libc::ENODEV)
+}
+
+fn from_kernel(interface: &str, step: &str, source: io::Error) -> LinkError {
+    let interface = interface.to_owned();
+    let step = step.to_owned();
+    if is_any(&source, &[libc::ENODEV]) {
+        LinkError::Missing { interface }
+    } else if is_any(&source, &[libc::EPERM, libc::EACCES]) {
+        LinkError::Permission { interface, step }
+    } else {
+        LinkError::Kernel {
+            interface,
+            step,
+            source,
+        }
+    }
+}

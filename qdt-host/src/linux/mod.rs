@@ -1,0 +1,21 @@
+//! Linux: TUN by ioctl, addresses and routes by rtnetlink, NAT by nftables, conntrack by ctnetlink.
+
+mod addresses;
+pub(crate) mod conntrack;
+mod default_route;
+mod firewall;
+mod links;
+mod netlink;
+mod nft;
+mod reverse_path;
+mod routes;
+mod rtnl;
+pub(crate) mod sysctl;
+mod tun;
+mod tun_driver;
+
+pub use default_route::{default_route_interface, default_route_source};
+pub use firewall::HostFirewall;
+pub use links::HostLinks;
+pub use routes::HostRoutes;
+pub use tun::HostTuns;

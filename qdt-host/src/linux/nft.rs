@@ -1,0 +1,163 @@
+//! Running `nft`: a script on its standard input is one transaction, applied whole or not at all.
+
+use std::{ffi::OsStr, io, process::Stdio};
+
+use tokio::{io::AsyncWriteExt, process::Command};
+
+use crate::firewall::FirewallError;
+
+/// Where system programs are, also for a user whose `PATH` leaves them out.
+const SYSTEM_PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin";
+
+/// A command that is found in `PATH` or where system programs are, speaks English and reads
+/// nothing.
+pub(super) fn command(program: &str) -> Command {
+    let mut path = std::env::var_os("PATH").unwrap_or_default();
+    if !path.is_empty() {
+        path.push(":");
+    }
+    path.push(SYSTEM_PATH);
+    command_on(program, &path)
+}
+
+/// A command that is found in `path`.
+pub(super) fn command_on(program: &str, path: &OsStr) -> Command {
+    // The operating system looks a relative name up in our own PATH, not in the one given to the
+    // child, so the file is looked for here.
+    let mut directories = std::env::split_paths(path);
+    let found = directories.find_map(|directory| {
+        let file = directory.join(program);
+        file.is_file().then_some(file)
+    });
+    let mut command = Command::new(found.unwrap_or_else(|| program.into()));
+    command
+        .env("PATH", path)
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    command
+}
+
+/// Applies `script` in one transaction.
+pub(super) async fn apply(script: &str) -> Result<(), FirewallError> {
+    let mut command = command("nft");
+    command
+        .args(["-f", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(cannot_run)?;
+    let mut input = child.stdin.take().expect("standard input is a pipe");
+    let written = input.write_all(script.as_bytes()).await;
+    drop(input);
+    let output = child.wait_with_output().await.map_err(cannot_run)?;
+    check("nft", &output)?;
+    written.map_err(cannot_run)
+}
+
+/// The output of `nft` with these arguments.
+pub(super) async fn read(arguments: &[&str]) -> Result<String, FirewallError> {
+    let output = command("nft")
+        .args(arguments)
+        .output()
+        .await
+        .map_err(cannot_run)?;
+    check("nft", &output)?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// An error unless the program ended with success.
+pub(super) fn check(
+    program: &'static str,
+    output: &std::process::Output,
+) -> Result<(), FirewallError> {
+    if output.status.success() {
+        return Ok(());
+    }
+    let message = first_line(&output.stderr, output.status);
+    let refused = [
+        "Operation not permitted",
+        "Permission denied",
+        "must be root",
+    ];
+    if refused.iter().any(|text| message.contains(text)) {
+        Err(FirewallError::Permission { program, message })
+    } else {
+        Err(FirewallError::Refused { program, message })
+    }
+}
+
+/// The first line a program wrote on its standard error, or how it ended.
+pub(super) fn first_line(stderr: &[u8], status: std::process::ExitStatus) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty());
+    line.map_or_else(|| status.to_string(), str::to_owned)
+}
+
+fn cannot_run(source: io::Error) -> FirewallError {
+    if source.kind() == io::ErrorKind::NotFound {
+        FirewallError::NftMissing
+    } else {
+        FirewallError::Run {
+            program: "nft",
+            source,
+        }
+    }
+}
+
+/// The name of our table for the device `tun`: its letters and digits as they are, every other
+/// byte as `_` and two hexadecimal digits, so that no two devices have one table.
+pub(super) fn table_name(prefix: &str, tun: &str) -> String {
+    let mut name = format!("{prefix}_");
+    for byte in tun.bytes() {
+        if byte.is_ascii_alphanumeric() {
+            name.push(char::from(byte));
+        } else {
+            name.push_str(&format!("_{byte:02x}"));
+        }
+    }
+    name
+}
+
+/// The device whose table is called `table`; `None` when it is no table of this prefix.
+pub(super) fn device_of(prefix: &str, table: &str) -> Option<String> {
+    let rest = table.strip_prefix(prefix)?.strip_prefix('_')?;
+    let mut name = Vec::new();
+    let mut bytes = rest.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte == b'_' {
+            let digits = [bytes.next()?, bytes.next()?];
+            let digits = std::str::from_utf8(&digits).ok()?;
+            name.push(u8::from_str_radix(digits, 16).ok()?);
+        } else {
+            name.push(byte);
+        }
+    }
+    let name = String::from_utf8(name).ok()?;
+    crate::check_interface_name(&name).ok().map(|()| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{device_of, table_name};
+
+    #[test]
+    fn a_device_is_found_again_by_the_name_of_its_table() {
+        for tun in ["qdt0", "a-b", "a_2db", "tun.7", "x@y+z="] {
+            assert_eq!(
+                device_of("qdt", &table_name("qdt", tun)).as_deref(),
+                Some(tun)
+            );
+        }
+        assert_eq!(table_name("qdt", "qdt0"), "qdt_qdt0");
+    }
+
+    #[test]
+    fn foreign_tables_belong_to_no_device() {
+        for table in [
+            "filter", "qdt", "qdt_", "qdtx_a", "qdt__zz", "qdt__2", "qdt_a b",
+        ] {
+            assert_eq!(device_of("qdt", table), None, "{table}");
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Strict reverse path filtering, and how the server's answers pass it.
+//!
+//! With `rp_filter` 1 the kernel drops a packet unless the way back to its source leads out of the
+//! interface it came in by. Without a mark the way back to the server leads into the tunnel. So
+//! where a strict filter is on, one small nftables table writes the mark of the tunnel's packets
+//! onto their connection and from there onto the answers, and `src_valid_mark` lets the filter use
+//! it. Where no filter is strict nothing is done. `src_valid_mark` is left on: it only matters to
+//! packets that carry a mark.
+
+use std::{fs, io};
+
+use super::{nft, sysctl};
+use crate::routes::{RouteIdentity, RouteWarning};
+
+const TABLE_PREFIX: &str = "qdtmark";
+
+/// Arranges that strict filtering does not drop the server's answers.
+pub(super) async fn install(tun: &str) -> Vec<RouteWarning> {
+    // Where this cannot be read there is no filter to be told about anything either.
+    if !is_strict().unwrap_or(false) {
+        return Vec::new();
+    }
+    let table = nft::table_name(TABLE_PREFIX, tun);
+    let mark = RouteIdentity::of(tun).mark();
+    let script = format!(
+        "add table ip {table}\n\
+         delete table ip {table}\n\
+         table ip {table} {{\n\
+         \tchain out {{\n\
+         \t\ttype filter hook postrouting priority mangle; policy accept;\n\
+         \t\tmeta mark {mark:#x} ct mark set meta mark\n\
+         \t}}\n\
+         \tchain in {{\n\
+         \t\ttype filter hook prerouting priority mangle; policy accept;\n\
+         \t\tct mark {mark:#x} meta mark set ct mark\n\
+         \t}}\n\
+         }}\n"
+    );
+    let marked = match nft::apply(&script).await {
+        Ok(()) => sysctl::ensure("conf/all/src_valid_mark", "1").map_err(|e| e.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    match marked {
+        Ok(()) => Vec::new(),
+        Err(reason) => vec![RouteWarning::StrictReversePath { reason }],
+    }
+}
+
+/// Removes the table, if there is one.
+pub(super) async fn remove(tun: &str) {
+    let table = nft::table_name(TABLE_PREFIX, tun);
+    // Without `nft` there never was a table, and a table that stays behind only sets a mark that
+    // nobody asks for any more.
+    let _ = nft::apply(&format!("add table ip {table}\ndelete table ip {table}\n")).await;
+}
+
+/// Whether any interface, or one that is still to come, filters strictly: the kernel takes the
+/// greater of the interface's value and that of `all`.
+fn is_strict() -> io::Result<bool> {
+    let mut values = Vec::new();
+    for entry in fs::read_dir("/proc/sys/net/ipv4/conf")? {
+        let name = entry?.file_name();
+        let Some(name) = name.to_str().filter(|name| *name != "lo") else {
+            continue;
+        };
+        values.push((
+            name == "all",
+            sysctl::read(&format!("conf/{name}/rp_filter"))?,
+        ));
+    }
+    let loose = values.iter().any(|(all, value)| *all && value == "2");
+    Ok(!loose && values.iter().any(|(_, value)| value == "1"))
+}

@@ -1,0 +1,48 @@
+//! One rtnetlink connection for the length of one operation, and its errors as the kernel's.
+//!
+//! A connection belongs to the network namespace of the thread that opened it and is not kept:
+//! the control side uses it at start, stop and reconnect only.
+
+use std::io;
+
+use rtnetlink::Handle;
+use tokio::task::JoinHandle;
+
+/// An open connection; its task ends with it.
+pub(super) struct Rtnl {
+    /// Makes requests.
+    pub(super) handle: Handle,
+    task: JoinHandle<()>,
+}
+
+impl Rtnl {
+    /// Connects. Must be called within a tokio runtime.
+    pub(super) fn connect() -> io::Result<Self> {
+        let (connection, handle, _unsolicited) = rtnetlink::new_connection()?;
+        Ok(Self {
+            handle,
+            task: tokio::spawn(connection),
+        })
+    }
+}
+
+impl Drop for Rtnl {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The kernel's answer as an operating system error.
+pub(super) fn os_error(error: rtnetlink::Error) -> io::Error {
+    match error {
+        rtnetlink::Error::NetlinkError(message) => message.to_io(),
+        other => io::Error::other(other),
+    }
+}
+
+/// Whether `error` is one of these error numbers.
+pub(super) fn is_any(error: &io::Error, numbers: &[i32]) -> bool {
+    error
+        .raw_os_error()
+        .is_some_and(|number| numbers.contains(&number))
+}

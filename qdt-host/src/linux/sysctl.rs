@@ -1,0 +1,27 @@
+//! Reading and writing switches under /proc/sys/net/ipv4, in this thread's network namespace.
+
+use std::{fs, io, path::PathBuf};
+
+use crate::sysctl::SysctlError;
+
+fn path(name: &str) -> PathBuf {
+    PathBuf::from("/proc/sys/net/ipv4").join(name)
+}
+
+/// The value of a switch, without the line end.
+pub(crate) fn read(name: &str) -> io::Result<String> {
+    Ok(fs::read_to_string(path(name))?.trim_end().to_owned())
+}
+
+/// Makes the switch `name` have `value`; writes only where it has another.
+pub(crate) fn ensure(name: &str, value: &str) -> Result<(), SysctlError> {
+    let failed = |source| SysctlError {
+        path: path(name),
+        value: value.to_owned(),
+        source,
+    };
+    if read(name).map_err(failed)? == value {
+        return Ok(());
+    }
+    fs::write(path(name), value).map_err(failed)
+}

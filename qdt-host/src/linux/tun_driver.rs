@@ -1,0 +1,102 @@
+//! The ioctls of /dev/net/tun, each behind a safe function.
+//!
+//! `include/uapi/linux/if_tun.h` and `drivers/net/tun.c` of Linux. A descriptor that was attached
+//! is one queue of one device; all of them are non-blocking and closed on exec.
+
+use std::{
+    io,
+    os::fd::{AsRawFd, OwnedFd},
+};
+
+use libc::{c_int, c_uint};
+use rustix::fs::{Mode, OFlags};
+
+/// Length of the header before each packet: `struct virtio_net_hdr` without `num_buffers`.
+const VNET_HEADER_LEN: c_int = 10;
+
+/// The flags of an attached queue, as `TUNGETIFF` reports them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Attached {
+    /// `IFF_VNET_HDR` holds.
+    pub(super) vnet_header: bool,
+    /// `IFF_PERSIST` holds.
+    pub(super) persistent: bool,
+}
+
+/// Opens the driver: a descriptor that is no queue yet.
+pub(super) fn open() -> io::Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    Ok(rustix::fs::open("/dev/net/tun", flags, Mode::empty())?)
+}
+
+/// Attaches `fd` as a queue of the TUN device `name`, creating the device when there is none.
+pub(super) fn attach(
+    fd: &OwnedFd,
+    name: &str,
+    vnet_header: bool,
+    multi_queue: bool,
+) -> io::Result<Attached> {
+    let mut flags = libc::IFF_TUN | libc::IFF_NO_PI;
+    if vnet_header {
+        flags |= libc::IFF_VNET_HDR;
+    }
+    if multi_queue {
+        flags |= libc::IFF_MULTI_QUEUE;
+    }
+    let mut request = request(name);
+    request.ifr_ifru.ifru_flags = flags as libc::c_short;
+    // SAFETY: TUNSETIFF reads and writes one `struct ifreq`; `request` is one and outlives the call.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETIFF, &raw mut request) })?;
+    // SAFETY: TUNGETIFF writes one `struct ifreq`; as above.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNGETIFF, &raw mut request) })?;
+    // SAFETY: both ioctls leave the union's `ifru_flags` member set.
+    let flags = c_int::from(unsafe { request.ifr_ifru.ifru_flags });
+    Ok(Attached {
+        vnet_header: flags & libc::IFF_VNET_HDR != 0,
+        persistent: flags & libc::IFF_PERSIST != 0,
+    })
+}
+
+/// Tells the driver that the header before each packet has 10 bytes: a persistent device may have
+/// been left with another length.
+pub(super) fn set_vnet_header_len(fd: &OwnedFd) -> io::Result<()> {
+    let len = VNET_HEADER_LEN;
+    // SAFETY: TUNSETVNETHDRSZ reads one `int` through the pointer, which outlives the call.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETVNETHDRSZ, &raw const len) })
+}
+
+/// Tells the driver which super-packets (`TUN_F_*`) it may hand out.
+///
+/// `EINVAL` names a bit that this kernel does not know.
+pub(super) fn set_offload(fd: &OwnedFd, features: c_uint) -> io::Result<()> {
+    // SAFETY: TUNSETOFFLOAD takes its argument by value.
+    check(unsafe {
+        libc::ioctl(
+            fd.as_raw_fd(),
+            libc::TUNSETOFFLOAD,
+            libc::c_ulong::from(features),
+        )
+    })
+}
+
+/// A `struct ifreq` that names an interface, otherwise zero. `name` has at most 15 bytes.
+fn request(name: &str) -> libc::ifreq {
+    // SAFETY: `ifreq` is plain data for which all bits zero is a value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request
+        .ifr_name
+        .iter_mut()
+        .zip(name.bytes().take(crate::interface::MAX_NAME))
+    {
+        *to = from as libc::c_char;
+    }
+    request
+}
+
+fn check(result: c_int) -> io::Result<()> {
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}

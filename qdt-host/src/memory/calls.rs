@@ -1,0 +1,235 @@
+//! The traits on a host in memory: every call is remembered, then done or failed as told.
+
+use ipnet::Ipv4Net;
+
+use super::{Inner, LinkState, MemoryHost};
+use crate::{
+    Dns, DnsError, DnsPlan, Firewall, FirewallError, FirewallWarning, LinkError, Links, NatPlan,
+    RouteError, RoutePlan, RouteWarning, Routes, TunSpec,
+};
+
+/// One call of one of this crate's traits, with its arguments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    missing_docs,
+    reason = "each variant is the trait method of the same name"
+)]
+pub enum Call {
+    OpenTun(TunSpec),
+    SetAddress { interface: String, address: Ipv4Net },
+    SetMtu { interface: String, mtu: u32 },
+    SetQueueLength { interface: String, packets: u32 },
+    SetUp { interface: String },
+    InstallRoutes(RoutePlan),
+    RemoveRoutes { tun: String },
+    RemoveLeftoverRoutes { tun: String },
+    InstallNat(NatPlan),
+    RemoveNat { tun: String },
+    RemoveLeftoverNat { tun: String },
+    InstallDns(DnsPlan),
+    RemoveDns { tun: String },
+    RestoreLeftoverDns { tun: String },
+}
+
+impl Call {
+    /// The name by which [`MemoryHost::fail_next`] knows this call.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::OpenTun(_) => "open_tun",
+            Self::SetAddress { .. } => "set_address",
+            Self::SetMtu { .. } => "set_mtu",
+            Self::SetQueueLength { .. } => "set_queue_length",
+            Self::SetUp { .. } => "set_up",
+            Self::InstallRoutes(_) => "install_routes",
+            Self::RemoveRoutes { .. } => "remove_routes",
+            Self::RemoveLeftoverRoutes { .. } => "remove_leftover_routes",
+            Self::InstallNat(_) => "install_nat",
+            Self::RemoveNat { .. } => "remove_nat",
+            Self::RemoveLeftoverNat { .. } => "remove_leftover_nat",
+            Self::InstallDns(_) => "install_dns",
+            Self::RemoveDns { .. } => "remove_dns",
+            Self::RestoreLeftoverDns { .. } => "restore_leftover_dns",
+        }
+    }
+}
+
+impl MemoryHost {
+    fn link(
+        &self,
+        call: Call,
+        interface: &str,
+        edit: impl FnOnce(&mut LinkState),
+    ) -> Result<(), LinkError> {
+        let step = call.name().to_owned();
+        let mut inner = self.enter(call).map_err(|_| LinkError::Permission {
+            interface: interface.to_owned(),
+            step,
+        })?;
+        edit(inner.state.links.entry(interface.to_owned()).or_default());
+        Ok(())
+    }
+
+    fn routes(
+        &self,
+        call: Call,
+        tun: &str,
+        edit: impl FnOnce(&mut Inner),
+    ) -> Result<(), RouteError> {
+        let step = call.name().to_owned();
+        let failed = |_| RouteError::Permission {
+            tun: tun.to_owned(),
+            step,
+        };
+        edit(&mut *self.enter(call).map_err(failed)?);
+        Ok(())
+    }
+
+    fn nat(&self, call: Call, edit: impl FnOnce(&mut Inner)) -> Result<(), FirewallError> {
+        let message = call.name().to_owned();
+        let failed = |_| FirewallError::Permission {
+            program: "nft",
+            message,
+        };
+        edit(&mut *self.enter(call).map_err(failed)?);
+        Ok(())
+    }
+
+    fn dns(&self, call: Call, edit: impl FnOnce(&mut Inner)) -> Result<(), DnsError> {
+        edit(
+            &mut *self
+                .enter(call)
+                .map_err(|source| DnsError::Run { source })?,
+        );
+        Ok(())
+    }
+}
+
+impl Links for MemoryHost {
+    async fn set_address(&self, interface: &str, address: Ipv4Net) -> Result<(), LinkError> {
+        let call = Call::SetAddress {
+            interface: interface.to_owned(),
+            address,
+        };
+        self.link(call, interface, |link| link.address = Some(address))
+    }
+
+    async fn set_mtu(&self, interface: &str, mtu: u32) -> Result<(), LinkError> {
+        let call = Call::SetMtu {
+            interface: interface.to_owned(),
+            mtu,
+        };
+        self.link(call, interface, |link| link.mtu = Some(mtu))
+    }
+
+    async fn set_queue_length(&self, interface: &str, packets: u32) -> Result<(), LinkError> {
+        let call = Call::SetQueueLength {
+            interface: interface.to_owned(),
+            packets,
+        };
+        self.link(call, interface, |link| link.queue_length = Some(packets))
+    }
+
+    async fn set_up(&self, interface: &str) -> Result<(), LinkError> {
+        let call = Call::SetUp {
+            interface: interface.to_owned(),
+        };
+        self.link(call, interface, |link| link.up = true)
+    }
+}
+
+impl Routes for MemoryHost {
+    async fn install(&self, plan: &RoutePlan) -> Result<Vec<RouteWarning>, RouteError> {
+        self.routes(Call::InstallRoutes(plan.clone()), &plan.tun, |host| {
+            host.state.routes.insert(plan.tun.clone(), plan.clone());
+        })?;
+        Ok(Vec::new())
+    }
+
+    async fn remove(&self, tun: &str) -> Result<(), RouteError> {
+        self.routes(
+            Call::RemoveRoutes {
+                tun: tun.to_owned(),
+            },
+            tun,
+            |host| {
+                host.state.routes.remove(tun);
+            },
+        )
+    }
+
+    async fn remove_leftovers(&self, tun: &str) -> Result<(), RouteError> {
+        self.routes(
+            Call::RemoveLeftoverRoutes {
+                tun: tun.to_owned(),
+            },
+            tun,
+            |host| {
+                host.state.routes.remove(tun);
+            },
+        )
+    }
+}
+
+impl Firewall for MemoryHost {
+    async fn install(&self, plan: &NatPlan) -> Result<Vec<FirewallWarning>, FirewallError> {
+        self.nat(Call::InstallNat(plan.clone()), |host| {
+            host.state.nat.insert(plan.tun.clone(), plan.clone());
+        })?;
+        Ok(Vec::new())
+    }
+
+    async fn remove(&self, tun: &str) -> Result<(), FirewallError> {
+        self.nat(
+            Call::RemoveNat {
+                tun: tun.to_owned(),
+            },
+            |host| {
+                host.state.nat.remove(tun);
+            },
+        )
+    }
+
+    async fn remove_leftovers(&self, tun: &str) -> Result<(), FirewallError> {
+        self.nat(
+            Call::RemoveLeftoverNat {
+                tun: tun.to_owned(),
+            },
+            |host| {
+                host.state.nat.remove(tun);
+            },
+        )
+    }
+}
+
+impl Dns for MemoryHost {
+    async fn install(&self, plan: &DnsPlan) -> Result<(), DnsError> {
+        self.dns(Call::InstallDns(plan.clone()), |host| {
+            host.state
+                .dns
+                .insert(plan.tun.clone(), plan.servers.clone());
+        })
+    }
+
+    async fn remove(&self, tun: &str) -> Result<(), DnsError> {
+        self.dns(
+            Call::RemoveDns {
+                tun: tun.to_owned(),
+            },
+            |host| {
+                host.state.dns.remove(tun);
+            },
+        )
+    }
+
+    async fn restore_leftovers(&self, tun: &str) -> Result<(), DnsError> {
+        self.dns(
+            Call::RestoreLeftoverDns {
+                tun: tun.to_owned(),
+            },
+            |host| {
+                host.state.dns.remove(tun);
+            },
+        )
+    }
+}

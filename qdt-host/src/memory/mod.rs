@@ -1,0 +1,119 @@
+//! A host in memory, for tests of those who use this crate's traits.
+//!
+//! [`MemoryHost`] implements every trait, remembers what is installed and the order of the calls,
+//! and can be told to fail. Its clones are the same host. TUN queues are real descriptors (a pair
+//! of local sockets that keep packet boundaries), so that a packet worker can poll them; the far
+//! end of each is given to the test.
+
+mod calls;
+mod tun;
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+pub use calls::Call;
+use ipnet::Ipv4Net;
+
+use crate::{NatPlan, RoutePlan, TunQueue};
+
+/// A host that exists in memory only.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryHost {
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    state: HostState,
+    calls: Vec<Call>,
+    failures: Vec<&'static str>,
+    far_ends: Vec<TunQueue>,
+}
+
+/// What is installed on a [`MemoryHost`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HostState {
+    /// The interfaces that were set up, by name.
+    pub links: BTreeMap<String, LinkState>,
+    /// Routes by the name of their TUN device.
+    pub routes: BTreeMap<String, RoutePlan>,
+    /// Address translation by the name of its TUN device.
+    pub nat: BTreeMap<String, NatPlan>,
+    /// Name servers by the name of the TUN device.
+    pub dns: BTreeMap<String, Vec<IpAddr>>,
+}
+
+/// What is known of one interface of a [`MemoryHost`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LinkState {
+    /// Its IPv4 address.
+    pub address: Option<Ipv4Net>,
+    /// Its MTU in bytes.
+    pub mtu: Option<u32>,
+    /// Its transmit queue's length in packets.
+    pub queue_length: Option<u32>,
+    /// Whether it is up.
+    pub up: bool,
+}
+
+impl MemoryHost {
+    /// A host on which nothing is installed.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What is installed at this moment.
+    #[must_use]
+    pub fn state(&self) -> HostState {
+        self.lock().state.clone()
+    }
+
+    /// Changes what is installed, as an administrator or a killed run would.
+    pub fn change(&self, edit: impl FnOnce(&mut HostState)) {
+        edit(&mut self.lock().state);
+    }
+
+    /// Every call made since the last time this was asked, in their order, failed ones too.
+    #[must_use]
+    pub fn take_calls(&self) -> Vec<Call> {
+        std::mem::take(&mut self.lock().calls)
+    }
+
+    /// Lets the next call named `call` (see [`Call::name`]) fail with the kernel's "operation not
+    /// permitted". Given twice, the next two fail.
+    pub fn fail_next(&self, call: &'static str) {
+        self.lock().failures.push(call);
+    }
+
+    /// The far ends of the TUN queues opened since the last time this was asked, in their order.
+    /// What is written here is read from the queue as a packet of the kernel, and the other way.
+    #[must_use]
+    pub fn take_far_ends(&self) -> Vec<TunQueue> {
+        std::mem::take(&mut self.lock().far_ends)
+    }
+
+    /// Remembers the call; `Err` when it shall fail.
+    fn enter(&self, call: Call) -> Result<MutexGuard<'_, Inner>, io::Error> {
+        let mut inner = self.lock();
+        let name = call.name();
+        inner.calls.push(call);
+        match inner.failures.iter().position(|failure| *failure == name) {
+            Some(at) => {
+                inner.failures.remove(at);
+                Err(io::ErrorKind::PermissionDenied.into())
+            }
+            None => Ok(inner),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner
+            .lock()
+            .expect("no test panics while it holds the host")
+    }
+}

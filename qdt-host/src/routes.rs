@@ -1,0 +1,215 @@
+//! What a client sends through the tunnel: policy rules, one routing table of our own, one mark.
+//!
+//! Nothing is written into the host's own tables. Traffic is looked up in our table by rules that
+//! spare whatever carries the tunnel's mark, so the tunnel's own QUIC packets (its socket sets
+//! [`RouteIdentity::mark`] by `SO_MARK`) take the way they would take without the tunnel, whatever
+//! networks are routed into it and wherever the host roams. When the TUN device disappears, its
+//! routes disappear with it and the rules that stay behind lead to an empty table: the host is as
+//! it was.
+//!
+//! IPv6 is not touched in this version, since the tunnel does not carry it.
+
+use std::{future::Future, io, net::Ipv4Addr};
+
+use ipnet::Ipv4Net;
+
+/// Which destinations go through the tunnel, beside the tunnel's own network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RouteMode {
+    /// Everything but what the main table has a more specific route for (the LAN stays reachable).
+    Default,
+    /// This network, even where the main table has a more specific route into it.
+    Cidr(Ipv4Net),
+    /// Nothing else.
+    None,
+}
+
+/// The routes of one tunnel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoutePlan {
+    /// The name of the TUN device.
+    pub tun: String,
+    /// The client's address inside the tunnel: source of what it sends there.
+    pub address: Ipv4Addr,
+    /// The tunnel's own network, which is reached through the tunnel in every mode.
+    pub network: Ipv4Net,
+    /// What else goes through the tunnel.
+    pub mode: RouteMode,
+}
+
+/// The numbers by which rules, table and packets of one tunnel are told from everybody else's.
+///
+/// They follow from the device's name alone, so that a later run finds what an earlier one left,
+/// and two tunnels of one host do not meet (with a chance of 1 in 4096 for any two names).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RouteIdentity(u16);
+
+impl RouteIdentity {
+    /// The number that names us as the author of rules and routes (`FRA_PROTOCOL`,
+    /// `rtm_protocol`); nobody in `iproute2/etc/iproute2/rt_protos` has it.
+    pub const PROTOCOL: u8 = 113;
+    /// Tables and marks are this plus a number below 4096: bits that Kubernetes and Docker use in
+    /// marks (0x4000, 0x8000) are never set.
+    const TABLE_BASE: u32 = 0x7164_0000;
+    const NUMBERS: u16 = 4096;
+    /// Rules stand before those of the main table (32766) and behind whatever an administrator
+    /// wants to be first. Each tunnel has four priorities.
+    const PRIORITY_BASE: u32 = 10_000;
+    const PRIORITIES: u32 = 4;
+
+    /// The numbers of the tunnel whose device is called `tun`.
+    #[must_use]
+    pub fn of(tun: &str) -> Self {
+        // FNV-1a, folded: it must give the same number in every version of the program.
+        let hash = tun.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
+            (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+        });
+        let folded = (hash >> 12) ^ hash;
+        Self(u16::try_from(folded % u32::from(Self::NUMBERS)).expect("below 4096"))
+    }
+
+    /// The number of our routing table.
+    #[must_use]
+    pub fn table(self) -> u32 {
+        Self::TABLE_BASE + u32::from(self.0)
+    }
+
+    /// The mark that the tunnel's own UDP sockets set by `SO_MARK` (this needs CAP_NET_ADMIN).
+    #[must_use]
+    pub fn mark(self) -> u32 {
+        self.table()
+    }
+
+    /// The priority of the rule that sends what is not marked to the networks in our table; only
+    /// its default route is left out.
+    #[must_use]
+    pub fn networks_priority(self) -> u32 {
+        Self::PRIORITY_BASE + Self::PRIORITIES * u32::from(self.0)
+    }
+
+    /// The priority of the rule that asks the main table for anything but its default route.
+    #[must_use]
+    pub fn lan_priority(self) -> u32 {
+        self.networks_priority() + 1
+    }
+
+    /// The priority of the rule that sends everything else that is not marked to the default
+    /// route in our table.
+    #[must_use]
+    pub fn default_priority(self) -> u32 {
+        self.networks_priority() + 2
+    }
+
+    /// The identity that a rule of this priority belongs to, if it is one of ours.
+    pub(crate) fn of_priority(priority: u32) -> Option<Self> {
+        let number = priority.checked_sub(Self::PRIORITY_BASE)? / Self::PRIORITIES;
+        u16::try_from(number)
+            .ok()
+            .filter(|number| *number < Self::NUMBERS)
+            .map(Self)
+    }
+}
+
+/// Installs and removes the routes of a client's tunnel.
+pub trait Routes: Send + Sync {
+    /// Makes the host's routing what `plan` says. The device must exist, be up and carry
+    /// `plan.address`. An earlier plan for the same device is replaced without a moment in which
+    /// traffic leaves beside the tunnel; after an error nothing of ours is left.
+    fn install(
+        &self,
+        plan: &RoutePlan,
+    ) -> impl Future<Output = Result<Vec<RouteWarning>, RouteError>> + Send;
+
+    /// Removes everything that a plan for the device `tun` installed, now or in an earlier run.
+    /// Nothing to remove is no error.
+    fn remove(&self, tun: &str) -> impl Future<Output = Result<(), RouteError>> + Send;
+
+    /// Removes what killed runs left behind: rules and routes of the device `tun`, and rules of
+    /// ours, for whatever device, whose table holds no route any more.
+    fn remove_leftovers(&self, tun: &str) -> impl Future<Output = Result<(), RouteError>> + Send;
+}
+
+/// Something the routes cannot help, for the log.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RouteWarning {
+    /// Strict reverse path filtering would drop what the server sends, and could not be told about
+    /// the mark.
+    #[error(
+        "net.ipv4.conf.*.rp_filter is 1 (strict) and the answers of the server would be dropped: \
+         set it to 2 ({reason})"
+    )]
+    StrictReversePath {
+        /// Why it could not be arranged.
+        reason: String,
+    },
+}
+
+/// Why routes could not be changed.
+#[derive(Debug, thiserror::Error)]
+pub enum RouteError {
+    /// The TUN device is gone.
+    #[error("routes: interface `{tun}` does not exist")]
+    TunMissing {
+        /// Its name.
+        tun: String,
+    },
+    /// The process may not do this.
+    #[error(
+        "routes of `{tun}`: cannot {step}: permission denied: run as root or give the program \
+         CAP_NET_ADMIN"
+    )]
+    Permission {
+        /// The device's name.
+        tun: String,
+        /// What was to be done.
+        step: String,
+    },
+    /// The kernel refused for another reason.
+    #[error("routes of `{tun}`: cannot {step}: {source}")]
+    Kernel {
+        /// The device's name.
+        tun: String,
+        /// What was to be done.
+        step: String,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::RouteIdentity;
+
+    #[test]
+    fn an_identity_is_found_again_by_the_priority_of_its_rules() {
+        for tun in ["qdt0", "qdt1", "tun0", "vpn", ""] {
+            let identity = RouteIdentity::of(tun);
+            assert_eq!(
+                RouteIdentity::of_priority(identity.networks_priority()),
+                Some(identity)
+            );
+            assert_eq!(
+                RouteIdentity::of_priority(identity.lan_priority()),
+                Some(identity)
+            );
+            assert_eq!(
+                RouteIdentity::of_priority(identity.default_priority()),
+                Some(identity)
+            );
+            assert!(identity.default_priority() < 32_766);
+            assert_eq!(identity.mark() & 0xc000, 0, "bits that Kubernetes reads");
+        }
+        assert_eq!(RouteIdentity::of_priority(32_766), None);
+        assert_eq!(RouteIdentity::of_priority(0), None);
+    }
+
+    #[test]
+    fn the_usual_device_names_do_not_meet() {
+        let names = (0..64).map(|number| format!("qdt{number}"));
+        let identities: HashSet<_> = names.map(|name| RouteIdentity::of(&name)).collect();
+        assert_eq!(identities.len(), 64);
+    }
+}

@@ -1,0 +1,11 @@
+//! Tests against the real kernel, each in network namespaces of its own.
+//!
+//! They need root (CAP_SYS_ADMIN and CAP_NET_ADMIN) and the programs `ip`, `nft`, `iptables` and
+//! `conntrack`; without them they fail with a line that says so. Nothing of the host's own network
+//! is touched.
+
+mod default_route;
+mod links;
+mod namespace;
+mod routes;
+mod tun;

@@ -1,0 +1,290 @@
+//! What goes into the tunnel in each route mode, asked from the kernel with `ip route get`.
+
+use std::{net::UdpSocket, time::Duration};
+
+use qdt_host::{
+    HostLinks, HostRoutes, Links, RouteError, RouteIdentity, RouteMode, RoutePlan, Routes, Tun,
+    TunSpec,
+};
+
+use crate::namespace::Namespace;
+
+/// A client's host on a LAN with a router, its tunnel up but without routes yet.
+struct Host {
+    namespace: Namespace,
+    _lan: Namespace,
+    _tun: Tun,
+}
+
+impl Host {
+    fn new() -> Self {
+        let namespace = Namespace::new();
+        let lan = Namespace::new();
+        namespace.connect("eth0", &lan, "lan0");
+        namespace.sh(
+            "ip addr add 192.168.1.2/24 dev eth0; ip route add default via 192.168.1.1
+             ip route add 172.16.0.0/12 via 192.168.1.9",
+        );
+        lan.sh("ip addr add 192.168.1.1/24 dev lan0; ip addr add 203.0.113.9/32 dev lo");
+        let spec = TunSpec {
+            name: "qdt0".to_owned(),
+            queues: 1,
+            offload: false,
+        };
+        let tun = namespace.run(|| Tun::open(&spec).expect("root can open a device"));
+        namespace.block_on(async || {
+            let address = "10.8.0.5/32".parse().expect("an address");
+            HostLinks
+                .set_address("qdt0", address)
+                .await
+                .expect("an address can be set");
+            HostLinks
+                .set_up("qdt0")
+                .await
+                .expect("the device can be brought up");
+        });
+        Self {
+            namespace,
+            _lan: lan,
+            _tun: tun,
+        }
+    }
+
+    fn install(&self, mode: RouteMode) {
+        let warnings = self
+            .namespace
+            .block_on(async || HostRoutes.install(&plan(mode)).await);
+        assert_eq!(warnings.expect("routes can be installed"), []);
+    }
+
+    /// The interface by which this host sends to `destination`.
+    fn way(&self, destination: &str) -> String {
+        let shown = self.namespace.sh(&format!("ip route get {destination}"));
+        let mut words = shown.split_whitespace().skip_while(|word| *word != "dev");
+        words.nth(1).expect("every route has a device").to_owned()
+    }
+
+    fn tunnel_way(&self, destination: &str) -> String {
+        let mark = RouteIdentity::of("qdt0").mark();
+        self.way(&format!("{destination} mark {mark:#x}"))
+    }
+
+    fn everything(&self) -> String {
+        self.namespace
+            .sh("ip rule; ip route show table all; nft list ruleset")
+    }
+}
+
+fn plan(mode: RouteMode) -> RoutePlan {
+    RoutePlan {
+        tun: "qdt0".to_owned(),
+        address: "10.8.0.5".parse().expect("an address"),
+        network: "10.8.0.0/24".parse().expect("a network"),
+        mode,
+    }
+}
+
+#[test]
+fn in_mode_default_all_but_the_lan_and_the_tunnel_itself_goes_into_the_tunnel() {
+    let host = Host::new();
+    let main = host.namespace.sh("ip route show table main");
+    host.install(RouteMode::Default);
+    for (destination, way) in [
+        ("203.0.113.9", "qdt0"),
+        ("10.8.0.1", "qdt0"),
+        ("192.168.1.7", "eth0"),
+        ("172.16.3.4", "eth0"),
+        ("127.0.0.1", "lo"),
+    ] {
+        assert_eq!(host.way(destination), way, "{destination}");
+    }
+    assert!(
+        host.namespace
+            .sh("ip route get 203.0.113.9")
+            .contains("src 10.8.0.5")
+    );
+    assert_eq!(host.tunnel_way("203.0.113.9"), "eth0");
+    // A hostile server could name its own address as part of its network.
+    assert_eq!(host.tunnel_way("10.8.0.1"), "eth0");
+    assert_eq!(host.namespace.sh("ip route show table main"), main);
+}
+
+#[test]
+fn in_mode_cidr_only_the_networks_named_go_into_the_tunnel() {
+    let host = Host::new();
+    host.install(RouteMode::Cidr("192.168.0.0/16".parse().unwrap()));
+    for (destination, way) in [
+        ("203.0.113.9", "eth0"),
+        ("10.8.0.1", "qdt0"),
+        ("192.168.77.1", "qdt0"),
+        ("192.168.1.2", "lo"),
+    ] {
+        assert_eq!(host.way(destination), way, "{destination}");
+    }
+    assert_eq!(host.tunnel_way("192.168.1.1"), "eth0");
+}
+
+#[test]
+fn in_mode_none_only_the_tunnels_own_network_is_reached_through_it() {
+    let host = Host::new();
+    host.install(RouteMode::None);
+    assert_eq!(host.way("10.8.0.1"), "qdt0");
+    assert_eq!(host.way("203.0.113.9"), "eth0");
+    assert_eq!(host.way("192.168.1.1"), "eth0");
+}
+
+#[test]
+fn a_cidr_that_holds_every_address_is_the_default_mode() {
+    let host = Host::new();
+    host.install(RouteMode::Cidr("0.0.0.0/0".parse().unwrap()));
+    assert_eq!(host.way("203.0.113.9"), "qdt0");
+    assert_eq!(host.tunnel_way("203.0.113.9"), "eth0");
+}
+
+#[test]
+fn one_plan_takes_the_place_of_another() {
+    let host = Host::new();
+    host.install(RouteMode::Default);
+    host.install(RouteMode::Cidr("10.9.0.0/16".parse().unwrap()));
+    assert_eq!(
+        (host.way("10.9.1.1"), host.way("203.0.113.9")),
+        ("qdt0".into(), "eth0".into())
+    );
+    let once = host.everything();
+    host.install(RouteMode::Default);
+    host.install(RouteMode::Cidr("10.9.0.0/16".parse().unwrap()));
+    assert_eq!(host.everything(), once, "ten plans leave what one leaves");
+}
+
+#[test]
+fn another_address_becomes_the_source_of_what_enters_the_tunnel() {
+    let host = Host::new();
+    host.install(RouteMode::Default);
+    host.namespace.block_on(async || {
+        HostLinks
+            .set_address("qdt0", "10.8.0.6/32".parse().unwrap())
+            .await
+            .unwrap();
+        let moved = RoutePlan {
+            address: "10.8.0.6".parse().unwrap(),
+            ..plan(RouteMode::Default)
+        };
+        HostRoutes.install(&moved).await.unwrap();
+    });
+    let shown = host.namespace.sh("ip route get 203.0.113.9");
+    assert!(
+        shown.contains("dev qdt0 ") && shown.contains("src 10.8.0.6"),
+        "{shown}{}",
+        host.everything()
+    );
+}
+
+#[test]
+fn removing_leaves_the_host_as_it_was_and_may_be_repeated() {
+    let host = Host::new();
+    host.namespace
+        .sh("ip rule add pref 300 lookup main; ip route add 10.99.0.0/16 dev eth0 table 7");
+    let before = host.everything();
+    for mode in [
+        RouteMode::Default,
+        RouteMode::Cidr("10.9.0.0/16".parse().unwrap()),
+        RouteMode::None,
+    ] {
+        host.install(mode);
+        assert_ne!(host.everything(), before);
+        for _ in 0..2 {
+            host.namespace
+                .block_on(async || HostRoutes.remove("qdt0").await.unwrap());
+            assert_eq!(host.everything(), before);
+        }
+    }
+}
+
+#[test]
+fn a_killed_run_leaves_rules_that_harm_nobody_and_leave_at_the_next_start() {
+    let host = Host::new();
+    let rules = host.namespace.sh("ip rule");
+    host.install(RouteMode::Default);
+    // What a kill does: the device goes with its descriptor, the rules stay.
+    host.namespace.sh("ip link del qdt0");
+    assert_ne!(host.namespace.sh("ip rule"), rules);
+    assert_eq!(host.way("203.0.113.9"), "eth0");
+    // Also for a client that has another device now.
+    host.namespace
+        .block_on(async || HostRoutes.remove_leftovers("other0").await.unwrap());
+    assert_eq!(host.namespace.sh("ip rule"), rules);
+}
+
+#[test]
+fn the_tunnel_of_another_client_is_no_leftover() {
+    let host = Host::new();
+    host.install(RouteMode::Default);
+    let before = host.everything();
+    host.namespace
+        .block_on(async || HostRoutes.remove_leftovers("other0").await.unwrap());
+    assert_eq!(host.everything(), before);
+    host.namespace
+        .block_on(async || HostRoutes.remove_leftovers("qdt0").await.unwrap());
+    assert_eq!(host.way("203.0.113.9"), "eth0");
+}
+
+#[test]
+fn a_plan_that_cannot_be_installed_leaves_nothing() {
+    let host = Host::new();
+    let before = host.everything();
+    let error = host.namespace.block_on(async || {
+        // The kernel refuses a source that is no address of this host.
+        let wrong = RoutePlan {
+            address: "10.8.0.77".parse().unwrap(),
+            ..plan(RouteMode::Default)
+        };
+        HostRoutes.install(&wrong).await.unwrap_err()
+    });
+    assert_eq!(
+        error.to_string(),
+        "routes of `qdt0`: cannot route 10.8.0.0/24 into the tunnel: Invalid argument (os error 22)"
+    );
+    assert_eq!(host.everything(), before);
+    host.namespace.sh("ip link del qdt0");
+    let error = host.namespace.block_on(async || {
+        HostRoutes
+            .install(&plan(RouteMode::Default))
+            .await
+            .unwrap_err()
+    });
+    assert!(matches!(error, RouteError::TunMissing { .. }), "{error}");
+}
+
+#[test]
+fn answers_of_the_server_pass_a_strict_reverse_path_filter() {
+    let host = Host::new();
+    host.namespace
+        .sh("sysctl -qw net.ipv4.conf.all.rp_filter=1 net.ipv4.conf.eth0.rp_filter=1");
+    host.install(RouteMode::Default);
+    let server = host
+        ._lan
+        .run(|| UdpSocket::bind("203.0.113.9:443").unwrap());
+    server
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .unwrap();
+    let client = host.namespace.run(|| UdpSocket::bind("0.0.0.0:0").unwrap());
+    client
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .unwrap();
+    let mark = RouteIdentity::of("qdt0").mark();
+    socket2::SockRef::from(&client).set_mark(mark).unwrap();
+
+    client.send_to(b"question", "203.0.113.9:443").unwrap();
+    let mut buffer = [0; 16];
+    let (_, peer) = server
+        .recv_from(&mut buffer)
+        .expect("the question leaves beside the tunnel");
+    server.send_to(b"answer", peer).unwrap();
+    let (len, _) = client
+        .recv_from(&mut buffer)
+        .expect("the answer passes the filter");
+    assert_eq!(&buffer[..len], b"answer");
+    host.namespace
+        .block_on(async || HostRoutes.remove("qdt0").await.unwrap());
+    assert_eq!(host.namespace.sh("nft list ruleset"), "");
+}
