@@ -1,1 +1,19 @@
-//! What proves the suite from outside: vectors, network lab, Go peer, attackers.
+//! What proves the suite from outside: a network lab made of namespaces, the
+//! real binaries started in them, the Go peer, traffic and attackers.
+//!
+//! The library is synchronous and made for tests: what cannot be set up is a
+//! panic that names what is missing, never a silent skip. Nothing here touches
+//! the host's own network: every machine of a lab is an anonymous network
+//! namespace that is gone with the test process, even when that is killed.
+
+mod lab;
+mod traffic;
+
+pub use lab::{
+    Binaries, Client, Config, Lab, Machine, Metrics, Process, Server, Token, check_requirements,
+    wait_for, wait_until,
+};
+pub use traffic::{
+    Capture, Captured, DnsResponder, PingReply, Pinger, Reflector, Transfer, UdpEcho, dns_query,
+    get, ping, ping_df, reflect, tcp_download, tcp_transfer, udp_echo_sizes,
+};

@@ -1,0 +1,240 @@
+//! A machine of the lab: a network namespace, a folder of its own, and a
+//! private view of /run, /var/lib, /sys and /etc/resolv.conf for what runs
+//! on it. It has no name on the host: when its last file descriptor and its
+//! last process are gone, so is the machine.
+
+use std::ffi::CString;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// One machine of the lab.
+#[derive(Debug)]
+pub struct Machine {
+    name: String,
+    namespace: File,
+    folder: PathBuf,
+}
+
+impl Machine {
+    /// Makes a machine with an empty network (loopback up) and its folder
+    /// below `parent`.
+    ///
+    /// # Panics
+    /// When the kernel refuses a namespace or the folder cannot be written.
+    #[must_use]
+    pub fn new(name: &str, parent: &Path) -> Self {
+        let folder = parent.join(name);
+        for below in ["run", "lib"] {
+            fs::create_dir_all(folder.join(below)).expect("the lab's folder is writable");
+        }
+        fs::write(
+            folder.join("resolv.conf"),
+            "# written by the lab\nnameserver 192.0.2.53\n",
+        )
+        .expect("the lab's folder is writable");
+        let namespace = std::thread::scope(|scope| {
+            scope
+                .spawn(|| {
+                    // SAFETY: plain system call; it changes this new thread only.
+                    check(unsafe { libc::unshare(libc::CLONE_NEWNET) }, "unshare");
+                    File::open("/proc/thread-self/ns/net")
+                        .expect("a thread has a network namespace")
+                })
+                .join()
+                .expect("a new network namespace")
+        });
+        let machine = Self {
+            name: name.to_owned(),
+            namespace,
+            folder,
+        };
+        machine.ip("link set lo up");
+        machine
+    }
+
+    /// The machine's name in messages and file names.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A folder of the machine's own, for configuration and logs.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The file that programs on this machine see as /etc/resolv.conf.
+    #[must_use]
+    pub fn resolv_conf(&self) -> PathBuf {
+        self.folder.join("resolv.conf")
+    }
+
+    /// How another `ip` command names this namespace.
+    pub(crate) fn namespace_path(&self) -> String {
+        format!(
+            "/proc/{}/fd/{}",
+            std::process::id(),
+            self.namespace.as_raw_fd()
+        )
+    }
+
+    /// Runs `work` on a thread inside the namespace. Sockets it opens belong
+    /// to the machine and may be used from any thread afterwards.
+    ///
+    /// # Panics
+    /// When `work` does.
+    pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let namespace = self.namespace.as_raw_fd();
+        std::thread::scope(|scope| {
+            let entered = scope.spawn(move || {
+                set_namespace(namespace).expect("the namespace of a live machine can be entered");
+                work()
+            });
+            match entered.join() {
+                Ok(result) => result,
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        })
+    }
+
+    /// A command that will run on this machine.
+    #[must_use]
+    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new(program);
+        let namespace = self.namespace.as_raw_fd();
+        let binds = [
+            (self.folder.join("run"), "/run"),
+            (self.folder.join("lib"), "/var/lib"),
+            (self.resolv_conf(), "/etc/resolv.conf"),
+        ]
+        .map(|(from, to)| (c_path(&from), c_path(Path::new(to))));
+        // SAFETY: between fork and exec only system calls are made; the strings
+        // were allocated before.
+        unsafe {
+            command.pre_exec(move || {
+                // Nothing the lab started outlives it.
+                result(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL))?;
+                set_namespace(namespace)?;
+                private_view(&binds)
+            });
+        }
+        command.current_dir(&self.folder);
+        command
+    }
+
+    /// Runs a command to its end and returns what it wrote to stdout.
+    ///
+    /// # Panics
+    /// When it cannot be started or fails; its stderr is shown.
+    #[track_caller]
+    pub fn run(&self, program: &str, arguments: &[&str]) -> String {
+        let output = self
+            .command(program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap_or_else(|error| panic!("{program} on {}: {error}", self.name));
+        assert!(
+            output.status.success(),
+            "{program} {arguments:?} on {}: {}\n{}",
+            self.name,
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Runs `ip` with arguments separated by blanks.
+    ///
+    /// # Panics
+    /// When it fails.
+    #[track_caller]
+    pub fn ip(&self, arguments: &str) -> String {
+        self.run("ip", &arguments.split_whitespace().collect::<Vec<_>>())
+    }
+
+    /// Feeds a script to `nft -f -`.
+    ///
+    /// # Panics
+    /// When it fails.
+    #[track_caller]
+    pub fn nft(&self, script: &str) {
+        let path = self.folder.join("script.nft");
+        fs::write(&path, script).expect("the machine's folder is writable");
+        self.run("nft", &["-f", &path.to_string_lossy()]);
+    }
+
+    /// Sets a value below /proc/sys of this machine.
+    ///
+    /// # Panics
+    /// When there is no such setting.
+    #[track_caller]
+    pub fn sysctl(&self, key: &str, value: &str) {
+        let path = Path::new("/proc/sys").join(key);
+        self.enter(|| fs::write(&path, value))
+            .unwrap_or_else(|error| {
+                panic!("{} = {value} on {}: {error}", path.display(), self.name)
+            });
+    }
+}
+
+/// Moves the calling thread into a network namespace.
+fn set_namespace(namespace: RawFd) -> io::Result<()> {
+    // SAFETY: plain system call on a descriptor that the machine keeps open.
+    result(unsafe { libc::setns(namespace, libc::CLONE_NEWNET) })
+}
+
+/// Gives the calling process (after fork) its own mounts.
+fn private_view(binds: &[(CString, CString)]) -> io::Result<()> {
+    let none = std::ptr::null();
+    // SAFETY: plain system calls; every pointer is null or a live C string.
+    unsafe {
+        result(libc::unshare(libc::CLONE_NEWNS))?;
+        result(libc::mount(
+            none,
+            c"/".as_ptr(),
+            none,
+            libc::MS_REC | libc::MS_PRIVATE,
+            none.cast(),
+        ))?;
+        for (from, to) in binds {
+            result(libc::mount(
+                from.as_ptr(),
+                to.as_ptr(),
+                none,
+                libc::MS_BIND,
+                none.cast(),
+            ))?;
+        }
+        // /sys/class/net shows the namespace of whoever mounted it.
+        result(libc::mount(
+            c"sysfs".as_ptr(),
+            c"/sys".as_ptr(),
+            c"sysfs".as_ptr(),
+            0,
+            none.cast(),
+        ))
+    }
+}
+
+fn result(code: libc::c_int) -> io::Result<()> {
+    if code < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+fn check(code: libc::c_int, what: &str) {
+    assert!(code >= 0, "{what}: {}", io::Error::last_os_error());
+}
+
+fn c_path(path: &Path) -> CString {
+    CString::new(path.as_os_str().as_bytes()).expect("paths of the lab hold no zero byte")
+}

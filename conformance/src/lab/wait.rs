@@ -1,0 +1,34 @@
+//! Waiting for events: a condition, a deadline, and a panic that says what
+//! did not happen. No test waits for a fixed time instead.
+
+use std::time::{Duration, Instant};
+
+/// How often a condition is looked at that cannot notify us.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Waits until `reached` is true and returns how long that took.
+///
+/// # Panics
+/// When `within` has passed first; `what` is named.
+#[track_caller]
+pub fn wait_until(what: &str, within: Duration, mut reached: impl FnMut() -> bool) -> Duration {
+    let start = Instant::now();
+    wait_for(what, within, || reached().then_some(()));
+    start.elapsed()
+}
+
+/// Waits until `look` finds something and returns it.
+///
+/// # Panics
+/// When `within` has passed first; `what` is named.
+#[track_caller]
+pub fn wait_for<T>(what: &str, within: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + within;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "not within {within:?}: {what}");
+        std::thread::sleep(LOOK);
+    }
+}
