@@ -7,6 +7,7 @@
 
 mod config_file;
 mod duration;
+mod flags;
 mod host_port;
 mod interface_name;
 mod log;
@@ -15,8 +16,12 @@ mod yaml;
 
 pub use config_file::{ConfigProblem, Loaded, ReadError, read_config_text, read_config_yaml};
 pub use duration::{DurationError, GoDuration};
+pub use flags::{EarlyExit, config_path};
 pub use host_port::{HostPort, HostPortError, ListenAddress, Protocol, ResolveError};
 pub use interface_name::is_interface_name;
-pub use log::{LogConfig, LogLevel, UnknownLevel};
+pub use log::{
+    FieldValue, LogConfig, LogHandle, LogLevel, Logger, Record, UnknownLevel, init_log,
+    log_warnings, startup_error, startup_line,
+};
 pub use token::{Token, TokenProblem};
 pub use yaml::{Warning, YamlError, from_yaml, yaml_scalar};

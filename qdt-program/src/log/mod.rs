@@ -1,8 +1,29 @@
-//! Log lines in the shape of Go's `log/slog`.
+//! Log lines in the shape of Go's `log/slog`, which the users' pipelines already read.
+//!
+//! [`Logger`] takes `tracing` events and writes each as one line with one write: `key=value` text or a JSON
+//! object. The message comes first, then the fields in the order in which the event names them; a field
+//! formatted with `%` or `?` is a string, a number stays a number (also above `i64::MAX`). Only our own crates
+//! are heard; the libraries underneath join in at level debug. Spans are not followed. A level that is not
+//! logged costs one atomic load per call site at most, and the level can be changed at any time.
+//!
+//! Before there is a logger, [`startup_line`] gives the one line that says why there will be none.
 
+mod json;
 mod level;
+mod logger;
+mod quote;
+mod record;
+mod startup;
+mod text;
 
 pub use level::{LogLevel, UnknownLevel};
+pub use logger::{LogHandle, Logger, init_log};
+pub use record::{FieldValue, Record};
+pub use startup::{startup_error, startup_line};
+
+use std::path::Path;
+
+use crate::yaml::Warning;
 
 /// How to log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -11,4 +32,16 @@ pub struct LogConfig {
     pub level: LogLevel,
     /// JSON objects instead of `key=value` text. Default: text.
     pub json: bool,
+}
+
+/// Logs what a configuration file's user should hear, one line each.
+pub fn log_warnings(file: &Path, warnings: &[Warning]) {
+    for warning in warnings {
+        let Warning { line, key, text } = warning;
+        let file = file.display();
+        match line {
+            Some(line) => tracing::warn!(%file, line, key, warning = text, "config warning"),
+            None => tracing::warn!(%file, key, warning = text, "config warning"),
+        }
+    }
 }

@@ -1,0 +1,136 @@
+//! From `tracing` events to lines on a writer.
+
+use std::fmt;
+use std::io::{self, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use tracing::span;
+use tracing::{Event, Level, Metadata, Subscriber};
+
+use super::level::LogLevel;
+use super::record::Record;
+use super::{LogConfig, startup_error};
+
+/// Crates of this suite have names that begin so; all others speak at level debug only.
+const OUR_CRATES: &str = "qdt";
+
+/// Writes every event that its level lets through as one line.
+pub struct Logger<W> {
+    level: LogHandle,
+    json: bool,
+    write_line: W,
+}
+
+/// Changes the level of a running logger; clones change the same one.
+#[derive(Clone)]
+pub struct LogHandle(Arc<AtomicU8>);
+
+impl LogHandle {
+    fn new(level: LogLevel) -> Self {
+        Self(Arc::new(AtomicU8::new(level as u8)))
+    }
+
+    /// The least severe level that is logged.
+    pub fn level(&self) -> LogLevel {
+        [
+            LogLevel::Debug,
+            LogLevel::Info,
+            LogLevel::Warn,
+            LogLevel::Error,
+        ]
+        .into_iter()
+        .find(|level| *level as u8 == self.0.load(Ordering::Relaxed))
+        .expect("only levels are stored")
+    }
+
+    /// Logs from `level` upwards from now on.
+    pub fn set_level(&self, level: LogLevel) {
+        self.0.store(level as u8, Ordering::Relaxed);
+        // Call sites remember whether anyone listens; now they ask again.
+        tracing::callsite::rebuild_interest_cache();
+    }
+}
+
+impl fmt::Debug for LogHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("LogHandle").field(&self.level()).finish()
+    }
+}
+
+impl<W> fmt::Debug for Logger<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            level,
+            json,
+            write_line: _,
+        } = self;
+        f.debug_struct("Logger")
+            .field("level", level)
+            .field("json", json)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<W: Fn(&str) + Send + Sync + 'static> Logger<W> {
+    /// A logger whose lines, each with its line feed, go to `write_line`.
+    pub fn new(config: LogConfig, write_line: W) -> Self {
+        Self {
+            level: LogHandle::new(config.level),
+            json: config.json,
+            write_line,
+        }
+    }
+
+    /// Through which the level can be changed later.
+    pub fn handle(&self) -> LogHandle {
+        self.level.clone()
+    }
+}
+
+impl<W: Fn(&str) + Send + Sync + 'static> Subscriber for Logger<W> {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        let ours = metadata.target().starts_with(OUR_CRATES);
+        match self.level.level() {
+            _ if !metadata.is_event() => false,
+            LogLevel::Debug => *metadata.level() <= Level::DEBUG,
+            LogLevel::Info => ours && *metadata.level() <= Level::INFO,
+            LogLevel::Warn => ours && *metadata.level() <= Level::WARN,
+            LogLevel::Error => ours && *metadata.level() <= Level::ERROR,
+        }
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        let record = Record::of(event);
+        let line = if self.json {
+            record.to_json()
+        } else {
+            record.to_text()
+        };
+        (self.write_line)(&line);
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        // Spans are never enabled; the identifier only has to be one.
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+    fn enter(&self, _: &span::Id) {}
+    fn exit(&self, _: &span::Id) {}
+}
+
+/// Starts logging to stdout for the whole process. Call it once; a second call says so on stderr and changes
+/// nothing.
+pub fn init_log(config: LogConfig) -> LogHandle {
+    let logger = Logger::new(config, |line: &str| {
+        // A reader that went away must not take the tunnel with it.
+        let _ = io::stdout().lock().write_all(line.as_bytes());
+    });
+    let handle = logger.handle();
+    if let Err(error) = tracing::subscriber::set_global_default(logger) {
+        startup_error("logger error", &error);
+    }
+    handle
+}

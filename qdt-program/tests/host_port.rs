@@ -1,0 +1,144 @@
+//! `host:port`: split, looked up, listened on, dialled.
+
+use std::net::SocketAddr;
+
+use qdt_program::{HostPort, ListenAddress, Protocol};
+
+fn parsed(text: &str) -> HostPort {
+    text.parse()
+        .unwrap_or_else(|error| panic!("{text:?}: {error}"))
+}
+
+fn refused(text: &str) -> String {
+    match text.parse::<HostPort>() {
+        Ok(address) => panic!("{text:?} was taken as {address:?}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn a_host_and_a_port_are_told_apart_and_written_back() {
+    let cases = [
+        (":443", "", "443"),
+        ("vpn.example.org:443", "vpn.example.org", "443"),
+        ("192.0.2.1:https", "192.0.2.1", "https"),
+        ("[2001:db8::1]:443", "2001:db8::1", "443"),
+        ("[fe80::1%eth0]:443", "fe80::1%eth0", "443"),
+        ("host:", "host", ""),
+        (":", "", ""),
+    ];
+    for (text, host, port) in cases {
+        let address = parsed(text);
+        assert_eq!((address.host(), address.port()), (host, port), "{text}");
+        assert_eq!(address.to_string(), text);
+    }
+}
+
+#[test]
+fn what_is_no_host_and_port_is_named_with_a_remedy() {
+    let cases = [
+        (
+            "443",
+            "address 443: missing port in address; write host:port",
+        ),
+        ("", "missing port in address"),
+        ("vpn.example.org", "missing port in address"),
+        ("[2001:db8::1]", "missing port in address"),
+        (
+            "2001:db8::1",
+            "too many colons in address; put an IPv6 address in brackets",
+        ),
+        ("a:b:c", "too many colons"),
+        ("[::1]:4:3", "too many colons"),
+        ("[::1", "missing ']'"),
+        ("[::1:443", "missing ']'"),
+        ("[::1]x:443", "missing port"),
+        ("a[b]:443", "unexpected '['"),
+        ("ab]:443", "unexpected ']'"),
+        ("[a[b]:443", "unexpected '['"),
+        ("host:65536", "invalid port; it must be between 0 and 65535"),
+        ("host:-1", "invalid port"),
+    ];
+    for (text, part) in cases {
+        let error = refused(text);
+        assert!(error.contains(part), "{text:?}: {error}");
+    }
+}
+
+#[test]
+fn an_empty_host_and_both_unspecified_addresses_listen_everywhere() {
+    for text in [":443", "0.0.0.0:443", "[::]:443", ":https"] {
+        let address = parsed(text)
+            .listen_address(Protocol::Udp)
+            .expect("no look-up needed");
+        assert_eq!(address, ListenAddress::Any { port: 443 }, "{text}");
+        let [v6, v4] = address.candidates()[..] else {
+            panic!("two candidates")
+        };
+        assert_eq!(
+            (v6.to_string(), v4.to_string()),
+            ("[::]:443".into(), "0.0.0.0:443".into())
+        );
+    }
+}
+
+#[test]
+fn a_named_address_listens_there_only() {
+    let address = parsed("127.0.0.1:0")
+        .listen_address(Protocol::Tcp)
+        .expect("no look-up needed");
+    let expected: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    assert_eq!(address, ListenAddress::One(expected));
+    assert_eq!(address.candidates(), [expected]);
+    assert_eq!(address.port(), 0);
+}
+
+#[test]
+fn names_are_looked_up_and_ipv4_comes_first() {
+    let addresses = parsed("localhost:4433")
+        .dial_addresses(Protocol::Udp)
+        .expect("localhost");
+    assert!(
+        addresses.contains(&"127.0.0.1:4433".parse().unwrap()),
+        "{addresses:?}"
+    );
+    assert!(
+        addresses.is_sorted_by_key(SocketAddr::is_ipv6),
+        "{addresses:?}"
+    );
+    let itself = parsed(":4433")
+        .dial_addresses(Protocol::Udp)
+        .expect("no look-up needed");
+    assert_eq!(
+        itself,
+        [
+            "127.0.0.1:4433".parse().unwrap(),
+            "[::1]:4433".parse().unwrap()
+        ]
+    );
+}
+
+#[test]
+fn a_name_nobody_knows_is_named_in_the_error() {
+    let error = parsed("no-such-host.invalid:443").dial_addresses(Protocol::Udp);
+    let error = error
+        .expect_err("the name is reserved for this (RFC 6761)")
+        .to_string();
+    assert!(
+        error.starts_with("address no-such-host.invalid:443: cannot look up"),
+        "{error}"
+    );
+}
+
+#[test]
+fn service_names_become_ports_and_unknown_ones_are_named() {
+    assert_eq!(parsed(":https").port_number(Protocol::Udp).unwrap(), 443);
+    assert_eq!(parsed(":").port_number(Protocol::Udp).unwrap(), 0);
+    let error = parsed(":no-such-service")
+        .port_number(Protocol::Udp)
+        .expect_err("unknown");
+    assert_eq!(
+        error.to_string(),
+        "address :no-such-service: unknown port: udp/no-such-service; use its number"
+    );
+}
