@@ -25,7 +25,7 @@ pub enum BadMessage {
     /// The value is not complete within [`MAX_BODY`](super::MAX_BODY) bytes.
     #[error("no complete JSON value within {} bytes", super::MAX_BODY)]
     TooLong,
-    /// The value is complete, but it is an array, a string, a number or a literal.
+    /// It begins like an array, a string, a number or a literal, so it cannot become a message.
     #[error("the message is not a JSON object")]
     NotAnObject,
     /// A field that the protocol defines holds a value of another type or out of range.

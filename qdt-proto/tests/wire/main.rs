@@ -3,5 +3,10 @@
 
 mod datagram_vectors;
 mod handshake_vectors;
+mod messages;
+mod opening;
+mod reassembly;
+mod replay;
+mod request_reading;
 mod sealing;
 mod support;
