@@ -128,23 +128,46 @@ impl Model {
     }
 }
 
+/// A fragment that comes after some time.
+#[derive(Debug)]
+struct Step {
+    wait_ms: u64,
+    fields: (u32, u32, u32),
+    length: usize,
+}
+
+prop_compose! {
+    /// Few ids, places and totals, so that fragments meet, complete and contradict each other;
+    /// most of them on a grid, some a byte off it.
+    fn any_step()(
+        wait_ms in prop_oneof![6 => Just(0), 1 => 0..2500_u64],
+        id in 0..6_u32,
+        place in 0..6_u32,
+        parts in 0..5_usize,
+        total_parts in 0..6_u32,
+        off_place in prop_oneof![8 => Just(0_u32), 1 => 1..8_u32],
+        off_length in prop_oneof![8 => Just(0_usize), 1 => 1..8_usize],
+    ) -> Step {
+        let fields = (id, place * 8 + off_place, total_parts * 8);
+        Step { wait_ms, fields, length: parts * 8 + off_length }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn reassembly_is_exact_or_nothing_like_the_model(
         limit in 10..150_usize,
-        // Few ids, places and totals, so that fragments meet, overlap, complete and contradict.
-        steps in vec((0..6_u32, 0..6_u32, 0..5_usize, 0..6_u32, 0..1500_u64), 1..200),
+        steps in vec(any_step(), 1..200),
     ) {
         let mut link = Link::new(limit);
         let mut model = Model { limit, packets: Vec::new() };
         let mut now = start();
-        for (index, (id, place, parts, total_parts, wait)) in steps.into_iter().enumerate() {
-            // Most steps take no time; some seconds pass now and then.
-            now += Duration::from_millis(wait.saturating_sub(1000) * 5);
-            let fields = (id, place * 8, total_parts * 8);
-            let data = vec![index as u8; parts * 8];
+        for (index, step) in steps.into_iter().enumerate() {
+            now += Duration::from_millis(step.wait_ms);
+            let fields = step.fields;
+            let data = vec![index as u8; step.length];
             let expected = model.fragment(now, fields, &data);
             let fate = match link.fragment(now, fields, &data) {
                 Err(_) => Fate::Refused,

@@ -41,7 +41,8 @@ enum Next {
 fn any_next() -> impl Strategy<Value = Next> {
     prop_oneof![
         4 => (0..3_u64).prop_map(Next::Ahead),
-        2 => (0..5000_u64).prop_map(Next::Ahead),
+        3 => (0..130_u64).prop_map(Next::Ahead),
+        1 => (0..5000_u64).prop_map(Next::Ahead),
         4 => (0..200_u64).prop_map(Next::Behind),
         3 => (0..5000_u64).prop_map(Next::Behind),
         1 => any::<u64>().prop_map(Next::Exactly),

@@ -280,6 +280,14 @@ fn what_json_forbids_is_a_syntax_error() {
     ] {
         assert!(matches!(bad(body), BadMessage::Syntax { .. }), "{body}");
     }
+    for control in 0..=0x1f_u8 {
+        let body = format!("{{\"a\":\"{}\"}}", char::from(control));
+        assert_eq!(
+            bad(&body),
+            BadMessage::Syntax { at: 6 },
+            "control character {control}"
+        );
+    }
 }
 
 proptest! {

@@ -240,6 +240,30 @@ fn a_sealer_stops_before_its_counter_would_wrap() {
 }
 
 #[test]
+fn fragments_of_packets_that_overtake_each_other_do_not_mix() {
+    let mut sealer = Sealer::new(Aead::Aes256Gcm, &some_keys(), SESSION);
+    let mut opener = Opener::new(Aead::Aes256Gcm, &some_keys(), SESSION, 65_535, false);
+    let packets: Vec<Vec<u8>> = (1..=9).map(|mark| vec![mark; 250]).collect();
+    let mut rounds = vec![Vec::new(), Vec::new(), Vec::new()];
+    for packet in &packets {
+        let mut fragments = sealer.fragments(packet, 150).unwrap();
+        let mut buffer = [0; 150];
+        for round in &mut rounds {
+            let length = fragments.next_into(&mut buffer).unwrap().unwrap();
+            round.push(buffer[..length].to_vec());
+        }
+    }
+    let mut whole = Vec::new();
+    for datagram in rounds.concat() {
+        let opened = opener.open(start(), &datagram, &mut [0; 150]).unwrap();
+        if let Opened::Reassembled(packet) = opened {
+            whole.push(packet.to_vec());
+        }
+    }
+    assert_eq!(whole, packets);
+}
+
+#[test]
 fn a_buffer_that_is_too_short_costs_no_counter_and_loses_no_fragment() {
     let mut sealer = Sealer::new(Aead::ChaCha20Poly1305, &some_keys(), SESSION);
     let mut out = [0; 100];
