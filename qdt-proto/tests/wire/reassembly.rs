@@ -146,7 +146,7 @@ prop_compose! {
         parts in 0..5_usize,
         total_parts in 0..6_u32,
         off_place in prop_oneof![8 => Just(0_u32), 1 => 1..8_u32],
-        off_length in prop_oneof![8 => Just(0_usize), 1 => 1..8_usize],
+        off_length in prop_oneof![8 => Just(0_usize), 1 => 1..3_usize],
     ) -> Step {
         let fields = (id, place * 8 + off_place, total_parts * 8);
         Step { wait_ms, fields, length: parts * 8 + off_length }
@@ -229,8 +229,13 @@ fn each_refusal_says_why_and_leaves_the_packet_completable() {
         link.fragment(now, (1, 0, 20), &[1; 8]),
         Err(FragmentError::Overlap)
     );
-    let packet = [[1; 8].as_slice(), &[3; 12]].concat();
-    assert_eq!(link.fragment(now, (1, 8, 20), &[3; 12]), Ok(Some(packet)));
+    assert_eq!(link.fragment(now, (1, 12, 20), &[4; 8]), Ok(None));
+    assert_eq!(
+        link.fragment(now, (1, 8, 20), &[3; 5]),
+        Err(FragmentError::Overlap)
+    );
+    let packet = [[1; 8].as_slice(), &[3; 4], &[4; 8]].concat();
+    assert_eq!(link.fragment(now, (1, 8, 20), &[3; 4]), Ok(Some(packet)));
     assert_eq!(link.opener.pending_packets(), 0);
 }
 
