@@ -1,0 +1,90 @@
+//! Buffers that are written in place, handed out as [`Bytes`]-able pieces and used again.
+//!
+//! QUIC wants each received datagram as `BytesMut` and each outgoing one as `Bytes`. An arena is one large
+//! allocation that pieces are split from; when every piece of it has been dropped the same memory starts
+//! over. In the steady state nothing is allocated: the pieces of one turn of the loop are gone by the next.
+//!
+//! Invariant: every byte behind `buffer` was written at least once, so its contents are always initialised.
+
+use bytes::BytesMut;
+
+/// One reusable buffer.
+#[derive(Debug)]
+pub(crate) struct Arena {
+    buffer: BytesMut,
+    /// Where the allocation that was initialised begins.
+    base: *const u8,
+    size: usize,
+}
+
+// SAFETY: `base` is only compared, never dereferenced; the buffer itself is `Send`.
+unsafe impl Send for Arena {}
+
+impl Arena {
+    /// An arena of `size` bytes.
+    pub(crate) fn new(size: usize) -> Self {
+        let buffer = BytesMut::zeroed(size);
+        let base = buffer.as_ptr();
+        Self { buffer, base, size }
+    }
+
+    /// At least `len` writable bytes, at most one arena's worth; they become a piece with [`Self::take`].
+    pub(crate) fn space(&mut self, len: usize) -> &mut [u8] {
+        debug_assert!(len <= self.size);
+        if self.buffer.len() < len {
+            self.start_over();
+        }
+        &mut self.buffer
+    }
+
+    /// Splits the first `len` bytes off as a piece.
+    pub(crate) fn take(&mut self, len: usize) -> BytesMut {
+        self.buffer.split_to(len)
+    }
+
+    /// The same memory where all its pieces are gone, new memory otherwise.
+    #[cold]
+    fn start_over(&mut self) {
+        self.buffer.clear();
+        self.buffer.reserve(self.size);
+        if std::ptr::eq(self.buffer.as_ptr(), self.base) && self.buffer.capacity() >= self.size {
+            // SAFETY: this is the allocation that `new` or the branch below initialised over its whole
+            // `size`, and bytes that were initialised once stay so.
+            unsafe { self.buffer.set_len(self.size) };
+        } else {
+            self.buffer.resize(self.size, 0);
+            self.base = self.buffer.as_ptr();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn piece(arena: &mut Arena, len: usize, fill: u8) -> BytesMut {
+        arena.space(len)[..len].fill(fill);
+        arena.take(len)
+    }
+
+    #[test]
+    fn memory_is_used_again_once_every_piece_is_gone() {
+        let mut arena = Arena::new(4096);
+        let first = piece(&mut arena, 3000, 1);
+        let address = first.as_ptr();
+        drop(first.freeze());
+        let second = piece(&mut arena, 3000, 2);
+        assert_eq!(second.as_ptr(), address);
+        assert!(second.iter().all(|byte| *byte == 2));
+    }
+
+    #[test]
+    fn a_piece_that_is_still_held_is_never_overwritten() {
+        let mut arena = Arena::new(4096);
+        let held = piece(&mut arena, 3000, 7).freeze();
+        for round in 0..10 {
+            drop(piece(&mut arena, 2500, round));
+        }
+        assert!(held.iter().all(|byte| *byte == 7));
+    }
+}

@@ -1,0 +1,406 @@
+//! What a client worker does with its connections: each is an attempt first, then perhaps a session, and at
+//! most one of the sessions carries the tunnel.
+//!
+//! Invariants: every attempt ends in exactly one of `Established`, `Refused`, `Failed` or a hang-up; an
+//! established one in exactly one of `Closed` or a hang-up; nothing is reported after a hang-up.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use qdt_proto::handshake::Capability;
+use qdt_proto::http3::{Side, code};
+use quinn_proto::{
+    ClientConfig, Connection, ConnectionError, ConnectionHandle, Dir, Endpoint, Event, Incoming,
+    StreamEvent,
+};
+
+use super::asking::{Answer, Asking, Granted};
+use super::watch::{Peer, Watch};
+use super::{AttemptId, ClientEvent, ClientSettings, Dial, DialError, Ticket};
+use crate::arena::Arena;
+use crate::counters::WorkerCounters;
+use crate::engine::{Accepted, Application, Gate, Link};
+use crate::http3_streams::{UniStreams, error_code, fail, open_control_stream};
+use crate::path::{PacketSize, QueueBytes, transport};
+use crate::session::Session;
+use crate::tun_port::TunPort;
+use crate::udp::UdpPort;
+
+/// What may wait in the connection while the socket is full.
+const QUEUE: QueueBytes = QueueBytes {
+    send: 4 << 20,
+    receive: 4 << 20,
+};
+
+/// How far an attempt has come.
+pub(super) enum Phase {
+    /// The QUIC handshake runs.
+    Handshaking(Option<Ticket>),
+    /// The request is out.
+    Asking(Box<Asking>),
+    /// The answer is here, the server's SETTINGS are not yet.
+    Granted(Box<Granted>),
+    /// It has a session.
+    Established(Box<Established>),
+    /// It was reported as over, or hung up.
+    Over,
+}
+
+/// A session of ours.
+pub(super) struct Established {
+    pub(super) session: Session,
+    pub(super) watch: Watch,
+    pub(super) inner: Ipv4Addr,
+    pub(super) gateway: Ipv4Addr,
+    pub(super) inner_received: u64,
+    pub(super) inner_sent: u64,
+}
+
+/// What the client keeps for a connection.
+pub(super) struct Attempt {
+    pub(super) id: AttemptId,
+    pub(super) size: PacketSize,
+    pub(super) phase: Phase,
+    /// When it must be established.
+    deadline: Instant,
+    uni: UniStreams,
+    end: Option<ConnectionError>,
+    too_large_reported: bool,
+}
+
+/// The client's side of the worker.
+pub(super) struct ClientApp {
+    pub(super) settings: ClientSettings,
+    pub(super) counters: Arc<WorkerCounters>,
+    pub(super) arena: Arena,
+    pub(super) tun: Option<TunPort>,
+    /// The connection that carries the tunnel.
+    pub(super) carrier: Option<ConnectionHandle>,
+    /// What a ping's timestamp counts from.
+    pub(super) started: Instant,
+    report: Box<dyn Fn(ClientEvent) + Send>,
+}
+
+impl ClientApp {
+    pub(super) fn new(
+        settings: ClientSettings,
+        counters: Arc<WorkerCounters>,
+        arena: Arena,
+        report: Box<dyn Fn(ClientEvent) + Send>,
+    ) -> Self {
+        Self {
+            settings,
+            counters,
+            arena,
+            tun: None,
+            carrier: None,
+            started: Instant::now(),
+            report,
+        }
+    }
+
+    pub(super) fn report(&self, event: ClientEvent) {
+        (self.report)(event);
+    }
+
+    /// Begins an attempt; what goes wrong at once is reported like what goes wrong later.
+    pub(super) fn dial(
+        &self,
+        now: Instant,
+        endpoint: &mut Endpoint,
+        port: &UdpPort,
+        dial: Dial,
+    ) -> Option<Accepted<Attempt>> {
+        let Dial {
+            attempt,
+            address,
+            size,
+            resume,
+        } = dial;
+        let bytes = size.bytes(self.settings.mtu, address.is_ipv6());
+        let mut config = ClientConfig::new(self.settings.tls.quic());
+        config.transport_config(transport(bytes, QUEUE, true));
+        let to = port.address_for(address);
+        match endpoint.connect(now, config, to, &self.settings.server_name) {
+            Ok((handle, quic)) => {
+                let deadline = super::asking::deadline(now, &self.settings);
+                let app = Attempt {
+                    id: attempt,
+                    size,
+                    phase: Phase::Handshaking(resume),
+                    deadline,
+                    uni: UniStreams::new(Side::Client),
+                    end: None,
+                    too_large_reported: false,
+                };
+                Some(Accepted {
+                    handle,
+                    quic,
+                    app,
+                    wake_at: Some(deadline),
+                })
+            }
+            Err(error) => {
+                let error = DialError::Io(format!("{address}: {error}"));
+                self.report(ClientEvent::Failed { attempt, error });
+                None
+            }
+        }
+    }
+
+    fn fail(&self, now: Instant, quic: &mut Connection, attempt: &mut Attempt, error: DialError) {
+        attempt.phase = Phase::Over;
+        self.report(ClientEvent::Failed {
+            attempt: attempt.id,
+            error,
+        });
+        quic.close(now, error_code(code::H3_REQUEST_CANCELLED), Bytes::new());
+    }
+
+    /// Ends an attempt or connection without a further report.
+    pub(super) fn hang_up(&mut self, now: Instant, link: &mut Link<Attempt>) {
+        link.app.phase = Phase::Over;
+        if self.carrier == Some(link.handle) {
+            self.carrier = None;
+        }
+        link.quic.close(
+            now,
+            error_code(code::H3_NO_ERROR),
+            Bytes::from_static(b"client done"),
+        );
+    }
+
+    fn begin(&self, now: Instant, quic: &mut Connection, attempt: &mut Attempt) {
+        open_control_stream(quic);
+        let Phase::Handshaking(resume) = &attempt.phase else {
+            return;
+        };
+        match Asking::begin(quic, &self.settings, resume.as_ref()) {
+            Ok(asking) => attempt.phase = Phase::Asking(Box::new(asking)),
+            Err(error) => self.fail(now, quic, attempt, error),
+        }
+    }
+
+    fn streams(&self, now: Instant, link: &mut Link<Attempt>, event: StreamEvent) {
+        let Link {
+            quic, app: attempt, ..
+        } = link;
+        let outcome = match event {
+            StreamEvent::Opened { dir: Dir::Uni } => attempt.uni.accept(quic),
+            StreamEvent::Readable { id } if id.dir() == Dir::Uni => attempt.uni.read(quic, id),
+            _ => Ok(()),
+        };
+        if let Err(error) = outcome {
+            if !matches!(attempt.phase, Phase::Established(_) | Phase::Over) {
+                let reason = DialError::InvalidAnswer(error.reason.to_string());
+                attempt.phase = Phase::Over;
+                self.report(ClientEvent::Failed {
+                    attempt: attempt.id,
+                    error: reason,
+                });
+            }
+            fail(quic, now, None, &error);
+            return;
+        }
+        if let Phase::Asking(asking) = &mut attempt.phase {
+            if let StreamEvent::Writable { id } = event {
+                asking.writable(quic, id);
+            }
+            match asking.read(quic, &self.settings) {
+                Ok(None) => {}
+                Ok(Some(Answer::Granted(granted))) => attempt.phase = Phase::Granted(granted),
+                Ok(Some(Answer::Refused(status, body))) => {
+                    attempt.phase = Phase::Over;
+                    self.report(ClientEvent::Refused {
+                        attempt: attempt.id,
+                        status,
+                        body,
+                    });
+                    quic.close(now, error_code(code::H3_NO_ERROR), Bytes::new());
+                }
+                Err(error) => self.fail(now, quic, attempt, error),
+            }
+        }
+        self.establish(now, link);
+    }
+
+    /// A session begins when the server has granted it and has said that it takes datagrams.
+    fn establish(&self, now: Instant, link: &mut Link<Attempt>) {
+        let Link {
+            quic, app: attempt, ..
+        } = link;
+        if !matches!(attempt.phase, Phase::Granted(_)) || !attempt.uni.has_settings {
+            return;
+        }
+        if !attempt.uni.peer_takes_datagrams || quic.datagrams().max_size().is_none() {
+            let error =
+                DialError::InvalidAnswer("the server does not take HTTP/3 datagrams".into());
+            self.fail(now, quic, attempt, error);
+            return;
+        }
+        let Phase::Granted(granted) = std::mem::replace(&mut attempt.phase, Phase::Over) else {
+            return;
+        };
+        let Granted { session, response } = *granted;
+        let (Ok(inner), Ok(gateway)) = (response.client_ip.parse(), response.gateway_ip.parse())
+        else {
+            let error = DialError::InvalidAnswer(format!(
+                "client_ip {:?} and gateway_ip {:?} must be IPv4 addresses",
+                response.client_ip, response.gateway_ip
+            ));
+            self.fail(now, quic, attempt, error);
+            return;
+        };
+        let peer = if session.caps.contains(Capability::Ping) {
+            Peer::Ours {
+                probes_path: attempt.size > PacketSize::Base,
+            }
+        } else {
+            Peer::Silent
+        };
+        let watch = Watch::new(peer, self.settings.probe_interval, now);
+        attempt.phase = Phase::Established(Box::new(Established {
+            session,
+            watch,
+            inner,
+            gateway,
+            inner_received: 0,
+            inner_sent: 0,
+        }));
+        self.report(ClientEvent::Established {
+            attempt: attempt.id,
+            response: Box::new(response),
+            size: attempt.size,
+        });
+    }
+}
+
+impl Application for ClientApp {
+    type Connection = Attempt;
+
+    fn incoming(
+        &mut self,
+        _now: Instant,
+        incoming: Incoming,
+        _len: usize,
+        gate: &mut Gate<'_>,
+    ) -> Option<Accepted<Attempt>> {
+        // A client's endpoint has no server configuration and therefore accepts nothing.
+        gate.endpoint.ignore(incoming);
+        None
+    }
+
+    fn event(&mut self, now: Instant, link: &mut Link<Attempt>, event: Event) {
+        match event {
+            Event::Connected => self.begin(now, &mut link.quic, &mut link.app),
+            Event::Stream(event) => self.streams(now, link, event),
+            Event::ConnectionLost { reason } => link.app.end = Some(reason),
+            Event::HandshakeDataReady | Event::DatagramReceived | Event::DatagramsUnblocked => {}
+        }
+    }
+
+    fn datagrams(&mut self, now: Instant, link: &mut Link<Attempt>) {
+        self.receive_from_server(now, link);
+    }
+
+    fn deadline(&mut self, now: Instant, link: &mut Link<Attempt>) {
+        match &link.app.phase {
+            Phase::Handshaking(_) | Phase::Asking(_) | Phase::Granted(_) => {
+                if now >= link.app.deadline {
+                    self.fail(now, &mut link.quic, &mut link.app, DialError::Timeout);
+                } else {
+                    let deadline = link.app.deadline;
+                    link.wake_at(deadline);
+                }
+            }
+            Phase::Established(_) if self.carrier == Some(link.handle) => self.look(now, link),
+            Phase::Established(_) | Phase::Over => {}
+        }
+    }
+
+    fn lost(&mut self, link: &mut Link<Attempt>) {
+        if self.carrier == Some(link.handle) {
+            self.carrier = None;
+        }
+        let attempt = link.app.id;
+        let end = link.app.end.take();
+        match std::mem::replace(&mut link.app.phase, Phase::Over) {
+            Phase::Over => {}
+            Phase::Established(_) => {
+                let reason = end.map_or_else(|| "closed".into(), |end| end_text(&end));
+                self.report(ClientEvent::Closed { attempt, reason });
+            }
+            Phase::Handshaking(_) | Phase::Asking(_) | Phase::Granted(_) => {
+                let error = end.map_or(DialError::Timeout, dial_error);
+                self.report(ClientEvent::Failed { attempt, error });
+            }
+        }
+    }
+
+    fn gone(&mut self, _link: Box<Link<Attempt>>) {}
+
+    fn unsendable(&mut self, link: &mut Link<Attempt>, error: &io::Error) {
+        let attempt = link.app.id;
+        match &link.app.phase {
+            Phase::Handshaking(_) => {
+                link.app.phase = Phase::Over;
+                let error = DialError::Io(format!(
+                    "sending to {}: {error}",
+                    crate::udp::canonical(link.quic.remote_address())
+                ));
+                self.report(ClientEvent::Failed { attempt, error });
+                // Nobody is there to be told.
+                link.quic.close(
+                    Instant::now(),
+                    error_code(code::H3_REQUEST_CANCELLED),
+                    Bytes::new(),
+                );
+            }
+            Phase::Established(_)
+                if error.raw_os_error() == Some(libc::EMSGSIZE) && !link.app.too_large_reported =>
+            {
+                link.app.too_large_reported = true;
+                self.report(ClientEvent::PathTooSmall { attempt });
+            }
+            _ => {}
+        }
+    }
+}
+
+fn dial_error(reason: ConnectionError) -> DialError {
+    match reason {
+        ConnectionError::TimedOut => DialError::Timeout,
+        // An error of our own TLS stack: the server's certificate or parameters are not acceptable.
+        ConnectionError::TransportError(error) if u64::from(error.code) & !0xff == 0x100 => {
+            DialError::Certificate(error.reason)
+        }
+        other => DialError::Closed(end_text(&other)),
+    }
+}
+
+fn end_text(reason: &ConnectionError) -> String {
+    match reason {
+        ConnectionError::TimedOut => "timeout: no recent network activity".into(),
+        ConnectionError::Reset => "the server does not know this connection (restarted)".into(),
+        ConnectionError::ApplicationClosed(close) => {
+            let words = String::from_utf8_lossy(&close.reason);
+            format!(
+                "closed by the server: code {:#x} {words}",
+                close.error_code.into_inner()
+            )
+            .trim_end()
+            .into()
+        }
+        other => other.to_string(),
+    }
+}
+
+/// The gateway as an address of any family.
+impl Established {
+    pub(super) fn gateway_ip(&self) -> IpAddr {
+        self.gateway.into()
+    }
+}

@@ -1,0 +1,193 @@
+//! `POST /connect` from the client's side, on one connection: the request out, the answer in.
+//!
+//! The request stream is never finished: its end would end the session at a Go server. The answer counts as
+//! complete with its first JSON value or the end of the stream.
+
+use std::time::Instant;
+
+use aws_lc_rs::rand;
+use qdt_proto::datagram::Aead;
+use qdt_proto::handshake::{
+    Capabilities, Capability, ConnectRequest, ConnectResponse, DecodeError, Nonce, SessionKeys,
+};
+use qdt_proto::http3::{ResponseEvent, ResponseStream, encode_request};
+use quinn_proto::{Connection, Dir, StreamId};
+
+use super::{ClientSettings, DialError, Ticket};
+use crate::http3_streams::{Outgoing, StreamEnd, read_chunks};
+use crate::session::{Session, Terms};
+
+/// The `mtu` that a server of unknown kind is asked for at most: what quic-go's first packets carry.
+const UNKNOWN_SERVER_MTU: u16 = 1242;
+/// No session works below this: it is less than the smallest that any server of ours grants.
+const MIN_MTU: i64 = 256;
+
+/// A request on its way.
+pub(super) struct Asking {
+    stream: StreamId,
+    out: Option<Outgoing>,
+    parser: ResponseStream,
+    status: Option<u16>,
+    body: Vec<u8>,
+    nonce: Nonce,
+}
+
+/// What the server said.
+pub(super) enum Answer {
+    /// 200 and a session.
+    Granted(Box<Granted>),
+    /// Another status, with the body's text.
+    Refused(u16, String),
+}
+
+/// A session as the client sees it.
+pub(super) struct Granted {
+    pub(super) session: Session,
+    pub(super) response: ConnectResponse,
+}
+
+impl Asking {
+    /// Opens the request stream and sends the request.
+    pub(super) fn begin(
+        quic: &mut Connection,
+        settings: &ClientSettings,
+        resume: Option<&Ticket>,
+    ) -> Result<Self, DialError> {
+        let mut nonce = [0; Nonce::LEN];
+        rand::fill(&mut nonce)
+            .map_err(|_| DialError::Io("no randomness from the system".into()))?;
+        let nonce = Nonce::from_bytes(nonce);
+        let body = ConnectRequest {
+            version: qdt_proto::handshake::VERSION,
+            client_nonce: nonce.to_text(),
+            mtu: settings.mtu.min(UNKNOWN_SERVER_MTU).into(),
+            caps: settings.caps.to_texts(),
+            client_id: settings.client_id.clone(),
+            platform: std::env::consts::OS.into(),
+            max_mtu: Some(settings.mtu),
+            resume: resume.map(|ticket| ticket.as_str().into()),
+        }
+        .encode();
+        let stream = quic.streams().open(Dir::Bi).ok_or_else(|| {
+            DialError::InvalidAnswer("the server allows no request stream".into())
+        })?;
+        let request = encode_request(
+            settings.authority.as_bytes(),
+            b"/connect",
+            &settings.token,
+            &body,
+        );
+        let mut out = Outgoing::new(request, false);
+        let out = (!out.write(quic, stream)).then_some(out);
+        Ok(Self {
+            stream,
+            out,
+            parser: ResponseStream::new(),
+            status: None,
+            body: Vec::new(),
+            nonce,
+        })
+    }
+
+    /// The stream became writable again.
+    pub(super) fn writable(&mut self, quic: &mut Connection, id: StreamId) {
+        if id == self.stream
+            && let Some(mut out) = self.out.take()
+            && !out.write(quic, id)
+        {
+            self.out = Some(out);
+        }
+    }
+
+    /// Reads what has arrived; the answer, once it is complete.
+    pub(super) fn read(
+        &mut self,
+        quic: &mut Connection,
+        settings: &ClientSettings,
+    ) -> Result<Option<Answer>, DialError> {
+        let mut finished = false;
+        let mut failure = None;
+        let Self {
+            parser,
+            status,
+            body,
+            ..
+        } = self;
+        let end = read_chunks(quic, self.stream, |data, fin| {
+            for event in parser.handle(data, fin) {
+                match event {
+                    Ok(ResponseEvent::Head(head)) => *status = Some(head.status),
+                    Ok(ResponseEvent::Body(part)) => body.extend_from_slice(part),
+                    Ok(ResponseEvent::End) => finished = true,
+                    Err(error) => {
+                        failure = Some(DialError::InvalidAnswer(error.reason.into_owned()));
+                        return false;
+                    }
+                }
+            }
+            true
+        });
+        if let Some(error) = failure {
+            return Err(error);
+        }
+        match self.status {
+            Some(200) => match ConnectResponse::decode(&self.body) {
+                Ok(response) => self.grant(response, settings).map(Some),
+                Err(DecodeError::Incomplete) if !finished && end == StreamEnd::Open => Ok(None),
+                Err(error) => Err(DialError::InvalidAnswer(error.to_string())),
+            },
+            Some(status) if finished || end != StreamEnd::Open => Ok(Some(Answer::Refused(
+                status,
+                String::from_utf8_lossy(&self.body).into_owned(),
+            ))),
+            None if end != StreamEnd::Open => Err(DialError::InvalidAnswer(
+                "the request stream ended without a response".into(),
+            )),
+            _ => Ok(None),
+        }
+    }
+
+    fn grant(
+        &self,
+        response: ConnectResponse,
+        settings: &ClientSettings,
+    ) -> Result<Answer, DialError> {
+        let invalid = |what: String| DialError::InvalidAnswer(what);
+        let server_nonce = Nonce::from_text(&response.server_nonce)
+            .map_err(|error| invalid(format!("server_nonce: {error}")))?;
+        if response.mtu < MIN_MTU {
+            return Err(invalid(format!(
+                "mtu {}: at least {MIN_MTU} is needed",
+                response.mtu
+            )));
+        }
+        let caps = response
+            .caps
+            .as_deref()
+            .map_or(Capabilities::NONE, Capabilities::negotiate)
+            .intersection(settings.caps);
+        let keys = SessionKeys::derive(&settings.token, &self.nonce, &server_nonce)
+            .map_err(|error| invalid(error.to_string()))?;
+        let session = Session::new(&Terms {
+            id: response.session_id,
+            aead: if caps.contains(Capability::Aes256Gcm) {
+                Aead::Aes256Gcm
+            } else {
+                Aead::ChaCha20Poly1305
+            },
+            send: &keys.client,
+            receive: &keys.server,
+            caps,
+            // Bounded by what we asked for, so that it fits.
+            mtu: response.mtu.min(settings.mtu.into()) as u16,
+            max_reassembly_bytes: settings.max_reassembly_bytes,
+            stream: self.stream.into(),
+        });
+        Ok(Answer::Granted(Box::new(Granted { session, response })))
+    }
+}
+
+/// When an attempt that began at `start` is over.
+pub(super) fn deadline(start: Instant, settings: &ClientSettings) -> Instant {
+    start + settings.dial_timeout
+}

@@ -1,0 +1,110 @@
+//! A packet's way in: QUIC datagram, opened into the TUN's super-packet, checked, on to the kernel; and the
+//! answers to the client's own probes, which go no further.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use bytes::Bytes;
+use qdt_proto::datagram::OVERHEAD;
+use qdt_proto::http3::code;
+use qdt_proto::packet::{InnerPacket, clamp_mss, echo_reply_sequence};
+
+use super::app::{Attempt, ClientApp, Established, Phase};
+use super::to_server::{ECHO_IDENTIFIER, SHORT_PING};
+use crate::counters::{Direction, DropReason};
+use crate::engine::Link;
+use crate::http3_streams::error_code;
+use crate::session::Arrival;
+
+/// What becomes of an inner packet.
+enum Way {
+    ToTun,
+    /// An answer to our own echo request.
+    Ours,
+}
+
+impl ClientApp {
+    /// Opens and delivers every datagram that waits on a connection, also on one that does not carry the
+    /// tunnel (yet, or any more): what was sent on it before a move still arrives.
+    pub(super) fn receive_from_server(&mut self, now: Instant, link: &mut Link<Attempt>) {
+        while let Some(datagram) = link.quic.datagrams().recv() {
+            let (Phase::Established(established), Some(tun)) = (&mut link.app.phase, &mut self.tun)
+            else {
+                continue;
+            };
+            let counters = &self.counters;
+            let sealed = match established.session.strip(&datagram) {
+                Ok(sealed) => sealed,
+                Err(reason) => {
+                    counters.dropped(reason);
+                    continue;
+                }
+            };
+            let limit = established.session.packet_limit(&mut link.quic);
+            let Established {
+                session,
+                watch,
+                inner,
+                inner_received,
+                ..
+            } = &mut **established;
+            let slot = tun.out.slot(sealed.len().saturating_sub(OVERHEAD));
+            let outcome = match session.open(now, sealed, slot) {
+                Ok(Arrival::InSlot(len)) => {
+                    judge(&mut slot[..len], (*inner).into(), limit).map(|way| (way, len))
+                }
+                Ok(Arrival::Whole(packet)) => {
+                    counters.fragment_in();
+                    let len = packet.len();
+                    let slot = tun.out.slot(len);
+                    slot.copy_from_slice(packet);
+                    judge(slot, (*inner).into(), limit).map(|way| (way, len))
+                }
+                Ok(other) => {
+                    match other {
+                        Arrival::Fragment => counters.fragment_in(),
+                        Arrival::Pong(len) if len > SHORT_PING => watch.path_answered(now),
+                        Arrival::Close => link.quic.close(
+                            now,
+                            error_code(code::H3_NO_ERROR),
+                            Bytes::from_static(b"closed by the server"),
+                        ),
+                        _ => {}
+                    }
+                    tun.out.abandon();
+                    continue;
+                }
+                Err(reason) => Err(reason),
+            };
+            match outcome {
+                Ok((Way::ToTun, len)) => {
+                    *inner_received += 1;
+                    counters.packet(Direction::Out, len);
+                    tun.commit(len, counters);
+                }
+                Ok((Way::Ours, _)) => {
+                    *inner_received += 1;
+                    tun.out.abandon();
+                }
+                Err(reason) => {
+                    tun.out.abandon();
+                    counters.dropped(reason);
+                }
+            }
+        }
+    }
+}
+
+/// Whether a packet may pass, and where to; clamps the MSS of one that does. Nothing passes that is not for
+/// this client's own address: a server has no other business on this host.
+fn judge(packet: &mut [u8], inner: IpAddr, limit: usize) -> Result<Way, DropReason> {
+    let parsed = InnerPacket::parse(packet).map_err(|_| DropReason::BadPacket)?;
+    if parsed.destination() != inner {
+        return Err(DropReason::BadPacket);
+    }
+    if echo_reply_sequence(packet, ECHO_IDENTIFIER).is_some() {
+        return Ok(Way::Ours);
+    }
+    clamp_mss(packet, limit);
+    Ok(Way::ToTun)
+}

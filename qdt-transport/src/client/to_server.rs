@@ -1,0 +1,153 @@
+//! A packet's way out: TUN, split, checked, sealed, into the queue of the connection that carries the tunnel;
+//! and the client's own probes, which take the same way.
+
+use std::time::Instant;
+
+use qdt_proto::datagram::MessageType;
+use qdt_proto::packet::{
+    ECHO_LEN, InnerPacket, Segments, clamp_mss, echo_request, icmp_packet_too_big,
+};
+
+use super::ClientEvent;
+use super::app::{Attempt, ClientApp, Established, Phase};
+use super::watch::{Probe, Seen, Verdict};
+use crate::counters::{Direction, DropReason};
+use crate::engine::{Engine, Link};
+
+/// Marks our own echo requests: nobody else's replies are kept from the host. "qd" in ASCII.
+pub(super) const ECHO_IDENTIFIER: u16 = 0x7164;
+/// Length of a ping without padding: a timestamp.
+pub(super) const SHORT_PING: usize = 8;
+/// Room for an ICMP error with what it quotes.
+const ICMP_BUFFER: usize = 576;
+/// The longest padded ping.
+const MAX_PING: usize = 1500;
+
+impl ClientApp {
+    /// Sends one TUN packet or super-packet on the connection that carries the tunnel.
+    pub(super) fn send_to_server(&mut self, engine: &mut Engine<Self>, read: &mut [u8]) {
+        let Some(handle) = self.carrier else {
+            self.counters.dropped(DropReason::NoSession);
+            return;
+        };
+        if let Some(link) = engine.link(handle) {
+            self.seal(link, read);
+            engine.touch(handle);
+        }
+    }
+
+    fn seal(&mut self, link: &mut Link<Attempt>, read: &mut [u8]) {
+        let (Phase::Established(established), Some(tun)) = (&mut link.app.phase, &mut self.tun)
+        else {
+            self.counters.dropped(DropReason::NoSession);
+            return;
+        };
+        let Self {
+            counters, arena, ..
+        } = self;
+        let quic = &mut link.quic;
+        let gateway = established.gateway_ip();
+        let Established {
+            session,
+            inner,
+            inner_sent,
+            ..
+        } = &mut **established;
+        let Ok(mut segments) = Segments::new(read, tun.has_vnet_header) else {
+            counters.dropped(DropReason::BadPacket);
+            return;
+        };
+        let limit = session.packet_limit(quic);
+        while let Some(packet) = segments.next() {
+            match InnerPacket::parse(packet) {
+                Ok(parsed) if parsed.source() == *inner => {}
+                Ok(_) => {
+                    counters.dropped(DropReason::SrcMismatch);
+                    continue;
+                }
+                Err(_) => {
+                    counters.dropped(DropReason::BadPacket);
+                    continue;
+                }
+            }
+            clamp_mss(packet, limit);
+            if packet.len() > usize::from(session.mtu) {
+                let mut answer = [0; ICMP_BUFFER];
+                let carries = session
+                    .mtu
+                    .saturating_sub(qdt_proto::datagram::OVERHEAD as u16);
+                if let Some(len) = icmp_packet_too_big(packet, carries, gateway, &mut answer) {
+                    tun.put(&answer[..len], counters);
+                    counters.dropped(DropReason::DatagramOversize);
+                    continue;
+                }
+            }
+            match session.send_packet(quic, arena, counters, packet, limit) {
+                Ok(()) => {
+                    *inner_sent += 1;
+                    counters.packet(Direction::In, packet.len());
+                }
+                Err(reason) => counters.dropped(reason),
+            }
+        }
+    }
+
+    /// Looks at the connection that carries the tunnel, reports what changed, sends the probe that is due.
+    pub(super) fn look(&mut self, now: Instant, link: &mut Link<Attempt>) {
+        let attempt = link.app.id;
+        let Phase::Established(established) = &mut link.app.phase else {
+            return;
+        };
+        let stats = link.quic.stats();
+        let seen = Seen {
+            received: stats.udp_rx.datagrams,
+            sent: stats.frame_tx.datagram + stats.frame_tx.ping + stats.frame_tx.stream,
+            inner_received: established.inner_received,
+            inner_sent: established.inner_sent,
+            lost: stats.path.lost_packets,
+            rtt: stats.path.rtt,
+        };
+        let (verdict, probe, next) = established.watch.look(now, seen);
+        if let Some(probe) = probe {
+            self.probe(now, link, probe);
+        }
+        link.wake_at(next);
+        match verdict {
+            Some(Verdict::Suspect) => self.report(ClientEvent::Suspect { attempt }),
+            Some(Verdict::Recovered) => self.report(ClientEvent::Recovered { attempt }),
+            Some(Verdict::PathTooSmall) => self.report(ClientEvent::PathTooSmall { attempt }),
+            None => {}
+        }
+    }
+
+    fn probe(&mut self, now: Instant, link: &mut Link<Attempt>, probe: Probe) {
+        let Phase::Established(established) = &mut link.app.phase else {
+            return;
+        };
+        let quic = &mut link.quic;
+        let Established {
+            session,
+            inner,
+            gateway,
+            ..
+        } = &mut **established;
+        // A probe that finds no room counts as lost, which is what it would say about the path.
+        let _ = match probe {
+            Probe::Ping | Probe::PaddedPing => {
+                let len = match probe {
+                    Probe::PaddedPing => session.packet_limit(quic).clamp(SHORT_PING, MAX_PING),
+                    _ => SHORT_PING,
+                };
+                let mut payload = [0; MAX_PING];
+                let micros = now.saturating_duration_since(self.started).as_micros() as u64;
+                payload[..SHORT_PING].copy_from_slice(&micros.to_be_bytes());
+                session.send_message(quic, &mut self.arena, MessageType::Ping, &payload[..len])
+            }
+            Probe::Echo(sequence) => {
+                let mut packet = [0; ECHO_LEN];
+                echo_request(*inner, *gateway, ECHO_IDENTIFIER, sequence, &mut packet);
+                session.send_message(quic, &mut self.arena, MessageType::Data, &packet)
+            }
+        };
+    }
+}

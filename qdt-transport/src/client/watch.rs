@@ -1,0 +1,422 @@
+//! Whether the connection that carries the tunnel is alive, and whether the path still carries its packets.
+//!
+//! Three questions, each with its own evidence:
+//! * Is anybody there? Packets that ask for an acknowledgement were sent, and for a second (or three round
+//!   trips) nothing at all came back.
+//! * Is the session there? Only asked of a Go server, which ends sessions silently while its QUIC goes on
+//!   acknowledging: echo requests to the gateway inside the tunnel, two misses a second apart.
+//! * Does the path carry full packets? Asked of our own servers by pings padded to the packet size (RFC 8899);
+//!   five in a row lost while smaller packets arrive means that it shrank. Random loss of 20 % each way
+//!   loses five in a row with a probability below one in a hundred, and then costs a move, not a session.
+//!
+//! A pure state machine: time and observations come in, at most one verdict and one probe come out.
+
+use std::time::{Duration, Instant};
+
+/// How long packets may stay unanswered at least before the connection is suspect.
+const UNANSWERED: Duration = Duration::from_secs(1);
+/// Between two looks while packets are under way.
+const TICK: Duration = Duration::from_millis(200);
+/// Between two looks at a silent connection.
+const IDLE_TICK: Duration = Duration::from_secs(1);
+/// Between two misses of echo requests.
+const ECHO_WAIT: Duration = Duration::from_secs(1);
+/// Between padded pings of a tunnel in use.
+const PATH_EVERY: Duration = Duration::from_secs(2);
+/// How long a padded ping may take at least.
+const PATH_WAIT: Duration = Duration::from_millis(300);
+/// Padded pings that must be lost in a row.
+const PATH_MISSES: u32 = 5;
+
+/// What kind of server carries the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Peer {
+    /// One of ours, with `ping`.
+    Ours {
+        /// Whether its packets are larger than every path must carry.
+        probes_path: bool,
+    },
+    /// A Go server, or one without `ping`.
+    Silent,
+}
+
+/// What was observed since the connection began.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Seen {
+    /// UDP datagrams received.
+    pub(super) received: u64,
+    /// Frames sent that ask for an acknowledgement.
+    pub(super) sent: u64,
+    /// Inner packets received and accepted.
+    pub(super) inner_received: u64,
+    /// Inner packets sent.
+    pub(super) inner_sent: u64,
+    /// Packets that QUIC declared lost.
+    pub(super) lost: u64,
+    /// Smoothed round trip time.
+    pub(super) rtt: Duration,
+}
+
+/// A change in what is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It may be dead.
+    Suspect,
+    /// It was heard again.
+    Recovered,
+    /// The path carries small packets only.
+    PathTooSmall,
+}
+
+/// A question to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Probe {
+    /// A ping with no padding.
+    Ping,
+    /// A ping as long as a datagram may be.
+    PaddedPing,
+    /// An ICMP echo request to the gateway with this sequence number.
+    Echo(u16),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Watch {
+    peer: Peer,
+    interval: Duration,
+    last: Seen,
+    /// When the first packet left that nothing has answered yet.
+    unanswered_since: Option<Instant>,
+    suspect: bool,
+    last_inner: Instant,
+    echo: Echo,
+    path: PathProbe,
+}
+
+#[derive(Debug, Default)]
+struct Echo {
+    sequence: u16,
+    misses: u32,
+    waiting_since: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct PathProbe {
+    next_at: Instant,
+    waiting_since: Option<Instant>,
+    misses: u32,
+    inner_at_last: u64,
+    heard_since_first_miss: bool,
+    reported: bool,
+}
+
+impl Watch {
+    /// Watches a connection that was established at `now`.
+    pub(super) fn new(peer: Peer, interval: Duration, now: Instant) -> Self {
+        Self {
+            peer,
+            interval,
+            last: Seen::default(),
+            unanswered_since: None,
+            suspect: false,
+            last_inner: now,
+            echo: Echo::default(),
+            path: PathProbe {
+                next_at: now + PATH_EVERY,
+                waiting_since: None,
+                misses: 0,
+                inner_at_last: 0,
+                heard_since_first_miss: false,
+                reported: false,
+            },
+        }
+    }
+
+    /// A pong of a padded ping arrived: the path carries full packets both ways.
+    pub(super) fn path_answered(&mut self, now: Instant) {
+        self.path.waiting_since = None;
+        self.path.misses = 0;
+        self.path.reported = false;
+        self.path.next_at = now + PATH_EVERY;
+    }
+
+    /// Looks at what happened; gives what changed, what to ask, and when to look again.
+    pub(super) fn look(
+        &mut self,
+        now: Instant,
+        seen: Seen,
+    ) -> (Option<Verdict>, Option<Probe>, Instant) {
+        let heard = seen.received != self.last.received;
+        let heard_inner = seen.inner_received != self.last.inner_received;
+        if heard {
+            self.unanswered_since = None;
+            self.path.heard_since_first_miss |= self.path.misses > 0;
+        } else if seen.sent != self.last.sent && self.unanswered_since.is_none() {
+            self.unanswered_since = Some(now);
+        }
+        if heard_inner {
+            self.last_inner = now;
+            self.echo.misses = 0;
+            self.echo.waiting_since = None;
+        }
+        let lost_more = seen.lost != self.last.lost;
+        let answered = match self.peer {
+            Peer::Ours { .. } => heard,
+            Peer::Silent => heard_inner,
+        };
+        self.last = seen;
+
+        let patience = UNANSWERED.max(3 * seen.rtt);
+        let unanswered = self
+            .unanswered_since
+            .is_some_and(|since| now >= since + patience);
+        let (session_gone, mut probe) = match self.peer {
+            Peer::Silent => self.ask_session(now),
+            Peer::Ours { .. } => (false, self.ask_peer(now)),
+        };
+        let mut verdict = None;
+        if !self.suspect && (unanswered || session_gone) {
+            self.suspect = true;
+            verdict = Some(Verdict::Suspect);
+        } else if self.suspect && answered && !unanswered {
+            self.suspect = false;
+            verdict = Some(Verdict::Recovered);
+        }
+        if self.peer == (Peer::Ours { probes_path: true }) {
+            let (too_small, padded) = self.ask_path(now, lost_more, seen);
+            verdict = verdict.or(too_small.then_some(Verdict::PathTooSmall));
+            probe = padded.then_some(Probe::PaddedPing).or(probe);
+        }
+        let active = heard
+            || self.unanswered_since.is_some()
+            || self.echo.waiting_since.is_some()
+            || self.path.waiting_since.is_some();
+        (verdict, probe, now + if active { TICK } else { IDLE_TICK })
+    }
+
+    /// Keeps a silent connection talking, so that its end shows.
+    fn ask_peer(&mut self, now: Instant) -> Option<Probe> {
+        if now < self.last_inner + self.interval {
+            return None;
+        }
+        self.last_inner = now;
+        Some(Probe::Ping)
+    }
+
+    fn ask_session(&mut self, now: Instant) -> (bool, Option<Probe>) {
+        match self.echo.waiting_since {
+            None if now < self.last_inner + self.interval => return (false, None),
+            Some(since) if now < since + ECHO_WAIT => return (false, None),
+            None => {}
+            Some(_) => self.echo.misses += 1,
+        }
+        self.echo.waiting_since = Some(now);
+        self.echo.sequence = self.echo.sequence.wrapping_add(1);
+        (self.echo.misses >= 2, Some(Probe::Echo(self.echo.sequence)))
+    }
+
+    fn ask_path(&mut self, now: Instant, lost_more: bool, seen: Seen) -> (bool, bool) {
+        let wait = PATH_WAIT.max(3 * seen.rtt);
+        match self.path.waiting_since {
+            Some(since) if now < since + wait => return (false, false),
+            Some(_) => {
+                if self.path.misses == 0 {
+                    self.path.heard_since_first_miss = false;
+                }
+                self.path.misses += 1;
+            }
+            None => {
+                let used = seen.inner_sent + seen.inner_received != self.path.inner_at_last;
+                let due = now >= self.path.next_at && used;
+                let early = lost_more && now + PATH_EVERY >= self.path.next_at + wait;
+                if !due && !early {
+                    return (false, false);
+                }
+            }
+        }
+        self.path.inner_at_last = seen.inner_sent + seen.inner_received;
+        self.path.waiting_since = Some(now);
+        let too_small = self.path.misses >= PATH_MISSES
+            && self.path.heard_since_first_miss
+            && !self.path.reported;
+        self.path.reported |= too_small;
+        (too_small, true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Looks every time it is asked to, for `span`, with `change` applied to what is seen before each look.
+    fn run(
+        watch: &mut Watch,
+        now: &mut Instant,
+        seen: &mut Seen,
+        span: Duration,
+        mut change: impl FnMut(&mut Seen, &mut Watch, Option<Probe>, Instant),
+    ) -> Vec<(Duration, Verdict)> {
+        let start = *now;
+        let mut verdicts = Vec::new();
+        let mut probe = None;
+        while *now < start + span {
+            change(seen, watch, probe, *now);
+            let (verdict, asked, next) = watch.look(*now, *seen);
+            verdicts.extend(verdict.map(|verdict| (*now - start, verdict)));
+            probe = asked;
+            *now = next;
+        }
+        verdicts
+    }
+
+    fn ours(now: Instant) -> Watch {
+        Watch::new(
+            Peer::Ours { probes_path: true },
+            Duration::from_secs(5),
+            now,
+        )
+    }
+
+    #[test]
+    fn packets_that_nothing_answers_make_the_connection_suspect_after_a_second_and_an_answer_clears_it()
+     {
+        let mut now = Instant::now();
+        let (mut watch, mut seen) = (ours(now), Seen::default());
+        let second = Duration::from_secs(1);
+        let verdicts = run(
+            &mut watch,
+            &mut now,
+            &mut seen,
+            3 * second,
+            |seen, _, _, _| seen.sent += 1,
+        );
+        assert_eq!(verdicts.len(), 1, "{verdicts:?}");
+        assert_eq!(verdicts[0].1, Verdict::Suspect);
+        assert!(
+            verdicts[0].0 >= second && verdicts[0].0 <= 3 * second / 2,
+            "{verdicts:?}"
+        );
+        let verdicts = run(&mut watch, &mut now, &mut seen, second, |seen, _, _, _| {
+            seen.received += 1
+        });
+        assert_eq!(
+            verdicts
+                .iter()
+                .map(|(_, verdict)| *verdict)
+                .collect::<Vec<_>>(),
+            [Verdict::Recovered]
+        );
+    }
+
+    #[test]
+    fn a_silent_connection_that_sends_nothing_is_not_suspect() {
+        let mut now = Instant::now();
+        let mut watch = Watch::new(
+            Peer::Ours { probes_path: false },
+            Duration::from_secs(5),
+            now,
+        );
+        let mut seen = Seen::default();
+        let verdicts = run(
+            &mut watch,
+            &mut now,
+            &mut seen,
+            Duration::from_secs(600),
+            |seen, _, probe, _| {
+                if probe.is_some() {
+                    seen.sent += 1;
+                    seen.received += 1;
+                }
+            },
+        );
+        assert_eq!(verdicts, []);
+    }
+
+    #[test]
+    fn a_go_server_that_acknowledges_but_answers_no_echo_is_suspect_after_two_misses() {
+        let mut now = Instant::now();
+        let mut watch = Watch::new(Peer::Silent, Duration::from_secs(5), now);
+        let mut seen = Seen::default();
+        let verdicts = run(
+            &mut watch,
+            &mut now,
+            &mut seen,
+            Duration::from_secs(10),
+            |seen, _, probe, _| {
+                if probe.is_some() {
+                    seen.sent += 1;
+                    seen.received += 1;
+                }
+            },
+        );
+        assert_eq!(verdicts.len(), 1, "{verdicts:?}");
+        assert!(verdicts[0].0 >= Duration::from_secs(7) && verdicts[0].0 <= Duration::from_secs(9));
+    }
+
+    #[test]
+    fn a_go_server_that_answers_echoes_is_never_suspect() {
+        let mut now = Instant::now();
+        let mut watch = Watch::new(Peer::Silent, Duration::from_secs(5), now);
+        let mut seen = Seen::default();
+        let verdicts = run(
+            &mut watch,
+            &mut now,
+            &mut seen,
+            Duration::from_secs(600),
+            |seen, _, probe, _| {
+                if probe.is_some() {
+                    seen.sent += 1;
+                    seen.received += 1;
+                    seen.inner_received += 1;
+                }
+            },
+        );
+        assert_eq!(verdicts, []);
+    }
+
+    #[test]
+    fn padded_pings_lost_in_a_row_while_small_packets_arrive_mean_a_smaller_path() {
+        let mut now = Instant::now();
+        let (mut watch, mut seen) = (ours(now), Seen::default());
+        let verdicts = run(
+            &mut watch,
+            &mut now,
+            &mut seen,
+            Duration::from_secs(8),
+            |seen, _, _, _| {
+                seen.sent += 1;
+                seen.received += 1;
+                seen.inner_sent += 1;
+            },
+        );
+        assert_eq!(verdicts.len(), 1, "{verdicts:?}");
+        assert_eq!(verdicts[0].1, Verdict::PathTooSmall);
+        assert!(verdicts[0].0 <= Duration::from_secs(5), "{verdicts:?}");
+    }
+
+    #[test]
+    fn an_hour_of_one_percent_loss_shrinks_nothing() {
+        let mut now = Instant::now();
+        let (mut watch, mut seen) = (ours(now), Seen::default());
+        let mut dice = 1u64;
+        let verdicts = run(
+            &mut watch,
+            &mut now,
+            &mut seen,
+            Duration::from_secs(3600),
+            |seen, watch, probe, now| {
+                seen.sent += 10;
+                seen.received += 10;
+                seen.inner_sent += 10;
+                seen.lost += 1;
+                dice = dice
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
+                if probe == Some(Probe::PaddedPing) && (dice >> 33) % 100 >= 2 {
+                    watch.path_answered(now);
+                }
+            },
+        );
+        assert_eq!(verdicts, []);
+    }
+}

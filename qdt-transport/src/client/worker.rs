@@ -1,0 +1,206 @@
+//! The client worker's loop: the same turn as a server's, with commands instead of other workers' packets.
+//!
+//! While no connection carries the tunnel the TUN is not read: the kernel keeps what programs sent, and it
+//! goes out when the tunnel is back.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use qdt_proto::http3::code;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::app::{ClientApp, Phase};
+use super::{AttemptId, ClientCommand, ClientEvent};
+use crate::engine::Engine;
+use crate::tun_port::{READ_BUFFER, TunPort};
+use crate::wake::Bell;
+
+/// TUN reads per turn: one super-packet is 50 segments, plain packets are few bytes each.
+const TUN_BUDGET: usize = 32;
+
+/// See the module.
+pub(super) struct ClientLoop {
+    pub(super) engine: Engine<ClientApp>,
+    pub(super) app: ClientApp,
+    pub(super) bell: Bell,
+    pub(super) orders: Receiver<ClientCommand>,
+}
+
+impl ClientLoop {
+    /// Runs until it is told to stop.
+    pub(super) fn run(mut self) {
+        let mut buffer = vec![0; READ_BUFFER];
+        let mut busy = false;
+        loop {
+            let ready = match self.wait(busy) {
+                Ok(ready) => ready,
+                Err(error) => {
+                    let error = format!("poll: {error}");
+                    self.app.report(ClientEvent::Broken { error });
+                    return;
+                }
+            };
+            let now = Instant::now();
+            busy = false;
+            let counters = self.app.counters.clone();
+            if ready.udp {
+                busy |= self.engine.receive(&mut self.app, now, &counters);
+            }
+            self.engine.expire(&mut self.app, now);
+            if ready.tun && self.reads_tun() {
+                busy |= self.read_tun(&mut buffer);
+            }
+            if ready.bell {
+                self.bell.silence();
+                if self.obey(now) {
+                    return;
+                }
+            }
+            self.engine.flush(&mut self.app, now, &counters);
+            if let Some(tun) = &mut self.app.tun {
+                tun.flush(&counters);
+            }
+        }
+    }
+
+    fn reads_tun(&self) -> bool {
+        self.app.carrier.is_some() && !self.engine.is_blocked()
+    }
+
+    fn wait(&self, busy: bool) -> io::Result<Ready> {
+        let timeout = if busy {
+            Some(Duration::ZERO)
+        } else {
+            let now = Instant::now();
+            self.engine
+                .next_deadline()
+                .map(|at| at.saturating_duration_since(now))
+        };
+        let timeout = timeout.map(|timeout| Timespec {
+            tv_sec: timeout.as_secs().min(3600) as i64,
+            tv_nsec: timeout.subsec_nanos().into(),
+        });
+        let socket = self.engine.socket();
+        let writable = if self.engine.is_blocked() {
+            PollFlags::OUT
+        } else {
+            PollFlags::empty()
+        };
+        let bell = self.bell.as_fd();
+        let tun = self
+            .app
+            .tun
+            .as_ref()
+            .filter(|_| self.reads_tun())
+            .map(AsFd::as_fd);
+        let mut fds = [
+            PollFd::new(&socket, PollFlags::IN | writable),
+            PollFd::new(&bell, PollFlags::IN),
+            PollFd::new(tun.as_ref().unwrap_or(&bell), PollFlags::IN),
+        ];
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => return Ok(Ready::default()),
+            Err(error) => return Err(error.into()),
+        }
+        Ok(Ready {
+            udp: fds[0].revents().contains(PollFlags::IN),
+            bell: !fds[1].revents().is_empty(),
+            tun: tun.is_some() && !fds[2].revents().is_empty(),
+        })
+    }
+
+    fn read_tun(&mut self, buffer: &mut [u8]) -> bool {
+        let counters = self.app.counters.clone();
+        for _ in 0..TUN_BUDGET {
+            let Some(tun) = &self.app.tun else {
+                return false;
+            };
+            match tun.read(buffer, &counters) {
+                Ok(len) => self
+                    .app
+                    .send_to_server(&mut self.engine, &mut buffer[..len]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                Err(error) => {
+                    self.app.tun = None;
+                    self.app.report(ClientEvent::TunFailed {
+                        error: error.to_string(),
+                    });
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// Does what it was told; true when it was told to stop.
+    fn obey(&mut self, now: Instant) -> bool {
+        while let Ok(command) = self.orders.try_recv() {
+            match command {
+                ClientCommand::Dial(dial) => {
+                    let (endpoint, port) = self.engine.endpoint_and_port();
+                    if let Some(accepted) = self.app.dial(now, endpoint, port, dial) {
+                        self.engine.insert(accepted);
+                    }
+                }
+                ClientCommand::Adopt(attempt) => self.adopt(now, attempt),
+                ClientCommand::Hangup(attempt) => self.hang_up(now, |id| id == attempt),
+                ClientCommand::AttachTun(queue) => self.app.tun = Some(TunPort::new(queue)),
+                ClientCommand::Stop => {
+                    self.engine
+                        .close_all(now, code::H3_NO_ERROR, "client stopped");
+                    let counters = self.app.counters.clone();
+                    self.hang_up(now, |_| true);
+                    self.engine.flush(&mut self.app, now, &counters);
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    fn adopt(&mut self, now: Instant, attempt: AttemptId) {
+        let found = self
+            .engine
+            .links()
+            .find(|link| link.app.id == attempt && matches!(link.app.phase, Phase::Established(_)));
+        let Some(link) = found else {
+            return;
+        };
+        link.wake_at(now);
+        let handle = link.handle;
+        let before = self.app.carrier.replace(handle);
+        self.engine.touch(handle);
+        if let Some(before) = before.filter(|before| *before != handle)
+            && let Some(link) = self.engine.link(before)
+        {
+            self.app.hang_up(now, link);
+            self.engine.touch(before);
+        }
+    }
+
+    fn hang_up(&mut self, now: Instant, which: impl Fn(AttemptId) -> bool) {
+        let handles: Vec<_> = self
+            .engine
+            .links()
+            .filter(|link| which(link.app.id))
+            .map(|link| link.handle)
+            .collect();
+        for handle in handles {
+            if let Some(link) = self.engine.link(handle) {
+                self.app.hang_up(now, link);
+                self.engine.touch(handle);
+            }
+        }
+    }
+}
+
+/// What `poll` found.
+#[derive(Default)]
+struct Ready {
+    udp: bool,
+    bell: bool,
+    tun: bool,
+}

@@ -1,0 +1,211 @@
+//! What a worker counts, and why a packet was dropped.
+//!
+//! Each worker writes its own [`WorkerCounters`] with relaxed stores; the control side adds them up when it
+//! is asked. A counter only ever grows.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! drop_reasons {
+    ($($(#[$doc:meta])* $name:ident => $label:literal,)*) => {
+        /// Why an inner packet or a datagram was not passed on.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum DropReason { $($(#[$doc])* $name,)* }
+
+        impl DropReason {
+            /// Every reason, in the order of declaration.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The value of the `reason` label of `qdt_drops_total`.
+            #[must_use]
+            pub const fn label(self) -> &'static str {
+                match self { $(Self::$name => $label,)* }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    /// The session's limit from client to server.
+    RateIn => "rate_in",
+    /// A counter seen before, or too old to tell (RFC 6479's window).
+    Replay => "replay",
+    /// Junk, an unknown type, a failed authentication, another session's datagram, a bad fragment.
+    Decode => "decode",
+    /// A datagram larger than any of this session can be.
+    DecodeOversize => "decode_oversize",
+    /// An inner packet whose version, header or lengths are not sane.
+    BadPacket => "bad_packet",
+    /// An inner packet whose source is not the session's own address.
+    SrcMismatch => "src_mismatch",
+    /// The kernel did not take the packet from us.
+    TunBackpressure => "tun_backpressure",
+    /// The session's limit from server to client.
+    RateOut => "rate_out",
+    /// A packet that no datagram and no fragments of this session can carry.
+    DatagramOversize => "datagram_oversize",
+    /// No session has the packet's destination.
+    NoSession => "no_session",
+    /// The connection's queue of datagrams, or the queue to another worker, is full.
+    QueueFull => "queue_full",
+    /// A packet from one client to another while clients are kept apart.
+    ClientToClient => "client_to_client",
+}
+
+/// The counters of one worker. Cache-line aligned so that two workers never share a line.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct WorkerCounters {
+    packets_in: AtomicU64,
+    packets_out: AtomicU64,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+    fragments_in: AtomicU64,
+    fragments_out: AtomicU64,
+    tun_reads: AtomicU64,
+    tun_writes: AtomicU64,
+    udp_reads: AtomicU64,
+    udp_datagrams_in: AtomicU64,
+    udp_writes: AtomicU64,
+    udp_datagrams_out: AtomicU64,
+    drops: [AtomicU64; DropReason::ALL.len()],
+}
+
+/// A sum of workers' counters at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Inner packets from client to server.
+    pub packets_in: u64,
+    /// Inner packets from server to client.
+    pub packets_out: u64,
+    /// Inner bytes from client to server.
+    pub bytes_in: u64,
+    /// Inner bytes from server to client.
+    pub bytes_out: u64,
+    /// Fragments received.
+    pub fragments_in: u64,
+    /// Fragments sent.
+    pub fragments_out: u64,
+    /// Reads from the TUN that brought something.
+    pub tun_reads: u64,
+    /// Writes to the TUN.
+    pub tun_writes: u64,
+    /// Buffers received from the UDP socket (one buffer holds a train of datagrams under GRO).
+    pub udp_reads: u64,
+    /// UDP datagrams received.
+    pub udp_datagrams_in: u64,
+    /// Send calls on the UDP socket.
+    pub udp_writes: u64,
+    /// UDP datagrams sent.
+    pub udp_datagrams_out: u64,
+    /// Drops by reason, in the order of [`DropReason::ALL`].
+    pub drops: [u64; DropReason::ALL.len()],
+}
+
+/// Which way an inner packet went, seen from the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// Client to server.
+    In,
+    /// Server to client.
+    Out,
+}
+
+/// Only the owning worker writes, so a load and a store replace the locked addition.
+fn bump(counter: &AtomicU64, by: u64) {
+    counter.store(
+        counter.load(Ordering::Relaxed).wrapping_add(by),
+        Ordering::Relaxed,
+    );
+}
+
+impl WorkerCounters {
+    pub(crate) fn packet(&self, direction: Direction, bytes: usize) {
+        let (packets, total) = match direction {
+            Direction::In => (&self.packets_in, &self.bytes_in),
+            Direction::Out => (&self.packets_out, &self.bytes_out),
+        };
+        bump(packets, 1);
+        bump(total, bytes as u64);
+    }
+
+    pub(crate) fn dropped(&self, reason: DropReason) {
+        self.dropped_many(reason, 1);
+    }
+
+    pub(crate) fn dropped_many(&self, reason: DropReason, count: u64) {
+        bump(&self.drops[reason as usize], count);
+    }
+
+    pub(crate) fn fragment_in(&self) {
+        bump(&self.fragments_in, 1);
+    }
+
+    pub(crate) fn fragment_out(&self) {
+        bump(&self.fragments_out, 1);
+    }
+
+    pub(crate) fn tun_read(&self) {
+        bump(&self.tun_reads, 1);
+    }
+
+    pub(crate) fn tun_written(&self) {
+        bump(&self.tun_writes, 1);
+    }
+
+    pub(crate) fn udp_read(&self, datagrams: usize) {
+        bump(&self.udp_reads, 1);
+        bump(&self.udp_datagrams_in, datagrams as u64);
+    }
+
+    pub(crate) fn udp_written(&self, datagrams: usize) {
+        bump(&self.udp_writes, 1);
+        bump(&self.udp_datagrams_out, datagrams as u64);
+    }
+
+    /// Adds this worker's counters to `sum`.
+    pub fn add_to(&self, sum: &mut Counters) {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        sum.packets_in += get(&self.packets_in);
+        sum.packets_out += get(&self.packets_out);
+        sum.bytes_in += get(&self.bytes_in);
+        sum.bytes_out += get(&self.bytes_out);
+        sum.fragments_in += get(&self.fragments_in);
+        sum.fragments_out += get(&self.fragments_out);
+        sum.tun_reads += get(&self.tun_reads);
+        sum.tun_writes += get(&self.tun_writes);
+        sum.udp_reads += get(&self.udp_reads);
+        sum.udp_datagrams_in += get(&self.udp_datagrams_in);
+        sum.udp_writes += get(&self.udp_writes);
+        sum.udp_datagrams_out += get(&self.udp_datagrams_out);
+        for (total, counter) in sum.drops.iter_mut().zip(&self.drops) {
+            *total += get(counter);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_over_workers_name_every_drop_by_its_reason() {
+        let workers = [WorkerCounters::default(), WorkerCounters::default()];
+        workers[0].packet(Direction::In, 100);
+        workers[1].packet(Direction::In, 50);
+        workers[1].packet(Direction::Out, 7);
+        workers[0].dropped(DropReason::Replay);
+        workers[1].dropped_many(DropReason::Replay, 2);
+        let mut sum = Counters::default();
+        workers.iter().for_each(|worker| worker.add_to(&mut sum));
+        assert_eq!(
+            (sum.packets_in, sum.bytes_in, sum.packets_out, sum.bytes_out),
+            (2, 150, 1, 7)
+        );
+        let by_label: Vec<_> = DropReason::ALL
+            .iter()
+            .filter(|reason| sum.drops[**reason as usize] > 0)
+            .map(|reason| (reason.label(), sum.drops[*reason as usize]))
+            .collect();
+        assert_eq!(by_label, [("replay", 3)]);
+    }
+}

@@ -1,0 +1,64 @@
+//! When which connection needs to be looked at: a heap that is corrected late.
+//!
+//! A connection's deadline moves with nearly every packet, mostly to later. So the heap keeps an entry that
+//! is at or before the true deadline; when it comes up, the engine compares and pushes the true one again.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Instant;
+
+use quinn_proto::ConnectionHandle;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Deadlines {
+    heap: BinaryHeap<Reverse<(Instant, usize)>>,
+}
+
+impl Deadlines {
+    pub(super) fn push(&mut self, at: Instant, handle: ConnectionHandle) {
+        self.heap.push(Reverse((at, handle.0)));
+    }
+
+    /// The earliest entry.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.heap.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// Removes and returns one entry that is due. It counts only if its connection still waits for exactly
+    /// this time: an earlier entry may have taken its place, or another connection its handle.
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<(Instant, ConnectionHandle)> {
+        if self.next()? > now {
+            return None;
+        }
+        self.heap
+            .pop()
+            .map(|Reverse((at, handle))| (at, ConnectionHandle(handle)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn what_is_due_comes_out_in_order_and_nothing_earlier() {
+        let now = Instant::now();
+        let mut deadlines = Deadlines::default();
+        for (millis, handle) in [(30, 3), (10, 1), (20, 2)] {
+            deadlines.push(
+                now + Duration::from_millis(millis),
+                ConnectionHandle(handle),
+            );
+        }
+        assert_eq!(deadlines.pop_due(now), None);
+        let later = now + Duration::from_millis(20);
+        let due: Vec<_> = std::iter::from_fn(|| deadlines.pop_due(later)).collect();
+        assert_eq!(
+            due.iter().map(|(_, handle)| handle.0).collect::<Vec<_>>(),
+            [1, 2]
+        );
+        assert_eq!(deadlines.next(), Some(now + Duration::from_millis(30)));
+    }
+}

@@ -1,0 +1,415 @@
+//! The QUIC engine of a worker: one endpoint, its connections, their timers, one UDP socket.
+//!
+//! The engine moves packets between the socket and quinn-proto's state machines and tells an
+//! [`Application`] what happened; it knows neither sessions nor the TUN. Call order in a turn of the loop:
+//! [`Engine::receive`], [`Engine::expire`], then [`Engine::flush`], which sends what every touched connection
+//! has to send. Whoever changes a connection from outside calls [`Engine::touch`], or its packets wait for
+//! the next timer.
+//!
+//! Invariants: a connection is in `touched` exactly when its `touched` flag is set; the earliest deadline of
+//! every connection is in the heap; nothing is polled for transmission while the socket is full.
+
+mod deadlines;
+mod link;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Instant;
+
+use quinn_proto::{ConnectionHandle, DatagramEvent, Endpoint, Event, Incoming, Transmit};
+
+use crate::counters::WorkerCounters;
+use crate::http3_streams::error_code;
+use crate::udp::{Received, UdpPort};
+use deadlines::Deadlines;
+pub(crate) use link::Link;
+
+/// Receive calls per turn: enough to empty a burst, few enough that the TUN is not left waiting.
+const RECEIVE_CALLS: usize = 4;
+/// Datagrams per send call at most; more gains nothing (26 to 44 measured the same).
+const SEND_SEGMENTS: usize = 44;
+/// The largest UDP payload of one GSO send (UDP_MAX_SEGMENTS and the 16-bit length, minus headers).
+const SEND_BYTES: usize = 65_507;
+
+/// What the owner of the connections does with them.
+pub(crate) trait Application: Sized {
+    /// What the application keeps for each connection.
+    type Connection;
+
+    /// A first packet of `len` bytes arrived: accept it (and give the connection's state), or deal with it
+    /// otherwise through `gate`.
+    fn incoming(
+        &mut self,
+        now: Instant,
+        incoming: Incoming,
+        len: usize,
+        gate: &mut Gate<'_>,
+    ) -> Option<Accepted<Self::Connection>>;
+
+    /// Something happened on a connection.
+    fn event(&mut self, now: Instant, link: &mut Link<Self::Connection>, event: Event);
+
+    /// Datagrams may be waiting on a connection.
+    fn datagrams(&mut self, now: Instant, link: &mut Link<Self::Connection>);
+
+    /// The application's own deadline of a connection has passed.
+    fn deadline(&mut self, now: Instant, link: &mut Link<Self::Connection>);
+
+    /// A connection has ended, by whichever side; its last packets are still being sent.
+    fn lost(&mut self, link: &mut Link<Self::Connection>);
+
+    /// A connection is over and forgotten.
+    fn gone(&mut self, link: Box<Link<Self::Connection>>);
+
+    /// The system refused to send on a connection (never `WouldBlock`).
+    fn unsendable(&mut self, link: &mut Link<Self::Connection>, error: &io::Error);
+}
+
+/// A connection that the application took.
+pub(crate) struct Accepted<C> {
+    pub(crate) handle: ConnectionHandle,
+    pub(crate) quic: quinn_proto::Connection,
+    pub(crate) app: C,
+    /// When the application first wants to look at it.
+    pub(crate) wake_at: Option<Instant>,
+}
+
+/// Where the application answers an incoming connection.
+pub(crate) struct Gate<'a> {
+    pub(crate) endpoint: &'a mut Endpoint,
+    pub(crate) response: &'a mut Vec<u8>,
+    transmit: Option<Transmit>,
+}
+
+impl Gate<'_> {
+    /// Sends what the endpoint wrote into `response`.
+    pub(crate) fn respond(&mut self, transmit: Transmit) {
+        self.transmit = Some(transmit);
+    }
+}
+
+/// A packet train that the socket had no room for.
+struct Unsent {
+    transmit: Transmit,
+    contents: Vec<u8>,
+}
+
+/// See the module.
+pub(crate) struct Engine<A: Application> {
+    endpoint: Endpoint,
+    port: UdpPort,
+    links: Vec<Option<Box<Link<A::Connection>>>>,
+    deadlines: Deadlines,
+    touched: Vec<ConnectionHandle>,
+    scratch: Vec<u8>,
+    unsent: Option<Unsent>,
+}
+
+impl<A: Application> Engine<A> {
+    pub(crate) fn new(endpoint: Endpoint, port: UdpPort) -> Self {
+        Self {
+            endpoint,
+            port,
+            links: Vec::new(),
+            deadlines: Deadlines::default(),
+            touched: Vec::new(),
+            scratch: Vec::with_capacity(SEND_BYTES),
+            unsent: None,
+        }
+    }
+
+    /// What dialling needs.
+    pub(crate) fn endpoint_and_port(&mut self) -> (&mut Endpoint, &UdpPort) {
+        (&mut self.endpoint, &self.port)
+    }
+
+    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
+        self.port.as_fd()
+    }
+
+    /// Whether the socket is full; the caller then waits for it to become writable and reads no more packets
+    /// that would have to be sent.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.unsent.is_some()
+    }
+
+    /// When [`Self::expire`] has something to do next.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.next()
+    }
+
+    /// A connection by its handle.
+    pub(crate) fn link(&mut self, handle: ConnectionHandle) -> Option<&mut Link<A::Connection>> {
+        self.links.get_mut(handle.0)?.as_deref_mut()
+    }
+
+    /// Every connection.
+    pub(crate) fn links(&mut self) -> impl Iterator<Item = &mut Link<A::Connection>> {
+        self.links.iter_mut().filter_map(Option::as_deref_mut)
+    }
+
+    /// Takes a connection in.
+    pub(crate) fn insert(&mut self, accepted: Accepted<A::Connection>) {
+        let handle = accepted.handle;
+        if self.links.len() <= handle.0 {
+            self.links.resize_with(handle.0 + 1, || None);
+        }
+        debug_assert!(
+            self.links[handle.0].is_none(),
+            "the endpoint reuses a handle only once it is free"
+        );
+        self.links[handle.0] = Some(Box::new(Link::new(accepted)));
+        self.touch(handle);
+    }
+
+    /// Marks a connection as changed: [`Self::flush`] will look at it.
+    pub(crate) fn touch(&mut self, handle: ConnectionHandle) {
+        if let Some(link) = self.links.get_mut(handle.0).and_then(Option::as_mut)
+            && !link.touched
+        {
+            link.touched = true;
+            self.touched.push(handle);
+        }
+    }
+
+    /// Reads the socket within the budget of a turn. Returns whether there may be more.
+    pub(crate) fn receive(&mut self, app: &mut A, now: Instant, counters: &WorkerCounters) -> bool {
+        for _ in 0..RECEIVE_CALLS {
+            let mut trains = Trains::default();
+            match self.port.receive(|received| trains.push(received)) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                // An ICMP error of an earlier send, or the network's trouble: neither ends the socket.
+                Err(_) => continue,
+            }
+            for received in trains.into_iter() {
+                self.train(app, now, received, counters);
+            }
+            self.deliver(app, now);
+        }
+        true
+    }
+
+    fn train(&mut self, app: &mut A, now: Instant, received: Received, counters: &WorkerCounters) {
+        let Received {
+            from,
+            local_ip,
+            ecn,
+            stride,
+            mut train,
+        } = received;
+        counters.udp_read(train.len().div_ceil(stride));
+        while !train.is_empty() {
+            let datagram = train.split_to(stride.min(train.len()));
+            let len = datagram.len();
+            self.scratch.clear();
+            match self
+                .endpoint
+                .handle(now, from, local_ip, ecn, datagram, &mut self.scratch)
+            {
+                None => {}
+                Some(DatagramEvent::ConnectionEvent(handle, event)) => {
+                    if let Some(link) = self.link(handle) {
+                        link.quic.handle_event(event);
+                        self.touch(handle);
+                    }
+                }
+                Some(DatagramEvent::NewConnection(incoming)) => {
+                    let mut gate = Gate {
+                        endpoint: &mut self.endpoint,
+                        response: &mut self.scratch,
+                        transmit: None,
+                    };
+                    let accepted = app.incoming(now, incoming, len, &mut gate);
+                    if let Some(transmit) = gate.transmit {
+                        let _ = self.port.send(&transmit, &self.scratch);
+                    }
+                    if let Some(accepted) = accepted {
+                        self.insert(accepted);
+                    }
+                }
+                Some(DatagramEvent::Response(transmit)) => {
+                    // Unsolicited answers (resets, version negotiation) are never worth waiting for.
+                    let _ = self.port.send(&transmit, &self.scratch);
+                }
+            }
+        }
+    }
+
+    /// Tells the application what the received packets meant.
+    fn deliver(&mut self, app: &mut A, now: Instant) {
+        for index in 0..self.touched.len() {
+            let handle = self.touched[index];
+            if let Some(link) = self.links.get_mut(handle.0).and_then(Option::as_deref_mut) {
+                while let Some(event) = link.quic.poll() {
+                    app.event(now, link, event);
+                }
+                app.datagrams(now, link);
+            }
+        }
+    }
+
+    /// Runs the timers that are due.
+    pub(crate) fn expire(&mut self, app: &mut A, now: Instant) {
+        while let Some((at, handle)) = self.deadlines.pop_due(now) {
+            let Some(link) = self.links.get_mut(handle.0).and_then(Option::as_deref_mut) else {
+                continue;
+            };
+            if link.scheduled != Some(at) {
+                continue;
+            }
+            link.scheduled = None;
+            if link.quic.poll_timeout().is_some_and(|at| at <= now) {
+                link.quic.handle_timeout(now);
+            }
+            if link.app_deadline.is_some_and(|at| at <= now) {
+                link.app_deadline = None;
+                app.deadline(now, link);
+            }
+            self.touch(handle);
+        }
+    }
+
+    /// Sends what every touched connection has to send, and forgets those that are over.
+    pub(crate) fn flush(&mut self, app: &mut A, now: Instant, counters: &WorkerCounters) {
+        if self.unsent.is_some() && !self.retry_unsent(counters) {
+            return;
+        }
+        self.deliver(app, now);
+        while let Some(handle) = self.touched.pop() {
+            let Some(mut link) = self.links.get_mut(handle.0).and_then(Option::take) else {
+                continue;
+            };
+            link.touched = false;
+            while let Some(event) = link.quic.poll_endpoint_events() {
+                if let Some(reply) = self.endpoint.handle_event(handle, event) {
+                    link.quic.handle_event(reply);
+                }
+            }
+            self.transmit(app, &mut link, now, counters);
+            while let Some(event) = link.quic.poll() {
+                app.event(now, &mut link, event);
+            }
+            if link.quic.is_closed() && !link.is_lost {
+                link.is_lost = true;
+                app.lost(&mut link);
+            }
+            if link.quic.is_drained() {
+                while let Some(event) = link.quic.poll_endpoint_events() {
+                    let _ = self.endpoint.handle_event(handle, event);
+                }
+                app.gone(link);
+                continue;
+            }
+            let blocked = self.unsent.is_some();
+            self.schedule(&mut link);
+            if blocked {
+                // Its remaining packets go out once the socket has room.
+                link.touched = true;
+                self.touched.push(handle);
+            }
+            self.links[handle.0] = Some(link);
+            if blocked {
+                return;
+            }
+        }
+    }
+
+    fn transmit(
+        &mut self,
+        app: &mut A,
+        link: &mut Link<A::Connection>,
+        now: Instant,
+        counters: &WorkerCounters,
+    ) {
+        let mtu = usize::from(link.quic.current_mtu());
+        let segments = SEND_SEGMENTS
+            .min(self.port.max_segments())
+            .min(SEND_BYTES / mtu)
+            .max(1);
+        loop {
+            self.scratch.clear();
+            let Some(transmit) = link.quic.poll_transmit(now, segments, &mut self.scratch) else {
+                return;
+            };
+            match self.port.send(&transmit, &self.scratch) {
+                Ok(()) => counters.udp_written(datagrams_of(&transmit)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let contents =
+                        std::mem::replace(&mut self.scratch, Vec::with_capacity(SEND_BYTES));
+                    self.unsent = Some(Unsent { transmit, contents });
+                    return;
+                }
+                Err(error) => app.unsendable(link, &error),
+            }
+        }
+    }
+
+    /// Tries the waiting train again; true when the socket has taken (or refused) it.
+    fn retry_unsent(&mut self, counters: &WorkerCounters) -> bool {
+        let Some(unsent) = self.unsent.take() else {
+            return true;
+        };
+        match self.port.send(&unsent.transmit, &unsent.contents) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.unsent = Some(unsent);
+                false
+            }
+            _ => {
+                counters.udp_written(datagrams_of(&unsent.transmit));
+                true
+            }
+        }
+    }
+
+    fn schedule(&mut self, link: &mut Link<A::Connection>) {
+        let quic = link.quic.poll_timeout();
+        let next = match (quic, link.app_deadline) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        // A deadline that moved later is found late-bound, when the earlier entry pops.
+        if let Some(at) = next
+            && link.scheduled.is_none_or(|scheduled| at < scheduled)
+        {
+            link.scheduled = Some(at);
+            self.deadlines.push(at, link.handle);
+        }
+    }
+
+    /// Closes every connection with an application code and a reason.
+    pub(crate) fn close_all(&mut self, now: Instant, code: u64, reason: &'static str) {
+        let handles: Vec<_> = self.links().map(|link| link.handle).collect();
+        for handle in handles {
+            if let Some(link) = self.link(handle) {
+                link.quic
+                    .close(now, error_code(code), reason.as_bytes().into());
+            }
+            self.touch(handle);
+        }
+    }
+}
+
+fn datagrams_of(transmit: &Transmit) -> usize {
+    transmit
+        .segment_size
+        .map_or(1, |segment| transmit.size.div_ceil(segment))
+}
+
+/// The trains of one receive call, on the stack.
+#[derive(Default)]
+struct Trains {
+    trains: [Option<Received>; 8],
+    len: usize,
+}
+
+impl Trains {
+    fn push(&mut self, received: Received) {
+        self.trains[self.len] = Some(received);
+        self.len += 1;
+    }
+
+    fn into_iter(self) -> impl Iterator<Item = Received> {
+        self.trains.into_iter().flatten()
+    }
+}

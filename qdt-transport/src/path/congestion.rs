@@ -1,0 +1,92 @@
+//! No congestion control for the tunnel's datagrams, but a bound on what is in flight.
+//!
+//! The inner connections control their own congestion; a second controller underneath only hides the path
+//! from them (RFC 9484 section 9 allows none for datagrams that carry IP packets). What remains is our own
+//! memory: packets that a silent peer never acknowledges are remembered until they are declared lost.
+//!
+//! Invariant: the window is either wide open (above 2^32, where quinn-proto also stops pacing) or shut.
+
+use std::any::Any;
+use std::time::Instant;
+
+use quinn_proto::RttEstimator;
+use quinn_proto::congestion::Controller;
+
+/// Wide open: above `u32::MAX`, where quinn-proto's pacer lets everything pass.
+const OPEN: u64 = 1 << 40;
+/// Shut: one byte, so that nothing but loss probes is sent.
+const SHUT: u64 = 1;
+
+/// The controller that does not control.
+#[derive(Clone, Debug)]
+pub(super) struct Uncontrolled {
+    in_flight: u64,
+    limit: u64,
+}
+
+impl Uncontrolled {
+    /// Lets at most about `limit` bytes be in flight.
+    pub(super) fn new(limit: u64) -> Self {
+        Self {
+            in_flight: 0,
+            limit,
+        }
+    }
+}
+
+impl Controller for Uncontrolled {
+    fn on_sent(&mut self, _now: Instant, bytes: u64, _last_packet_number: u64) {
+        self.in_flight += bytes;
+    }
+
+    fn on_ack(&mut self, _: Instant, _: Instant, bytes: u64, _: bool, _: &RttEstimator) {
+        self.in_flight = self.in_flight.saturating_sub(bytes);
+    }
+
+    fn on_end_acks(&mut self, _: Instant, in_flight: u64, _: bool, _: Option<u64>) {
+        self.in_flight = in_flight;
+    }
+
+    fn on_congestion_event(&mut self, _: Instant, _: Instant, _: bool, lost_bytes: u64) {
+        self.in_flight = self.in_flight.saturating_sub(lost_bytes);
+    }
+
+    fn on_mtu_update(&mut self, _new_mtu: u16) {}
+
+    fn window(&self) -> u64 {
+        if self.in_flight < self.limit {
+            OPEN
+        } else {
+            SHUT
+        }
+    }
+
+    fn clone_box(&self) -> Box<dyn Controller> {
+        Box::new(self.clone())
+    }
+
+    fn initial_window(&self) -> u64 {
+        OPEN
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_that_acknowledges_nothing_stops_the_flow_at_the_limit() {
+        let now = Instant::now();
+        let mut controller = Uncontrolled::new(10_000);
+        controller.on_sent(now, 9_999, 1);
+        assert!(controller.window() > u64::from(u32::MAX));
+        controller.on_sent(now, 1, 2);
+        assert_eq!(controller.window(), SHUT);
+        controller.on_congestion_event(now, now, false, 10_000);
+        assert!(controller.window() > u64::from(u32::MAX));
+    }
+}

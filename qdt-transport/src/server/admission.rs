@@ -1,0 +1,91 @@
+//! The seam between the packet worker and the server's policy.
+//!
+//! A worker asks twice for every `POST /connect`: once when the request's head is complete, once when its
+//! body is. Both calls happen on the worker's thread, never for a packet, and must not block. What the policy
+//! reserved at the first call travels to the second as a [`Permit`]; a permit that is dropped on the way
+//! gives its place back.
+
+use std::any::Any;
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Instant;
+
+use qdt_proto::datagram::{Aead, SessionId};
+use qdt_proto::handshake::{Capabilities, SessionKeys};
+use qdt_proto::http3::RequestHead;
+
+use crate::limits::SessionLimits;
+
+/// Decides who gets a session. Implementations count what they decide.
+pub trait Admission: Send + Sync + 'static {
+    /// Judges everything that the head shows: path, readiness, method, token, limits, room for a session, and
+    /// whether the connection has one already.
+    ///
+    /// # Errors
+    /// The answer to give instead of a session.
+    fn head(
+        &self,
+        head: &RequestHead,
+        peer: SocketAddr,
+        connection_has_session: bool,
+        now: Instant,
+    ) -> Result<Permit, Refusal>;
+
+    /// Judges the body and makes the session. `body` is what arrived up to the end of the first JSON value,
+    /// the end of the stream or 4096 bytes; `None` where the deadline came first.
+    ///
+    /// # Errors
+    /// The answer to give instead of a session.
+    fn body(
+        &self,
+        permit: Permit,
+        body: Option<&[u8]>,
+        peer: SocketAddr,
+        worker: usize,
+        now: Instant,
+    ) -> Result<Admitted, Refusal>;
+
+    /// The session's connection is gone, or another one took its address over. Called once per session.
+    fn ended(&self, session: SessionId, reason: &str);
+}
+
+/// An answer other than 200: its status and its text without the line end that is sent with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body's text.
+    pub body: &'static str,
+}
+
+/// What the policy keeps for a request between its head and its body.
+pub struct Permit(pub Box<dyn Any + Send>);
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Permit(..)")
+    }
+}
+
+/// A session that was granted.
+#[derive(Debug)]
+pub struct Admitted {
+    /// Its id, which stands in every datagram.
+    pub id: SessionId,
+    /// Its keys.
+    pub keys: SessionKeys,
+    /// The cipher of its datagrams.
+    pub aead: Aead,
+    /// What both ends can do beyond the Go programs.
+    pub caps: Capabilities,
+    /// The client's inner address: the only source it may use.
+    pub inner: Ipv4Addr,
+    /// No datagram of the session is longer.
+    pub mtu: u16,
+    /// The body of the 200 answer.
+    pub response: Vec<u8>,
+    /// The session that held the address until now, and its worker.
+    pub replaces: Option<(usize, SessionId)>,
+    /// Packets per second in each direction.
+    pub limits: SessionLimits,
+}

@@ -1,0 +1,291 @@
+//! What a server worker does with its connections: requests in, sessions made and ended, and the packets
+//! from clients to the TUN.
+//!
+//! Invariants: a connection has at most one session; a session's entry in the address table is set when the
+//! session is made and cleared when its connection goes; [`Admission::ended`] is called exactly once for
+//! every session that was granted.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use qdt_proto::datagram::SessionId;
+use qdt_proto::http3::{Http3Error, Side, code};
+use quinn_proto::{ConnectionError, ConnectionHandle, Dir, Event, Incoming, StreamEvent};
+
+use super::admission::Admission;
+use super::exchange::{Context, Exchanges, Granted};
+use super::gate::Doorkeeper;
+use super::inbox::{Inbox, Order};
+use super::table::{AddressTable, Location};
+use crate::arena::Arena;
+use crate::counters::WorkerCounters;
+use crate::engine::{Accepted, Application, Gate, Link};
+use crate::http3_streams::{UniStreams, error_code, fail, open_control_stream};
+use crate::limits::Bucket;
+use crate::session::{Session, Terms};
+use crate::tun_port::TunPort;
+use crate::udp::canonical;
+
+/// A connection that has no session by then is closed.
+const AUTHENTICATE_WITHIN: Duration = Duration::from_secs(8);
+
+/// What all workers of a server share.
+pub(super) struct Shared {
+    pub(super) admission: Arc<dyn Admission>,
+    pub(super) table: AddressTable,
+    pub(super) inboxes: Vec<Inbox>,
+    pub(super) gateway: Ipv4Addr,
+    pub(super) client_to_client: bool,
+    pub(super) max_reassembly_bytes: usize,
+}
+
+/// A session and what the server keeps beside it.
+pub(super) struct Served {
+    pub(super) session: Session,
+    pub(super) inner: Ipv4Addr,
+    pub(super) location: Location,
+    pub(super) from_client: Bucket,
+    pub(super) to_client: Bucket,
+}
+
+/// What a server keeps for a connection.
+pub(super) struct Client {
+    exchanges: Exchanges,
+    pub(super) uni: UniStreams,
+    pub(super) served: Option<Box<Served>>,
+    /// Without a session by then the connection is closed.
+    authenticate_by: Instant,
+    /// Why the connection ended, for `session closed`.
+    end: Option<String>,
+}
+
+impl Client {
+    /// Says why the server is about to close the connection.
+    pub(super) fn ends_because(&mut self, reason: &str) {
+        self.end.get_or_insert_with(|| reason.into());
+    }
+}
+
+/// One worker's side of the server.
+pub(super) struct ServerApp {
+    pub(super) worker: usize,
+    pub(super) shared: Arc<Shared>,
+    pub(super) door: Doorkeeper,
+    pub(super) sessions: HashMap<SessionId, ConnectionHandle>,
+    pub(super) counters: Arc<WorkerCounters>,
+    pub(super) tun: TunPort,
+    pub(super) arena: Arena,
+    /// Sessions of this worker that a newer one replaced.
+    pub(super) replaced: Vec<SessionId>,
+}
+
+impl ServerApp {
+    fn settle(&mut self, link: &mut Link<Client>, granted: Option<Granted>, now: Instant) {
+        let Some(Granted {
+            stream,
+            session: admitted,
+        }) = granted
+        else {
+            return;
+        };
+        let session = Session::new(&Terms {
+            id: admitted.id,
+            aead: admitted.aead,
+            send: &admitted.keys.server,
+            receive: &admitted.keys.client,
+            caps: admitted.caps,
+            mtu: admitted.mtu,
+            max_reassembly_bytes: self.shared.max_reassembly_bytes,
+            stream: stream.into(),
+        });
+        let location = Location::new(self.worker, link.handle, admitted.id);
+        self.shared.table.set(admitted.inner, location);
+        self.sessions.insert(admitted.id, link.handle);
+        self.door.finished();
+        link.app.served = Some(Box::new(Served {
+            session,
+            inner: admitted.inner,
+            location,
+            from_client: Bucket::new(admitted.limits, now),
+            to_client: Bucket::new(admitted.limits, now),
+        }));
+        match admitted.replaces {
+            Some((worker, old)) if worker == self.worker => self.replaced.push(old),
+            Some((worker, old)) => {
+                if let Some(inbox) = self.shared.inboxes.get(worker) {
+                    inbox.order(Order::EndSession(old, REPLACED));
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn streams(&mut self, now: Instant, link: &mut Link<Client>, event: StreamEvent) {
+        let quic = &mut link.quic;
+        let admission = self.shared.admission.clone();
+        let context = Context {
+            admission: &*admission,
+            peer: canonical(quic.remote_address()),
+            worker: self.worker,
+            now,
+        };
+        let client = &mut link.app;
+        let mut granted = None;
+        let mut outcome: Result<(), Http3Error> = Ok(());
+        match event {
+            StreamEvent::Opened { dir: Dir::Uni } => outcome = client.uni.accept(quic),
+            StreamEvent::Opened { dir: Dir::Bi } => {
+                granted = client.exchanges.accept(quic, &context)
+            }
+            StreamEvent::Readable { id } if id.dir() == Dir::Uni => {
+                outcome = client.uni.read(quic, id)
+            }
+            StreamEvent::Readable { id } => granted = client.exchanges.read(quic, id, &context),
+            StreamEvent::Writable { id } => client.exchanges.writable(quic, id),
+            StreamEvent::Finished { .. }
+            | StreamEvent::Stopped { .. }
+            | StreamEvent::Available { .. } => {}
+        }
+        if let Err(error) = outcome {
+            fail(quic, now, None, &error);
+        } else if client.uni.has_settings
+            && !client.uni.peer_takes_datagrams
+            && client.served.is_some()
+        {
+            quic.close(
+                now,
+                error_code(code::H3_SETTINGS_ERROR),
+                Bytes::from_static(b"a session needs SETTINGS_H3_DATAGRAM"),
+            );
+        } else if client.exchanges.session_given_up {
+            quic.close(
+                now,
+                error_code(code::H3_NO_ERROR),
+                Bytes::from_static(b"session stream ended"),
+            );
+        }
+        if let Some(deadline) = client.exchanges.next_deadline() {
+            link.wake_at(deadline);
+        }
+        self.settle(link, granted, now);
+    }
+}
+
+/// Why a session ends whose address moved.
+pub(super) const REPLACED: &str = "replaced by a newer connection of the same client";
+
+impl Application for ServerApp {
+    type Connection = Client;
+
+    fn incoming(
+        &mut self,
+        now: Instant,
+        incoming: Incoming,
+        len: usize,
+        gate: &mut Gate<'_>,
+    ) -> Option<Accepted<Client>> {
+        let client = Client {
+            exchanges: Exchanges::default(),
+            uni: UniStreams::new(Side::Server),
+            served: None,
+            authenticate_by: now + AUTHENTICATE_WITHIN,
+            end: None,
+        };
+        let wake_at = Some(client.authenticate_by);
+        let (handle, quic) = self.door.admit(now, incoming, len, gate)?;
+        Some(Accepted {
+            handle,
+            quic,
+            app: client,
+            wake_at,
+        })
+    }
+
+    fn event(&mut self, now: Instant, link: &mut Link<Client>, event: Event) {
+        match event {
+            Event::Connected => open_control_stream(&mut link.quic),
+            Event::Stream(event) => self.streams(now, link, event),
+            Event::ConnectionLost { reason } => link.app.ends_because(&end_text(&reason)),
+            Event::HandshakeDataReady | Event::DatagramReceived | Event::DatagramsUnblocked => {}
+        }
+    }
+
+    fn datagrams(&mut self, now: Instant, link: &mut Link<Client>) {
+        self.receive_from_client(now, link);
+    }
+
+    fn deadline(&mut self, now: Instant, link: &mut Link<Client>) {
+        let admission = self.shared.admission.clone();
+        let context = Context {
+            admission: &*admission,
+            peer: canonical(link.quic.remote_address()),
+            worker: self.worker,
+            now,
+        };
+        let Link {
+            quic, app: client, ..
+        } = link;
+        client.exchanges.expire(quic, &context);
+        if client.served.is_none() && client.authenticate_by <= now {
+            quic.close(
+                now,
+                error_code(code::H3_REQUEST_REJECTED),
+                Bytes::from_static(b"no session was asked for in time"),
+            );
+            return;
+        }
+        let unauthenticated = client.served.is_none().then_some(client.authenticate_by);
+        if let Some(at) = client
+            .exchanges
+            .next_deadline()
+            .into_iter()
+            .chain(unauthenticated)
+            .min()
+        {
+            link.wake_at(at);
+        }
+    }
+
+    fn lost(&mut self, link: &mut Link<Client>) {
+        let Some(served) = link.app.served.take() else {
+            return;
+        };
+        let id = served.session.id;
+        self.shared.table.clear(served.inner, served.location);
+        self.sessions.remove(&id);
+        let reason = link.app.end.take();
+        self.shared
+            .admission
+            .ended(id, reason.as_deref().unwrap_or("closed by the server"));
+        // It counts as unfinished again until the connection is forgotten.
+        self.door.unfinished_again();
+    }
+
+    fn gone(&mut self, _link: Box<Link<Client>>) {
+        self.door.finished();
+    }
+
+    fn unsendable(&mut self, _link: &mut Link<Client>, _error: &io::Error) {
+        // A lost packet to QUIC: it is sent again, or the idle timeout ends the connection.
+    }
+}
+
+/// The `err` of `session closed`.
+fn end_text(reason: &ConnectionError) -> String {
+    match reason {
+        ConnectionError::TimedOut => "timeout: no recent network activity".into(),
+        ConnectionError::ApplicationClosed(close) => format!(
+            "closed by the client: code {:#x} {}",
+            close.error_code.into_inner(),
+            String::from_utf8_lossy(&close.reason)
+        )
+        .trim_end()
+        .into(),
+        ConnectionError::LocallyClosed => "closed by the server".into(),
+        other => other.to_string(),
+    }
+}

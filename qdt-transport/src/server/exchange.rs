@@ -1,0 +1,294 @@
+//! The HTTP/3 requests of one connection: read, judged by [`Admission`], answered.
+//!
+//! A refusal is answered and the stream finished. A granted session's stream is answered and left open for
+//! the life of the session: a Go client never looks at it again. The body counts as complete with its first
+//! JSON value, the end of the stream, 4096 bytes or the deadline, whichever comes first, because a Go client
+//! announces `content-length: 0` before it and never ends the stream.
+//!
+//! Memory before authentication is bounded: QUIC allows 32 streams of 16 KiB each and 128 KiB a connection,
+//! and the parsers hold no more than that.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use qdt_proto::handshake::{ConnectRequest, DecodeError, MAX_BODY};
+use qdt_proto::http3::{
+    Http3Error, RequestEvent, RequestStream, code, encode_refusal, encode_success, http_date,
+};
+use quinn_proto::{Connection, Dir, StreamId};
+
+use super::admission::{Admission, Admitted, Permit, Refusal};
+use crate::http3_streams::{Outgoing, StreamEnd, error_code, fail, read_chunks};
+
+/// How long the body of a request may take after its head.
+const BODY_DEADLINE: Duration = Duration::from_secs(5);
+
+/// What an exchange needs from outside.
+pub(super) struct Context<'a> {
+    pub(super) admission: &'a dyn Admission,
+    pub(super) peer: SocketAddr,
+    pub(super) worker: usize,
+    pub(super) now: Instant,
+}
+
+/// A request that was granted a session, and its stream.
+pub(super) struct Granted {
+    pub(super) stream: StreamId,
+    pub(super) session: Admitted,
+}
+
+/// The requests of one connection.
+#[derive(Debug, Default)]
+pub(super) struct Exchanges {
+    requests: Vec<Exchange>,
+    /// One connection has at most one session, granted or about to be.
+    claimed: Option<StreamId>,
+    /// The client gave up the stream that its session hangs on.
+    pub(super) session_given_up: bool,
+}
+
+#[derive(Debug)]
+struct Exchange {
+    id: StreamId,
+    parser: RequestStream,
+    state: State,
+    out: Option<Outgoing>,
+}
+
+#[derive(Debug)]
+enum State {
+    /// The head is not complete.
+    Head,
+    /// The head was accepted; the body is not complete.
+    Body {
+        permit: Option<Permit>,
+        body: Vec<u8>,
+        deadline: Instant,
+    },
+    /// Answered.
+    Done,
+}
+
+impl Exchanges {
+    /// Takes in the streams that the client has opened.
+    pub(super) fn accept(
+        &mut self,
+        quic: &mut Connection,
+        context: &Context<'_>,
+    ) -> Option<Granted> {
+        let mut granted = None;
+        while let Some(id) = quic.streams().accept(Dir::Bi) {
+            self.requests.push(Exchange {
+                id,
+                parser: RequestStream::new(),
+                state: State::Head,
+                out: None,
+            });
+            granted = granted.or(self.read(quic, id, context));
+        }
+        granted
+    }
+
+    /// Reads one stream; gives the session that its request was granted.
+    pub(super) fn read(
+        &mut self,
+        quic: &mut Connection,
+        id: StreamId,
+        context: &Context<'_>,
+    ) -> Option<Granted> {
+        let position = self.requests.iter().position(|request| request.id == id)?;
+        let has_session = self.claimed.is_some_and(|claimed| claimed != id);
+        let exchange = &mut self.requests[position];
+        let mut verdict = None;
+        let end = read_chunks(quic, id, |data, fin| {
+            verdict = verdict
+                .take()
+                .or_else(|| exchange.take(data, fin, has_session, context));
+            verdict.is_none()
+        });
+        if matches!(exchange.state, State::Body { .. }) {
+            self.claimed = Some(id);
+        }
+        match verdict {
+            None if end == StreamEnd::Reset => {
+                self.forget(position);
+                None
+            }
+            None => None,
+            Some(verdict) => self.conclude(quic, position, verdict, context),
+        }
+    }
+
+    /// Continues to write an answer that flow control held back.
+    pub(super) fn writable(&mut self, quic: &mut Connection, id: StreamId) {
+        if let Some(exchange) = self.requests.iter_mut().find(|request| request.id == id)
+            && let Some(mut out) = exchange.out.take()
+            && !out.write(quic, id)
+        {
+            exchange.out = Some(out);
+        }
+    }
+
+    /// When the next body is overdue.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.requests
+            .iter()
+            .filter_map(|request| match &request.state {
+                State::Body { deadline, .. } => Some(*deadline),
+                _ => None,
+            })
+            .min()
+    }
+
+    /// Answers the requests whose body did not come in time.
+    pub(super) fn expire(&mut self, quic: &mut Connection, context: &Context<'_>) {
+        while let Some(position) = self.requests.iter().position(|request| {
+            matches!(&request.state, State::Body { deadline, .. } if *deadline <= context.now)
+        }) {
+            if let State::Body { permit: Some(permit), .. } =
+                std::mem::replace(&mut self.requests[position].state, State::Done)
+            {
+                let judged = context.admission.body(permit, None, context.peer, context.worker, context.now);
+                let refusal = judged.err().unwrap_or(Refusal { status: 400, body: "bad request" });
+                let _ = self.conclude(quic, position, Verdict::Refused(refusal, false), context);
+            }
+        }
+    }
+
+    fn forget(&mut self, position: usize) {
+        let gone = self.requests.swap_remove(position);
+        if self.claimed == Some(gone.id) {
+            match gone.state {
+                State::Done => self.session_given_up = true,
+                State::Head | State::Body { .. } => self.claimed = None,
+            }
+        }
+    }
+
+    fn conclude(
+        &mut self,
+        quic: &mut Connection,
+        position: usize,
+        verdict: Verdict,
+        context: &Context<'_>,
+    ) -> Option<Granted> {
+        let exchange = &mut self.requests[position];
+        let id = exchange.id;
+        exchange.state = State::Done;
+        let date = http_date(
+            SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| since.as_secs()),
+        );
+        let (mut out, granted) = match verdict {
+            Verdict::Granted(session) => {
+                let out = Outgoing::new(encode_success(&date, &session.response), false);
+                (
+                    out,
+                    Some(Granted {
+                        stream: id,
+                        session: *session,
+                    }),
+                )
+            }
+            Verdict::Refused(refusal, is_head) => {
+                if self.claimed == Some(id) {
+                    self.claimed = None;
+                }
+                let answer = encode_refusal(refusal.status, refusal.body, &date, is_head);
+                // The rest of the request is of no interest (RFC 9114 section 4.1).
+                let _ = quic.recv_stream(id).stop(error_code(code::H3_NO_ERROR));
+                (Outgoing::new(answer, true), None)
+            }
+            Verdict::Malformed(error) => {
+                fail(quic, context.now, Some(id), &error);
+                self.forget(position);
+                return None;
+            }
+        };
+        let is_session = granted.is_some();
+        if !out.write(quic, id) {
+            self.requests[position].out = Some(out);
+        } else if !is_session {
+            self.requests.swap_remove(position);
+        }
+        granted
+    }
+}
+
+enum Verdict {
+    Granted(Box<Admitted>),
+    /// With whether it answers a HEAD request.
+    Refused(Refusal, bool),
+    Malformed(Http3Error),
+}
+
+impl Exchange {
+    /// Takes the stream's next bytes; a verdict ends the exchange's reading.
+    fn take(
+        &mut self,
+        data: &[u8],
+        fin: bool,
+        has_session: bool,
+        context: &Context<'_>,
+    ) -> Option<Verdict> {
+        let Self { parser, state, .. } = self;
+        for event in parser.handle(data, fin) {
+            match event {
+                Err(error) => return Some(Verdict::Malformed(error)),
+                Ok(RequestEvent::Head(head)) => {
+                    match context
+                        .admission
+                        .head(&head, context.peer, has_session, context.now)
+                    {
+                        Err(refusal) => {
+                            return Some(Verdict::Refused(refusal, head.method == b"HEAD"));
+                        }
+                        Ok(permit) => {
+                            *state = State::Body {
+                                permit: Some(permit),
+                                body: Vec::new(),
+                                deadline: context.now + BODY_DEADLINE,
+                            };
+                        }
+                    }
+                }
+                Ok(RequestEvent::Body(part)) => {
+                    if let State::Body { permit, body, .. } = state {
+                        let room = MAX_BODY - body.len();
+                        body.extend_from_slice(&part[..part.len().min(room)]);
+                        if body.len() == MAX_BODY || is_complete(body) {
+                            return judge(permit, body, context);
+                        }
+                    }
+                }
+                Ok(RequestEvent::End) => {
+                    if let State::Body { permit, body, .. } = state {
+                        return judge(permit, body, context);
+                    }
+                }
+            }
+        }
+        None
+    }
+}
+
+fn judge(permit: &mut Option<Permit>, body: &[u8], context: &Context<'_>) -> Option<Verdict> {
+    let permit = permit.take()?;
+    let judged = context.admission.body(
+        permit,
+        Some(body),
+        context.peer,
+        context.worker,
+        context.now,
+    );
+    Some(match judged {
+        Ok(session) => Verdict::Granted(Box::new(session)),
+        Err(refusal) => Verdict::Refused(refusal, false),
+    })
+}
+
+/// Whether more bytes cannot change what the body means.
+fn is_complete(body: &[u8]) -> bool {
+    !matches!(ConnectRequest::decode(body), Err(DecodeError::Incomplete))
+}

@@ -1,0 +1,135 @@
+//! A packet's way up: QUIC datagram, opened into the TUN's super-packet, checked, on to the kernel.
+//!
+//! Nothing reaches the TUN whose source is not the session's own address or whose lengths lie. A drop has
+//! one reason and is counted here.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use bytes::Bytes;
+use qdt_proto::datagram::{MessageType, OVERHEAD};
+use qdt_proto::handshake::Capability;
+use qdt_proto::http3::code;
+use qdt_proto::packet::{InnerPacket, clamp_mss};
+
+use super::app::{Client, Served, ServerApp, Shared};
+use crate::counters::{Direction, DropReason};
+use crate::engine::Link;
+use crate::http3_streams::error_code;
+use crate::session::Arrival;
+
+/// The longest ping that is answered: a padded probe of the whole path.
+const MAX_PING: usize = 1500;
+
+impl ServerApp {
+    /// Opens and delivers every datagram that waits on a connection.
+    pub(super) fn receive_from_client(&mut self, now: Instant, link: &mut Link<Client>) {
+        while let Some(datagram) = link.quic.datagrams().recv() {
+            let Some(served) = link.app.served.as_deref_mut() else {
+                self.counters.dropped(DropReason::NoSession);
+                continue;
+            };
+            let sealed = match served.session.strip(&datagram) {
+                Ok(sealed) => sealed,
+                Err(reason) => {
+                    self.counters.dropped(reason);
+                    continue;
+                }
+            };
+            let limit = served.session.packet_limit(&mut link.quic);
+            let slot = self.tun.out.slot(sealed.len().saturating_sub(OVERHEAD));
+            match served.session.open(now, sealed, slot) {
+                Ok(Arrival::InSlot(len)) => {
+                    match judge(&self.shared, served, &mut slot[..len], limit, now) {
+                        Ok(()) => {
+                            self.counters.packet(Direction::In, len);
+                            self.tun.commit(len, &self.counters);
+                        }
+                        Err(reason) => {
+                            self.tun.out.abandon();
+                            self.counters.dropped(reason);
+                        }
+                    }
+                }
+                Ok(Arrival::Whole(packet)) => {
+                    self.counters.fragment_in();
+                    let len = packet.len();
+                    let slot = self.tun.out.slot(len);
+                    slot.copy_from_slice(packet);
+                    match judge(&self.shared, served, slot, limit, now) {
+                        Ok(()) => {
+                            self.counters.packet(Direction::In, len);
+                            self.tun.commit(len, &self.counters);
+                        }
+                        Err(reason) => {
+                            self.tun.out.abandon();
+                            self.counters.dropped(reason);
+                        }
+                    }
+                }
+                Ok(Arrival::Fragment) => {
+                    self.counters.fragment_in();
+                    self.tun.out.abandon();
+                }
+                Ok(Arrival::Ping(len)) => {
+                    let mut payload = [0; MAX_PING];
+                    let len = len.min(MAX_PING);
+                    payload[..len].copy_from_slice(&slot[..len]);
+                    self.tun.out.abandon();
+                    if served.session.caps.contains(Capability::Ping)
+                        && link.app.uni.peer_takes_datagrams
+                    {
+                        // A pong that finds no room is one that a lossy path could have lost.
+                        let _ = served.session.send_message(
+                            &mut link.quic,
+                            &mut self.arena,
+                            MessageType::Pong,
+                            &payload[..len],
+                        );
+                    }
+                }
+                Ok(Arrival::Pong(_)) => self.tun.out.abandon(),
+                Ok(Arrival::Close) => {
+                    self.tun.out.abandon();
+                    link.quic.close(
+                        now,
+                        error_code(code::H3_NO_ERROR),
+                        Bytes::from_static(b"closed by the client"),
+                    );
+                }
+                Err(reason) => {
+                    self.tun.out.abandon();
+                    self.counters.dropped(reason);
+                }
+            }
+        }
+    }
+}
+
+/// Whether a packet may pass; clamps the MSS of one that does.
+fn judge(
+    shared: &Shared,
+    served: &mut Served,
+    packet: &mut [u8],
+    limit: usize,
+    now: Instant,
+) -> Result<(), DropReason> {
+    if !served.from_client.take(now) {
+        return Err(DropReason::RateIn);
+    }
+    let parsed = InnerPacket::parse(packet).map_err(|_| DropReason::BadPacket)?;
+    let (IpAddr::V4(source), IpAddr::V4(destination)) = (parsed.source(), parsed.destination())
+    else {
+        // Inner addresses are IPv4; a packet of another family has a source that is not the session's.
+        return Err(DropReason::SrcMismatch);
+    };
+    if source != served.inner {
+        return Err(DropReason::SrcMismatch);
+    }
+    let to_a_client = destination != shared.gateway && shared.table.contains(destination);
+    if to_a_client && !shared.client_to_client {
+        return Err(DropReason::ClientToClient);
+    }
+    clamp_mss(packet, limit);
+    Ok(())
+}

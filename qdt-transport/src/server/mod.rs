@@ -1,0 +1,249 @@
+//! The server's packet workers: started together on one address, told what to do, stopped together.
+
+mod admission;
+mod app;
+mod exchange;
+mod from_client;
+mod gate;
+mod inbox;
+mod table;
+mod to_client;
+mod worker;
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use qdt_host::tun::TunQueue;
+use quinn_proto::{Endpoint, EndpointConfig};
+
+pub use admission::{Admission, Admitted, Permit, Refusal};
+
+use app::{ServerApp, Shared};
+use gate::Doorkeeper;
+use inbox::{Inbox, Order};
+use table::{AddressTable, MAX_WORKERS};
+use worker::ServerWorker;
+
+use crate::arena::Arena;
+use crate::counters::{Counters, WorkerCounters};
+use crate::engine::Engine;
+use crate::path::{BASE_PACKET, QueueBytes};
+use crate::tls::ServerTls;
+use crate::tun_port::TunPort;
+use crate::udp::{BindError, SteeredConnectionIds, bind_server};
+
+/// Datagrams received in a turn wait this long at most; they are read before the next turn.
+const RECEIVE_QUEUE: usize = 4 << 20;
+/// Sealed datagrams of a turn: several TUN super-packets.
+const SEAL_ARENA: usize = 1 << 20;
+
+/// What a server needs to start its workers.
+#[derive(Debug)]
+pub struct ServerSettings {
+    /// Where to listen. `[::]` serves IPv4 too.
+    pub addr: SocketAddr,
+    /// Certificate and derived secrets.
+    pub tls: ServerTls,
+    /// One TUN queue per worker: their number is the number of workers, 1 to 128.
+    pub queues: Vec<TunQueue>,
+    /// The pool's first address (the network's own).
+    pub pool_first: Ipv4Addr,
+    /// The number of addresses of the pool.
+    pub pool_size: usize,
+    /// The server's own inner address.
+    pub gateway: Ipv4Addr,
+    /// Whether clients may reach each other.
+    pub client_to_client: bool,
+    /// Bound on the fragments of one session that wait for the rest, in bytes.
+    pub max_reassembly_bytes: usize,
+    /// Outgoing datagrams that may wait in one connection (`send_datagram_queue`).
+    pub datagram_queue: usize,
+    /// The largest `mtu` a session may have; with `datagram_queue` it bounds a connection's memory.
+    pub mtu: u16,
+    /// TUN packets that may wait for one worker because another one read them (`send_queue`).
+    pub handover_queue: usize,
+    /// TUN reads of one worker between two looks at its socket (`send_batch`).
+    pub tun_reads_per_turn: usize,
+}
+
+/// Why the workers did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// No UDP socket.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The number of TUN queues is not one that workers can be made for.
+    #[error("{0} packet workers asked for; 1 to {MAX_WORKERS} are possible: set send_workers")]
+    Workers(usize),
+    /// A thread or descriptor could not be had.
+    #[error("cannot start packet worker {worker}: {source}")]
+    System {
+        /// Its number.
+        worker: usize,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Why a worker stopped.
+#[derive(Debug)]
+pub enum WorkerExit {
+    /// It was told to.
+    Drained,
+    /// Its TUN queue cannot be read any more.
+    TunRead(io::Error),
+    /// Something else it cannot go on without.
+    Failed(String),
+    /// It panicked: a bug. The process should end and be started anew.
+    Panicked,
+}
+
+/// The running workers. Dropping this drains them.
+#[derive(Debug)]
+pub struct ServerWorkers {
+    shared: SharedHandle,
+    threads: Vec<JoinHandle<()>>,
+    counters: Vec<Arc<WorkerCounters>>,
+    local_addr: SocketAddr,
+}
+
+/// `Shared` without a `Debug` of its policy.
+#[derive(Clone)]
+struct SharedHandle(Arc<Shared>);
+
+impl std::fmt::Debug for SharedHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Shared(..)")
+    }
+}
+
+impl ServerWorkers {
+    /// Binds the address and starts the workers. `on_exit` is called on a worker's thread when that worker
+    /// stops for whatever reason; when one stops by itself the others go on, and the caller should end them.
+    ///
+    /// # Errors
+    /// The address is taken or not ours, or the system is out of threads or descriptors; then nothing runs.
+    pub fn start(
+        settings: ServerSettings,
+        admission: Arc<dyn Admission>,
+        on_exit: impl Fn(usize, WorkerExit) + Send + Clone + 'static,
+    ) -> Result<Self, StartError> {
+        let workers = settings.queues.len();
+        if !(1..=MAX_WORKERS).contains(&workers) {
+            return Err(StartError::Workers(workers));
+        }
+        let system = |worker| move |source| StartError::System { worker, source };
+        let ports = bind_server(settings.addr, workers)?;
+        let local_addr = ports[0].local_addr();
+        let inboxes = (0..workers)
+            .map(|worker| Inbox::new(settings.handover_queue).map_err(system(worker)))
+            .collect::<Result<Vec<_>, _>>()?;
+        let shared = Arc::new(Shared {
+            admission,
+            table: AddressTable::new(settings.pool_first, settings.pool_size),
+            inboxes,
+            gateway: settings.gateway,
+            client_to_client: settings.client_to_client,
+            max_reassembly_bytes: settings.max_reassembly_bytes,
+        });
+        let queue = QueueBytes {
+            send: settings.datagram_queue.max(64) * (usize::from(settings.mtu) + 64),
+            receive: RECEIVE_QUEUE,
+        };
+        let mut running = Self {
+            shared: SharedHandle(shared.clone()),
+            threads: Vec::with_capacity(workers),
+            counters: Vec::with_capacity(workers),
+            local_addr,
+        };
+        for (worker, (port, tun)) in ports.into_iter().zip(settings.queues).enumerate() {
+            let counters = Arc::new(WorkerCounters::default());
+            let mut door = Doorkeeper::new(settings.tls.clone(), queue);
+            let mut config = EndpointConfig::new(settings.tls.secrets().reset_key());
+            config.cid_generator(move || Box::new(SteeredConnectionIds::new(worker, workers)));
+            let endpoint =
+                Endpoint::new(Arc::new(config), Some(door.config(BASE_PACKET)), true, None);
+            let this = ServerWorker {
+                engine: Engine::new(endpoint, port),
+                app: ServerApp {
+                    worker,
+                    shared: shared.clone(),
+                    door,
+                    sessions: HashMap::new(),
+                    counters: counters.clone(),
+                    tun: TunPort::new(tun),
+                    arena: Arena::new(SEAL_ARENA),
+                    replaced: Vec::new(),
+                },
+                shared: shared.clone(),
+                tun_budget: settings.tun_reads_per_turn.max(1),
+            };
+            let on_exit = on_exit.clone();
+            let thread = std::thread::Builder::new()
+                .name(format!("qdt-worker-{worker}"))
+                .spawn(move || {
+                    let run = std::panic::AssertUnwindSafe(|| this.run());
+                    let exit = std::panic::catch_unwind(run).unwrap_or(WorkerExit::Panicked);
+                    on_exit(worker, exit);
+                })
+                .map_err(system(worker))?;
+            running.threads.push(thread);
+            running.counters.push(counters);
+        }
+        Ok(running)
+    }
+
+    /// The address that is listened on, with the port the system chose if 0 was asked for.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// The workers' counters, to be summed whenever somebody asks.
+    #[must_use]
+    pub fn counters(&self) -> Vec<Arc<WorkerCounters>> {
+        self.counters.clone()
+    }
+
+    /// The sum of the workers' counters now.
+    #[must_use]
+    pub fn sum(&self) -> Counters {
+        let mut sum = Counters::default();
+        self.counters
+            .iter()
+            .for_each(|counters| counters.add_to(&mut sum));
+        sum
+    }
+
+    /// New connections get this certificate; those that are open stay.
+    pub fn use_tls(&self, tls: &ServerTls) {
+        for inbox in &self.shared.0.inboxes {
+            inbox.order(Order::UseTls(Box::new(tls.clone())));
+        }
+    }
+
+    /// Closes every connection with a CONNECTION_CLOSE that says `reason`, and stops the workers. Returns when
+    /// they have stopped, half a second later at most.
+    pub fn drain(mut self, reason: &'static str) {
+        self.stop(reason);
+    }
+
+    fn stop(&mut self, reason: &'static str) {
+        for inbox in &self.shared.0.inboxes {
+            inbox.order(Order::Drain(reason));
+        }
+        for thread in self.threads.drain(..) {
+            // The thread catches its own panics; a second one in `on_exit` is reported by the runtime.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for ServerWorkers {
+    fn drop(&mut self) {
+        self.stop("server stopped");
+    }
+}

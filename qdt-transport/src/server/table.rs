@@ -1,0 +1,151 @@
+//! Which session has an inner address: one atomic word per address of the pool.
+//!
+//! Looking up is one load (two for the page); it takes no lock and never waits. Pages of 4096 addresses are
+//! made when their first session comes, so that a pool of 16 million addresses costs what it uses. Only the
+//! worker that owns a session writes its entry, and clears it only while it is still its own.
+
+use std::net::Ipv4Addr;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use qdt_proto::datagram::SessionId;
+use quinn_proto::ConnectionHandle;
+
+const PAGE: usize = 4096;
+const VALID: u64 = 1 << 63;
+
+/// The most workers a location can name.
+pub(super) const MAX_WORKERS: usize = 1 << 7;
+/// The most connections of one worker a location can name.
+pub(super) const MAX_CONNECTIONS: usize = 1 << 24;
+
+/// Where a session lives: its worker, its connection there, and a part of its id that tells it from a later
+/// user of the same place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Location {
+    pub(super) worker: usize,
+    pub(super) handle: ConnectionHandle,
+    pub(super) tag: u32,
+}
+
+impl Location {
+    pub(super) fn new(worker: usize, handle: ConnectionHandle, session: SessionId) -> Self {
+        Self {
+            worker,
+            handle,
+            tag: session.0 as u32,
+        }
+    }
+
+    fn pack(self) -> u64 {
+        debug_assert!(self.worker < MAX_WORKERS && self.handle.0 < MAX_CONNECTIONS);
+        VALID | (self.worker as u64) << 56 | (self.handle.0 as u64) << 32 | u64::from(self.tag)
+    }
+
+    fn unpack(word: u64) -> Option<Self> {
+        (word & VALID != 0).then_some(Self {
+            worker: (word >> 56 & 0x7f) as usize,
+            handle: ConnectionHandle((word >> 32 & 0xff_ffff) as usize),
+            tag: word as u32,
+        })
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct AddressTable {
+    first: u32,
+    size: usize,
+    pages: Vec<OnceLock<Box<[AtomicU64]>>>,
+}
+
+impl AddressTable {
+    /// A table for `size` addresses from `first` on.
+    pub(super) fn new(first: Ipv4Addr, size: usize) -> Self {
+        Self {
+            first: first.to_bits(),
+            size,
+            pages: (0..size.div_ceil(PAGE)).map(|_| OnceLock::new()).collect(),
+        }
+    }
+
+    /// Whether the address belongs to the pool.
+    pub(super) fn contains(&self, address: Ipv4Addr) -> bool {
+        self.index(address).is_some()
+    }
+
+    fn index(&self, address: Ipv4Addr) -> Option<usize> {
+        let index = address.to_bits().wrapping_sub(self.first) as usize;
+        (index < self.size).then_some(index)
+    }
+
+    /// The session that has `address`.
+    pub(super) fn get(&self, address: Ipv4Addr) -> Option<Location> {
+        let index = self.index(address)?;
+        let page = self.pages[index / PAGE].get()?;
+        Location::unpack(page[index % PAGE].load(Ordering::Acquire))
+    }
+
+    /// Gives `address` to a session.
+    pub(super) fn set(&self, address: Ipv4Addr, location: Location) {
+        if let Some(index) = self.index(address) {
+            let page = self.pages[index / PAGE]
+                .get_or_init(|| (0..PAGE).map(|_| AtomicU64::new(0)).collect());
+            page[index % PAGE].store(location.pack(), Ordering::Release);
+        }
+    }
+
+    /// Takes `address` from a session, unless another one has it by now.
+    pub(super) fn clear(&self, address: Ipv4Addr, location: Location) {
+        if let Some(index) = self.index(address)
+            && let Some(page) = self.pages[index / PAGE].get()
+        {
+            let _ = page[index % PAGE].compare_exchange(
+                location.pack(),
+                0,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(worker: usize, handle: usize, session: u64) -> Location {
+        Location::new(worker, ConnectionHandle(handle), SessionId(session))
+    }
+
+    #[test]
+    fn an_address_leads_to_its_session_and_to_no_other() {
+        let table = AddressTable::new(Ipv4Addr::new(10, 8, 0, 0), 256);
+        let address = Ipv4Addr::new(10, 8, 0, 7);
+        assert_eq!(table.get(address), None);
+        let location = at(127, MAX_CONNECTIONS - 1, u64::MAX);
+        table.set(address, location);
+        assert_eq!(table.get(address), Some(location));
+        for other in [
+            [10, 8, 0, 6],
+            [10, 8, 1, 7],
+            [10, 7, 255, 7],
+            [0, 0, 0, 0],
+            [255, 255, 255, 255],
+        ] {
+            assert_eq!(table.get(other.into()), None);
+        }
+    }
+
+    #[test]
+    fn a_session_that_was_replaced_does_not_take_its_successors_address_away() {
+        let table = AddressTable::new(Ipv4Addr::new(10, 0, 0, 0), 1 << 24);
+        let address = Ipv4Addr::new(10, 200, 3, 4);
+        table.set(address, at(0, 1, 1));
+        table.set(address, at(1, 1, 2));
+        table.clear(address, at(0, 1, 1));
+        assert_eq!(table.get(address), Some(at(1, 1, 2)));
+        table.clear(address, at(1, 1, 2));
+        assert_eq!(table.get(address), None);
+    }
+}

@@ -1,0 +1,110 @@
+//! A packet's way down: TUN, split, session by inner address, sealed, into the connection's queue.
+//!
+//! A super-packet is looked up once; its segments share the session, the path's limit and the order.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Instant;
+
+use qdt_proto::datagram::OVERHEAD;
+use qdt_proto::packet::{Segments, VnetHeader, clamp_mss, icmp_packet_too_big, ipv4_addresses};
+
+use super::app::{Client, Served, ServerApp};
+use super::inbox::PacketBatch;
+use super::table::Location;
+use crate::counters::{Direction, DropReason};
+use crate::engine::{Engine, Link};
+
+/// Room for an ICMP error with what it quotes (RFC 1812 section 4.3.2.3: at most 576 bytes).
+const ICMP_BUFFER: usize = 576;
+
+impl ServerApp {
+    /// Sends one TUN packet or super-packet to its session, or hands it to the worker that has it.
+    pub(super) fn send_to_client(
+        &mut self,
+        engine: &mut Engine<Self>,
+        now: Instant,
+        read: &mut [u8],
+        elsewhere: &mut [PacketBatch],
+    ) {
+        let header = if self.tun.has_vnet_header {
+            VnetHeader::LEN
+        } else {
+            0
+        };
+        let Some(location) = read
+            .get(header..)
+            .and_then(ipv4_addresses)
+            .and_then(|addresses| self.shared.table.get(addresses.destination))
+        else {
+            self.counters.dropped(DropReason::NoSession);
+            return;
+        };
+        if location.worker != self.worker {
+            match elsewhere.get_mut(location.worker) {
+                Some(batch) => batch.push(read),
+                None => self.counters.dropped(DropReason::NoSession),
+            }
+            return;
+        }
+        if let Some(link) = engine.link(location.handle) {
+            self.seal(now, link, location, read);
+            engine.touch(location.handle);
+        }
+    }
+
+    fn seal(&mut self, now: Instant, link: &mut Link<Client>, location: Location, read: &mut [u8]) {
+        let Self {
+            counters,
+            arena,
+            tun,
+            shared,
+            ..
+        } = self;
+        let Link {
+            quic, app: client, ..
+        } = link;
+        let Some(served) = client
+            .served
+            .as_deref_mut()
+            .filter(|served| served.location == location && client.uni.peer_takes_datagrams)
+        else {
+            counters.dropped(DropReason::NoSession);
+            return;
+        };
+        let Served {
+            session, to_client, ..
+        } = served;
+        let Ok(mut segments) = Segments::new(read, tun.has_vnet_header) else {
+            counters.dropped(DropReason::BadPacket);
+            return;
+        };
+        let limit = session.packet_limit(quic);
+        while let Some(packet) = segments.next() {
+            if !to_client.take(now) {
+                counters.dropped(DropReason::RateOut);
+                continue;
+            }
+            clamp_mss(packet, limit);
+            if packet.len() > usize::from(session.mtu)
+                && let Some((answer, len)) = too_big(packet, session.mtu, shared.gateway)
+            {
+                tun.put(&answer[..len], counters);
+                counters.dropped(DropReason::DatagramOversize);
+                continue;
+            }
+            match session.send_packet(quic, arena, counters, packet, limit) {
+                Ok(()) => counters.packet(Direction::Out, packet.len()),
+                Err(reason) => counters.dropped(reason),
+            }
+        }
+    }
+}
+
+/// The answer to a packet that must not be fragmented and is larger than the session's MTU: RFC 1191's
+/// "fragmentation needed" with the size that one datagram carries.
+fn too_big(packet: &[u8], mtu: u16, gateway: Ipv4Addr) -> Option<([u8; ICMP_BUFFER], usize)> {
+    let mut answer = [0; ICMP_BUFFER];
+    let carries = mtu.saturating_sub(OVERHEAD as u16);
+    let len = icmp_packet_too_big(packet, carries, IpAddr::V4(gateway), &mut answer)?;
+    Some((answer, len))
+}

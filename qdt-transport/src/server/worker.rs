@@ -1,0 +1,207 @@
+//! One server worker's loop.
+//!
+//! A turn: wait until something is there, read the UDP socket, run timers, read the TUN, take what other
+//! workers and the control side left, then send. Every source has a budget, so that none starves another;
+//! while the UDP socket is full the TUN is not read, because what it holds would have nowhere to go.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use qdt_proto::datagram::SessionId;
+use qdt_proto::http3::code;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::WorkerExit;
+use super::app::{REPLACED, ServerApp, Shared};
+use super::inbox::{Order, PacketBatch};
+use crate::counters::DropReason;
+use crate::engine::Engine;
+use crate::http3_streams::error_code;
+use crate::tun_port::READ_BUFFER;
+
+/// How long a drain may take to get its last packets out.
+const DRAIN_WITHIN: Duration = Duration::from_millis(500);
+
+/// See the module.
+pub(super) struct ServerWorker {
+    pub(super) engine: Engine<ServerApp>,
+    pub(super) app: ServerApp,
+    pub(super) shared: Arc<Shared>,
+    /// TUN reads per turn.
+    pub(super) tun_budget: usize,
+}
+
+impl ServerWorker {
+    /// Runs until a drain order or the end of the TUN device.
+    pub(super) fn run(mut self) -> WorkerExit {
+        let mut buffer = vec![0; READ_BUFFER];
+        let mut elsewhere: Vec<_> = self
+            .shared
+            .inboxes
+            .iter()
+            .map(|_| PacketBatch::default())
+            .collect();
+        let mut taken = PacketBatch::default();
+        // What a budget left unread keeps the loop from sleeping.
+        let mut busy = false;
+        loop {
+            let ready = match self.wait(busy) {
+                Ok(ready) => ready,
+                Err(error) => return WorkerExit::Failed(format!("poll: {error}")),
+            };
+            let now = Instant::now();
+            busy = false;
+            let counters = self.app.counters.clone();
+            if ready.udp {
+                busy |= self.engine.receive(&mut self.app, now, &counters);
+            }
+            self.engine.expire(&mut self.app, now);
+            if ready.tun && !self.engine.is_blocked() {
+                match self.read_tun(now, &mut buffer, &mut elsewhere) {
+                    Ok(more) => busy |= more,
+                    Err(error) => return WorkerExit::TunRead(error),
+                }
+            }
+            if ready.inbox {
+                let inbox = &self.shared.inboxes[self.app.worker];
+                inbox.silence();
+                inbox.take_packets(&mut taken);
+                let orders = inbox.take_orders();
+                taken.for_each(|packet| {
+                    self.app
+                        .send_to_client(&mut self.engine, now, packet, &mut []);
+                });
+                for order in orders {
+                    match order {
+                        Order::EndSession(id, reason) => self.end_session(now, id, reason),
+                        Order::UseTls(tls) => self.app.door.use_tls(*tls),
+                        Order::Drain(reason) => return self.drain(now, reason),
+                    }
+                }
+            }
+            self.engine.flush(&mut self.app, now, &counters);
+            while let Some(id) = self.app.replaced.pop() {
+                self.end_session(now, id, REPLACED);
+                self.engine.flush(&mut self.app, now, &counters);
+            }
+            self.app.tun.flush(&counters);
+        }
+    }
+
+    fn wait(&mut self, busy: bool) -> io::Result<Ready> {
+        let timeout = if busy {
+            Some(Duration::ZERO)
+        } else {
+            let now = Instant::now();
+            self.engine
+                .next_deadline()
+                .map(|at| at.saturating_duration_since(now))
+        };
+        let timeout = timeout.map(|timeout| Timespec {
+            tv_sec: timeout.as_secs().min(3600) as i64,
+            tv_nsec: timeout.subsec_nanos().into(),
+        });
+        let udp = PollFlags::IN.union(if self.engine.is_blocked() {
+            PollFlags::OUT
+        } else {
+            PollFlags::empty()
+        });
+        let tun = if self.engine.is_blocked() {
+            PollFlags::empty()
+        } else {
+            PollFlags::IN
+        };
+        let socket = self.engine.socket();
+        let tun_fd = self.app.tun.as_fd();
+        let mut fds = [
+            PollFd::new(&socket, udp),
+            PollFd::new(&tun_fd, tun),
+            PollFd::new(&self.shared.inboxes[self.app.worker], PollFlags::IN),
+        ];
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => return Ok(Ready::default()),
+            Err(error) => return Err(error.into()),
+        }
+        Ok(Ready {
+            udp: fds[0].revents().contains(PollFlags::IN),
+            // A device that is gone reports an error, which reading turns into words.
+            tun: !fds[1].revents().is_empty(),
+            inbox: !fds[2].revents().is_empty(),
+        })
+    }
+
+    /// Reads the TUN within its budget; true when there may be more.
+    fn read_tun(
+        &mut self,
+        now: Instant,
+        buffer: &mut [u8],
+        elsewhere: &mut [PacketBatch],
+    ) -> io::Result<bool> {
+        let counters = self.app.counters.clone();
+        let mut more = true;
+        for _ in 0..self.tun_budget {
+            match self.app.tun.read(buffer, &counters) {
+                Ok(len) => {
+                    self.app
+                        .send_to_client(&mut self.engine, now, &mut buffer[..len], elsewhere)
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    more = false;
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        for (inbox, batch) in self.shared.inboxes.iter().zip(elsewhere) {
+            if !batch.is_empty() {
+                let refused = inbox.give(batch);
+                counters.dropped_many(DropReason::QueueFull, refused as u64);
+            }
+        }
+        Ok(more)
+    }
+
+    fn end_session(&mut self, now: Instant, id: SessionId, reason: &'static str) {
+        if let Some(handle) = self.app.sessions.get(&id).copied()
+            && let Some(link) = self.engine.link(handle)
+        {
+            link.app.ends_because(reason);
+            link.quic
+                .close(now, error_code(code::H3_NO_ERROR), reason.as_bytes().into());
+            self.engine.touch(handle);
+        }
+    }
+
+    /// Tells every client that the server leaves, and waits until the socket has taken that.
+    fn drain(&mut self, now: Instant, reason: &'static str) -> WorkerExit {
+        self.engine.close_all(now, code::H3_NO_ERROR, reason);
+        let counters = self.app.counters.clone();
+        let until = now + DRAIN_WITHIN;
+        loop {
+            self.engine.flush(&mut self.app, Instant::now(), &counters);
+            self.app.tun.flush(&counters);
+            if !self.engine.is_blocked() || Instant::now() >= until {
+                return WorkerExit::Drained;
+            }
+            let socket = self.engine.socket();
+            let _ = poll(
+                &mut [PollFd::new(&socket, PollFlags::OUT)],
+                Some(&Timespec {
+                    tv_sec: 0,
+                    tv_nsec: 50_000_000,
+                }),
+            );
+        }
+    }
+}
+
+/// What `poll` found.
+#[derive(Default)]
+struct Ready {
+    udp: bool,
+    tun: bool,
+    inbox: bool,
+}

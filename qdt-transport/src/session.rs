@@ -1,0 +1,211 @@
+//! The packet side of one session: sealing and sending, receiving and opening, on whichever connection
+//! carries it.
+//!
+//! Sealing happens in sending order, straight from the packet into the buffer that becomes the QUIC
+//! datagram: `quarter stream id | header | ciphertext | tag`. A packet that one datagram cannot carry at this
+//! moment leaves in fragments; nothing else about the size ever ends a session.
+
+use std::time::Instant;
+
+use qdt_proto::datagram::{
+    Aead, FRAGMENT_HEADER_LEN, MessageType, OVERHEAD, OpenError, Opened, Opener, Sealer, SessionId,
+};
+use qdt_proto::handshake::{Capabilities, Capability, DirectionKeys};
+use qdt_proto::http3::{EncodedVarint, datagram_prefix};
+use quinn_proto::Connection;
+
+use crate::arena::Arena;
+use crate::counters::{DropReason, WorkerCounters};
+
+/// The smallest datagram that fragments are cut for: below it a packet would become a swarm.
+const MIN_DATAGRAM: usize = OVERHEAD + FRAGMENT_HEADER_LEN + 256;
+
+/// What both sides of a session agreed on.
+pub(crate) struct Terms<'a> {
+    pub(crate) id: SessionId,
+    pub(crate) aead: Aead,
+    pub(crate) send: &'a DirectionKeys,
+    pub(crate) receive: &'a DirectionKeys,
+    pub(crate) caps: Capabilities,
+    /// The session's `mtu`: no datagram is longer.
+    pub(crate) mtu: u16,
+    pub(crate) max_reassembly_bytes: usize,
+    /// The stream of the CONNECT exchange.
+    pub(crate) stream: u64,
+}
+
+/// See the module.
+pub(crate) struct Session {
+    pub(crate) id: SessionId,
+    pub(crate) caps: Capabilities,
+    pub(crate) mtu: u16,
+    sealer: Sealer,
+    opener: Opener,
+    /// The quarter stream id as it stands before every datagram (RFC 9297 section 2.1).
+    prefix: EncodedVarint,
+}
+
+/// Something valid that arrived for a session.
+pub(crate) enum Arrival<'a> {
+    /// An inner packet of this many bytes now stands in the caller's slot.
+    InSlot(usize),
+    /// An inner packet that came in fragments.
+    Whole(&'a [u8]),
+    /// Nothing to deliver: a fragment of a packet that is not complete yet.
+    Fragment,
+    /// A ping of this many bytes in the slot; it wants the same bytes back.
+    Ping(usize),
+    /// A pong of this many bytes in the slot.
+    Pong(usize),
+    /// The peer says that it ends the session.
+    Close,
+}
+
+impl Session {
+    pub(crate) fn new(terms: &Terms<'_>) -> Self {
+        Self {
+            id: terms.id,
+            caps: terms.caps,
+            mtu: terms.mtu,
+            sealer: Sealer::new(terms.aead, terms.send, terms.id),
+            opener: Opener::new(
+                terms.aead,
+                terms.receive,
+                terms.id,
+                terms.max_reassembly_bytes,
+                terms.caps.contains(Capability::Close),
+            ),
+            prefix: datagram_prefix(terms.stream),
+        }
+    }
+
+    /// The longest inner packet that one datagram on `quic` carries now.
+    pub(crate) fn packet_limit(&self, quic: &mut Connection) -> usize {
+        self.datagram_limit(quic).saturating_sub(OVERHEAD)
+    }
+
+    /// The longest QDT datagram on `quic` now.
+    fn datagram_limit(&self, quic: &mut Connection) -> usize {
+        let path = quic
+            .datagrams()
+            .max_size()
+            .unwrap_or(0)
+            .saturating_sub(self.prefix.as_slice().len());
+        path.min(usize::from(self.mtu))
+    }
+
+    /// Seals one inner packet and queues it on `quic`: one datagram, or fragments where `limit` (from
+    /// [`Self::packet_limit`]) is too small for it.
+    pub(crate) fn send_packet(
+        &mut self,
+        quic: &mut Connection,
+        arena: &mut Arena,
+        counters: &WorkerCounters,
+        packet: &[u8],
+        limit: usize,
+    ) -> Result<(), DropReason> {
+        if packet.len() <= limit {
+            return self.send_message(quic, arena, MessageType::Data, packet);
+        }
+        self.send_fragments(quic, arena, counters, packet, limit + OVERHEAD)
+    }
+
+    /// Seals one message into one datagram and queues it.
+    pub(crate) fn send_message(
+        &mut self,
+        quic: &mut Connection,
+        arena: &mut Arena,
+        kind: MessageType,
+        plaintext: &[u8],
+    ) -> Result<(), DropReason> {
+        let prefix = self.prefix.as_slice();
+        let needed = prefix.len() + OVERHEAD + plaintext.len();
+        // Asked before sealing: what is sealed is sent, so that counters have no holes of our making.
+        if quic.datagrams().send_buffer_space() < needed {
+            return Err(DropReason::QueueFull);
+        }
+        let space = arena.space(needed);
+        space[..prefix.len()].copy_from_slice(prefix);
+        let len = self
+            .sealer
+            .seal(kind, plaintext, &mut space[prefix.len()..needed])
+            .map_err(|_| DropReason::DatagramOversize)?;
+        let datagram = arena.take(prefix.len() + len).freeze();
+        quic.datagrams()
+            .send(datagram, false)
+            .map_err(|_| DropReason::DatagramOversize)
+    }
+
+    #[cold]
+    fn send_fragments(
+        &mut self,
+        quic: &mut Connection,
+        arena: &mut Arena,
+        counters: &WorkerCounters,
+        packet: &[u8],
+        max_datagram: usize,
+    ) -> Result<(), DropReason> {
+        let prefix = self.prefix.as_slice();
+        if max_datagram < MIN_DATAGRAM {
+            return Err(DropReason::DatagramOversize);
+        }
+        let count = packet
+            .len()
+            .div_ceil(max_datagram - OVERHEAD - FRAGMENT_HEADER_LEN);
+        // All or nothing: a packet of which a part is dropped is a waste of the rest.
+        if quic.datagrams().send_buffer_space() < count * (prefix.len() + max_datagram + 64) {
+            return Err(DropReason::QueueFull);
+        }
+        let mut fragments = self
+            .sealer
+            .fragments(packet, max_datagram)
+            .map_err(|_| DropReason::DatagramOversize)?;
+        loop {
+            let needed = prefix.len() + max_datagram;
+            let space = arena.space(needed);
+            space[..prefix.len()].copy_from_slice(prefix);
+            let Some(len) = fragments
+                .next_into(&mut space[prefix.len()..needed])
+                .map_err(|_| DropReason::DatagramOversize)?
+            else {
+                return Ok(());
+            };
+            let datagram = arena.take(prefix.len() + len).freeze();
+            quic.datagrams()
+                .send(datagram, false)
+                .map_err(|_| DropReason::DatagramOversize)?;
+            counters.fragment_out();
+        }
+    }
+
+    /// The part of an HTTP datagram that is this session's, or the reason why it is not.
+    pub(crate) fn strip<'d>(&self, datagram: &'d [u8]) -> Result<&'d [u8], DropReason> {
+        let inner = datagram
+            .strip_prefix(self.prefix.as_slice())
+            .ok_or(DropReason::Decode)?;
+        if inner.len() > usize::from(self.mtu) {
+            return Err(DropReason::DecodeOversize);
+        }
+        Ok(inner)
+    }
+
+    /// Opens a datagram that [`Self::strip`] returned; its plaintext goes into `slot`, which is at least as
+    /// long as the datagram without its [`OVERHEAD`].
+    pub(crate) fn open(
+        &mut self,
+        now: Instant,
+        datagram: &[u8],
+        slot: &mut [u8],
+    ) -> Result<Arrival<'_>, DropReason> {
+        match self.opener.open(now, datagram, slot) {
+            Ok(Opened::Packet(len)) => Ok(Arrival::InSlot(len)),
+            Ok(Opened::Reassembled(packet)) => Ok(Arrival::Whole(packet)),
+            Ok(Opened::Incomplete) => Ok(Arrival::Fragment),
+            Ok(Opened::Ping(len)) => Ok(Arrival::Ping(len)),
+            Ok(Opened::Pong(len)) => Ok(Arrival::Pong(len)),
+            Ok(Opened::Close(_)) => Ok(Arrival::Close),
+            Err(OpenError::Replay) => Err(DropReason::Replay),
+            Err(_) => Err(DropReason::Decode),
+        }
+    }
+}

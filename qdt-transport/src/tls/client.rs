@@ -1,0 +1,160 @@
+//! A client's TLS configuration, from what it trusts to a QUIC configuration.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use quinn_proto::crypto::rustls::QuicClientConfig;
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use super::trust::KeyVerifier;
+use super::{ALPN_H3, ClientTrust, provider};
+
+/// Why a client has nothing to check a server against.
+#[derive(Debug, thiserror::Error)]
+pub enum TrustError {
+    /// `server_pin` does not read as a pin.
+    #[error(
+        "server_pin {0:?}: must be `sha256/` and the base64 of 32 bytes, as the server prints it at its first start"
+    )]
+    Pin(String),
+    /// The file cannot be read.
+    #[error("ca_file {path}: cannot read it: {source}", path = path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file holds no certificate.
+    #[error("ca_file {path}: holds no usable CERTIFICATE block; give the PEM file of the authority", path = .0.display())]
+    NoCertificates(PathBuf),
+    /// The system has no roots.
+    #[error(
+        "no trusted root certificates on this system: install ca-certificates, or set server_pin or ca_file"
+    )]
+    NoRoots,
+}
+
+/// A client's TLS configuration.
+#[derive(Clone)]
+pub struct ClientTls {
+    quic: Arc<QuicClientConfig>,
+}
+
+impl fmt::Debug for ClientTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClientTls(..)")
+    }
+}
+
+impl ClientTls {
+    /// A configuration that accepts what `trust` says.
+    ///
+    /// # Errors
+    /// The pin is malformed, the file unreadable, or there are no roots.
+    pub fn new(trust: &ClientTrust) -> Result<Self, TrustError> {
+        let provider = provider();
+        let builder = rustls::ClientConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .expect("the provider supports TLS 1.3");
+        let by_key = |pin| Arc::new(KeyVerifier::new(pin, provider.clone()));
+        let mut config = match trust {
+            ClientTrust::System => builder.with_root_certificates(system_roots()?),
+            ClientTrust::CaFile(path) => builder.with_root_certificates(file_roots(path.clone())?),
+            ClientTrust::Pin(pin) => {
+                check_pin(pin)?;
+                builder
+                    .dangerous()
+                    .with_custom_certificate_verifier(by_key(Some(pin.clone())))
+            }
+            ClientTrust::Anyone => builder
+                .dangerous()
+                .with_custom_certificate_verifier(by_key(None)),
+        }
+        .with_no_client_auth();
+        config.alpn_protocols = vec![ALPN_H3.to_vec()];
+        config.resumption = rustls::client::Resumption::disabled();
+        let quic = QuicClientConfig::try_from(config)
+            .expect("the provider has TLS13_AES_128_GCM_SHA256, which protects Initial packets");
+        Ok(Self {
+            quic: Arc::new(quic),
+        })
+    }
+
+    pub(crate) fn quic(&self) -> Arc<QuicClientConfig> {
+        self.quic.clone()
+    }
+}
+
+fn check_pin(pin: &str) -> Result<(), TrustError> {
+    let digest = pin
+        .strip_prefix("sha256/")
+        .and_then(|text| STANDARD.decode(text).ok());
+    match digest {
+        Some(digest) if digest.len() == 32 => Ok(()),
+        _ => Err(TrustError::Pin(pin.into())),
+    }
+}
+
+fn system_roots() -> Result<RootCertStore, TrustError> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        Err(TrustError::NoRoots)
+    } else {
+        Ok(roots)
+    }
+}
+
+fn file_roots(path: PathBuf) -> Result<RootCertStore, TrustError> {
+    let pem = std::fs::read(&path).map_err(|source| TrustError::Unreadable {
+        path: path.clone(),
+        source,
+    })?;
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok));
+    if roots.is_empty() {
+        Err(TrustError::NoCertificates(path))
+    } else {
+        Ok(roots)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pin_is_sha256_and_32_bytes_of_base64() {
+        let good = format!("sha256/{}", STANDARD.encode([7; 32]));
+        assert!(ClientTls::new(&ClientTrust::Pin(good)).is_ok());
+        for bad in [
+            "",
+            "sha256/",
+            "sha256/AAAA",
+            "sha1/AAAA",
+            "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+        ] {
+            let error = ClientTls::new(&ClientTrust::Pin(bad.into())).expect_err(bad);
+            assert!(error.to_string().starts_with("server_pin"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_ca_file_without_certificates_is_named() {
+        let file = tempfile::NamedTempFile::new().expect("file");
+        let error = ClientTls::new(&ClientTrust::CaFile(file.path().into())).expect_err("empty");
+        assert!(
+            error
+                .to_string()
+                .contains(&file.path().display().to_string()),
+            "{error}"
+        );
+    }
+}

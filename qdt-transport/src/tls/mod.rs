@@ -1,0 +1,35 @@
+//! TLS 1.3 for QUIC: the server's certificate and the secrets derived from its key, and what a client trusts.
+//!
+//! Both sides speak ALPN `h3`, prefer AES-128-GCM (the cheaper of two layers; the inner one is the
+//! session's own) and offer the X25519MLKEM768 key exchange first. Private keys never leave this module
+//! except as the secrets that HKDF derives from them.
+
+mod client;
+mod secrets;
+mod server;
+mod trust;
+
+pub use client::{ClientTls, TrustError};
+pub use secrets::ServerSecrets;
+pub use server::{CertificateError, ServerTls, spki_pin};
+pub use trust::ClientTrust;
+
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::{self, cipher_suite};
+
+/// The application protocol of HTTP/3 (RFC 9114 section 3.1).
+const ALPN_H3: &[u8] = b"h3";
+
+/// aws-lc-rs with the cheapest cipher first. The provider's own list of key exchanges begins with
+/// X25519MLKEM768.
+fn provider() -> Arc<CryptoProvider> {
+    let mut provider = aws_lc_rs::default_provider();
+    provider.cipher_suites = vec![
+        cipher_suite::TLS13_AES_128_GCM_SHA256,
+        cipher_suite::TLS13_AES_256_GCM_SHA384,
+        cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
+    ];
+    Arc::new(provider)
+}

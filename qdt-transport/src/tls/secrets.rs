@@ -1,0 +1,107 @@
+//! Secrets that a server derives from its TLS private key, so that they survive a restart without a file.
+//!
+//! With the same key a restarted server signs the same stateless resets (RFC 9000 section 10.3) for the
+//! connections of its predecessor, accepts the address tokens it gave out (section 8.1) and opens the resume
+//! tickets it sealed. HKDF-SHA256 (RFC 5869) with one label each keeps the three apart from each other and
+//! from the key itself.
+
+use std::fmt;
+use std::sync::Arc;
+
+use aws_lc_rs::{hkdf, hmac};
+use hkdf::KeyType;
+use quinn_proto::crypto::{HandshakeTokenKey, HmacKey};
+use zeroize::Zeroizing;
+
+const SALT: &[u8] = b"qdt server secrets v1";
+const STATELESS_RESET: &[u8] = b"stateless reset";
+const ADDRESS_TOKEN: &[u8] = b"address token";
+const RESUME_TICKET: &[u8] = b"resume ticket";
+
+/// An output of 32 bytes.
+struct Key32;
+
+impl KeyType for Key32 {
+    fn len(&self) -> usize {
+        32
+    }
+}
+
+/// The derived secrets.
+#[derive(Clone)]
+pub struct ServerSecrets {
+    reset: Arc<hmac::Key>,
+    token: [u8; 32],
+    ticket: Zeroizing<[u8; 32]>,
+}
+
+impl ServerSecrets {
+    /// Derives everything from the private key's DER bytes.
+    pub(super) fn derive(private_key_der: &[u8]) -> Self {
+        let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, SALT).extract(private_key_der);
+        let expand = |label: &[u8]| {
+            let mut out = Zeroizing::new([0; 32]);
+            prk.expand(&[label], Key32)
+                .and_then(|okm| okm.fill(&mut *out))
+                .expect("32 bytes are within HKDF's limit of 8160");
+            out
+        };
+        Self {
+            reset: Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &*expand(STATELESS_RESET))),
+            token: *expand(ADDRESS_TOKEN),
+            ticket: expand(RESUME_TICKET),
+        }
+    }
+
+    /// The key that resume tickets are sealed with.
+    #[must_use]
+    pub fn ticket_key(&self) -> &[u8; 32] {
+        &self.ticket
+    }
+
+    pub(crate) fn reset_key(&self) -> Arc<dyn HmacKey> {
+        self.reset.clone()
+    }
+
+    pub(crate) fn token_key(&self) -> Arc<dyn HandshakeTokenKey> {
+        Arc::new(hkdf::Salt::new(hkdf::HKDF_SHA256, SALT).extract(&self.token))
+    }
+}
+
+impl fmt::Debug for ServerSecrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ServerSecrets(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_key_gives_the_same_secrets_and_another_key_gives_others() {
+        let tag = |secrets: &ServerSecrets| {
+            let mut out = [0; 32];
+            secrets.reset_key().sign(b"connection id", &mut out);
+            out
+        };
+        let (a, again, b) = (
+            ServerSecrets::derive(b"key a"),
+            ServerSecrets::derive(b"key a"),
+            ServerSecrets::derive(b"key b"),
+        );
+        assert_eq!(tag(&a), tag(&again));
+        assert_eq!(a.ticket_key(), again.ticket_key());
+        assert_ne!(tag(&a), tag(&b));
+        assert_ne!(a.ticket_key(), b.ticket_key());
+        assert_ne!(a.ticket_key(), &a.token);
+    }
+
+    #[test]
+    fn debug_output_shows_no_secret() {
+        assert_eq!(
+            format!("{:?}", ServerSecrets::derive(b"key")),
+            "ServerSecrets(..)"
+        );
+    }
+}

@@ -1,0 +1,88 @@
+//! A worker's TUN queue: read into one large buffer, written through a coalescer.
+//!
+//! Packets reach the kernel in the order they were committed. What the kernel does not take is dropped and
+//! counted; the worker never waits for it.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use qdt_host::tun::TunQueue;
+use qdt_proto::packet::{Coalescer, Offload};
+
+use crate::counters::{DropReason, WorkerCounters};
+
+/// A virtio-net header and the longest IP packet.
+pub(crate) const READ_BUFFER: usize = 10 + 65_535 + 16;
+
+/// See the module.
+pub(crate) struct TunPort {
+    queue: TunQueue,
+    pub(crate) has_vnet_header: bool,
+    pub(crate) out: Coalescer,
+    out_is_open: bool,
+}
+
+impl TunPort {
+    pub(crate) fn new(queue: TunQueue) -> Self {
+        let offload = queue.offload();
+        Self {
+            queue,
+            has_vnet_header: offload.vnet_header,
+            out: Coalescer::new(Offload {
+                vnet_header: offload.vnet_header,
+                tcp4: offload.tcp4,
+                tcp6: offload.tcp6,
+                udp: offload.udp,
+            }),
+            out_is_open: false,
+        }
+    }
+
+    /// Reads one packet or super-packet.
+    pub(crate) fn read(&self, buffer: &mut [u8], counters: &WorkerCounters) -> io::Result<usize> {
+        let len = self.queue.read(buffer)?;
+        counters.tun_read();
+        Ok(len)
+    }
+
+    /// The packet of `len` bytes in the coalescer's slot goes to the kernel, perhaps with others.
+    pub(crate) fn commit(&mut self, len: usize, counters: &WorkerCounters) {
+        let queue = &self.queue;
+        self.out
+            .commit(len, &mut |packet: &[u8]| write(queue, packet, counters));
+        self.out_is_open = true;
+    }
+
+    /// A packet from elsewhere goes to the kernel, after those before it.
+    pub(crate) fn put(&mut self, packet: &[u8], counters: &WorkerCounters) {
+        self.out.slot(packet.len())[..packet.len()].copy_from_slice(packet);
+        self.commit(packet.len(), counters);
+    }
+
+    /// What was committed reaches the kernel now.
+    pub(crate) fn flush(&mut self, counters: &WorkerCounters) {
+        if self.out_is_open {
+            let queue = &self.queue;
+            self.out
+                .flush(&mut |packet: &[u8]| write(queue, packet, counters));
+            self.out_is_open = false;
+        }
+    }
+}
+
+impl AsFd for TunPort {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.queue.as_fd()
+    }
+}
+
+fn write(queue: &TunQueue, packet: &[u8], counters: &WorkerCounters) {
+    match queue.write(packet) {
+        Ok(_) => counters.tun_written(),
+        // EINVAL: the kernel found the packet itself unacceptable; anything else: it has no room or is away.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            counters.dropped(DropReason::BadPacket);
+        }
+        Err(_) => counters.dropped(DropReason::TunBackpressure),
+    }
+}

@@ -1,0 +1,327 @@
+//! One UDP socket: bound, with large buffers, read in batches of GRO trains, written in GSO trains.
+//!
+//! The socket never blocks. Errors of single sends are values for the caller; none of them closes the
+//! socket, because a network that is away comes back (promise A22).
+
+use std::io::{self, IoSliceMut};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use bytes::BytesMut;
+use quinn_proto::{EcnCodepoint, Transmit};
+use quinn_udp::{RecvMeta, UdpSocketState};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use super::steering;
+use crate::arena::Arena;
+
+/// Socket buffer asked for: what a burst of some milliseconds at 10 Gbit/s needs.
+const SOCKET_BUFFER: usize = 8 << 20;
+/// Buffers per receive call; each may hold a GRO train.
+const RECEIVE_BATCH: usize = 8;
+/// The largest GRO train: a UDP payload's maximum.
+const TRAIN: usize = 65_535;
+/// Each receive buffer holds several trains so that memory seldom has to start over.
+const RECEIVE_ARENA: usize = 4 * (TRAIN + 1);
+
+/// Why no UDP socket could be had.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Somebody listens there already.
+    #[error("addr {0}: another program listens on this UDP port; stop it or choose another `addr`")]
+    InUse(SocketAddr),
+    /// The system refused.
+    #[error("addr {addr}: cannot {action}: {source}")]
+    System {
+        /// The address asked for.
+        addr: SocketAddr,
+        /// What was being done.
+        action: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// A train of datagrams of one sender, as one buffer.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) from: SocketAddr,
+    pub(crate) local_ip: Option<IpAddr>,
+    pub(crate) ecn: Option<EcnCodepoint>,
+    /// Length of every datagram in `train` but the last, which may be shorter.
+    pub(crate) stride: usize,
+    pub(crate) train: BytesMut,
+}
+
+/// A bound socket with its receive buffers.
+#[derive(Debug)]
+pub(crate) struct UdpPort {
+    socket: Socket,
+    state: UdpSocketState,
+    buffers: [Arena; RECEIVE_BATCH],
+    local: SocketAddr,
+}
+
+impl UdpPort {
+    fn new(socket: Socket, addr: SocketAddr) -> Result<Self, BindError> {
+        let system = |action| {
+            move |source| BindError::System {
+                addr,
+                action,
+                source,
+            }
+        };
+        let state =
+            UdpSocketState::new((&socket).into()).map_err(system("prepare the UDP socket"))?;
+        enlarge(&socket, libc::SO_RCVBUFFORCE, libc::SO_RCVBUF);
+        enlarge(&socket, libc::SO_SNDBUFFORCE, libc::SO_SNDBUF);
+        let local = socket
+            .local_addr()
+            .map_err(system("read back the bound address"))?
+            .as_socket()
+            .unwrap_or(addr);
+        Ok(Self {
+            socket,
+            state,
+            buffers: std::array::from_fn(|_| Arena::new(RECEIVE_ARENA)),
+            local,
+        })
+    }
+
+    /// The address the socket is bound to.
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// How many equal datagrams one send call may carry at most.
+    pub(crate) fn max_segments(&self) -> usize {
+        self.state.max_gso_segments()
+    }
+
+    /// An address as this socket's family writes it: IPv4 in its mapped form on a dual-stack socket.
+    pub(crate) fn address_for(&self, addr: SocketAddr) -> SocketAddr {
+        match (self.local, addr) {
+            (SocketAddr::V6(_), SocketAddr::V4(v4)) => {
+                SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port())
+            }
+            _ => addr,
+        }
+    }
+
+    /// Reads what has arrived, one call; `each` gets every train.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing is there; anything else is the network's trouble of the moment.
+    pub(crate) fn receive(&mut self, mut each: impl FnMut(Received)) -> io::Result<()> {
+        let mut meta = [RecvMeta::default(); RECEIVE_BATCH];
+        let count = {
+            let mut slices = self.buffers.each_mut().map(|arena| {
+                let space = arena.space(TRAIN);
+                IoSliceMut::new(&mut space[..TRAIN])
+            });
+            self.state
+                .recv((&self.socket).into(), &mut slices, &mut meta)?
+        };
+        for (arena, meta) in self.buffers.iter_mut().zip(&meta[..count]) {
+            each(Received {
+                from: meta.addr,
+                local_ip: meta.dst_ip,
+                ecn: meta.ecn.and_then(|ecn| EcnCodepoint::from_bits(ecn as u8)),
+                stride: meta.stride.max(1),
+                train: arena.take(meta.len),
+            });
+        }
+        Ok(())
+    }
+
+    /// Sends one train. The tunnel's packets are sent Not-ECT: RFC 9484 section 9 leaves the congestion
+    /// control of tunnelled traffic to the inner connections.
+    ///
+    /// # Errors
+    /// `WouldBlock` when the socket's buffer is full; otherwise what the system said about this datagram.
+    pub(crate) fn send(&self, transmit: &Transmit, contents: &[u8]) -> io::Result<()> {
+        self.state.try_send(
+            (&self.socket).into(),
+            &quinn_udp::Transmit {
+                destination: transmit.destination,
+                ecn: None,
+                contents: &contents[..transmit.size],
+                segment_size: transmit.segment_size,
+                src_ip: transmit.src_ip,
+            },
+        )
+    }
+}
+
+impl AsFd for UdpPort {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// Asks for a large buffer, past the system's limit where the process may.
+fn enlarge(socket: &Socket, force: libc::c_int, polite: libc::c_int) {
+    let size = SOCKET_BUFFER as libc::c_int;
+    for option in [force, polite] {
+        // SAFETY: the descriptor is open for the call, and the option's value is a `c_int` of the given length.
+        let result = unsafe {
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                option,
+                (&raw const size).cast(),
+                size_of::<libc::c_int>() as libc::socklen_t,
+            )
+        };
+        if result == 0 {
+            return;
+        }
+    }
+}
+
+fn open(addr: SocketAddr, shared: bool) -> Result<Socket, BindError> {
+    let system = |action| {
+        move |source| BindError::System {
+            addr,
+            action,
+            source,
+        }
+    };
+    let domain = Domain::for_address(addr);
+    let socket = Socket::new(domain, Type::DGRAM.cloexec(), Some(Protocol::UDP))
+        .map_err(system("open a UDP socket"))?;
+    if addr.is_ipv6() {
+        socket
+            .set_only_v6(!addr.ip().is_unspecified())
+            .map_err(system("make the socket dual-stack"))?;
+    }
+    if shared {
+        socket
+            .set_reuse_port(true)
+            .map_err(system("share the port between workers"))?;
+    }
+    socket
+        .bind(&SockAddr::from(addr))
+        .map_err(|source| match source.kind() {
+            io::ErrorKind::AddrInUse => BindError::InUse(addr),
+            _ => BindError::System {
+                addr,
+                action: "bind",
+                source,
+            },
+        })?;
+    Ok(socket)
+}
+
+/// The sockets of `workers` server workers on one address, steered by connection id.
+///
+/// # Errors
+/// The address is taken (also by a program that shares ports), not ours, or needs a privilege.
+pub(crate) fn bind_server(addr: SocketAddr, workers: usize) -> Result<Vec<UdpPort>, BindError> {
+    // A socket that does not share its port finds out whether anybody else, sharing or not, is there.
+    let alone = open(addr, false)?;
+    if workers == 1 {
+        return Ok(vec![UdpPort::new(alone, addr)?]);
+    }
+    let bound = alone
+        .local_addr()
+        .ok()
+        .and_then(|addr| addr.as_socket())
+        .unwrap_or(addr);
+    drop(alone);
+    let mut ports = Vec::with_capacity(workers);
+    for _ in 0..workers {
+        ports.push(UdpPort::new(open(bound, true)?, bound)?);
+    }
+    steering::attach(ports[0].socket.as_fd(), workers).map_err(|source| BindError::System {
+        addr,
+        action: "steer packets by connection id",
+        source,
+    })?;
+    Ok(ports)
+}
+
+/// A client's socket: any port, dual-stack where the kernel has IPv6, with `mark` on its packets so that
+/// routing rules can keep them outside the tunnel (`SO_MARK`, socket(7)).
+///
+/// # Errors
+/// The system refused the socket or the mark (needs `CAP_NET_ADMIN`).
+pub(crate) fn bind_client(mark: Option<u32>) -> Result<UdpPort, BindError> {
+    let any6 = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 0);
+    let any4 = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
+    let (socket, addr) = match open(any6, false) {
+        Ok(socket) => (socket, any6),
+        Err(_) => (open(any4, false)?, any4),
+    };
+    if let Some(mark) = mark {
+        socket.set_mark(mark).map_err(|source| BindError::System {
+            addr,
+            action: "mark the socket's packets (needs CAP_NET_ADMIN)",
+            source,
+        })?;
+    }
+    UdpPort::new(socket, addr)
+}
+
+/// An IPv4 address in its own form, however a dual-stack socket wrote it.
+pub(crate) fn canonical(peer: SocketAddr) -> SocketAddr {
+    match peer.ip() {
+        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+            Some(v4) => SocketAddr::new(v4.into(), peer.port()),
+            None => peer,
+        },
+        IpAddr::V4(_) => peer,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn loopback() -> SocketAddr {
+        SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0)
+    }
+
+    #[test]
+    fn a_port_that_another_server_shares_is_still_in_use() {
+        let first = bind_server(loopback(), 2).expect("first");
+        let addr = first[0].local_addr();
+        assert!(matches!(bind_server(addr, 2), Err(BindError::InUse(taken)) if taken == addr));
+        assert!(matches!(bind_server(addr, 1), Err(BindError::InUse(_))));
+    }
+
+    #[test]
+    fn every_packet_of_a_connection_id_reaches_the_worker_of_its_first_byte() {
+        for workers in [2, 3, 4] {
+            let mut ports = bind_server(loopback(), workers).expect("bind");
+            let to = ports[0].local_addr();
+            let sender = std::net::UdpSocket::bind(loopback()).expect("sender");
+            for id in 0..=255u8 {
+                let short = [0x40, id, 1, 2, 3, 4, 5, 6, 7, 8];
+                let long = [0xc0, 0, 0, 0, 1, 8, id, 1, 2, 3, 4, 5, 6, 7];
+                sender.send_to(&short, to).expect("send");
+                sender.send_to(&long, to).expect("send");
+            }
+            let mut seen = 0;
+            for (worker, port) in ports.iter_mut().enumerate() {
+                loop {
+                    let outcome = port.receive(|received| {
+                        for datagram in received.train.chunks(received.stride) {
+                            let id = if datagram[0] & 0x80 == 0 {
+                                datagram[1]
+                            } else {
+                                datagram[6]
+                            };
+                            assert_eq!(usize::from(id) % workers, worker);
+                            seen += 1;
+                        }
+                    });
+                    if outcome.is_err() {
+                        break;
+                    }
+                }
+            }
+            assert_eq!(seen, 512);
+        }
+    }
+}
