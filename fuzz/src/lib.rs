@@ -8,15 +8,22 @@
 //! what is missing.
 
 pub mod targets_http3;
+pub mod targets_wire;
 
 /// A fuzz target: its name and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target there is.
 pub const TARGETS: &[Target] = &[
+    ("connect_request", targets_wire::connect_request),
+    ("connect_response", targets_wire::connect_response),
+    ("datagram", targets_wire::datagram),
     ("http3_datagram", targets_http3::http3_datagram),
     ("http3_field_section", targets_http3::http3_field_section),
     ("http3_request", targets_http3::http3_request),
     ("http3_response", targets_http3::http3_response),
     ("http3_uni_stream", targets_http3::http3_uni_stream),
+    ("nonce_text", targets_wire::nonce_text),
+    ("reassembly", targets_wire::reassembly),
+    ("replay_window", targets_wire::replay_window),
 ];
