@@ -1,0 +1,215 @@
+//! For whom each taken address is held.
+//!
+//! A lease goes through at most three states: *live* while a session has the address, *parked* for
+//! `session_timeout` after its connection is gone, *leaving* while the kernel forgets the flows of
+//! the previous owner; then the address is free. Whoever presents the ticket of the same lineage
+//! gets a live, parked or leaving address back at once.
+//!
+//! A **lineage** is a random number born with a fresh grant and carried on by every resumption. It
+//! keeps an old ticket from taking an address that belongs to somebody else by now.
+//!
+//! After a restart nothing is known about earlier grants (nothing is written to disk, so that a
+//! read-only host works). A ticket then gets its address if nobody else has it, and the first such
+//! ticket tells that the server was restarted: the cursor passes the redeemed address, so that
+//! clients without a ticket are given addresses beyond those that others are coming back for.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use super::pool::{AddressPool, Exhausted};
+
+/// What a ticket says about its bearer: the address and the lineage it was granted in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claim {
+    /// The inner address the bearer had.
+    pub address: Ipv4Addr,
+    /// The lineage of the grant.
+    pub lineage: u64,
+}
+
+/// An address given to a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grant {
+    /// The inner address.
+    pub address: Ipv4Addr,
+    /// The lineage, to be sealed into the session's ticket.
+    pub lineage: u64,
+    /// The session that had the address until now and must end.
+    pub replaces: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Holder {
+    Live { session: u64 },
+    Parked { until: Instant },
+    Leaving,
+}
+
+#[derive(Debug)]
+struct Lease {
+    lineage: u64,
+    holder: Holder,
+}
+
+/// Every address that is not free, and its holder.
+#[derive(Debug)]
+pub struct Leases {
+    pool: AddressPool,
+    leases: HashMap<Ipv4Addr, Lease>,
+    keep: Duration,
+}
+
+impl Leases {
+    /// Leases from `pool`; the address of a lost session is kept for `keep` (`session_timeout`).
+    #[must_use]
+    pub fn new(pool: AddressPool, keep: Duration) -> Self {
+        Self {
+            pool,
+            leases: HashMap::new(),
+            keep,
+        }
+    }
+
+    /// Gives `session` an address: the claimed one if it is free or of the claim's lineage, else the
+    /// next of the pool. `new_lineage` names a grant that continues no earlier one.
+    ///
+    /// # Errors
+    /// [`Exhausted`] when the claim does not hold and no address is free.
+    pub fn grant(
+        &mut self,
+        session: u64,
+        claim: Option<Claim>,
+        new_lineage: u64,
+    ) -> Result<Grant, Exhausted> {
+        if let Some(claim) = claim
+            && let Some(grant) = self.redeem(session, claim)
+        {
+            return Ok(grant);
+        }
+        let address = self.pool.acquire()?;
+        self.leases.insert(
+            address,
+            Lease {
+                lineage: new_lineage,
+                holder: Holder::Live { session },
+            },
+        );
+        Ok(Grant {
+            address,
+            lineage: new_lineage,
+            replaces: None,
+        })
+    }
+
+    fn redeem(&mut self, session: u64, claim: Claim) -> Option<Grant> {
+        let replaces = match self.leases.get_mut(&claim.address) {
+            Some(lease) if lease.lineage == claim.lineage => {
+                let old = std::mem::replace(&mut lease.holder, Holder::Live { session });
+                match old {
+                    Holder::Live { session } => Some(session),
+                    Holder::Parked { .. } | Holder::Leaving => None,
+                }
+            }
+            Some(_) => return None,
+            None => {
+                if !self.pool.take(claim.address) {
+                    return None;
+                }
+                self.pool.pass(claim.address);
+                self.leases.insert(
+                    claim.address,
+                    Lease {
+                        lineage: claim.lineage,
+                        holder: Holder::Live { session },
+                    },
+                );
+                None
+            }
+        };
+        Some(Grant {
+            address: claim.address,
+            lineage: claim.lineage,
+            replaces,
+        })
+    }
+
+    /// Whether `claim` would take its address over from a live session, and so needs no new place.
+    #[must_use]
+    pub fn replaces_live(&self, claim: Claim) -> bool {
+        self.leases.get(&claim.address).is_some_and(|lease| {
+            lease.lineage == claim.lineage && matches!(lease.holder, Holder::Live { .. })
+        })
+    }
+
+    /// Whether a grant for `claim` would find an address.
+    #[must_use]
+    pub fn can_grant(&self, claim: Option<Claim>) -> bool {
+        self.pool.free() > 0
+            || claim.is_some_and(|claim| {
+                self.leases
+                    .get(&claim.address)
+                    .is_some_and(|lease| lease.lineage == claim.lineage)
+            })
+    }
+
+    /// The connection of `session` is gone: its address is kept until `now` + `session_timeout`.
+    /// A session whose address has moved on to another session changes nothing.
+    pub fn park(&mut self, session: u64, address: Ipv4Addr, now: Instant) {
+        if let Some(lease) = self.leases.get_mut(&address)
+            && matches!(lease.holder, Holder::Live { session: holder } if holder == session)
+        {
+            lease.holder = Holder::Parked {
+                until: now + self.keep,
+            };
+        }
+    }
+
+    /// Addresses whose time is over. Each must be cleaned up in the kernel (conntrack) and then
+    /// handed to [`release`](Self::release).
+    pub fn expire(&mut self, now: Instant) -> Vec<Ipv4Addr> {
+        let mut expired: Vec<_> = self
+            .leases
+            .iter_mut()
+            .filter_map(|(address, lease)| match lease.holder {
+                Holder::Parked { until } if until <= now => {
+                    lease.holder = Holder::Leaving;
+                    Some(*address)
+                }
+                Holder::Leaving => Some(*address),
+                Holder::Parked { .. } | Holder::Live { .. } => None,
+            })
+            .collect();
+        expired.sort_unstable();
+        expired
+    }
+
+    /// `address` is clean: it returns to the pool unless its bearer came back meanwhile.
+    pub fn release(&mut self, address: Ipv4Addr) {
+        if matches!(
+            self.leases.get(&address),
+            Some(Lease {
+                holder: Holder::Leaving,
+                ..
+            })
+        ) {
+            self.leases.remove(&address);
+            self.pool.release(address);
+        }
+    }
+
+    /// Addresses held for sessions whose connection is gone.
+    #[must_use]
+    pub fn parked(&self) -> usize {
+        self.leases
+            .values()
+            .filter(|lease| matches!(lease.holder, Holder::Parked { .. } | Holder::Leaving))
+            .count()
+    }
+
+    /// Addresses that nobody holds.
+    #[must_use]
+    pub fn free(&self) -> u32 {
+        self.pool.free()
+    }
+}

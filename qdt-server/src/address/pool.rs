@@ -1,0 +1,176 @@
+//! The inner addresses of one network: which are taken, and which comes next.
+//!
+//! The order is round robin from the first host, as the Go server has it: a released address is
+//! given out again only after the cursor has gone once around. The network, broadcast and gateway
+//! addresses are never given out.
+
+use std::net::Ipv4Addr;
+
+use ipnet::{IpNet, Ipv4Net};
+
+/// Why a network cannot serve as a pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PoolError {
+    /// Inner packets are IPv4 only.
+    #[error("only ipv4 supported for pool")]
+    NotIpv4,
+    /// A pool needs room for the gateway and one client: a /30 is the smallest.
+    #[error("cidr too small")]
+    TooSmall,
+}
+
+/// Every address is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("address pool exhausted")]
+pub struct Exhausted;
+
+/// Taken and free addresses of one IPv4 network.
+///
+/// One bit per address: a /8 is 2 MiB, and the kernel hands out the pages only once they are used.
+#[derive(Debug)]
+pub struct AddressPool {
+    network: Ipv4Net,
+    taken: Vec<u64>,
+    /// Offset from the network address that is looked at first.
+    cursor: u32,
+    free: u32,
+}
+
+impl AddressPool {
+    /// Makes the pool of `network` (host bits are ignored) in which `gateway` is reserved; a gateway
+    /// outside the network reserves nothing.
+    ///
+    /// # Errors
+    /// [`PoolError`] for an IPv6 network and for one smaller than a /30.
+    pub fn new(network: IpNet, gateway: Ipv4Addr) -> Result<Self, PoolError> {
+        let IpNet::V4(network) = network else {
+            return Err(PoolError::NotIpv4);
+        };
+        let network = network.trunc();
+        if network.prefix_len() > 30 {
+            return Err(PoolError::TooSmall);
+        }
+        let last_host = host_count(network);
+        let words = (u64::from(last_host) + 2).div_ceil(64);
+        let mut pool = Self {
+            network,
+            taken: vec![0; usize::try_from(words).expect("at most 2^26 words")],
+            cursor: 1,
+            free: last_host,
+        };
+        pool.take(gateway);
+        Ok(pool)
+    }
+
+    /// The network, without host bits.
+    #[must_use]
+    pub fn network(&self) -> Ipv4Net {
+        self.network
+    }
+
+    /// How many addresses are free.
+    #[must_use]
+    pub fn free(&self) -> u32 {
+        self.free
+    }
+
+    /// Takes the next free address after the one taken last.
+    ///
+    /// # Errors
+    /// [`Exhausted`] when every address is taken.
+    pub fn acquire(&mut self) -> Result<Ipv4Addr, Exhausted> {
+        if self.free == 0 {
+            return Err(Exhausted);
+        }
+        let last = host_count(self.network);
+        let offset = self
+            .first_free(self.cursor, last)
+            .or_else(|| self.first_free(1, self.cursor.saturating_sub(1)))
+            .ok_or(Exhausted)?;
+        self.set(offset, true);
+        self.cursor = if offset == last { 1 } else { offset + 1 };
+        Ok(self.address(offset))
+    }
+
+    /// Takes `address` if it is a free host of the network; says whether it was.
+    pub fn take(&mut self, address: Ipv4Addr) -> bool {
+        match self.offset(address) {
+            Some(offset) if !self.get(offset) => {
+                self.set(offset, true);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Moves the cursor behind `address` if it is not there yet.
+    ///
+    /// Used when a returning client shows that this address was in use before the server started:
+    /// clients without a ticket then get addresses that no other returning client will ask for.
+    pub fn pass(&mut self, address: Ipv4Addr) {
+        if let Some(offset) = self.offset(address)
+            && offset >= self.cursor
+        {
+            let last = host_count(self.network);
+            self.cursor = if offset == last { 1 } else { offset + 1 };
+        }
+    }
+
+    /// Gives `address` back; an address that is not taken is ignored.
+    pub fn release(&mut self, address: Ipv4Addr) {
+        if let Some(offset) = self.offset(address)
+            && self.get(offset)
+        {
+            self.set(offset, false);
+        }
+    }
+
+    /// Position of a host address in the network; `None` for anything that is never given out.
+    fn offset(&self, address: Ipv4Addr) -> Option<u32> {
+        if !self.network.contains(&address) {
+            return None;
+        }
+        let offset = u32::from(address) - u32::from(self.network.network());
+        (1..=host_count(self.network))
+            .contains(&offset)
+            .then_some(offset)
+    }
+
+    fn address(&self, offset: u32) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(self.network.network()) + offset)
+    }
+
+    fn get(&self, offset: u32) -> bool {
+        self.taken[offset as usize / 64] >> (offset % 64) & 1 == 1
+    }
+
+    fn set(&mut self, offset: u32, taken: bool) {
+        let bit = 1 << (offset % 64);
+        if taken {
+            self.taken[offset as usize / 64] |= bit;
+            self.free -= 1;
+        } else {
+            self.taken[offset as usize / 64] &= !bit;
+            self.free += 1;
+        }
+    }
+
+    /// The first free offset in `from..=to`, a word of 64 at a time.
+    fn first_free(&self, from: u32, to: u32) -> Option<u32> {
+        let mut offset = from;
+        while offset <= to {
+            let word = !self.taken[offset as usize / 64] >> (offset % 64);
+            if word != 0 {
+                let found = offset + word.trailing_zeros();
+                return (found <= to).then_some(found);
+            }
+            offset = (offset / 64 + 1).checked_mul(64)?;
+        }
+        None
+    }
+}
+
+/// Addresses between the network and the broadcast address.
+fn host_count(network: Ipv4Net) -> u32 {
+    u32::from(network.broadcast()) - u32::from(network.network()) - 1
+}

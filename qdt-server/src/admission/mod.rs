@@ -1,0 +1,237 @@
+//! Who gets a session: the judgement of every `POST /connect`.
+//!
+//! The packet workers speak HTTP/3 and own the sessions; they ask here, through
+//! [`crate::contract::Admission`], once when the head of a request has arrived and once when its body
+//! has. Nothing here is called per packet and nothing blocks. The order of all checks stands in one
+//! place, `order.rs`; the answers in `outcome.rs`.
+//!
+//! What always holds: a refusal changes nothing but counters and buckets; whatever a request had
+//! reserved comes back when its permit is dropped; the token is compared in constant time and never
+//! shown.
+
+mod limits;
+mod order;
+mod outcome;
+mod seats;
+mod sessions;
+mod token;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::contract::{Admission, Admitted, Permit, Refusal, SessionLimits};
+use arc_swap::ArcSwap;
+use qdt_program::Token;
+use qdt_proto::datagram::SessionId;
+use qdt_proto::http3::RequestHead;
+use tracing::info;
+
+use crate::address::{AddressPool, Leases, TicketSealer};
+use crate::config::Rate;
+
+pub use limits::{LimitKey, Limiter, TABLE_CAP};
+pub use outcome::{HandshakeCounters, Outcome};
+pub use seats::{Seat, Seats};
+pub use sessions::{SessionEntry, SessionTable};
+
+/// What admission needs to know; all of it comes from the configuration.
+#[derive(Debug, Clone)]
+pub struct AdmissionSettings {
+    /// The pool as the configuration spells it; answered as `cidr`.
+    pub cidr: String,
+    /// The server's own inner address, answered as `gateway_ip`.
+    pub gateway: Ipv4Addr,
+    /// Answered as `dns`.
+    pub dns: Vec<String>,
+    /// The largest QDT datagram, in bytes.
+    pub mtu: u16,
+    /// Most sessions at a time; `None` for no limit.
+    pub max_sessions: Option<usize>,
+    /// Handshakes of everybody together; `None` for no limit.
+    pub handshakes: Option<Rate>,
+    /// Handshakes of one address (/32 or /64); `None` for no limit.
+    pub handshakes_per_address: Option<Rate>,
+    /// Wrong tokens of one address (/32 or /64), counted apart from handshakes.
+    pub guesses_per_address: Rate,
+    /// How long an idle address is remembered by the limits.
+    pub limit_ttl: Duration,
+    /// Inner packets per session and direction.
+    pub session_limits: SessionLimits,
+    /// How long the address of a session whose connection is gone is kept.
+    pub session_timeout: Duration,
+    /// Shards of the session table; rounded up to a power of two of at least 2.
+    pub session_shards: usize,
+}
+
+/// The judge. One per server, shared by all workers and the control side.
+#[derive(Debug)]
+pub struct Doorkeeper {
+    settings: AdmissionSettings,
+    ready: AtomicBool,
+    token: ArcSwap<Token>,
+    tickets: ArcSwap<TicketSealer>,
+    guesses: Limiter<LimitKey>,
+    handshakes: Option<Limiter<()>>,
+    handshakes_per_address: Option<Limiter<LimitKey>>,
+    seats: Seats,
+    leases: Mutex<Leases>,
+    sessions: SessionTable,
+    counters: HandshakeCounters,
+    wall_clock: fn() -> SystemTime,
+}
+
+impl Doorkeeper {
+    /// A doorkeeper that answers `not ready` until [`set_ready`](Self::set_ready). Limits count from
+    /// `now`; `wall_clock` dates the tickets.
+    #[must_use]
+    pub fn new(
+        settings: AdmissionSettings,
+        pool: AddressPool,
+        token: Token,
+        tickets: TicketSealer,
+        now: Instant,
+        wall_clock: fn() -> SystemTime,
+    ) -> Self {
+        let ttl = settings.limit_ttl;
+        Self {
+            ready: AtomicBool::new(false),
+            token: ArcSwap::from_pointee(token),
+            tickets: ArcSwap::from_pointee(tickets),
+            guesses: Limiter::new(settings.guesses_per_address, ttl, TABLE_CAP, now),
+            handshakes: settings
+                .handshakes
+                .map(|rate| Limiter::new(rate, Duration::MAX, 1, now)),
+            handshakes_per_address: settings
+                .handshakes_per_address
+                .map(|rate| Limiter::new(rate, ttl, TABLE_CAP, now)),
+            seats: Seats::new(settings.max_sessions),
+            leases: Mutex::new(Leases::new(pool, settings.session_timeout)),
+            sessions: SessionTable::new(settings.session_shards),
+            counters: HandshakeCounters::default(),
+            wall_clock,
+            settings,
+        }
+    }
+
+    /// Opens (`true`) or closes the door for new sessions; closed, every request is `not ready`.
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Release);
+    }
+
+    /// Whether new sessions are taken.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
+    /// From now on only `token` opens a session; sessions that exist stay.
+    pub fn set_token(&self, token: Token) {
+        self.token.store(token.into());
+    }
+
+    /// From now on tickets are sealed by `tickets`.
+    pub fn set_tickets(&self, tickets: TicketSealer) {
+        self.tickets.store(tickets.into());
+    }
+
+    /// Every session there is.
+    #[must_use]
+    pub fn sessions(&self) -> &SessionTable {
+        &self.sessions
+    }
+
+    /// Results of all handshakes so far.
+    #[must_use]
+    pub fn counters(&self) -> &HandshakeCounters {
+        &self.counters
+    }
+
+    /// Addresses held for sessions whose connection is gone.
+    #[must_use]
+    pub fn parked_addresses(&self) -> usize {
+        self.leases().parked()
+    }
+
+    /// Addresses that nobody holds.
+    #[must_use]
+    pub fn free_addresses(&self) -> u32 {
+        self.leases().free()
+    }
+
+    /// How many addresses the limits remember: for wrong tokens, and for handshakes.
+    #[must_use]
+    pub fn limiter_entries(&self) -> (usize, usize) {
+        (
+            self.guesses.len(),
+            self.handshakes_per_address.as_ref().map_or(0, Limiter::len),
+        )
+    }
+
+    /// Addresses whose `session_timeout` is over at `now`. The caller makes the kernel forget their
+    /// flows and then calls [`release_address`](Self::release_address): a new owner must not receive
+    /// what was meant for the previous one.
+    #[must_use]
+    pub fn expire_addresses(&self, now: Instant) -> Vec<Ipv4Addr> {
+        self.leases().expire(now)
+    }
+
+    /// `address` may be given out again.
+    pub fn release_address(&self, address: Ipv4Addr) {
+        self.leases().release(address);
+    }
+
+    /// The session's connection is gone at `now`, because of `reason`.
+    pub fn session_ended(&self, session: SessionId, reason: &str, now: Instant) {
+        if let Some(entry) = self.sessions.remove(session) {
+            self.leases().park(session.0, entry.address, now);
+            info!(id = session.0, ip = %entry.address, err = reason, "session closed");
+        }
+    }
+
+    fn leases(&self) -> MutexGuard<'_, Leases> {
+        // Every change of the leases is complete before anything in it could panic.
+        self.leases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn refuse(&self, outcome: Outcome, peer: IpAddr) -> Refusal {
+        self.counters.count(outcome);
+        tracing::debug!(peer = %peer.to_canonical(), result = outcome.label(), "handshake refused");
+        outcome.refusal()
+    }
+}
+
+impl Admission for Doorkeeper {
+    fn head(
+        &self,
+        head: &RequestHead,
+        peer: SocketAddr,
+        connection_has_session: bool,
+        now: Instant,
+    ) -> Result<Permit, Refusal> {
+        self.check_head(head, peer.ip(), connection_has_session, now)
+            .map(|reservation| Permit(Box::new(reservation)))
+            .map_err(|outcome| self.refuse(outcome, peer.ip()))
+    }
+
+    fn body(
+        &self,
+        permit: Permit,
+        body: Option<&[u8]>,
+        peer: SocketAddr,
+        worker: usize,
+        _now: Instant,
+    ) -> Result<Admitted, Refusal> {
+        self.check_body(permit.into(), body, worker)
+            .inspect(|admitted| {
+                self.counters.count(Outcome::Ok);
+                info!(id = admitted.id.0, ip = %admitted.inner, "session opened");
+            })
+            .map_err(|outcome| self.refuse(outcome, peer.ip()))
+    }
+
+    fn ended(&self, session: SessionId, reason: &str) {
+        self.session_ended(session, reason, Instant::now());
+    }
+}

@@ -1,0 +1,248 @@
+//! The order of all checks of a handshake, from the path to the keys.
+//!
+//! It is the Go server's order, with two checks more: wrong tokens are limited before the token is
+//! compared (there, guesses are unlimited), and a connection has one session at most (there, 32).
+//! The order can be seen from outside - which answer a request with several faults gets - and so it
+//! is part of the compatibility.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::contract::{Admitted, Permit};
+use qdt_program::Token;
+use qdt_proto::datagram::{Aead, SessionId};
+use qdt_proto::handshake::{
+    Capabilities, Capability, ConnectRequest, ConnectResponse, Nonce, SessionKeys,
+    decode_nonce_text,
+};
+use qdt_proto::http3::RequestHead;
+
+use super::limits::LimitKey;
+use super::outcome::Outcome;
+use super::seats::Seat;
+use super::token;
+use super::{Doorkeeper, SessionEntry};
+use crate::address::Claim;
+
+/// The most that a Go peer survives: quic-go fails on a datagram above 1243 bytes until it has
+/// discovered the path MTU, and one byte of that is the quarter stream id.
+pub(crate) const GO_PEER_MTU: u16 = 1242;
+
+/// Below this a session would spend more on headers than on packets.
+pub(crate) const MTU_FLOOR: u16 = 576;
+
+/// What a request has reserved between its head and its body.
+#[derive(Debug)]
+pub(super) struct Reservation {
+    seat: Seat,
+    /// The token that the request came with: a reload in between must not give the two ends
+    /// different keys.
+    token: Arc<Token>,
+}
+
+impl From<Permit> for Reservation {
+    fn from(permit: Permit) -> Self {
+        let Permit(reservation) = permit;
+        *reservation
+            .downcast()
+            .expect("a worker hands back the permit it got from this doorkeeper")
+    }
+}
+
+impl Doorkeeper {
+    /// Everything that the head of a request decides.
+    pub(super) fn check_head(
+        &self,
+        head: &RequestHead,
+        peer: IpAddr,
+        connection_has_session: bool,
+        now: Instant,
+    ) -> Result<Reservation, Outcome> {
+        if path_without_query(&head.path) != b"/connect" {
+            return Err(Outcome::NotFound);
+        }
+        if !self.is_ready() {
+            return Err(Outcome::NotReady);
+        }
+        if head.method != b"POST" {
+            return Err(Outcome::Method);
+        }
+        let guesser = LimitKey::from(peer);
+        if !self.guesses.take(&guesser, now) {
+            return Err(Outcome::RateLimited);
+        }
+        let token = self.token.load_full();
+        if !token::matches(&token, head.header(b"x-qdt-token").unwrap_or_default()) {
+            return Err(Outcome::Unauthorized);
+        }
+        self.guesses.refund(&guesser);
+        if !self.within_rate(peer, now) {
+            return Err(Outcome::RateLimited);
+        }
+        if connection_has_session {
+            return Err(Outcome::Busy);
+        }
+        // A full server refuses here too, except that a request may turn out to move a session that
+        // exists already; that shows in the body.
+        Ok(Reservation {
+            seat: self.seats.take(),
+            token,
+        })
+    }
+
+    /// Everything that the body of a request decides. `body` is `None` if no complete JSON
+    /// value arrived in time.
+    pub(super) fn check_body(
+        &self,
+        Reservation { seat, token }: Reservation,
+        body: Option<&[u8]>,
+        worker: usize,
+    ) -> Result<Admitted, Outcome> {
+        let request = body.and_then(|body| ConnectRequest::decode(body).ok());
+        let claim = request.as_ref().and_then(|request| self.claim(request));
+        if seat.is_standing() && !claim.is_some_and(|claim| self.leases().replaces_live(claim)) {
+            return Err(Outcome::Busy);
+        }
+        let request = request.ok_or(Outcome::BadRequest)?;
+        let client_nonce =
+            decode_nonce_text(&request.client_nonce).map_err(|_| Outcome::BadNonce)?;
+        let server_nonce = Nonce::from_bytes(random().ok_or(Outcome::NonceError)?);
+        let id = self.fresh_session_id().ok_or(Outcome::SessionIdError)?;
+        let lineage = u64::from_be_bytes(random().ok_or(Outcome::SessionIdError)?);
+
+        let keys = <[u8; Nonce::LEN]>::try_from(client_nonce)
+            .map_err(|_| Outcome::KeyDerivationError)
+            .map(Nonce::from_bytes)
+            .and_then(|client_nonce| {
+                SessionKeys::derive(token.as_bytes(), &client_nonce, &server_nonce)
+                    .map_err(|_| Outcome::KeyDerivationError)
+            });
+
+        // Under one lock from the last check to the grant: a refused request takes no address, and
+        // above all takes none away from a living session.
+        let mut leases = self.leases();
+        if !leases.can_grant(claim) {
+            return Err(Outcome::PoolExhausted);
+        }
+        let keys = keys?;
+        let grant = leases
+            .grant(id.0, claim, lineage)
+            .map_err(|_exhausted| Outcome::PoolExhausted)?;
+        let seat = seat.claim();
+        self.sessions.insert(
+            id,
+            SessionEntry {
+                address: grant.address,
+                worker,
+                _seat: seat,
+            },
+        );
+        drop(leases);
+
+        let caps = Capabilities::negotiate(&request.caps);
+        let mtu = agreed_mtu(self.settings.mtu, &request, caps);
+        let resume = if caps.is_empty() {
+            None
+        } else {
+            let claim = Claim {
+                address: grant.address,
+                lineage: grant.lineage,
+            };
+            self.tickets.load().seal(claim, (self.wall_clock)())
+        };
+        let response = ConnectResponse {
+            version: qdt_proto::handshake::VERSION,
+            session_id: id,
+            server_nonce: server_nonce.to_text(),
+            mtu: i64::from(mtu),
+            client_ip: grant.address.to_string(),
+            gateway_ip: self.settings.gateway.to_string(),
+            cidr: self.settings.cidr.clone(),
+            dns: self.settings.dns.clone(),
+            caps: (!caps.is_empty()).then(|| caps.to_texts()),
+            resume,
+        };
+        Ok(Admitted {
+            id,
+            keys,
+            aead: if caps.contains(Capability::Aes256Gcm) {
+                Aead::Aes256Gcm
+            } else {
+                Aead::ChaCha20Poly1305
+            },
+            caps,
+            inner: grant.address,
+            mtu,
+            response: response.encode(),
+            replaces: grant.replaces.and_then(|old| {
+                self.sessions
+                    .worker_of(old)
+                    .map(|worker| (worker, SessionId(old)))
+            }),
+            limits: self.settings.session_limits,
+        })
+    }
+
+    /// The handshake limits, everybody's first. Who is over its own limit does not use up the
+    /// common one.
+    fn within_rate(&self, peer: IpAddr, now: Instant) -> bool {
+        let common = self.handshakes.as_ref();
+        if common.is_some_and(|limiter| !limiter.take(&(), now)) {
+            return false;
+        }
+        let own = self.handshakes_per_address.as_ref();
+        if own.is_some_and(|limiter| !limiter.take(&peer.into(), now)) {
+            if let Some(limiter) = common {
+                limiter.refund(&());
+            }
+            return false;
+        }
+        true
+    }
+
+    /// What the request's ticket claims; a ticket that does not hold is as none.
+    fn claim(&self, request: &ConnectRequest) -> Option<Claim> {
+        let text = request.resume.as_deref()?;
+        match self.tickets.load().open(text, (self.wall_clock)()) {
+            Ok(ticket) => Some(ticket.claim),
+            Err(error) => {
+                tracing::debug!(err = %error, "resume ticket not honoured");
+                None
+            }
+        }
+    }
+
+    fn fresh_session_id(&self) -> Option<SessionId> {
+        loop {
+            let id = SessionId(u64::from_be_bytes(random()?));
+            if id.0 != 0 && !self.sessions.contains(id) {
+                return Some(id);
+            }
+        }
+    }
+}
+
+/// The size of the largest QDT datagram of a session, in bytes.
+///
+/// A peer that names one of our extensions is asked by `max_mtu`; any other may be a Go program,
+/// which must not be sent more than [`GO_PEER_MTU`]. Never below [`MTU_FLOOR`]: a tiny value would
+/// turn one packet into hundreds of datagrams.
+fn agreed_mtu(configured: u16, request: &ConnectRequest, caps: Capabilities) -> u16 {
+    let asked = u16::try_from(request.mtu).unwrap_or(u16::MAX);
+    let asked = if caps.is_empty() {
+        asked.min(GO_PEER_MTU)
+    } else {
+        request.max_mtu.unwrap_or(asked)
+    };
+    configured.min(asked).max(MTU_FLOOR)
+}
+
+fn path_without_query(path: &[u8]) -> &[u8] {
+    path.split(|byte| *byte == b'?').next().unwrap_or_default()
+}
+
+fn random<const N: usize>() -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    aws_lc_rs::rand::fill(&mut bytes).ok().map(|()| bytes)
+}

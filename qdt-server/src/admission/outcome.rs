@@ -1,0 +1,113 @@
+//! The possible ends of a handshake: status, body and metric label of each, in one table.
+//!
+//! Statuses, bodies and labels are those of the Go server, so that clients, dashboards and alerts
+//! see no difference. Some ends cannot happen here (`not_http3`: only HTTP/3 is spoken; `bad_ip` and
+//! `cipher_error`: the types exclude them); their labels exist at 0.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::contract::Refusal;
+
+macro_rules! outcomes {
+    ($($(#[$doc:meta])* $name:ident => $status:literal, $body:literal, $label:literal;)*) => {
+        /// How a handshake ended.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Outcome {
+            /// Another path than `/connect`: nobody's handshake, so nothing counts it.
+            NotFound,
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Outcome {
+            /// Every outcome that is counted.
+            pub const COUNTED: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The HTTP status.
+            #[must_use]
+            pub const fn status(self) -> u16 {
+                match self { Self::NotFound => 404, $(Self::$name => $status,)* }
+            }
+
+            /// The text of the response, without the newline that is sent with it; empty for
+            /// [`Outcome::Ok`], whose body is JSON.
+            #[must_use]
+            pub const fn body(self) -> &'static str {
+                match self { Self::NotFound => "404 page not found", $(Self::$name => $body,)* }
+            }
+
+            /// The value of the `result` label of `qdt_handshakes_total`; empty if not counted.
+            #[must_use]
+            pub const fn label(self) -> &'static str {
+                match self { Self::NotFound => "", $(Self::$name => $label,)* }
+            }
+        }
+    };
+}
+
+outcomes! {
+    /// The server is starting or draining.
+    NotReady => 503, "not ready", "not_ready";
+    /// Another method than POST.
+    Method => 405, "method not allowed", "method";
+    /// A wrong token, or none.
+    Unauthorized => 401, "unauthorized", "unauthorized";
+    /// Over the limit for wrong tokens or for handshakes.
+    RateLimited => 429, "rate limited", "rate_limited";
+    /// `max_sessions` reached, or the connection has its session already.
+    Busy => 503, "server busy", "busy";
+    /// Not HTTP/3.
+    NotHttp3 => 400, "not http3", "not_http3";
+    /// No acceptable JSON within size and time.
+    BadRequest => 400, "bad request", "bad_request";
+    /// The nonce is not unpadded standard base64.
+    BadNonce => 400, "bad nonce", "bad_nonce";
+    /// The system gave no random bytes for the server's nonce.
+    NonceError => 500, "nonce error", "nonce_error";
+    /// The system gave no random bytes for a session id.
+    SessionIdError => 500, "session id error", "session_id_error";
+    /// Every inner address is taken.
+    PoolExhausted => 503, "address pool exhausted", "pool_exhausted";
+    /// The inner address is not one.
+    BadIp => 500, "invalid client ip", "bad_ip";
+    /// The client's nonce is not 16 bytes.
+    KeyDerivationError => 500, "key derivation error", "key_derivation_error";
+    /// The keys do not fit the cipher.
+    CipherError => 500, "cipher error", "cipher_error";
+    /// A session.
+    Ok => 200, "", "ok";
+}
+
+impl Outcome {
+    /// What the worker answers.
+    #[must_use]
+    pub fn refusal(self) -> Refusal {
+        Refusal {
+            status: self.status(),
+            body: self.body(),
+        }
+    }
+}
+
+/// How often each outcome happened since the start.
+#[derive(Debug, Default)]
+pub struct HandshakeCounters([AtomicU64; Outcome::COUNTED.len()]);
+
+impl HandshakeCounters {
+    /// Counts one handshake; outcomes without a label are not counted.
+    pub fn count(&self, outcome: Outcome) {
+        if let Some(index) = Outcome::COUNTED
+            .iter()
+            .position(|counted| *counted == outcome)
+        {
+            self.0[index].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Label and count of every outcome that has a label, also of those at 0.
+    pub fn snapshot(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        Outcome::COUNTED
+            .iter()
+            .zip(&self.0)
+            .map(|(outcome, count)| (outcome.label(), count.load(Ordering::Relaxed)))
+    }
+}

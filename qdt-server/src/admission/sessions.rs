@@ -1,0 +1,71 @@
+//! The session table of the control side: what exists, for metrics and for the log.
+//!
+//! The packet path never looks here; each worker finds its own sessions without a lock. The table is
+//! sharded (`session_shards`), because every worker writes it whenever a session comes or goes.
+
+use std::net::Ipv4Addr;
+
+use dashmap::DashMap;
+use qdt_proto::datagram::SessionId;
+
+use super::seats::Taken;
+
+/// One session.
+#[derive(Debug)]
+pub struct SessionEntry {
+    /// Its inner address.
+    pub address: Ipv4Addr,
+    /// The index of the worker that owns it.
+    pub worker: usize,
+    /// Its place among `max_sessions`; freed with the entry.
+    pub(super) _seat: Taken,
+}
+
+/// Every session by its id.
+#[derive(Debug)]
+pub struct SessionTable {
+    sessions: DashMap<u64, SessionEntry>,
+}
+
+impl SessionTable {
+    /// A table of `shards` shards, rounded up to a power of two of at least 2.
+    #[must_use]
+    pub fn new(shards: usize) -> Self {
+        let shards = shards.clamp(2, 1 << 16).next_power_of_two();
+        Self {
+            sessions: DashMap::with_shard_amount(shards),
+        }
+    }
+
+    /// How many sessions there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
+    }
+
+    /// Whether `session` exists.
+    #[must_use]
+    pub fn contains(&self, session: SessionId) -> bool {
+        self.sessions.contains_key(&session.0)
+    }
+
+    /// The worker that owns the session with the number `session`.
+    #[must_use]
+    pub fn worker_of(&self, session: u64) -> Option<usize> {
+        self.sessions.get(&session).map(|entry| entry.worker)
+    }
+
+    pub(super) fn insert(&self, session: SessionId, entry: SessionEntry) {
+        self.sessions.insert(session.0, entry);
+    }
+
+    pub(super) fn remove(&self, session: SessionId) -> Option<SessionEntry> {
+        self.sessions.remove(&session.0).map(|(_, entry)| entry)
+    }
+}

@@ -1,0 +1,107 @@
+//! Limits on handshakes and wrong tokens, under a clock that the test moves.
+#![allow(clippy::unwrap_used, reason = "a test ends where an expectation fails")]
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::{Duration, Instant};
+
+use qdt_server::admission::{LimitKey, Limiter};
+use qdt_server::config::Rate;
+
+const TTL: Duration = Duration::from_secs(60);
+
+const fn rate(pps: u32, burst: u32) -> Rate {
+    Rate { pps, burst }
+}
+
+fn limiter(rate: Rate, cap: usize, start: Instant) -> Limiter<LimitKey> {
+    Limiter::new(rate, TTL, cap, start)
+}
+
+fn take(limiter: &Limiter<LimitKey>, address: &str, now: Instant) -> bool {
+    limiter.take(&LimitKey::from(address.parse::<IpAddr>().unwrap()), now)
+}
+
+#[test]
+fn a_burst_passes_at_once_and_then_as_many_per_second_as_configured() {
+    let start = Instant::now();
+    let limiter = limiter(rate(20, 40), 100, start);
+    assert_eq!(
+        (0..1000)
+            .filter(|_| take(&limiter, "192.0.2.1", start))
+            .count(),
+        40
+    );
+    let later = start + Duration::from_secs(1);
+    assert_eq!(
+        (0..1000)
+            .filter(|_| take(&limiter, "192.0.2.1", later))
+            .count(),
+        20
+    );
+}
+
+#[test]
+fn u5_a_slash_64_is_one_guesser_and_a_mapped_ipv4_address_is_an_ipv4_one() {
+    let start = Instant::now();
+    let limiter = limiter(rate(1, 5), 100, start);
+    let passed = (0..10_000u128)
+        .filter(|host| {
+            let base: Ipv6Addr = "2001:db8:1:2::".parse().unwrap();
+            let address = IpAddr::from(Ipv6Addr::from_bits(base.to_bits() | (host << 20)));
+            limiter.take(&address.into(), start)
+        })
+        .count();
+    assert_eq!(passed, 5, "10,000 addresses of one /64");
+    assert_eq!(limiter.len(), 1);
+    assert!(take(&limiter, "2001:db8:1:3::1", start), "another /64");
+    for _ in 0..5 {
+        assert!(take(&limiter, "192.0.2.1", start));
+    }
+    assert!(!take(&limiter, "::ffff:192.0.2.1", start));
+    assert!(take(&limiter, "192.0.2.2", start), "another /32");
+}
+
+#[test]
+fn u5_the_table_is_capped_and_forgets_the_least_recently_seen() {
+    let start = Instant::now();
+    let limiter = limiter(rate(1, 2), 100, start);
+    let stranger = |i: u32| IpAddr::from((0x0a00_0000 + i).to_be_bytes()).to_string();
+    for i in 0..50_000 {
+        assert!(
+            take(&limiter, &stranger(i), start),
+            "an honest newcomer is not kept out"
+        );
+        let guesser = take(&limiter, "198.51.100.7", start);
+        assert_eq!(guesser, i < 2, "who keeps coming keeps its bucket, {i}");
+        assert!(limiter.len() <= 100, "{} entries", limiter.len());
+    }
+}
+
+#[test]
+fn an_address_that_was_silent_for_the_ttl_is_as_good_as_new() {
+    let start = Instant::now();
+    let limiter: Limiter<LimitKey> =
+        Limiter::new(rate(1, 1000), Duration::from_secs(10), 10, start);
+    let all = |now| {
+        (0..2000)
+            .filter(|_| take(&limiter, "192.0.2.1", now))
+            .count()
+    };
+    assert_eq!(all(start), 1000);
+    assert_eq!(all(start + Duration::from_secs(9)), 9, "not silent yet");
+    assert_eq!(all(start + Duration::from_secs(19)), 1000);
+}
+
+#[test]
+fn a_refund_restores_exactly_one_permission() {
+    let start = Instant::now();
+    let limiter = limiter(rate(1, 3), 10, start);
+    let key = LimitKey::from("192.0.2.1".parse::<IpAddr>().unwrap());
+    for _ in 0..100 {
+        assert!(limiter.take(&key, start));
+        limiter.refund(&key);
+    }
+    assert_eq!((0..100).filter(|_| limiter.take(&key, start)).count(), 3);
+    limiter.refund(&key);
+    assert_eq!((0..100).filter(|_| limiter.take(&key, start)).count(), 1);
+}

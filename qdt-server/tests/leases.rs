@@ -1,0 +1,236 @@
+//! For whom an inner address is held, and the tickets that claim one.
+#![allow(clippy::unwrap_used, reason = "a test ends where an expectation fails")]
+
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant, SystemTime};
+
+use ipnet::IpNet;
+use qdt_server::address::{AddressPool, Claim, Leases, TICKET_LIFETIME, TicketError, TicketSealer};
+
+const KEEP: Duration = Duration::from_secs(120);
+
+fn leases(cidr: &str) -> Leases {
+    let gateway = Ipv4Addr::new(10, 8, 0, 1);
+    Leases::new(
+        AddressPool::new(cidr.parse::<IpNet>().unwrap(), gateway).unwrap(),
+        KEEP,
+    )
+}
+
+fn address(last: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 8, 0, last)
+}
+
+#[test]
+fn a_lost_sessions_address_is_kept_for_session_timeout_and_for_nobody_else() {
+    let start = Instant::now();
+    let mut leases = leases("10.8.0.0/30");
+    let grant = leases.grant(1, None, 77).unwrap();
+    leases.park(1, grant.address, start);
+    assert!(
+        leases.grant(2, None, 78).is_err(),
+        "somebody else got the parked address"
+    );
+    assert!(
+        leases
+            .expire(start + KEEP - Duration::from_millis(1))
+            .is_empty()
+    );
+    assert!(leases.grant(2, None, 78).is_err());
+    let claim = Claim {
+        address: grant.address,
+        lineage: 77,
+    };
+    let again = leases.grant(3, Some(claim), 79).unwrap();
+    assert_eq!(
+        (again.address, again.lineage, again.replaces),
+        (grant.address, 77, None)
+    );
+}
+
+#[test]
+fn an_expired_address_is_free_only_after_the_kernel_forgot_its_owner() {
+    let start = Instant::now();
+    let mut leases = leases("10.8.0.0/30");
+    leases.grant(1, None, 77).unwrap();
+    leases.park(1, address(2), start);
+    assert_eq!(leases.expire(start + KEEP), [address(2)]);
+    assert!(
+        leases.grant(2, None, 78).is_err(),
+        "given out before it was clean"
+    );
+    leases.release(address(2));
+    assert_eq!(leases.grant(2, None, 78).unwrap().address, address(2));
+}
+
+#[test]
+fn a_bearer_who_returns_during_the_clean_up_keeps_the_address() {
+    let start = Instant::now();
+    let mut leases = leases("10.8.0.0/30");
+    leases.grant(1, None, 77).unwrap();
+    leases.park(1, address(2), start);
+    assert_eq!(leases.expire(start + KEEP), [address(2)]);
+    let claim = Claim {
+        address: address(2),
+        lineage: 77,
+    };
+    assert_eq!(
+        leases.grant(2, Some(claim), 78).unwrap().address,
+        address(2)
+    );
+    leases.release(address(2));
+    assert!(
+        leases.grant(3, None, 79).is_err(),
+        "a living session lost its address"
+    );
+}
+
+#[test]
+fn a_ticket_presented_while_the_old_session_lives_moves_the_address() {
+    let mut leases = leases("10.8.0.0/24");
+    let first = leases.grant(1, None, 77).unwrap();
+    let claim = Claim {
+        address: first.address,
+        lineage: 77,
+    };
+    assert!(leases.replaces_live(claim));
+    let second = leases.grant(2, Some(claim), 78).unwrap();
+    assert_eq!((second.address, second.replaces), (first.address, Some(1)));
+    // The end of the old session comes later and must not park the address of the new one.
+    leases.park(1, first.address, Instant::now());
+    assert_eq!(leases.parked(), 0);
+}
+
+#[test]
+fn an_old_ticket_takes_nothing_from_the_present_owner() {
+    let start = Instant::now();
+    let mut leases = leases("10.8.0.0/29");
+    leases.grant(1, None, 77).unwrap();
+    leases.park(1, address(2), start);
+    leases.expire(start + KEEP);
+    leases.release(address(2));
+    for session in 2..=6 {
+        leases.grant(session, None, 100 + session).unwrap();
+    }
+    let stale = Claim {
+        address: address(2),
+        lineage: 77,
+    };
+    assert!(!leases.replaces_live(stale));
+    assert!(
+        leases.grant(9, Some(stale), 200).is_err(),
+        "took the address of a living session"
+    );
+}
+
+#[test]
+fn after_a_restart_a_ticket_gets_its_address_and_newcomers_keep_clear() {
+    let mut leases = leases("10.8.0.0/24");
+    let returning = Claim {
+        address: address(40),
+        lineage: 5,
+    };
+    assert_eq!(
+        leases.grant(1, Some(returning), 1).unwrap().address,
+        address(40)
+    );
+    // Addresses below 40 may belong to others who are still on their way back.
+    assert_eq!(leases.grant(2, None, 2).unwrap().address, address(41));
+    let other = Claim {
+        address: address(7),
+        lineage: 6,
+    };
+    assert_eq!(leases.grant(3, Some(other), 3).unwrap().address, address(7));
+    assert_eq!(leases.grant(4, None, 4).unwrap().address, address(42));
+}
+
+#[test]
+fn a_ticket_for_an_address_outside_the_pool_gets_another_one() {
+    let mut leases = leases("10.8.0.0/24");
+    for outside in [
+        Ipv4Addr::new(10, 9, 0, 2),
+        address(1),
+        address(0),
+        address(255),
+    ] {
+        let claim = Claim {
+            address: outside,
+            lineage: 5,
+        };
+        assert_ne!(leases.grant(1, Some(claim), 1).unwrap().address, outside);
+    }
+}
+
+#[test]
+fn a_ticket_opens_under_the_same_tls_key_also_in_another_process() {
+    let now = SystemTime::now();
+    let claim = Claim {
+        address: address(9),
+        lineage: u64::MAX,
+    };
+    let text = TicketSealer::new(&[1; 32], None).seal(claim, now).unwrap();
+    let opened = TicketSealer::new(&[1; 32], None).open(&text, now).unwrap();
+    assert_eq!(opened.claim, claim);
+    let other = TicketSealer::new(&[2; 32], None);
+    assert_eq!(other.open(&text, now), Err(TicketError::NotOurs));
+    let reloaded = TicketSealer::new(&[2; 32], Some(&[1; 32]));
+    assert_eq!(reloaded.open(&text, now).unwrap().claim, claim);
+}
+
+#[test]
+fn a_ticket_survives_a_clock_a_day_off_and_ends_with_its_expiry() {
+    let now = SystemTime::now();
+    let day = Duration::from_secs(86_400);
+    let sealer = TicketSealer::new(&[1; 32], None);
+    let text = sealer
+        .seal(
+            Claim {
+                address: address(9),
+                lineage: 1,
+            },
+            now,
+        )
+        .unwrap();
+    assert!(sealer.open(&text, now - day).is_ok());
+    assert!(sealer.open(&text, now + day).is_ok());
+    let late = now + TICKET_LIFETIME + Duration::from_secs(1);
+    assert_eq!(sealer.open(&text, late), Err(TicketError::Expired));
+}
+
+#[test]
+fn an_altered_ticket_is_refused_at_every_position() {
+    let now = SystemTime::now();
+    let sealer = TicketSealer::new(&[1; 32], None);
+    let text = sealer
+        .seal(
+            Claim {
+                address: address(9),
+                lineage: 1,
+            },
+            now,
+        )
+        .unwrap();
+    for position in 0..text.len() {
+        let mut altered = text.clone().into_bytes();
+        altered[position] = if altered[position] == b'A' {
+            b'B'
+        } else {
+            b'A'
+        };
+        let altered = String::from_utf8(altered).unwrap();
+        assert!(sealer.open(&altered, now).is_err(), "position {position}");
+    }
+    for junk in [
+        "",
+        "A",
+        "not base64!",
+        &"A".repeat(4096),
+        &text[..text.len() - 1],
+    ] {
+        assert_eq!(
+            sealer.open(junk, now),
+            Err(TicketError::Malformed),
+            "{junk}"
+        );
+    }
+}
