@@ -1,0 +1,190 @@
+//! What a server makes for itself when it is started for the first time.
+//!
+//! Without a server.yaml it writes one with a random token, a certificate with its key, and a
+//! client.yaml that works with them. What always holds: no file that exists is ever written; a file
+//! is complete and on disk before it has its name; server.yaml gets its name last, so that a start
+//! that was cut off is simply done again; secrets are 0600 from the moment they exist.
+
+mod certificate;
+mod client_config;
+mod new_file;
+
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use qdt_program::Token;
+use tracing::info;
+use zeroize::Zeroizing;
+
+use crate::config::first_start_yaml;
+
+pub use certificate::{
+    CertificateFiles, SelfSigned, SelfSignedError, outer_addresses, self_signed,
+};
+pub use client_config::ClientConfig;
+pub use new_file::create;
+
+/// The UDP port of a new server.
+const DEFAULT_PORT: u16 = 443;
+
+/// Why the first start could not make what is missing. Files that existed are as they were.
+#[derive(Debug, thiserror::Error)]
+pub enum FirstStartError {
+    /// One of a pair is there: making the other would lock out every client that pinned it, or worse.
+    #[error(
+        "tls_key: {missing} does not exist, but {present} does; restore the missing file, or move the \
+         other one away to have both made anew"
+    )]
+    HalfAPair {
+        /// The file that is not there.
+        missing: PathBuf,
+        /// The file that is.
+        present: PathBuf,
+    },
+    /// A file could not be written.
+    #[error("{path}: cannot be created: {source}; check that the folder exists and can be written")]
+    Create {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The certificate that exists cannot be used.
+    #[error("{0}")]
+    Pin(String),
+    /// No token could be made.
+    #[error("the system gives no random bytes for a token")]
+    NoRandomness,
+    /// No certificate could be made.
+    #[error("self-signed certificate: {0}")]
+    Certificate(#[from] SelfSignedError),
+}
+
+/// What a first start made beside server.yaml.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FirstStart {
+    /// The new client.yaml; `None` if one existed.
+    pub client_config: Option<PathBuf>,
+}
+
+/// Makes server.yaml at `path`, where there is none, and what belongs to it: certificate and key
+/// unless both exist, and client.yaml unless it exists. `addresses` are those the server is reached
+/// at, the best first; `cpus` decides defaults; `pin_of` gives the pin of a certificate.
+///
+/// # Errors
+/// [`FirstStartError`] if something cannot be made; then there is no server.yaml.
+pub fn first_start(
+    path: &Path,
+    cpus: usize,
+    addresses: &[IpAddr],
+    pin_of: impl FnOnce(&CertificateFiles) -> Result<String, String>,
+) -> Result<FirstStart, FirstStartError> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let files = CertificateFiles {
+        certificate: folder.join("cert.pem"),
+        key: folder.join("key.pem"),
+    };
+    ensure_certificate(&files, addresses)?;
+    let pin = pin_of(&files).map_err(FirstStartError::Pin)?;
+    let token = random_token()?;
+    let server_yaml = Zeroizing::new(first_start_yaml(
+        folder,
+        &Token::new(token.as_bytes()),
+        cpus,
+    ));
+    let client_yaml = folder.join("client.yaml");
+    let client = ClientConfig {
+        address: addresses.first().copied(),
+        port: DEFAULT_PORT,
+        token: &token,
+        pin: &pin,
+    };
+    let wrote_client = write_client_config(&client_yaml, &client)?;
+    if let Err(error) = write_new(path, server_yaml.as_bytes(), 0o600) {
+        if wrote_client {
+            // It holds a token that no server will ever accept.
+            let _ = std::fs::remove_file(&client_yaml);
+        }
+        return Err(error);
+    }
+    Ok(FirstStart {
+        client_config: wrote_client.then_some(client_yaml),
+    })
+}
+
+/// 32 random bytes as unpadded standard base64, as the Go server makes its tokens.
+fn random_token() -> Result<Zeroizing<String>, FirstStartError> {
+    let mut bytes = Zeroizing::new([0; 32]);
+    aws_lc_rs::rand::fill(bytes.as_mut_slice()).map_err(|_| FirstStartError::NoRandomness)?;
+    Ok(Zeroizing::new(STANDARD_NO_PAD.encode(bytes.as_slice())))
+}
+
+/// Makes certificate and key if both are missing; says whether it did.
+///
+/// # Errors
+/// [`FirstStartError`] if just one of them is missing or a file cannot be written.
+pub fn ensure_certificate(
+    files: &CertificateFiles,
+    addresses: &[IpAddr],
+) -> Result<bool, FirstStartError> {
+    let half = |missing: &Path, present: &Path| FirstStartError::HalfAPair {
+        missing: missing.to_owned(),
+        present: present.to_owned(),
+    };
+    match (exists(&files.certificate)?, exists(&files.key)?) {
+        (true, true) => return Ok(false),
+        (false, true) => return Err(half(&files.certificate, &files.key)),
+        (true, false) => return Err(half(&files.key, &files.certificate)),
+        (false, false) => {}
+    }
+    let made = self_signed(addresses)?;
+    write_new(&files.key, made.key_pem.as_bytes(), 0o600)?;
+    if let Err(error) = write_new(&files.certificate, made.certificate_pem.as_bytes(), 0o644) {
+        // A key without its certificate would stop the next start; it is ours, made a moment ago.
+        let _ = std::fs::remove_file(&files.key);
+        return Err(error);
+    }
+    info!(
+        cert = %files.certificate.display(),
+        key = %files.key.display(),
+        "self-signed certificate created"
+    );
+    Ok(true)
+}
+
+/// Writes client.yaml unless there is one; says whether it did.
+///
+/// # Errors
+/// [`FirstStartError::Create`] if it cannot be written.
+pub fn write_client_config(
+    path: &Path,
+    config: &ClientConfig<'_>,
+) -> Result<bool, FirstStartError> {
+    if exists(path)? {
+        return Ok(false);
+    }
+    write_new(path, config.to_yaml().as_bytes(), 0o600)?;
+    Ok(true)
+}
+
+/// Writes a new file; one that exists is an error.
+///
+/// # Errors
+/// [`FirstStartError::Create`] if it cannot be written, or exists.
+pub fn write_new(path: &Path, contents: &[u8], mode: u32) -> Result<(), FirstStartError> {
+    create(path, contents, mode).map_err(|source| FirstStartError::Create {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Whether anything has the name `path`; not being able to look is an error, not a no.
+fn exists(path: &Path) -> Result<bool, FirstStartError> {
+    path.try_exists().map_err(|source| FirstStartError::Create {
+        path: path.to_owned(),
+        source,
+    })
+}

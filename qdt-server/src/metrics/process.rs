@@ -1,0 +1,197 @@
+//! The `process_*` series that Go's client library has in its default registry.
+//!
+//! The prometheus crate's own collector counts whole CPU seconds only and lacks three of the series,
+//! so this one reads /proc itself (proc(5)). What cannot be read is left out of the page.
+
+use std::collections::HashMap;
+use std::fs;
+use std::str::FromStr;
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::{MetricFamily, MetricType};
+
+use super::series::family;
+
+const SERIES: [(&str, &str, MetricType); 9] = [
+    (
+        "process_cpu_seconds_total",
+        "Total user and system CPU time spent in seconds.",
+        MetricType::COUNTER,
+    ),
+    (
+        "process_max_fds",
+        "Maximum number of open file descriptors.",
+        MetricType::GAUGE,
+    ),
+    (
+        "process_network_receive_bytes_total",
+        "Number of bytes received by the process over the network.",
+        MetricType::COUNTER,
+    ),
+    (
+        "process_network_transmit_bytes_total",
+        "Number of bytes sent by the process over the network.",
+        MetricType::COUNTER,
+    ),
+    (
+        "process_open_fds",
+        "Number of open file descriptors.",
+        MetricType::GAUGE,
+    ),
+    (
+        "process_resident_memory_bytes",
+        "Resident memory size in bytes.",
+        MetricType::GAUGE,
+    ),
+    (
+        "process_start_time_seconds",
+        "Start time of the process since unix epoch in seconds.",
+        MetricType::GAUGE,
+    ),
+    (
+        "process_virtual_memory_bytes",
+        "Virtual memory size in bytes.",
+        MetricType::GAUGE,
+    ),
+    (
+        "process_virtual_memory_max_bytes",
+        "Maximum amount of virtual memory available in bytes.",
+        MetricType::GAUGE,
+    ),
+];
+
+/// Reads the figures of this process at each scrape.
+#[derive(Debug)]
+pub struct ProcessCollector {
+    descs: Vec<Desc>,
+}
+
+impl ProcessCollector {
+    /// A collector for the running process.
+    #[must_use]
+    pub fn new() -> Self {
+        let descs = SERIES.iter().map(|(name, help, _)| {
+            Desc::new((*name).into(), (*help).into(), Vec::new(), HashMap::new())
+                .expect("the table above holds valid names")
+        });
+        Self {
+            descs: descs.collect(),
+        }
+    }
+}
+
+impl Default for ProcessCollector {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Collector for ProcessCollector {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descs.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let figures = figures();
+        SERIES
+            .iter()
+            .filter_map(|(name, help, kind)| {
+                let value = *figures.get(name)?;
+                Some(family(name, help, *kind, None, &[("", value)]))
+            })
+            .collect()
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "the text format has 64-bit floats only"
+)]
+fn figures() -> HashMap<&'static str, f64> {
+    let mut figures = HashMap::new();
+    let ticks = rustix::param::clock_ticks_per_second() as f64;
+    // The command name stands in parentheses and may hold anything; fields count from behind it, the
+    // first of them being field 3.
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<&str> = stat
+        .rsplit_once(") ")
+        .map(|(_, fields)| fields.split_ascii_whitespace().collect())
+        .unwrap_or_default();
+    let field = |number: usize| {
+        fields
+            .get(number - 3)
+            .and_then(|text| f64::from_str(text).ok())
+    };
+    if let (Some(user), Some(system)) = (field(14), field(15)) {
+        figures.insert("process_cpu_seconds_total", (user + system) / ticks);
+    }
+    if let (Some(started), Some(boot)) = (field(22), boot_time()) {
+        figures.insert("process_start_time_seconds", boot + started / ticks);
+    }
+    if let Some(virtual_bytes) = field(23) {
+        figures.insert("process_virtual_memory_bytes", virtual_bytes);
+    }
+    if let Some(pages) = field(24) {
+        let bytes = pages * rustix::param::page_size() as f64;
+        figures.insert("process_resident_memory_bytes", bytes);
+    }
+    if let Ok(open) = fs::read_dir("/proc/self/fd") {
+        // The directory's own descriptor is among them.
+        figures.insert("process_open_fds", open.count().saturating_sub(1) as f64);
+    }
+    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    for (line, name) in [
+        ("Max open files", "process_max_fds"),
+        ("Max address space", "process_virtual_memory_max_bytes"),
+    ] {
+        if let Some(limit) = soft_limit(&limits, line) {
+            figures.insert(name, limit);
+        }
+    }
+    let netstat = fs::read_to_string("/proc/self/net/netstat").unwrap_or_default();
+    for (column, name) in [
+        ("InOctets", "process_network_receive_bytes_total"),
+        ("OutOctets", "process_network_transmit_bytes_total"),
+    ] {
+        if let Some(octets) = ip_ext(&netstat, column) {
+            figures.insert(name, octets);
+        }
+    }
+    figures
+}
+
+/// When the system was booted, in seconds since 1970.
+fn boot_time() -> Option<f64> {
+    let stat = fs::read_to_string("/proc/stat").ok()?;
+    stat.lines()
+        .find_map(|line| line.strip_prefix("btime "))?
+        .trim()
+        .parse()
+        .ok()
+}
+
+/// The soft limit in the line that begins with `name`; no limit is 2^64, as Go's library writes it.
+fn soft_limit(limits: &str, name: &str) -> Option<f64> {
+    let line = limits.lines().find_map(|line| line.strip_prefix(name))?;
+    match line.split_ascii_whitespace().next()? {
+        "unlimited" => Some(18_446_744_073_709_551_615.0),
+        number => number.parse().ok(),
+    }
+}
+
+/// One column of the two `IpExt:` lines, of which the first has the names.
+fn ip_ext(netstat: &str, column: &str) -> Option<f64> {
+    let mut lines = netstat
+        .lines()
+        .filter_map(|line| line.strip_prefix("IpExt: "));
+    let index = lines
+        .next()?
+        .split_ascii_whitespace()
+        .position(|name| name == column)?;
+    lines
+        .next()?
+        .split_ascii_whitespace()
+        .nth(index)?
+        .parse()
+        .ok()
+}

@@ -1,0 +1,233 @@
+//! The `qdt_*` series: one snapshot of all counters, turned into metric families.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use crate::contract::{Counters, DropReason};
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+
+/// Everything that `/metrics` shows about the tunnel, at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// Sessions that exist.
+    pub sessions: usize,
+    /// The workers' counters, summed.
+    pub traffic: Counters,
+    /// `result` label and count of every handshake outcome.
+    pub handshakes: Vec<(&'static str, u64)>,
+    /// Addresses kept for sessions whose connection is gone.
+    pub addresses_parked: usize,
+    /// Addresses that nobody has.
+    pub addresses_free: u32,
+    /// Addresses remembered by the limit for wrong tokens.
+    pub guess_entries: usize,
+    /// Addresses remembered by the handshake limit.
+    pub handshake_entries: usize,
+    /// Connections from inside the tunnel to the metrics, health or pprof listeners, refused.
+    pub control_refused: u64,
+}
+
+struct Series {
+    name: &'static str,
+    help: &'static str,
+    label: Option<&'static str>,
+    kind: MetricType,
+    values: fn(&Snapshot) -> Vec<(&'static str, f64)>,
+}
+
+/// As the text format does: integers above 2^53 lose their last digits.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "the text format has 64-bit floats only"
+)]
+fn float(value: u64) -> f64 {
+    value as f64
+}
+
+fn size(value: usize) -> f64 {
+    float(value as u64)
+}
+
+const SERIES: [Series; 8] = [
+    Series {
+        name: "qdt_sessions_active",
+        help: "Active QDT sessions",
+        label: None,
+        kind: MetricType::GAUGE,
+        values: |now| vec![("", size(now.sessions))],
+    },
+    Series {
+        name: "qdt_packets_total",
+        help: "QDT packets",
+        label: Some("direction"),
+        kind: MetricType::COUNTER,
+        values: |now| {
+            vec![
+                ("in", float(now.traffic.packets_in)),
+                ("out", float(now.traffic.packets_out)),
+            ]
+        },
+    },
+    Series {
+        name: "qdt_bytes_total",
+        help: "QDT bytes",
+        label: Some("direction"),
+        kind: MetricType::COUNTER,
+        values: |now| {
+            vec![
+                ("in", float(now.traffic.bytes_in)),
+                ("out", float(now.traffic.bytes_out)),
+            ]
+        },
+    },
+    Series {
+        name: "qdt_drops_total",
+        help: "QDT drops",
+        label: Some("reason"),
+        kind: MetricType::COUNTER,
+        values: |now| {
+            DropReason::ALL
+                .iter()
+                .zip(now.traffic.drops)
+                .map(|(reason, count)| (reason.label(), float(count)))
+                .collect()
+        },
+    },
+    Series {
+        name: "qdt_handshakes_total",
+        help: "QDT handshake results",
+        label: Some("result"),
+        kind: MetricType::COUNTER,
+        values: |now| {
+            now.handshakes
+                .iter()
+                .map(|(result, count)| (*result, float(*count)))
+                .collect()
+        },
+    },
+    Series {
+        name: "qdt_addresses",
+        help: "Inner addresses by state, beside those of active sessions",
+        label: Some("state"),
+        kind: MetricType::GAUGE,
+        values: |now| {
+            vec![
+                ("free", float(u64::from(now.addresses_free))),
+                ("parked", size(now.addresses_parked)),
+            ]
+        },
+    },
+    Series {
+        name: "qdt_limiter_entries",
+        help: "Addresses remembered by the limits on handshakes and on wrong tokens",
+        label: Some("limit"),
+        kind: MetricType::GAUGE,
+        values: |now| {
+            vec![
+                ("handshakes", size(now.handshake_entries)),
+                ("tokens", size(now.guess_entries)),
+            ]
+        },
+    },
+    Series {
+        name: "qdt_control_refused_total",
+        help: "Connections from inside the tunnel to the metrics, health or pprof port, refused",
+        label: None,
+        kind: MetricType::COUNTER,
+        values: |now| vec![("", float(now.control_refused))],
+    },
+];
+
+/// Turns a snapshot into metric families at each scrape.
+pub struct SnapshotCollector {
+    descs: Vec<Desc>,
+    read: Box<dyn Fn() -> Snapshot + Send + Sync>,
+}
+
+impl fmt::Debug for SnapshotCollector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SnapshotCollector").finish_non_exhaustive()
+    }
+}
+
+impl SnapshotCollector {
+    /// Asks `read` at each scrape.
+    #[must_use]
+    pub fn new(read: impl Fn() -> Snapshot + Send + Sync + 'static) -> Self {
+        let descs = SERIES
+            .iter()
+            .map(|series| {
+                let labels = series.label.map(str::to_owned).into_iter().collect();
+                Desc::new(
+                    series.name.into(),
+                    series.help.into(),
+                    labels,
+                    HashMap::new(),
+                )
+                .expect("the table above holds valid names")
+            })
+            .collect();
+        Self {
+            descs,
+            read: Box::new(read),
+        }
+    }
+}
+
+impl Collector for SnapshotCollector {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descs.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let now = (self.read)();
+        SERIES
+            .iter()
+            .map(|series| {
+                family(
+                    series.name,
+                    series.help,
+                    series.kind,
+                    series.label,
+                    &(series.values)(&now),
+                )
+            })
+            .collect()
+    }
+}
+
+/// A family of counters or gauges; each value has the label value in front, unused without `label`.
+pub(super) fn family(
+    name: &str,
+    help: &str,
+    kind: MetricType,
+    label: Option<&str>,
+    values: &[(&str, f64)],
+) -> MetricFamily {
+    let metrics = values.iter().map(|(label_value, value)| {
+        let mut metric = Metric::default();
+        if let Some(label) = label {
+            let mut pair = LabelPair::default();
+            pair.set_name(label.to_owned());
+            pair.set_value((*label_value).to_owned());
+            metric.set_label(vec![pair]);
+        }
+        if kind == MetricType::COUNTER {
+            let mut counter = Counter::default();
+            counter.set_value(*value);
+            metric.set_counter(counter);
+        } else {
+            let mut gauge = Gauge::default();
+            gauge.set_value(*value);
+            metric.set_gauge(gauge);
+        }
+        metric
+    });
+    let mut family = MetricFamily::default();
+    family.set_name(name.to_owned());
+    family.set_help(help.to_owned());
+    family.set_field_type(kind);
+    family.set_metric(metrics.collect());
+    family
+}

@@ -1,0 +1,246 @@
+//! The HTTP listeners of the control side, over real sockets on loopback.
+#![allow(clippy::unwrap_used, reason = "a test ends where an expectation fails")]
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use qdt_server::control::{ControlServer, Guard, MAX_CONNECTIONS, Pages, Role};
+use qdt_server::metrics::{Metrics, Snapshot};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+struct Control {
+    server: ControlServer,
+    guard: Arc<Guard>,
+    healthy: Arc<AtomicBool>,
+    _runtime: tokio::runtime::Runtime,
+}
+
+/// Listeners for `roles`, all asked for at `at`; peers from `inside` count as clients.
+fn control(roles: &[Role], at: &[SocketAddr], inside: &str) -> Control {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let healthy = Arc::new(AtomicBool::new(true));
+    let guard = Arc::new(Guard::new(
+        inside.parse().unwrap(),
+        "10.8.0.1".parse().unwrap(),
+    ));
+    let metrics = Metrics::new(|| Snapshot {
+        handshakes: vec![("ok", 0)],
+        ..Snapshot::default()
+    });
+    let health = Arc::clone(&healthy);
+    let pages = Pages::new(metrics, move || health.load(Ordering::Relaxed));
+    let _entered = runtime.enter();
+    let asked = roles.iter().map(|role| (*role, Ok(at.to_vec()))).collect();
+    let server = ControlServer::start(asked, &pages, &guard);
+    drop(_entered);
+    Control {
+        server,
+        guard,
+        healthy,
+        _runtime: runtime,
+    }
+}
+
+impl Control {
+    fn address(&self) -> SocketAddr {
+        self.server.listening()[0].1
+    }
+}
+
+fn any_port() -> Vec<SocketAddr> {
+    vec!["127.0.0.1:0".parse().unwrap()]
+}
+
+/// Head and body of the answer to `GET path`, or `None` if the connection was reset.
+fn get(address: SocketAddr, path: &str) -> Option<(String, Vec<u8>)> {
+    let mut stream = TcpStream::connect_timeout(&address, DEADLINE).ok()?;
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+    )
+    .ok()?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).ok()?;
+    let split = answer.windows(4).position(|four| four == b"\r\n\r\n")?;
+    Some((
+        String::from_utf8_lossy(&answer[..split]).to_lowercase(),
+        answer[split + 4..].to_vec(),
+    ))
+}
+
+#[test]
+fn healthz_is_ok_without_a_newline_and_empty_503_while_not_ready() {
+    let control = control(&[Role::Health], &any_port(), "10.8.0.0/24");
+    let (head, body) = get(control.address(), "/healthz").unwrap();
+    assert!(head.starts_with("http/1.1 200"), "{head}");
+    assert_eq!(body, b"ok");
+    control.healthy.store(false, Ordering::Relaxed);
+    let (head, body) = get(control.address(), "/healthz").unwrap();
+    assert!(head.starts_with("http/1.1 503"), "{head}");
+    assert_eq!(body, b"");
+}
+
+#[test]
+fn equal_addresses_are_one_listener_with_the_pages_of_both() {
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let control = control(
+        &[Role::Metrics, Role::Health, Role::Pprof],
+        &[port],
+        "10.8.0.0/24",
+    );
+    assert_eq!(control.server.listening().len(), 1);
+    let (head, body) = get(port, "/metrics").unwrap();
+    assert!(
+        head.contains("content-type: text/plain; version=0.0.4"),
+        "{head}"
+    );
+    assert!(
+        String::from_utf8(body)
+            .unwrap()
+            .contains("\nqdt_sessions_active 0\n")
+    );
+    assert_eq!(get(port, "/healthz").unwrap().1, b"ok");
+    assert!(
+        get(port, "/debug/pprof/")
+            .unwrap()
+            .0
+            .starts_with("http/1.1 200")
+    );
+}
+
+#[test]
+fn a_listener_has_only_the_pages_of_its_roles() {
+    let health = control(&[Role::Health], &any_port(), "10.8.0.0/24");
+    assert!(
+        get(health.address(), "/metrics")
+            .unwrap()
+            .0
+            .starts_with("http/1.1 404")
+    );
+    assert!(
+        get(health.address(), "/debug/pprof/")
+            .unwrap()
+            .0
+            .starts_with("http/1.1 404")
+    );
+    let metrics = control(&[Role::Metrics], &any_port(), "10.8.0.0/24");
+    assert_eq!(get(metrics.address(), "/healthz").unwrap().1, b"ok");
+}
+
+#[test]
+fn a_busy_address_costs_its_own_pages_only() {
+    let busy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = control(
+        &[Role::Metrics],
+        &[busy.local_addr().unwrap()],
+        "10.8.0.0/24",
+    );
+    assert_eq!(taken.server.listening(), []);
+    let health = control(&[Role::Health], &any_port(), "10.8.0.0/24");
+    assert_eq!(get(health.address(), "/healthz").unwrap().1, b"ok");
+}
+
+#[test]
+fn every_address_means_ipv4_and_ipv6() {
+    let control = control(&[Role::Health], &["[::]:0".parse().unwrap()], "10.8.0.0/24");
+    let port = control.address().port();
+    for host in ["127.0.0.1", "[::1]"] {
+        let address = format!("{host}:{port}").parse().unwrap();
+        assert_eq!(get(address, "/healthz").expect(host).1, b"ok");
+    }
+}
+
+#[test]
+fn h4_a_peer_from_inside_the_tunnel_is_reset_at_accept_and_counted() {
+    let control = control(&[Role::Metrics], &any_port(), "127.0.0.0/8");
+    assert!(
+        get(control.address(), "/metrics").is_none(),
+        "a client read the metrics"
+    );
+    assert_eq!(control.guard.refused(), 1);
+}
+
+#[test]
+fn h4_the_gateways_own_address_is_no_client() {
+    let guard = Guard::new("10.8.0.0/24".parse().unwrap(), "10.8.0.1".parse().unwrap());
+    assert!(guard.admits("10.8.0.1".parse().unwrap()));
+    assert!(guard.admits("192.0.2.1".parse().unwrap()));
+    assert!(guard.admits("2001:db8::1".parse().unwrap()));
+    assert!(!guard.admits("10.8.0.2".parse().unwrap()));
+    assert!(!guard.admits("::ffff:10.8.0.2".parse().unwrap()));
+    assert_eq!(guard.refused(), 2);
+}
+
+#[test]
+fn idle_connections_beyond_the_cap_wait_and_take_no_descriptor() {
+    let control = control(&[Role::Health], &any_port(), "10.8.0.0/24");
+    let mut idle: Vec<_> = (0..MAX_CONNECTIONS)
+        .map(|_| TcpStream::connect(control.address()).unwrap())
+        .collect();
+    // Each one answers, so each one has been accepted.
+    for stream in &mut idle {
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream
+            .write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+            .unwrap();
+        assert_ne!(stream.read(&mut [0; 512]).unwrap(), 0);
+    }
+    let mut waiting = TcpStream::connect(control.address()).unwrap();
+    waiting
+        .write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+        .unwrap();
+    waiting
+        .set_read_timeout(Some(Duration::from_millis(200)))
+        .unwrap();
+    assert!(
+        waiting.read(&mut [0; 512]).is_err(),
+        "served beyond the cap"
+    );
+    idle.pop();
+    waiting.set_read_timeout(Some(DEADLINE)).unwrap();
+    assert_ne!(waiting.read(&mut [0; 512]).unwrap(), 0);
+}
+
+#[inline(never)]
+fn burn_cycles_in_a_function_with_a_name(stop: &AtomicBool) -> u64 {
+    let mut state = 1u64;
+    while !stop.load(Ordering::Relaxed) {
+        for _ in 0..10_000 {
+            state = std::hint::black_box(state.wrapping_mul(6_364_136_223_846_793_005) + 1);
+        }
+    }
+    state
+}
+
+#[test]
+fn a_cpu_profile_names_the_functions_that_ran() {
+    let control = control(&[Role::Pprof], &any_port(), "10.8.0.0/24");
+    let stop = Arc::new(AtomicBool::new(false));
+    let load = std::thread::spawn({
+        let stop = Arc::clone(&stop);
+        move || burn_cycles_in_a_function_with_a_name(&stop)
+    });
+    let (head, body) = get(control.address(), "/debug/pprof/profile?seconds=1").unwrap();
+    stop.store(true, Ordering::Relaxed);
+    load.join().unwrap();
+    assert!(head.starts_with("http/1.1 200"), "{head}");
+    let name = b"burn_cycles_in_a_function_with_a_name";
+    assert!(
+        body.windows(name.len()).any(|window| window == name),
+        "{} bytes",
+        body.len()
+    );
+    let (_, cmdline) = get(control.address(), "/debug/pprof/cmdline").unwrap();
+    assert!(!cmdline.is_empty());
+}

@@ -1,0 +1,107 @@
+//! The page that dashboards read.
+#![allow(clippy::unwrap_used, reason = "a test ends where an expectation fails")]
+
+use qdt_server::metrics::{Metrics, Snapshot};
+
+fn page(snapshot: Snapshot) -> String {
+    Metrics::new(move || snapshot.clone()).render().unwrap()
+}
+
+fn handshakes() -> Vec<(&'static str, u64)> {
+    vec![("ok", 3), ("unauthorized", 0)]
+}
+
+#[test]
+fn the_help_and_type_lines_are_the_go_servers() {
+    let page = page(Snapshot {
+        handshakes: handshakes(),
+        ..Snapshot::default()
+    });
+    for lines in [
+        "# HELP qdt_sessions_active Active QDT sessions\n# TYPE qdt_sessions_active gauge\n",
+        "# HELP qdt_packets_total QDT packets\n# TYPE qdt_packets_total counter\n",
+        "# HELP qdt_bytes_total QDT bytes\n# TYPE qdt_bytes_total counter\n",
+        "# HELP qdt_drops_total QDT drops\n# TYPE qdt_drops_total counter\n",
+        "# HELP qdt_handshakes_total QDT handshake results\n# TYPE qdt_handshakes_total counter\n",
+        "# HELP process_cpu_seconds_total Total user and system CPU time spent in seconds.\n\
+         # TYPE process_cpu_seconds_total counter\n",
+        "# HELP process_open_fds Number of open file descriptors.\n# TYPE process_open_fds gauge\n",
+        "# HELP process_start_time_seconds Start time of the process since unix epoch in seconds.\n\
+         # TYPE process_start_time_seconds gauge\n",
+    ] {
+        assert!(page.contains(lines), "{lines}\nis not in\n{page}");
+    }
+    assert!(!page.contains("\ngo_"));
+}
+
+#[test]
+fn values_stand_behind_the_labels_they_belong_to() {
+    let mut snapshot = Snapshot {
+        handshakes: handshakes(),
+        sessions: 2,
+        ..Snapshot::default()
+    };
+    snapshot.traffic.packets_in = 11;
+    snapshot.traffic.packets_out = 12;
+    snapshot.traffic.bytes_in = 1_000_000_000_001;
+    snapshot.traffic.drops[1] = 7;
+    let page = page(snapshot);
+    for line in [
+        "\nqdt_sessions_active 2\n",
+        "\nqdt_packets_total{direction=\"in\"} 11\n",
+        "\nqdt_packets_total{direction=\"out\"} 12\n",
+        "\nqdt_bytes_total{direction=\"in\"} 1000000000001\n",
+        "\nqdt_bytes_total{direction=\"out\"} 0\n",
+        "\nqdt_drops_total{reason=\"replay\"} 7\n",
+        "\nqdt_handshakes_total{result=\"ok\"} 3\n",
+        "\nqdt_handshakes_total{result=\"unauthorized\"} 0\n",
+    ] {
+        assert!(page.contains(line), "{line:?} is not in\n{page}");
+    }
+}
+
+#[test]
+fn every_drop_reason_exists_at_zero_from_the_start() {
+    let page = page(Snapshot {
+        handshakes: handshakes(),
+        ..Snapshot::default()
+    });
+    for reason in [
+        "rate_in",
+        "replay",
+        "decode",
+        "decode_oversize",
+        "bad_packet",
+        "src_mismatch",
+        "tun_backpressure",
+        "rate_out",
+        "datagram_oversize",
+        "no_session",
+        "queue_full",
+    ] {
+        let line = format!("\nqdt_drops_total{{reason=\"{reason}\"}} 0\n");
+        assert!(page.contains(&line), "{line:?} is not in\n{page}");
+    }
+}
+
+#[test]
+fn the_process_series_tell_of_this_process() {
+    let page = page(Snapshot {
+        handshakes: handshakes(),
+        ..Snapshot::default()
+    });
+    let value = |name: &str| -> f64 {
+        let line = page
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("{name} ")));
+        line.unwrap_or_else(|| panic!("{name} is not in\n{page}"))
+            .parse()
+            .unwrap()
+    };
+    assert!(value("process_open_fds") >= 3.0);
+    assert!(value("process_max_fds") >= value("process_open_fds"));
+    assert!(value("process_resident_memory_bytes") > 1e6);
+    assert!(value("process_virtual_memory_bytes") > value("process_resident_memory_bytes"));
+    assert!(value("process_start_time_seconds") > 1.6e9);
+    assert!(value("process_cpu_seconds_total") >= 0.0);
+}
