@@ -107,7 +107,31 @@ func sections() []section {
 		}
 		result = append(result, section{fields, hex.EncodeToString(block.Bytes())})
 	}
-	return result
+	return append(result, staticTable())
+}
+
+// staticTable is a section of all 99 rows by their index, and what quic-go's decoder makes of it.
+func staticTable() section {
+	block := []byte{0, 0}
+	for index := byte(0); index < 99; index++ {
+		if index < 63 {
+			block = append(block, 0xc0|index)
+		} else {
+			block = append(block, 0xff, index-63)
+		}
+	}
+	next := qpack.NewDecoder().Decode(block)
+	fields := [][2]string{}
+	for {
+		field, err := next()
+		if err == io.EOF {
+			return section{fields, hex.EncodeToString(block)}
+		}
+		check(err)
+		fields = append(fields, [2]string{
+			hex.EncodeToString([]byte(field.Name)), hex.EncodeToString([]byte(field.Value)),
+		})
+	}
 }
 
 func certificate() tls.Certificate {
