@@ -35,7 +35,8 @@ pub use interface::{InterfaceNameError, check_interface_name};
 pub use links::{LinkError, Links};
 #[cfg(target_os = "linux")]
 pub use linux::{
-    HostFirewall, HostLinks, HostRoutes, HostTuns, default_route_interface, default_route_source,
+    DnsPaths, HostDns, HostFirewall, HostLinks, HostRoutes, HostTuns, default_route_interface,
+    default_route_source,
 };
 pub use routes::{RouteError, RouteIdentity, RouteMode, RoutePlan, RouteWarning, Routes};
 pub use tun::{Offload, Tun, TunError, TunOpener, TunQueue, TunSpec};

@@ -3,10 +3,12 @@
 mod addresses;
 pub(crate) mod conntrack;
 mod default_route;
+mod dns;
 mod firewall;
 mod links;
 mod netlink;
 mod nft;
+mod program;
 mod reverse_path;
 mod routes;
 mod rtnl;
@@ -15,6 +17,7 @@ mod tun;
 mod tun_driver;
 
 pub use default_route::{default_route_interface, default_route_source};
+pub use dns::{DnsPaths, HostDns};
 pub use firewall::HostFirewall;
 pub use links::HostLinks;
 pub use routes::HostRoutes;

@@ -1,46 +1,15 @@
 //! Running `nft`: a script on its standard input is one transaction, applied whole or not at all.
 
-use std::{ffi::OsStr, io, process::Stdio};
+use std::{io, process::Stdio};
 
-use tokio::{io::AsyncWriteExt, process::Command};
+use tokio::io::AsyncWriteExt;
 
+use super::program::{command, first_line};
 use crate::firewall::FirewallError;
-
-/// Where system programs are, also for a user whose `PATH` leaves them out.
-const SYSTEM_PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin";
-
-/// A command that is found in `PATH` or where system programs are, speaks English and reads
-/// nothing.
-pub(super) fn command(program: &str) -> Command {
-    let mut path = std::env::var_os("PATH").unwrap_or_default();
-    if !path.is_empty() {
-        path.push(":");
-    }
-    path.push(SYSTEM_PATH);
-    command_on(program, &path)
-}
-
-/// A command that is found in `path`.
-pub(super) fn command_on(program: &str, path: &OsStr) -> Command {
-    // The operating system looks a relative name up in our own PATH, not in the one given to the
-    // child, so the file is looked for here.
-    let mut directories = std::env::split_paths(path);
-    let found = directories.find_map(|directory| {
-        let file = directory.join(program);
-        file.is_file().then_some(file)
-    });
-    let mut command = Command::new(found.unwrap_or_else(|| program.into()));
-    command
-        .env("PATH", path)
-        .env("LC_ALL", "C")
-        .stdin(Stdio::null())
-        .kill_on_drop(true);
-    command
-}
 
 /// Applies `script` in one transaction.
 pub(super) async fn apply(script: &str) -> Result<(), FirewallError> {
-    let mut command = command("nft");
+    let mut command = command("nft").map_err(cannot_run)?;
     command
         .args(["-f", "-"])
         .stdin(Stdio::piped())
@@ -57,11 +26,8 @@ pub(super) async fn apply(script: &str) -> Result<(), FirewallError> {
 
 /// The output of `nft` with these arguments.
 pub(super) async fn read(arguments: &[&str]) -> Result<String, FirewallError> {
-    let output = command("nft")
-        .args(arguments)
-        .output()
-        .await
-        .map_err(cannot_run)?;
+    let mut command = command("nft").map_err(cannot_run)?;
+    let output = command.args(arguments).output().await.map_err(cannot_run)?;
     check("nft", &output)?;
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -85,13 +51,6 @@ pub(super) fn check(
     } else {
         Err(FirewallError::Refused { program, message })
     }
-}
-
-/// The first line a program wrote on its standard error, or how it ended.
-pub(super) fn first_line(stderr: &[u8], status: std::process::ExitStatus) -> String {
-    let text = String::from_utf8_lossy(stderr);
-    let line = text.lines().map(str::trim).find(|line| !line.is_empty());
-    line.map_or_else(|| status.to_string(), str::to_owned)
 }
 
 fn cannot_run(source: io::Error) -> FirewallError {

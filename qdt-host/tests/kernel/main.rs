@@ -4,8 +4,12 @@
 //! `conntrack`; without them they fail with a line that says so. Nothing of the host's own network
 //! is touched.
 
+mod conntrack;
 mod default_route;
+mod firewall;
 mod links;
 mod namespace;
+mod router;
 mod routes;
+mod sysctl;
 mod tun;

@@ -90,10 +90,38 @@ impl Namespace {
             peer.handle.as_raw_fd()
         );
         self.sh(&format!(
-            "ip link add {name} type veth peer name {peer_name}
-             ip link set {peer_name} netns {other}
+            "ip link add {name} type veth peer name {peer_name} netns {other}
              ip link set {name} up"
         ));
         peer.sh(&format!("ip link set {peer_name} up"));
     }
+}
+
+/// Gives this thread, and what it starts, mounts of its own: nobody else sees what is mounted.
+pub(crate) fn private_mounts() {
+    // SAFETY: a mount namespace only; this thread shares no directory state with others after it.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNS) }
+        .expect("these tests make mount namespaces: run them as root (CAP_SYS_ADMIN is missing)");
+    mount(&["--make-rprivate", "/"]);
+}
+
+/// Hides a program from this thread and from what it starts.
+pub(crate) fn hide(program: &str) {
+    private_mounts();
+    mount(&["--bind", "/dev/null", program]);
+}
+
+/// Hides a whole directory in the same way: an empty one stands in its place.
+pub(crate) fn hide_directory(directory: &str) {
+    private_mounts();
+    mount(&["-t", "tmpfs", "none", directory]);
+}
+
+/// Calls `mount` with these arguments.
+pub(crate) fn mount(arguments: &[&str]) {
+    let status = Command::new("mount")
+        .args(arguments)
+        .status()
+        .expect("there is `mount`");
+    assert!(status.success(), "mount {arguments:?}: {status}");
 }

@@ -9,7 +9,7 @@ use std::{
 use qdt_host::{HostTuns, Offload, Tun, TunError, TunOpener, TunQueue, TunSpec};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::namespace::Namespace;
+use crate::namespace::{Namespace, hide_directory};
 
 fn spec(queues: u16, offload: bool) -> TunSpec {
     TunSpec {
@@ -240,4 +240,18 @@ fn without_the_privilege_the_error_says_what_to_give() {
     });
     assert!(matches!(error, TunError::Permission { .. }), "{error}");
     assert!(error.to_string().contains("CAP_NET_ADMIN"), "{error}");
+}
+
+#[test]
+fn a_missing_driver_is_told_with_what_to_do() {
+    let namespace = Namespace::new();
+    let error = namespace.run(|| {
+        hide_directory("/dev/net");
+        Tun::open(&spec(1, true)).unwrap_err()
+    });
+    assert_eq!(
+        error.to_string(),
+        "/dev/net/tun is missing: load the driver (`modprobe tun`), or hand the device to the \
+         container (`--device /dev/net/tun`)"
+    );
 }

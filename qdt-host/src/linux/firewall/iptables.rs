@@ -6,7 +6,7 @@
 
 use std::process::Output;
 
-use super::super::nft;
+use super::super::{nft, program};
 use crate::firewall::{FirewallError, NatPlan};
 
 const PROGRAM: &str = "iptables";
@@ -112,12 +112,15 @@ async fn run(arguments: &[&str]) -> Result<(), FirewallError> {
 }
 
 async fn call(arguments: &[&str]) -> Result<Output, FirewallError> {
-    let output = nft::command(PROGRAM)
-        .args(["-w", LOCK_WAIT])
-        .args(arguments)
-        .output()
-        .await;
-    output.map_err(|source| FirewallError::Run {
+    let call = async {
+        let mut command = program::command(PROGRAM)?;
+        command
+            .args(["-w", LOCK_WAIT])
+            .args(arguments)
+            .output()
+            .await
+    };
+    call.await.map_err(|source| FirewallError::Run {
         program: PROGRAM,
         source,
     })

@@ -1,0 +1,61 @@
+//! Name servers of an interface through `resolvectl`.
+//!
+//! Its arguments are a checked interface name and addresses; nothing else ever stands there.
+
+use std::{ffi::OsStr, net::IpAddr, os::unix::net::UnixStream, path::Path};
+
+use super::super::program;
+use crate::dns::{DnsError, DnsPlan};
+
+/// A running systemd-resolved.
+pub(super) struct Resolved<'a> {
+    programs: &'a OsStr,
+}
+
+impl<'a> Resolved<'a> {
+    /// `Some` when systemd-resolved runs and `resolvectl` is there. Its runtime directory outlives
+    /// it, so the proof is that its socket is answered.
+    pub(super) fn running(socket: &Path, programs: &'a OsStr) -> Option<Self> {
+        program::find("resolvectl", programs)?;
+        UnixStream::connect(socket).ok()?;
+        Some(Self { programs })
+    }
+
+    /// Gives the interface its servers and sends every look-up to them (`~.` is the root of all
+    /// names; `default-route` is for names that no interface claims).
+    pub(super) async fn install(&self, plan: &DnsPlan) -> Result<(), DnsError> {
+        let tun = plan.tun.as_str();
+        let servers: Vec<_> = plan.servers.iter().map(IpAddr::to_string).collect();
+        let mut arguments = vec![tun];
+        arguments.extend(servers.iter().map(String::as_str));
+        let installed = async {
+            self.call("dns", &arguments).await?;
+            self.call("domain", &[tun, "~."]).await?;
+            self.call("default-route", &[tun, "yes"]).await
+        };
+        let result = installed.await;
+        if result.is_err() {
+            // The first error is the one to tell, and what was set leaves with the interface.
+            let _ = self.revert(tun).await;
+        }
+        result
+    }
+
+    /// Forgets what was set for the interface.
+    pub(super) async fn revert(&self, tun: &str) -> Result<(), DnsError> {
+        self.call("revert", &[tun]).await
+    }
+
+    async fn call(&self, verb: &'static str, arguments: &[&str]) -> Result<(), DnsError> {
+        let call = async {
+            let mut command = program::command_on("resolvectl", self.programs)?;
+            command.arg(verb).args(arguments).output().await
+        };
+        let output = call.await.map_err(|source| DnsError::Run { source })?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let message = program::first_line(&output.stderr, output.status);
+        Err(DnsError::Resolved { verb, message })
+    }
+}

@@ -1,0 +1,112 @@
+//! Connections of an inner address are forgotten before somebody else is given it.
+
+use std::{io::ErrorKind, net::Ipv4Addr};
+
+use qdt_host::conntrack::{ConntrackError, forget, forget_all};
+
+use crate::{
+    namespace::Namespace,
+    router::{Router, plan, socket},
+};
+
+const OWNER: Ipv4Addr = Ipv4Addr::new(10, 8, 0, 5);
+const OTHER: Ipv4Addr = Ipv4Addr::new(10, 8, 0, 6);
+
+#[test]
+fn replies_of_a_previous_owner_never_reach_a_reused_address() {
+    let router = Router::new();
+    router.install(&plan());
+    let internet = socket(&router.internet, "203.0.113.9:9");
+    let previous = socket(&router.client, "10.8.0.5:7000");
+    let mut buffer = [0; 16];
+    previous.send_to(b"question", "203.0.113.9:9").unwrap();
+    let (_, flow) = internet.recv_from(&mut buffer).unwrap();
+    internet.send_to(b"in time", flow).unwrap();
+    previous
+        .recv_from(&mut buffer)
+        .expect("as long as it has the address, answers come");
+
+    let forgotten = router.host.block_on(async || forget(OWNER).await.unwrap());
+    assert_eq!(forgotten, 1);
+
+    internet.send_to(b"late", flow).unwrap();
+    // An answer to the new owner takes the same way and comes after it.
+    let next = socket(&router.client, "10.8.0.5:7001");
+    next.send_to(b"question", "203.0.113.9:9").unwrap();
+    let (_, flow) = internet.recv_from(&mut buffer).unwrap();
+    internet.send_to(b"fresh", flow).unwrap();
+    let (len, _) = next.recv_from(&mut buffer).unwrap();
+    assert_eq!(&buffer[..len], b"fresh");
+    previous.set_nonblocking(true).unwrap();
+    assert_eq!(
+        previous.recv(&mut buffer).unwrap_err().kind(),
+        ErrorKind::WouldBlock
+    );
+}
+
+#[test]
+fn the_connections_of_other_addresses_stay() {
+    let router = Router::new();
+    router.install(&plan());
+    let internet = socket(&router.internet, "203.0.113.9:9");
+    for address in ["10.8.0.5:7001", "10.8.0.5:7002", "10.8.0.6:7001"] {
+        let client = socket(&router.client, address);
+        client.send_to(b"question", "203.0.113.9:9").unwrap();
+        internet.recv_from(&mut [0; 16]).unwrap();
+    }
+    // One that comes from outside, to the address.
+    router
+        .internet
+        .sh("ip route add 10.8.0.0/24 via 203.0.113.1");
+    let inside = socket(&router.client, "10.8.0.5:8000");
+    internet.send_to(b"knock", "10.8.0.5:8000").unwrap();
+    inside.recv_from(&mut [0; 16]).unwrap();
+
+    let list = || router.host.sh("conntrack -L -p udp 2>/dev/null");
+    assert_eq!(list().lines().count(), 4);
+    assert_eq!(
+        router.host.block_on(async || forget(OWNER).await.unwrap()),
+        3
+    );
+    let left = list();
+    assert!(
+        left.lines().count() == 1 && left.contains("src=10.8.0.6"),
+        "{left}"
+    );
+    assert_eq!(
+        router.host.block_on(async || forget(OWNER).await.unwrap()),
+        0
+    );
+    let both = router
+        .host
+        .block_on(async || forget_all(&[OWNER, OTHER]).await.unwrap());
+    assert_eq!((both, list().as_str()), (1, ""));
+}
+
+#[test]
+fn a_table_larger_than_one_answer_is_read_whole() {
+    let router = Router::new();
+    router.install(&plan());
+    let socket = socket(&router.client, "10.8.0.5:7000");
+    for port in 1..=1000 {
+        socket.send_to(b"probe", ("203.0.113.9", port)).unwrap();
+    }
+    let forgotten = router.host.block_on(async || forget(OWNER).await.unwrap());
+    assert_eq!(forgotten, 1000);
+}
+
+#[test]
+fn without_the_privilege_the_error_says_what_to_give() {
+    let namespace = Namespace::new();
+    let error = namespace.run(|| {
+        let mut sets = rustix::thread::capabilities(None).unwrap();
+        sets.effective
+            .remove(rustix::thread::CapabilitySet::NET_ADMIN);
+        rustix::thread::set_capabilities(None, sets).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        runtime.block_on(forget(OWNER)).unwrap_err()
+    });
+    assert!(matches!(error, ConntrackError::Permission), "{error}");
+}
