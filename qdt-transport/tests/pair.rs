@@ -1,0 +1,197 @@
+//! A client and a server carry packets for each other, over real QUIC on loopback.
+
+mod support;
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use qdt_proto::handshake::Capabilities;
+use qdt_transport::{
+    AttemptId, ClientCommand, ClientEvent, ClientTrust, DialError, DropReason, PacketSize,
+};
+use support::{Client, GATEWAY, Relay, Server, packet, receive, until};
+
+#[test]
+fn packets_of_every_size_arrive_unchanged_in_both_directions() {
+    let server = Server::start(1);
+    let client = Client::connect(&server);
+    for len in (28..1500).step_by(7).chain([1311, 1312, 1313, 1350]) {
+        let up = packet(client.inner, GATEWAY, len);
+        client.tun().send(&up).expect("send");
+        assert_eq!(receive(&server.tuns[0]), up, "up, {len} bytes");
+        let down = packet(GATEWAY, client.inner, len);
+        server.tuns[0].send(&down).expect("send");
+        assert_eq!(receive(client.tun()), down, "down, {len} bytes");
+    }
+}
+
+#[test]
+fn a_packet_of_the_tunnels_mtu_needs_one_datagram_from_the_first_moment() {
+    let server = Server::start(1);
+    let client = Client::connect(&server);
+    let down = packet(GATEWAY, client.inner, 1312);
+    server.tuns[0].send(&down).expect("send");
+    assert_eq!(receive(client.tun()), down);
+    assert_eq!(server.workers().sum().fragments_out, 0);
+}
+
+#[test]
+fn where_the_path_carries_only_the_base_size_full_packets_arrive_in_fragments() {
+    let server = Server::start(1);
+    let mut client = Client::start(Client::settings(&ClientTrust::Pin(server.pin.clone())));
+    client.dial(1, server.addr, PacketSize::Base);
+    let ClientEvent::Established { response, size, .. } = client.event() else {
+        panic!("not established");
+    };
+    assert_eq!(size, PacketSize::Base);
+    client.inner = response.client_ip.parse().expect("address");
+    let kernel = client.attach();
+    client.worker.send(ClientCommand::Adopt(AttemptId(1)));
+    let up = packet(client.inner, GATEWAY, 1312);
+    kernel.send(&up).expect("send");
+    assert_eq!(receive(&server.tuns[0]), up);
+    assert_eq!(server.workers().sum().fragments_in, 2);
+    let down = packet(GATEWAY, client.inner, 1312);
+    server.tuns[0].send(&down).expect("send");
+    assert_eq!(receive(&kernel), down);
+}
+
+#[test]
+fn a_peer_without_extensions_is_served_with_chacha20_poly1305() {
+    let server = Server::start(1);
+    let mut settings = Client::settings(&ClientTrust::Pin(server.pin.clone()));
+    settings.caps = Capabilities::NONE;
+    let client = Client::connect_with(&server, settings);
+    let up = packet(client.inner, GATEWAY, 500);
+    client.tun().send(&up).expect("send");
+    assert_eq!(receive(&server.tuns[0]), up);
+}
+
+#[test]
+fn a_packet_read_on_another_workers_queue_still_reaches_its_client() {
+    let server = Server::start(3);
+    let clients: Vec<_> = (0..6).map(|_| Client::connect(&server)).collect();
+    for (index, client) in clients.iter().enumerate() {
+        for tun in &server.tuns {
+            let down = packet(GATEWAY, client.inner, 100 + index);
+            tun.send(&down).expect("send");
+            assert_eq!(receive(client.tun()), down);
+        }
+    }
+}
+
+#[test]
+fn a_packet_with_a_foreign_source_or_a_lying_length_never_reaches_the_tun() {
+    let server = Server::start(1);
+    let client = Client::connect(&server);
+    let foreign = packet(Ipv4Addr::new(10, 8, 0, 77), GATEWAY, 100);
+    client.tun().send(&foreign).expect("send");
+    let honest = packet(client.inner, GATEWAY, 64);
+    client.tun().send(&honest).expect("send");
+    assert_eq!(receive(&server.tuns[0]), honest);
+}
+
+#[test]
+fn packets_from_one_client_to_another_are_dropped_and_counted() {
+    let server = Server::start(1);
+    let (a, b) = (Client::connect(&server), Client::connect(&server));
+    a.tun().send(&packet(a.inner, b.inner, 100)).expect("send");
+    until("the drop is counted", || {
+        server.drops(DropReason::ClientToClient) == 1
+    });
+    let honest = packet(a.inner, GATEWAY, 64);
+    a.tun().send(&honest).expect("send");
+    assert_eq!(receive(&server.tuns[0]), honest);
+}
+
+#[test]
+fn a_wrong_token_is_answered_with_the_documented_words() {
+    let server = Server::start(1);
+    let mut settings = Client::settings(&ClientTrust::Pin(server.pin.clone()));
+    settings.token = b"another token".to_vec().into();
+    let client = Client::start(settings);
+    client.dial(7, server.addr, PacketSize::Full);
+    assert_eq!(
+        client.event(),
+        ClientEvent::Refused {
+            attempt: AttemptId(7),
+            status: 401,
+            body: "unauthorized\n".into()
+        }
+    );
+}
+
+#[test]
+fn a_certificate_that_is_not_the_pinned_one_is_refused_and_said_so() {
+    let (server, other) = (Server::start(1), Server::start(1));
+    let client = Client::start(Client::settings(&ClientTrust::Pin(other.pin.clone())));
+    client.dial(1, server.addr, PacketSize::Full);
+    match client.event() {
+        ClientEvent::Failed {
+            error: DialError::Certificate(words),
+            ..
+        } => {
+            assert!(words.contains("server_pin"), "{words}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_server_that_drains_tells_every_client_at_once() {
+    let mut server = Server::start(2);
+    let clients: Vec<_> = (0..8).map(|_| Client::connect(&server)).collect();
+    server
+        .workers
+        .take()
+        .expect("running")
+        .drain("server shutting down");
+    for client in &clients {
+        match client.event() {
+            ClientEvent::Closed { reason, .. } => {
+                assert!(reason.contains("server shutting down"), "{reason}")
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(server.ended.try_iter().count(), 8);
+}
+
+#[test]
+fn a_restarted_server_resets_the_connections_of_its_predecessor() {
+    let first = Server::start(1);
+    let relay = Relay::to(first.addr);
+    let settings = Client::settings(&ClientTrust::Pin(first.pin.clone()));
+    let client = Client::connect_through(relay.addr, settings);
+    // As after kill -9: nobody was told, and another process has the same key.
+    let second = Server::start_with(1, first.tls.clone());
+    relay.lead_to(second.addr);
+    client
+        .tun()
+        .send(&packet(client.inner, GATEWAY, 64))
+        .expect("send");
+    match client.event() {
+        ClientEvent::Closed { reason, .. } => assert!(reason.contains("restarted"), "{reason}"),
+        ClientEvent::Suspect { .. } => match client.event() {
+            ClientEvent::Closed { reason, .. } => assert!(reason.contains("restarted"), "{reason}"),
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn nobody_at_the_address_is_a_timeout() {
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").expect("bind");
+    let mut settings = Client::settings(&ClientTrust::Anyone);
+    settings.dial_timeout = Duration::from_millis(300);
+    let client = Client::start(settings);
+    client.dial(3, silent.local_addr().expect("address"), PacketSize::Full);
+    assert_eq!(
+        client.event(),
+        ClientEvent::Failed {
+            attempt: AttemptId(3),
+            error: DialError::Timeout
+        }
+    );
+}

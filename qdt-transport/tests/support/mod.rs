@@ -1,0 +1,373 @@
+//! A server and clients in one process over loopback: real QUIC, with socket pairs in the TUN devices' place,
+//! so that no privilege is needed. The policy is the smallest one: the token counts, addresses are given in
+//! order.
+
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use qdt_host::tun::{Offload, TunQueue};
+use qdt_proto::datagram::{Aead, SessionId};
+use qdt_proto::handshake::{
+    Capabilities, Capability, ConnectRequest, ConnectResponse, Nonce, SessionKeys,
+};
+use qdt_proto::http3::RequestHead;
+use qdt_transport::*;
+
+pub(crate) const TOKEN: &[u8] = b"a token of some length";
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Gives everybody with the token a session.
+pub(crate) struct Policy {
+    next: AtomicU32,
+    session: AtomicU64,
+    ended: Mutex<Sender<(SessionId, String)>>,
+    mtu: u16,
+}
+
+impl Admission for Policy {
+    fn head(
+        &self,
+        head: &RequestHead,
+        _peer: SocketAddr,
+        has_session: bool,
+        _now: Instant,
+    ) -> Result<Permit, Refusal> {
+        if head.path != b"/connect" {
+            return Err(Refusal {
+                status: 404,
+                body: "404 page not found",
+            });
+        }
+        if head.header(b"x-qdt-token") != Some(TOKEN) {
+            return Err(Refusal {
+                status: 401,
+                body: "unauthorized",
+            });
+        }
+        if has_session {
+            return Err(Refusal {
+                status: 503,
+                body: "server busy",
+            });
+        }
+        Ok(Permit(Box::new(())))
+    }
+
+    fn body(
+        &self,
+        _permit: Permit,
+        body: Option<&[u8]>,
+        _peer: SocketAddr,
+        _worker: usize,
+        _now: Instant,
+    ) -> Result<Admitted, Refusal> {
+        let bad = Refusal {
+            status: 400,
+            body: "bad request",
+        };
+        let request = ConnectRequest::decode(body.ok_or(bad)?).map_err(|_| bad)?;
+        let caps = Capabilities::negotiate(&request.caps);
+        let id = SessionId(self.session.fetch_add(1, Ordering::Relaxed));
+        let inner = Ipv4Addr::from_bits(self.next.fetch_add(1, Ordering::Relaxed));
+        let nonce = Nonce::from_bytes([id.0 as u8; 16]);
+        let client_nonce = Nonce::from_text(&request.client_nonce).map_err(|_| bad)?;
+        let mtu = request.max_mtu.unwrap_or(request.mtu as u16).min(self.mtu);
+        let response = ConnectResponse {
+            version: 1,
+            session_id: id,
+            server_nonce: nonce.to_text(),
+            mtu: mtu.into(),
+            client_ip: inner.to_string(),
+            gateway_ip: "10.8.0.1".into(),
+            cidr: "10.8.0.0/24".into(),
+            dns: Vec::new(),
+            caps: Some(caps.to_texts()),
+            resume: None,
+        };
+        Ok(Admitted {
+            id,
+            keys: SessionKeys::derive(TOKEN, &client_nonce, &nonce).map_err(|_| bad)?,
+            aead: if caps.contains(Capability::Aes256Gcm) {
+                Aead::Aes256Gcm
+            } else {
+                Aead::ChaCha20Poly1305
+            },
+            caps,
+            inner,
+            mtu,
+            response: response.encode(),
+            replaces: None,
+            limits: SessionLimits::OFF,
+        })
+    }
+
+    fn ended(&self, session: SessionId, reason: &str) {
+        let _ = self
+            .ended
+            .lock()
+            .expect("no holder panics")
+            .send((session, reason.into()));
+    }
+}
+
+/// A TUN device's two ends: the queue for the worker, and the kernel's side for the test.
+fn tun() -> (TunQueue, UnixDatagram) {
+    let (ours, theirs) = UnixDatagram::pair().expect("socket pair");
+    ours.set_nonblocking(true).expect("non-blocking");
+    theirs.set_read_timeout(Some(PATIENCE)).expect("deadline");
+    (
+        TunQueue::from_fd(OwnedFd::from(ours), Offload::NONE),
+        theirs,
+    )
+}
+
+/// A running server and the kernel's side of its TUN queues.
+pub(crate) struct Server {
+    pub(crate) workers: Option<ServerWorkers>,
+    pub(crate) tuns: Vec<UnixDatagram>,
+    pub(crate) addr: SocketAddr,
+    pub(crate) pin: String,
+    pub(crate) ended: Receiver<(SessionId, String)>,
+    pub(crate) tls: ServerTls,
+}
+
+impl Server {
+    pub(crate) fn start(workers: usize) -> Self {
+        Self::start_with(workers, new_certificate())
+    }
+
+    pub(crate) fn start_with(workers: usize, tls: ServerTls) -> Self {
+        let (queues, tuns) = (0..workers).map(|_| tun()).unzip();
+        let (report, ended) = channel();
+        let policy = Arc::new(Policy {
+            next: AtomicU32::new(Ipv4Addr::new(10, 8, 0, 2).to_bits()),
+            session: AtomicU64::new(1),
+            ended: Mutex::new(report),
+            mtu: 1350,
+        });
+        let settings = ServerSettings {
+            addr: "127.0.0.1:0".parse().expect("address"),
+            tls: tls.clone(),
+            queues,
+            pool_first: Ipv4Addr::new(10, 8, 0, 0),
+            pool_size: 256,
+            gateway: Ipv4Addr::new(10, 8, 0, 1),
+            client_to_client: false,
+            max_reassembly_bytes: 65_535,
+            datagram_queue: 4096,
+            mtu: 1350,
+            handover_queue: 4096,
+            tun_reads_per_turn: 4,
+        };
+        let running = ServerWorkers::start(settings, policy, |_, _| {}).expect("start");
+        Self {
+            addr: running.local_addr(),
+            pin: tls.pin().into(),
+            workers: Some(running),
+            tuns,
+            ended,
+            tls,
+        }
+    }
+
+    pub(crate) fn workers(&self) -> &ServerWorkers {
+        self.workers.as_ref().expect("running")
+    }
+
+    /// The drops counted for a reason.
+    pub(crate) fn drops(&self, reason: DropReason) -> u64 {
+        self.workers().sum().drops[reason as usize]
+    }
+}
+
+pub(crate) fn new_certificate() -> ServerTls {
+    let dir = tempfile::tempdir().expect("directory");
+    let pair = rcgen::generate_simple_self_signed(vec!["localhost".into()]).expect("certificate");
+    let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+    std::fs::write(&cert, pair.cert.pem()).expect("write");
+    std::fs::write(&key, pair.signing_key.serialize_pem()).expect("write");
+    ServerTls::load(&cert, &key).expect("load")
+}
+
+/// A running client and the kernel's side of its TUN queue.
+pub(crate) struct Client {
+    pub(crate) worker: ClientWorker,
+    pub(crate) events: Receiver<ClientEvent>,
+    pub(crate) tun: Option<UnixDatagram>,
+    pub(crate) inner: Ipv4Addr,
+}
+
+impl Client {
+    pub(crate) fn settings(trust: &ClientTrust) -> ClientSettings {
+        ClientSettings {
+            tls: ClientTls::new(trust).expect("trust"),
+            mark: None,
+            server_name: "localhost".into(),
+            authority: "localhost".into(),
+            token: TOKEN.to_vec().into(),
+            mtu: 1350,
+            caps: Capabilities::all(),
+            client_id: String::new(),
+            dial_timeout: Duration::from_secs(5),
+            probe_interval: Duration::from_secs(5),
+            max_reassembly_bytes: 65_535,
+        }
+    }
+
+    pub(crate) fn start(settings: ClientSettings) -> Self {
+        let (report, events) = channel();
+        let report = move |event| {
+            let _ = report.send(event);
+        };
+        Self {
+            worker: ClientWorker::start(settings, report).expect("start"),
+            events,
+            tun: None,
+            inner: Ipv4Addr::UNSPECIFIED,
+        }
+    }
+
+    pub(crate) fn dial(&self, attempt: u64, address: SocketAddr, size: PacketSize) {
+        let attempt = AttemptId(attempt);
+        assert!(self.worker.send(ClientCommand::Dial(Dial {
+            attempt,
+            address,
+            size,
+            resume: None
+        })));
+    }
+
+    /// The next event, of whatever kind.
+    pub(crate) fn event(&self) -> ClientEvent {
+        self.events
+            .recv_timeout(PATIENCE)
+            .expect("an event in time")
+    }
+
+    /// A client with a session that carries its tunnel.
+    pub(crate) fn connect(server: &Server) -> Self {
+        Self::connect_with(
+            server,
+            Self::settings(&ClientTrust::Pin(server.pin.clone())),
+        )
+    }
+
+    pub(crate) fn connect_with(server: &Server, settings: ClientSettings) -> Self {
+        Self::connect_through(server.addr, settings)
+    }
+
+    pub(crate) fn connect_through(addr: SocketAddr, settings: ClientSettings) -> Self {
+        let mut client = Self::start(settings);
+        client.dial(1, addr, PacketSize::Full);
+        match client.event() {
+            ClientEvent::Established {
+                attempt, response, ..
+            } => {
+                client.inner = response.client_ip.parse().expect("inner address");
+                client.tun = Some(client.attach());
+                client.worker.send(ClientCommand::Adopt(attempt));
+            }
+            other => panic!("not established: {other:?}"),
+        }
+        client
+    }
+
+    /// Gives the worker a TUN queue and returns the kernel's side of it.
+    pub(crate) fn attach(&self) -> UnixDatagram {
+        let (queue, kernel) = tun();
+        self.worker.send(ClientCommand::AttachTun(queue));
+        kernel
+    }
+
+    pub(crate) fn tun(&self) -> &UnixDatagram {
+        self.tun.as_ref().expect("connected")
+    }
+}
+
+/// A UDP packet with DF set, valid in every part, of `len` bytes in all.
+pub(crate) fn packet(from: Ipv4Addr, to: Ipv4Addr, len: usize) -> Vec<u8> {
+    let mut packet = vec![0; len];
+    packet[0] = 0x45;
+    packet[2..4].copy_from_slice(&(len as u16).to_be_bytes());
+    packet[8] = 64;
+    packet[9] = 17;
+    packet[12..16].copy_from_slice(&from.octets());
+    packet[16..20].copy_from_slice(&to.octets());
+    let sum = qdt_proto::packet::Sum::of(&packet[..20]).checksum();
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
+    packet[20..24].copy_from_slice(&[0x12, 0x34, 0x56, 0x78]);
+    packet[24..26].copy_from_slice(&((len - 20) as u16).to_be_bytes());
+    for (index, byte) in packet[28..].iter_mut().enumerate() {
+        *byte = index as u8;
+    }
+    packet
+}
+
+pub(crate) const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 8, 0, 1);
+
+/// The next packet that the worker wrote.
+pub(crate) fn receive(tun: &UnixDatagram) -> Vec<u8> {
+    let mut buffer = vec![0; 70_000];
+    let len = tun.recv(&mut buffer).expect("a packet in time");
+    buffer.truncate(len);
+    buffer
+}
+
+/// Waits until `condition` holds.
+pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "in vain: {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// Stands between one client and a server, and can lead to another server from one packet to the next.
+pub(crate) struct Relay {
+    pub(crate) addr: SocketAddr,
+    target: Arc<Mutex<SocketAddr>>,
+}
+
+impl Relay {
+    pub(crate) fn to(target: SocketAddr) -> Self {
+        let inside = UdpSocket::bind("127.0.0.1:0").expect("bind");
+        let outside = UdpSocket::bind("127.0.0.1:0").expect("bind");
+        let addr = inside.local_addr().expect("address");
+        let target = Arc::new(Mutex::new(target));
+        let client = Arc::new(Mutex::new(None));
+        let (to, from) = (target.clone(), client.clone());
+        let (inside_out, outside_out) = (
+            inside.try_clone().expect("clone"),
+            outside.try_clone().expect("clone"),
+        );
+        // Both threads end with the test's process: they only wait for packets.
+        std::thread::spawn(move || {
+            let mut buffer = [0; 2048];
+            while let Ok((len, peer)) = inside.recv_from(&mut buffer) {
+                *from.lock().expect("no holder panics") = Some(peer);
+                let to = *to.lock().expect("no holder panics");
+                let _ = outside_out.send_to(&buffer[..len], to);
+            }
+        });
+        std::thread::spawn(move || {
+            let mut buffer = [0; 2048];
+            loop {
+                if let Ok((len, _)) = outside.recv_from(&mut buffer)
+                    && let Some(peer) = *client.lock().expect("no holder panics")
+                {
+                    let _ = inside_out.send_to(&buffer[..len], peer);
+                }
+            }
+        });
+        Self { addr, target }
+    }
+
+    pub(crate) fn lead_to(&self, target: SocketAddr) {
+        *self.target.lock().expect("no holder panics") = target;
+    }
+}
