@@ -1,4 +1,5 @@
-//! The recorded client.yaml files of the Go client: what it accepts, what it makes of them, what it refuses.
+//! The recorded client.yaml files of the Go client: what it accepts, what it makes of them, what it
+//! refuses.
 //!
 //! The recordings are read when the test runs, and no number of them is assumed.
 

@@ -67,7 +67,8 @@ pub enum ReadError {
 }
 
 impl ReadError {
-    /// The log message that goes with the error: `logger error` for the log level, else `config error`.
+    /// The log message that goes with the error: `logger error` for the log level, else `config
+    /// error`.
     pub fn message(&self) -> &'static str {
         match self {
             Self::Invalid { problem, .. } if problem.key == "log_level" => "logger error",

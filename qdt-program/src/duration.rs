@@ -1,8 +1,9 @@
 //! Durations as Go writes and reads them: `1h15m30.5s`, `300ms`, `-1.5h`.
 //!
-//! The range is that of Go's `time.Duration`, a signed 64-bit count of nanoseconds (about 292 years either way).
-//! Every text that Go's `time.ParseDuration` accepts is accepted here with the same value, every other text is
-//! refused with the same words, and what is written can always be read back to the same value.
+//! The range is that of Go's `time.Duration`, a signed 64-bit count of nanoseconds (about 292 years
+//! either way). Every text that Go's `time.ParseDuration` accepts is accepted here with the same
+//! value, every other text is refused with the same words, and what is written can always be read
+//! back to the same value.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,7 +11,8 @@ use std::time::Duration;
 
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
-/// Name under which a duration announces itself to the YAML reader, so that a bare number is refused for it.
+/// Name under which a duration announces itself to the YAML reader, so that a bare number is
+/// refused for it.
 pub(crate) const YAML_TYPE: &str = "qdt::GoDuration";
 
 /// The largest magnitude, 2^63 nanoseconds; only a negative duration can have it.
@@ -189,7 +191,8 @@ impl FromStr for GoDuration {
                 .filter(|v| *v <= LIMIT)
                 .ok_or_else(invalid)?;
             if fraction > 0 {
-                // In floating point, as in Go: an integer division would lose nanoseconds of a fraction of an hour.
+                // In floating point, as in Go: an integer division would lose nanoseconds of a
+                // fraction of an hour.
                 value += (fraction as f64 * (unit as f64 / scale)) as u64;
             }
             total = total

@@ -1,7 +1,8 @@
 //! The command line: one flag, `-config PATH`, in the manner of Go's `flag` package.
 //!
-//! One or two dashes, the value behind `=` or as the next argument, the last one wins, parsing stops at the first
-//! argument that is no flag or at `--`. Parsing reads nothing but the arguments and changes nothing.
+//! One or two dashes, the value behind `=` or as the next argument, the last one wins, parsing
+//! stops at the first argument that is no flag or at `--`. Parsing reads nothing but the arguments
+//! and changes nothing.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write as _};

@@ -1,8 +1,8 @@
 //! `host:port` in Go's way: split, looked up, ready to listen on or to dial.
 //!
-//! An empty host means every address when listening and this machine when dialling; IPv6 literals stand in
-//! brackets; a port may be a service name; no port at all is an error. Splitting needs no look-up, so a
-//! configuration is judged without the network.
+//! An empty host means every address when listening and this machine when dialling; IPv6 literals
+//! stand in brackets; a port may be a service name; no port at all is an error. Splitting needs no
+//! look-up, so a configuration is judged without the network.
 
 use std::fmt;
 use std::fs;
@@ -91,7 +91,8 @@ impl fmt::Display for Protocol {
 /// Where to listen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListenAddress {
-    /// Every address of the machine: one dual-stack IPv6 socket, or an IPv4 one where the kernel has no IPv6.
+    /// Every address of the machine: one dual-stack IPv6 socket, or an IPv4 one where the kernel
+    /// has no IPv6.
     Any {
         /// The port, 0 for one that the kernel picks.
         port: u16,
@@ -109,8 +110,8 @@ impl ListenAddress {
         }
     }
 
-    /// The addresses to try in order: the first that the kernel supports is the one to listen on. An IPv6
-    /// socket made for [`ListenAddress::Any`] must have `IPV6_V6ONLY` off.
+    /// The addresses to try in order: the first that the kernel supports is the one to listen on.
+    /// An IPv6 socket made for [`ListenAddress::Any`] must have `IPV6_V6ONLY` off.
     pub fn candidates(&self) -> Vec<SocketAddr> {
         match *self {
             Self::Any { port } => vec![
@@ -148,8 +149,9 @@ impl HostPort {
         })
     }
 
-    /// Where to listen. An empty host and both unspecified addresses (`0.0.0.0`, `::`) mean every address, as
-    /// in Go. Of a name's addresses the first IPv4 one counts. Blocks while a name is looked up.
+    /// Where to listen. An empty host and both unspecified addresses (`0.0.0.0`, `::`) mean every
+    /// address, as in Go. Of a name's addresses the first IPv4 one counts. Blocks while a name is
+    /// looked up.
     pub fn listen_address(&self, protocol: Protocol) -> Result<ListenAddress, ResolveError> {
         let port = self.port_number(protocol)?;
         if self.host.is_empty() {
@@ -163,8 +165,8 @@ impl HostPort {
         })
     }
 
-    /// Every address to dial, IPv4 before IPv6, otherwise in the resolver's order; never empty. An empty host
-    /// is this machine. Blocks while a name is looked up.
+    /// Every address to dial, IPv4 before IPv6, otherwise in the resolver's order; never empty. An
+    /// empty host is this machine. Blocks while a name is looked up.
     pub fn dial_addresses(&self, protocol: Protocol) -> Result<Vec<SocketAddr>, ResolveError> {
         let port = self.port_number(protocol)?;
         if self.host.is_empty() {

@@ -1,9 +1,10 @@
-//! What both programs share on their control side: flags, YAML, durations, addresses, secrets, logs.
+//! What both programs share on their control side: flags, YAML, durations, addresses, secrets,
+//! logs.
 //!
-//! Everything here is read or written by people and by the tools around the programs: files, command lines,
-//! log lines. So the forms are those of the Go programs that this suite replaces (Go's `flag`, `time`, `net`,
-//! `log/slog` and `yaml.v3`), and an error always says what is wrong, where, and what to do about it.
-//! Nothing in this crate touches a packet.
+//! Everything here is read or written by people and by the tools around the programs: files,
+//! command lines, log lines. So the forms are those of the Go programs that this suite replaces
+//! (Go's `flag`, `time`, `net`, `log/slog` and `yaml.v3`), and an error always says what is wrong,
+//! where, and what to do about it. Nothing in this crate touches a packet.
 
 mod config_file;
 mod duration;
@@ -11,6 +12,7 @@ mod flags;
 mod host_port;
 mod interface_name;
 mod log;
+mod pin;
 mod token;
 mod yaml;
 
@@ -23,5 +25,6 @@ pub use log::{
     FieldValue, LogConfig, LogHandle, LogLevel, Logger, Record, UnknownLevel, init_log,
     log_warnings, startup_error, startup_line,
 };
+pub use pin::{PinError, SpkiPin};
 pub use token::{Token, TokenProblem};
 pub use yaml::{Warning, YamlError, from_yaml, yaml_scalar};

@@ -1,8 +1,8 @@
 //! The shared secret of a server and its clients.
 //!
-//! A token is bytes, not text: non-ASCII and even non-UTF-8 tokens are legal. It never shows in `Debug`
-//! output, it has no `Display`, comparing two takes the same time wherever they differ, and its memory is
-//! wiped when it is dropped.
+//! A token is bytes, not text: non-ASCII and even non-UTF-8 tokens are legal. It never shows in
+//! `Debug` output, it has no `Display`, comparing two takes the same time wherever they differ, and
+//! its memory is wiped when it is dropped.
 
 use std::fmt;
 
@@ -31,7 +31,8 @@ pub enum TokenProblem {
         "token is still the placeholder of a sample file; put a secret of your own there, for example the output of `openssl rand -base64 32`"
     )]
     Placeholder,
-    /// HTTP header values carry no control characters (RFC 9110 section 5.5), so no client could ever present it.
+    /// HTTP header values carry no control characters (RFC 9110 section 5.5), so no client could
+    /// ever present it.
     #[error(
         "token contains a line break or another control character, which no HTTP header can carry; write it on one line (`token: |` adds a line break)"
     )]
@@ -59,7 +60,8 @@ impl Token {
         self.0.len() < WEAK_BELOW
     }
 
-    /// Refuses what cannot work (no token, one that no header can carry) and what must not (a placeholder).
+    /// Refuses what cannot work (no token, one that no header can carry) and what must not (a
+    /// placeholder).
     pub fn check(&self) -> Result<(), TokenProblem> {
         if self.is_empty() {
             return Err(TokenProblem::Missing);

@@ -167,7 +167,8 @@ fn libraries_underneath_are_heard_at_level_debug_only() {
 
 #[test]
 fn rust_log_has_no_say() {
-    // The variable is read nowhere; a logger made while it asks for everything still keeps its level.
+    // The variable is read nowhere; a logger made while it asks for everything still keeps its
+    // level.
     let lines = logged(
         LogConfig {
             level: LogLevel::Error,
@@ -324,7 +325,7 @@ fn zoned(text: &str) -> Zoned {
         Some(_) => jiff::tz::Offset::UTC,
         None => {
             let (hours, minutes) = text[text.len() - 6..].split_once(':').expect("hh:mm");
-            let (hours, minutes): (i32, i32) = (hours.parse().unwrap(), minutes.parse().unwrap());
+            let (hours, minutes) = (number(hours), number(minutes));
             let sign = if text.as_bytes()[text.len() - 6] == b'-' {
                 -1
             } else {
@@ -334,6 +335,10 @@ fn zoned(text: &str) -> Zoned {
         }
     };
     time.to_zoned(TimeZone::fixed(offset))
+}
+
+fn number(digits: &str) -> i32 {
+    digits.parse().expect("a number")
 }
 
 fn record(value: &str) -> Record {
@@ -351,14 +356,17 @@ fn logger(
 ) -> Logger<impl Fn(&str) + Send + Sync + 'static> {
     let lines = Arc::clone(lines);
     Logger::new(config, move |line: &str| {
-        lines.lock().unwrap().push(line.to_owned())
+        lines
+            .lock()
+            .expect("no test panics while it logs")
+            .push(line.to_owned())
     })
 }
 
 fn logged(config: LogConfig, speak: impl FnOnce()) -> Vec<String> {
     let lines = Arc::new(Mutex::new(Vec::new()));
     tracing::subscriber::with_default(logger(config, &lines), speak);
-    let mut lines = lines.lock().unwrap();
+    let mut lines = lines.lock().expect("no test panics while it logs");
     std::mem::take(&mut *lines)
 }
 

@@ -1,4 +1,5 @@
-//! YAML into typed fields: what `yaml.v3` does, what an error says, and that hostile files stay harmless.
+//! YAML into typed fields: what `yaml.v3` does, what an error says, and that hostile files stay
+//! harmless.
 
 use proptest::prelude::*;
 use qdt_program::{GoDuration, Token, Warning, from_yaml, yaml_scalar};
@@ -293,8 +294,8 @@ fn aliases_cannot_be_used_to_exhaust_the_reader() {
 proptest! {
     #[test]
     fn every_text_that_is_written_reads_back(text in "\\PC*|[ -~]{0,8}|[0-9eE.+:_-]{0,9}|(?s:.){0,12}") {
-        // Control characters have no place in a configuration and are refused when they stand there raw; written
-        // by us they are escaped.
+        // Control characters have no place in a configuration and are refused when they stand there
+        // raw; written by us they are escaped.
         let (sample, warnings) = from_yaml::<Sample>(&format!("text: {}\n", yaml_scalar(&text)))
             .map_err(|e| TestCaseError::fail(format!("{text:?}: {e}")))?;
         prop_assert_eq!(sample.text, text);

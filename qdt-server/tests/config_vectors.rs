@@ -1,4 +1,5 @@
-//! The recorded server.yaml files of the Go server: what it accepts, what it makes of them, what it refuses.
+//! The recorded server.yaml files of the Go server: what it accepts, what it makes of them, what it
+//! refuses.
 //!
 //! The recordings are read when the test runs, and no number of them is assumed.
 

@@ -1,13 +1,14 @@
-//! From a file with its defaults to a configuration that holds: every value checked, each problem named with its
-//! key and its remedy.
+//! From a file with its defaults to a configuration that holds: every value checked, each problem
+//! named with its key and its remedy.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use qdt_program::{ConfigProblem, GoDuration, HostPort, LogConfig, Warning, is_interface_name};
+use qdt_program::{
+    ConfigProblem, GoDuration, HostPort, LogConfig, SpkiPin, Warning, is_interface_name,
+};
 
 use super::file::ClientFile;
-use super::pin::SpkiPin;
 use super::{ClientConfig, RouteMode};
 
 /// Every IPv4 host must take this much (RFC 791), and a smaller tunnel only multiplies datagrams.

@@ -1,7 +1,7 @@
 //! client.yaml as it stands, and its defaults.
 //!
-//! A value of zero, an empty text and an absent key are the same: the default, or for the two keys without one, an
-//! error. Nothing else is judged here.
+//! A value of zero, an empty text and an absent key are the same: the default, or for the two keys
+//! without one, an error. Nothing else is judged here.
 
 use qdt_program::{ConfigProblem, GoDuration, Token};
 use serde::Deserialize;

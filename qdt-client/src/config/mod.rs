@@ -1,21 +1,19 @@
 //! client.yaml: what the user wants, from text to a configuration that can be acted upon.
 //!
-//! Two steps. [`ClientFile`] is the file as it stands, with the defaults filled in exactly as the Go client fills
-//! them in. [`ClientConfig`] is made from it once every value has been checked: whoever holds one need not
-//! check again.
+//! Two steps. [`ClientFile`] is the file as it stands, with the defaults filled in exactly as the
+//! Go client fills them in. [`ClientConfig`] is made from it once every value has been checked:
+//! whoever holds one need not check again.
 
 mod checks;
 mod file;
-mod pin;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use qdt_program::{HostPort, Loaded, LogConfig, ReadError, Token, read_config_yaml};
+use qdt_program::{HostPort, Loaded, LogConfig, ReadError, SpkiPin, Token, read_config_yaml};
 
 pub use file::ClientFile;
-pub use pin::{PinError, SpkiPin};
 
 /// Everything the client is told, valid and complete.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,7 +44,8 @@ pub struct ClientConfig {
     pub server_pin: Option<SpkiPin>,
     /// `ca_file`: PEM certificates to trust instead of the system's. Default none.
     pub ca_file: Option<PathBuf>,
-    /// `probe_interval`: silence after which the server is asked whether it lives, at least 100ms. Default 5s.
+    /// `probe_interval`: silence after which the server is asked whether it lives, at least 100ms.
+    /// Default 5s.
     pub probe_interval: Duration,
 }
 

@@ -37,8 +37,8 @@ pub(super) fn line(record: &Record) -> String {
     line
 }
 
-/// Appends a JSON string (RFC 8259 section 7). `<`, `>` and `&` stay; the two line separators that JavaScript
-/// stumbles over do not.
+/// Appends a JSON string (RFC 8259 section 7). `<`, `>` and `&` stay; the two line separators that
+/// JavaScript stumbles over do not.
 fn push_string(out: &mut String, text: &str) {
     out.push('"');
     for c in text.chars() {

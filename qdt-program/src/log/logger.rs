@@ -121,8 +121,8 @@ impl<W: Fn(&str) + Send + Sync + 'static> Subscriber for Logger<W> {
     fn exit(&self, _: &span::Id) {}
 }
 
-/// Starts logging to stdout for the whole process. Call it once; a second call says so on stderr and changes
-/// nothing.
+/// Starts logging to stdout for the whole process. Call it once; a second call says so on stderr
+/// and changes nothing.
 pub fn init_log(config: LogConfig) -> LogHandle {
     let logger = Logger::new(config, |line: &str| {
         // A reader that went away must not take the tunnel with it.

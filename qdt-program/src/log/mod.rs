@@ -1,10 +1,11 @@
 //! Log lines in the shape of Go's `log/slog`, which the users' pipelines already read.
 //!
-//! [`Logger`] takes `tracing` events and writes each as one line with one write: `key=value` text or a JSON
-//! object. The message comes first, then the fields in the order in which the event names them; a field
-//! formatted with `%` or `?` is a string, a number stays a number (also above `i64::MAX`). Only our own crates
-//! are heard; the libraries underneath join in at level debug. Spans are not followed. A level that is not
-//! logged costs one atomic load per call site at most, and the level can be changed at any time.
+//! [`Logger`] takes `tracing` events and writes each as one line with one write: `key=value` text
+//! or a JSON object. The message comes first, then the fields in the order in which the event names
+//! them; a field formatted with `%` or `?` is a string, a number stays a number (also above
+//! `i64::MAX`). Only our own crates are heard; the libraries underneath join in at level debug.
+//! Spans are not followed. A level that is not logged costs one atomic load per call site at most,
+//! and the level can be changed at any time.
 //!
 //! Before there is a logger, [`startup_line`] gives the one line that says why there will be none.
 

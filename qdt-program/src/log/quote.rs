@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-/// Appends `text`, quoted only where `slog.TextHandler` quotes: nothing at all, a space, `=`, a double quote, or
-/// a character that does not print. A backslash alone needs none.
+/// Appends `text`, quoted only where `slog.TextHandler` quotes: nothing at all, a space, `=`, a
+/// double quote, or a character that does not print. A backslash alone needs none.
 pub(super) fn push_text(out: &mut String, text: &str) {
     let plain = |c: char| match c {
         ' ' | '=' | '"' => false,
@@ -56,8 +56,8 @@ fn is_print(c: char) -> bool {
     if c.is_ascii() {
         return (' '..='~').contains(&c);
     }
-    // The standard library has the same table, but shows it only through what it escapes; it escapes combining
-    // marks at the beginning of a text, hence the letter before.
+    // The standard library has the same table, but shows it only through what it escapes; it
+    // escapes combining marks at the beginning of a text, hence the letter before.
     let mut encoded = [b'x', 0, 0, 0, 0];
     let len = c.encode_utf8(&mut encoded[1..]).len();
     let text = std::str::from_utf8(&encoded[..=len]).expect("a letter and a character");

@@ -8,7 +8,8 @@ use jiff::Zoned;
 use super::record::FieldValue;
 use super::text::push_fields;
 
-/// `2006/01/02 15:04:05 ERROR message err="..."` and a line feed, in local time, as Go's default logger has it.
+/// `2006/01/02 15:04:05 ERROR message err="..."` and a line feed, in local time, as Go's default
+/// logger has it.
 pub fn startup_line(message: &str, error: &dyn fmt::Display) -> String {
     let now = Zoned::now().strftime("%Y/%m/%d %H:%M:%S").to_string();
     let mut line = format!("{now} ERROR {message}");

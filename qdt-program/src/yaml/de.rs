@@ -1,158 +1,29 @@
 //! Nodes into serde's hands, one typed field at a time.
 
-use std::cell::{Cell, RefCell};
-
 use serde::de::{
     DeserializeOwned, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor,
     value::StrDeserializer,
 };
 use serde::forward_to_deserialize_any;
 
-use super::nearest::nearest;
-use super::scalar::{self, Tag, Value};
+use super::mapping::{Entry, Reading, joined};
+use super::scalar::{self, Value};
 use super::tree::{Content, NodeId, Tree};
 use super::{Warning, YamlError};
 use crate::duration;
-
-/// Merges followed at most. Real files have a handful; aliases of aliases could ask for billions.
-const MAX_MERGES: usize = 1_000;
-
-/// How deep merges may nest before they count as a cycle.
-const MAX_MERGE_DEPTH: usize = 32;
 
 /// Reads the whole tree into `T`.
 pub(super) fn deserialize<T: DeserializeOwned>(
     tree: &Tree,
 ) -> Result<(T, Vec<Warning>), YamlError> {
-    let reading = Reading {
-        tree,
-        warnings: RefCell::default(),
-        merges: Cell::new(0),
-    };
+    let reading = Reading::new(tree);
     let root = NodeReader {
         reading: &reading,
         node: tree.root,
         key: String::new(),
     };
     let value = T::deserialize(root)?;
-    let mut warnings = reading.warnings.into_inner();
-    warnings.sort_by_key(|warning| warning.line);
-    Ok((value, warnings))
-}
-
-/// What one pass over a tree shares.
-struct Reading<'t> {
-    tree: &'t Tree,
-    warnings: RefCell<Vec<Warning>>,
-    merges: Cell<usize>,
-}
-
-/// One field of one struct: a key, its line, its value.
-struct Entry {
-    key: String,
-    line: usize,
-    value: NodeId,
-}
-
-impl Reading<'_> {
-    fn is_null(&self, id: NodeId) -> bool {
-        match &self.tree.node(id).content {
-            Content::Scalar { text, tag } => scalar::resolve(text, tag) == Ok(Value::Null),
-            _ => false,
-        }
-    }
-
-    /// The entries of a mapping with its merges resolved: its own come first and win, then those of the mapping
-    /// or mappings under `<<`, earlier ones before later ones.
-    fn entries(&self, id: NodeId, path: &str) -> Result<Vec<Entry>, YamlError> {
-        let mut entries = Vec::new();
-        self.collect(id, path, 0, &mut entries)?;
-        Ok(entries)
-    }
-
-    fn collect(
-        &self,
-        id: NodeId,
-        path: &str,
-        depth: usize,
-        entries: &mut Vec<Entry>,
-    ) -> Result<(), YamlError> {
-        let node = self.tree.node(id);
-        let Content::Mapping(pairs) = &node.content else {
-            return Err(YamlError::at(
-                node.line,
-                path,
-                "`<<` takes a mapping or a list of mappings",
-            ));
-        };
-        self.merges.set(self.merges.get() + 1);
-        if self.merges.get() > MAX_MERGES || depth > MAX_MERGE_DEPTH {
-            return Err(YamlError::at(
-                node.line,
-                path,
-                "too many merges, or an anchor that contains itself",
-            ));
-        }
-        let mut own: Vec<(&str, usize)> = Vec::new();
-        let mut merged = None;
-        for (key, value) in pairs {
-            let key_node = self.tree.node(*key);
-            let (name, is_merge) = match &key_node.content {
-                Content::Scalar { text, tag } => {
-                    (text.as_str(), text == "<<" && *tag == Tag::Plain)
-                }
-                _ => {
-                    let problem = "a key must be a single word, not a list or a mapping";
-                    return Err(YamlError::at(key_node.line, path, problem));
-                }
-            };
-            if let Some((_, first)) = own.iter().find(|(other, _)| *other == name) {
-                let problem = format!("given twice, first on line {first}; remove one of the two");
-                return Err(YamlError::at(key_node.line, &joined(path, name), problem));
-            }
-            own.push((name, key_node.line));
-            if is_merge {
-                merged = Some(*value);
-            } else if !entries.iter().any(|entry| entry.key == name) {
-                entries.push(Entry {
-                    key: name.to_owned(),
-                    line: key_node.line,
-                    value: *value,
-                });
-            }
-        }
-        let Some(merged) = merged else { return Ok(()) };
-        match &self.tree.node(merged).content {
-            Content::Sequence(items) => items
-                .iter()
-                .try_for_each(|item| self.collect(*item, path, depth + 1, entries)),
-            _ => self.collect(merged, path, depth + 1, entries),
-        }
-    }
-
-    fn warn_unknown(&self, path: &str, entry: &Entry, fields: &[&str]) {
-        let text = match nearest(&entry.key, fields) {
-            Some(meant) => format!(
-                "unknown key, ignored; did you mean {}?",
-                joined(path, meant)
-            ),
-            None => "unknown key, ignored; remove it or see the configuration reference".to_owned(),
-        };
-        let key = joined(path, &entry.key);
-        self.warnings.borrow_mut().push(Warning {
-            line: Some(entry.line),
-            key,
-            text,
-        });
-    }
-}
-
-fn joined(path: &str, key: &str) -> String {
-    if path.is_empty() {
-        key.to_owned()
-    } else {
-        format!("{path}.{key}")
-    }
+    Ok((value, reading.into_warnings()))
 }
 
 /// One node as a serde deserializer. No node at all is an empty document.
@@ -171,7 +42,8 @@ impl<'t> NodeReader<'_, 't> {
         YamlError::at(self.line(), &self.key, problem)
     }
 
-    /// Says what stands there instead of `wanted`. A value is quoted only where the key takes no text.
+    /// Says what stands there instead of `wanted`. A value is quoted only where the key takes no
+    /// text.
     fn mismatch(&self, wanted: &str) -> YamlError {
         let found = match self.node.map(|id| &self.reading.tree.node(id).content) {
             None => "nothing".to_owned(),
@@ -269,7 +141,8 @@ impl<'de> Deserializer<'de> for NodeReader<'_, '_> {
         if name != duration::YAML_TYPE {
             return visitor.visit_newtype_struct(self);
         }
-        // A bare number is refused although `0` would be a duration: nobody knows which unit was meant.
+        // A bare number is refused although `0` would be a duration: nobody knows which unit was
+        // meant.
         let wanted = "a duration with a unit, such as 90s, 2m or 1h30m,";
         match self.scalar(wanted)? {
             (text, Value::Str) => self.located(visitor.visit_str(text)),

@@ -1,16 +1,18 @@
 //! YAML the way Go's `yaml.v3` reads it into typed fields.
 //!
-//! Users bring files that were written for the Go programs, so the typed reading is theirs: a scalar for a text
-//! key keeps its spelling (`token: 0123` is "0123"), a boolean key takes `yes` and `off`, an integer key takes
-//! `1_000`, `0x500`, `0755` and cuts fractions, a null leaves the default, `<<` merges, a repeated key is an
-//! error, and only the first document counts. Where Go ignores an unknown key in silence, it is a [`Warning`]
-//! here, with the key that was probably meant.
+//! Users bring files that were written for the Go programs, so the typed reading is theirs: a
+//! scalar for a text key keeps its spelling (`token: 0123` is "0123"), a boolean key takes `yes`
+//! and `off`, an integer key takes `1_000`, `0x500`, `0755` and cuts fractions, a null leaves the
+//! default, `<<` merges, a repeated key is an error, and only the first document counts. Where Go
+//! ignores an unknown key in silence, it is a [`Warning`] here, with the key that was probably
+//! meant.
 //!
-//! `granit_parser` does the syntax. [`tree`] keeps its events as nodes with their lines, [`scalar`] decides what a
-//! scalar is, and [`de`] hands nodes to serde. The values of scalars never appear in errors about text keys:
-//! one of them is the token.
+//! `granit_parser` does the syntax. [`tree`] keeps its events as nodes with their lines, [`scalar`]
+//! decides what a scalar is, [`mapping`] follows merges, and [`de`] hands nodes to serde. The
+//! values of scalars never appear in errors about text keys: one of them is the token.
 
 mod de;
+mod mapping;
 mod nearest;
 mod quote;
 mod scalar;
@@ -107,12 +109,12 @@ impl serde::de::Error for YamlError {
 
 /// Reads the first document of `text` into `T`, whose structs are `#[serde(default)]` throughout.
 ///
-/// Supported fields are booleans, integers, strings, [`Token`](crate::Token), [`GoDuration`](crate::GoDuration),
-/// vectors of them and structs of them.
+/// Supported fields are booleans, integers, strings, [`Token`](crate::Token),
+/// [`GoDuration`](crate::GoDuration), vectors of them and structs of them.
 ///
 /// # Errors
-/// Bad syntax, a value of the wrong kind, a key given twice, a merge of something that is no mapping: the first
-/// one found, with line and key.
+/// Bad syntax, a value of the wrong kind, a key given twice, a merge of something that is no
+/// mapping: the first one found, with line and key.
 pub fn from_yaml<T: DeserializeOwned>(text: &str) -> Result<(T, Vec<Warning>), YamlError> {
     let tree = tree::Tree::parse(text)?;
     de::deserialize(&tree)

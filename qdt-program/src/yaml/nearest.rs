@@ -1,7 +1,7 @@
 //! The key that was probably meant.
 
-/// The candidate closest to `word`, if it is close enough to be a slip: other case or separators, or at most a
-/// third of the letters wrong.
+/// The candidate closest to `word`, if it is close enough to be a slip: other case or separators,
+/// or at most a third of the letters wrong.
 pub(super) fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
     let bare = |s: &str| s.to_lowercase().replace(['-', '_', ' ', '.'], "");
     let word = bare(word);
@@ -13,7 +13,8 @@ pub(super) fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str>
         .map(|(_, candidate)| candidate)
 }
 
-/// The least number of letters to insert, delete, replace or swap with their neighbour (optimal string alignment).
+/// The least number of letters to insert, delete, replace or swap with their neighbour (optimal
+/// string alignment).
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut before_last: Vec<usize> = Vec::new();

@@ -1,8 +1,8 @@
 //! What a scalar is: `yaml.v3`'s resolution of plain scalars and explicit tags.
 //!
-//! It follows YAML 1.2's core schema with the additions that make older files work: `0755` and `0b101` are
-//! numbers, underscores may stand between digits. `yes`, `no`, `on`, `off` are texts here; only a boolean key
-//! takes them for truth values.
+//! It follows YAML 1.2's core schema with the additions that make older files work: `0755` and
+//! `0b101` are numbers, underscores may stand between digits. `yes`, `no`, `on`, `off` are texts
+//! here; only a boolean key takes them for truth values.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -64,7 +64,8 @@ pub(super) fn resolve(text: &str, tag: &Tag) -> Result<Value, String> {
             (Value::Int(n), "!!float") => Ok(Value::Float(n as f64)),
             (Value::Large(n), "!!float") => Ok(Value::Float(n as f64)),
             (Value::Str, "!!timestamp") => Ok(Value::Str),
-            // Only tags of YAML itself are repeated: another one may be a secret that was not put in quotes.
+            // Only tags of YAML itself are repeated: another one may be a secret that was not put
+            // in quotes.
             _ if name.starts_with("!!") => Err(format!(
                 "the value is not what the tag {name} says; leave the tag out"
             )),
@@ -167,7 +168,8 @@ pub(super) fn as_boolean(value: &Value, text: &str) -> Option<bool> {
     }
 }
 
-/// Whether the plain scalar `text` would be read back as this very text by every YAML reader in use.
+/// Whether the plain scalar `text` would be read back as this very text by every YAML reader in
+/// use.
 pub(super) fn is_unmistakable_text(text: &str) -> bool {
     let value = plain(text);
     let base_60 = {

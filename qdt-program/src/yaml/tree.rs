@@ -1,8 +1,8 @@
 //! The first document of a YAML text as nodes that know their lines.
 //!
-//! Nodes live in one vector and name each other by index; an alias is the index of its anchor's node. So the tree
-//! is never larger than the text, however often an anchor is used, and it may even contain a cycle: whoever
-//! walks it counts steps.
+//! Nodes live in one vector and name each other by index; an alias is the index of its anchor's
+//! node. So the tree is never larger than the text, however often an anchor is used, and it may
+//! even contain a cycle: whoever walks it counts steps.
 
 use std::collections::HashMap;
 
@@ -46,7 +46,8 @@ impl Tree {
         refuse_control_characters(text)?;
         let mut builder = Builder::default();
         for event in Parser::new_from_str(text) {
-            // The parser's own message may quote the text, and a token may be part of it: only its kind is told.
+            // The parser's own message may quote the text, and a token may be part of it: only its
+            // kind is told.
             let (event, span) = event.map_err(|error| {
                 YamlError::at(
                     error.marker().line(),
@@ -111,8 +112,8 @@ fn refuse_control_characters(text: &str) -> Result<(), YamlError> {
     }
 }
 
-/// The parser below takes a tab for white space; `yaml.v3` refuses it as indentation, as YAML always has
-/// (section 6.1), because nobody can see how deep it is.
+/// The parser below takes a tab for white space; `yaml.v3` refuses it as indentation, as YAML
+/// always has (section 6.1), because nobody can see how deep it is.
 fn refuse_tab_indentation(text: &str, node: usize, line: usize) -> Result<(), YamlError> {
     let before = &text[..node];
     let indentation = &before[before.rfind(['\n', '\r']).map_or(0, |at| at + 1)..];

@@ -1,8 +1,8 @@
-//! From a file with its defaults to a configuration that holds: every value checked, each problem named with its
-//! key and its remedy.
+//! From a file with its defaults to a configuration that holds: every value checked, each problem
+//! named with its key and its remedy.
 //!
-//! What a running Go server would have put up with is adjusted and said; what could only end in a server that
-//! serves nobody is refused before anything on the host changes.
+//! What a running Go server would have put up with is adjusted and said; what could only end in a
+//! server that serves nobody is refused before anything on the host changes.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroUsize;
@@ -24,12 +24,25 @@ const MIN_MTU: i64 = 576;
 /// The longest prefix that leaves room for the gateway and one client.
 const MAX_PREFIX: u8 = 30;
 
-/// Turns `file`, whose defaults are filled in and which lies in `directory`, into a configuration.
+/// Queues that one TUN device can have (MAX_TAP_QUEUES in drivers/net/tun.c), and values of the
+/// byte of a connection id that names the worker.
+const MAX_WORKERS: usize = 256;
+
+/// Longer queues hold what is stale by the time it is sent.
+const MAX_QUEUE: usize = 1 << 20;
+
+/// More shards than this only cost memory.
+const MAX_SHARDS: usize = 1 << 16;
+
+/// Turns `file`, which lies in `directory`, into a configuration. `cpus` is the number of CPUs.
 pub(super) fn check(
     file: ServerFile,
     directory: &Path,
+    cpus: usize,
     warnings: &mut Vec<Warning>,
 ) -> Result<ServerConfig, ConfigProblem> {
+    let file = file.with_defaults(cpus);
+    let default = ServerFile::default().with_defaults(cpus);
     file.token.check().map_err(|problem| match problem {
         TokenProblem::Missing => ConfigProblem::new(
             "token",
@@ -73,6 +86,13 @@ pub(super) fn check(
         "" => None,
         text => Some(address("pprof_addr", text)?),
     };
+    let send_queue = count(
+        "send_queue",
+        file.send_queue,
+        default.send_queue,
+        MAX_QUEUE,
+        warnings,
+    );
     Ok(ServerConfig {
         addr: address("addr", &file.addr)?,
         tls_cert: beside(&file.tls_cert, directory, "cert.pem"),
@@ -103,16 +123,35 @@ pub(super) fn check(
             burst: file.handshake_ip_rate.burst,
         }),
         handshake_ip_ttl: ttl(file.handshake_ip_rate.ttl, warnings),
-        send_workers: count("send_workers", file.send_workers, 1, warnings),
-        send_queue: count("send_queue", file.send_queue, 4096, warnings),
-        send_batch: count("send_batch", file.send_batch, 4, warnings),
+        send_workers: count(
+            "send_workers",
+            file.send_workers,
+            default.send_workers,
+            MAX_WORKERS,
+            warnings,
+        ),
+        send_queue,
+        send_batch: count(
+            "send_batch",
+            file.send_batch,
+            default.send_batch,
+            MAX_QUEUE,
+            warnings,
+        ),
         send_datagram_queue: count(
             "send_datagram_queue",
             file.send_datagram_queue,
-            4096,
+            i64::try_from(send_queue).expect("at most MAX_QUEUE"),
+            MAX_QUEUE,
             warnings,
         ),
-        session_shards: count("session_shards", file.session_shards, 4, warnings),
+        session_shards: count(
+            "session_shards",
+            file.session_shards,
+            default.session_shards,
+            MAX_SHARDS,
+            warnings,
+        ),
         nat: nat(file.nat.enabled, file.nat.external_iface)?,
         client_to_client: file.client_to_client,
     })
@@ -198,15 +237,16 @@ fn ttl(given: GoDuration, warnings: &mut Vec<Warning>) -> Duration {
     given.to_std()
 }
 
-fn count(key: &str, given: i64, fallback: usize, warnings: &mut Vec<Warning>) -> usize {
-    usize::try_from(given)
-        .ok()
-        .filter(|value| *value > 0)
-        .unwrap_or_else(|| {
-            let text = format!("{given} is negative; {fallback} is used");
-            warnings.push(Warning::new(key, text));
-            fallback
-        })
+/// A number from 1 to `max`; a negative one means `default` (zero has become the default already).
+fn count(key: &str, given: i64, default: i64, max: usize, warnings: &mut Vec<Warning>) -> usize {
+    let max = i64::try_from(max).expect("a small constant");
+    let wanted = if given > 0 { given } else { default };
+    let used = wanted.clamp(1, max);
+    if given != used {
+        let text = format!("{given} is outside 1 to {max}; {used} is used");
+        warnings.push(Warning::new(key, text));
+    }
+    usize::try_from(used).expect("clamped to 1..=max")
 }
 
 fn nat(enabled: bool, external_iface: String) -> Result<Option<Nat>, ConfigProblem> {

@@ -1,6 +1,7 @@
 //! server.yaml as it stands, and its defaults.
 //!
-//! A value of zero, an empty text and an absent key are the same: the default. Nothing is judged here.
+//! A value of zero, an empty text and an absent key are the same: the default. Nothing is judged
+//! here.
 
 use std::net::Ipv4Addr;
 
@@ -104,8 +105,8 @@ fn first_host(pool_cidr: &str) -> String {
 }
 
 impl ServerFile {
-    /// The same with every default that the Go server fills in. The TLS paths depend on where the file lies and
-    /// stay empty here.
+    /// The same with every default that the Go server fills in. The TLS paths depend on where the
+    /// file lies and stay empty here.
     pub fn with_defaults(mut self, cpus: usize) -> Self {
         let cpus = i64::try_from(cpus).unwrap_or(i64::MAX / 4).max(1);
         default_text(&mut self.addr, ":443");

@@ -6,13 +6,14 @@ use qdt_program::{Token, yaml_scalar};
 
 use super::file::ServerFile;
 
-/// The text of a new server.yaml in `directory` (as the path of the configuration names it), with every key of
-/// the Go server and its default, so that the user sees what there is to change.
+/// The text of a new server.yaml in `directory` (as the path of the configuration names it), with
+/// every key of the Go server and its default, so that the user sees what there is to change.
 pub fn first_start_yaml(directory: &Path, token: &Token, cpus: usize) -> String {
     let defaults = ServerFile::default().with_defaults(cpus);
     let beside = |name: &str| {
+        // A path that is no text has no place in YAML; nothing there means beside this very file.
         let path = directory.join(name);
-        yaml_scalar(&path.to_string_lossy()).into_owned()
+        yaml_scalar(path.to_str().unwrap_or_default()).into_owned()
     };
     let token = String::from_utf8_lossy(token.as_bytes());
     format!(

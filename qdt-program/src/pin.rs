@@ -1,5 +1,5 @@
-//! The pin of a server's key, written `sha256/` and the base64 of the SHA-256 of its SubjectPublicKeyInfo
-//! (RFC 7469 section 2.4 has the same fingerprint).
+//! The pin of a server's key, written `sha256/` and the base64 of the SHA-256 of its
+//! SubjectPublicKeyInfo (RFC 7469 section 2.4 has the same fingerprint).
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,6 +19,11 @@ pub struct SpkiPin([u8; 32]);
 pub struct PinError;
 
 impl SpkiPin {
+    /// The pin of a key with this fingerprint.
+    pub const fn new(sha256: [u8; 32]) -> Self {
+        Self(sha256)
+    }
+
     /// The fingerprint.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
