@@ -38,7 +38,7 @@ const QUARTER_STREAM_ID: u16 = 1;
 /// 64 MiB is a round trip of 50 ms at 10 Gbit/s.
 const IN_FLIGHT: u64 = 64 << 20;
 /// Both ends give a silent connection up after this time (the Go programs' value).
-const IDLE: Duration = Duration::from_secs(30);
+pub(crate) const IDLE: Duration = Duration::from_secs(30);
 /// The client keeps the path and the NAT on it alive (the Go programs' value).
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
@@ -80,9 +80,11 @@ pub(crate) fn answering_size(len: usize) -> u16 {
     len - (len - BASE_PACKET) % STEP
 }
 
-/// What a connection may queue and hold.
+/// What a connection may queue and hold, and how long it may be silent.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct QueueBytes {
+pub(crate) struct Limits {
+    /// Silence after which the connection is over.
+    pub(crate) idle: Duration,
     /// Outgoing datagrams that the socket did not take yet.
     pub(crate) send: usize,
     /// Datagrams received and not yet read; the worker reads them in the same turn.
@@ -90,7 +92,7 @@ pub(crate) struct QueueBytes {
 }
 
 /// The QUIC settings of one side of a connection with packets of `size` bytes.
-pub(crate) fn transport(size: u16, queue: QueueBytes, is_client: bool) -> Arc<TransportConfig> {
+pub(crate) fn transport(size: u16, limits: Limits, is_client: bool) -> Arc<TransportConfig> {
     let mut config = TransportConfig::default();
     config
         .initial_mtu(size)
@@ -103,11 +105,11 @@ pub(crate) fn transport(size: u16, queue: QueueBytes, is_client: bool) -> Arc<Tr
         .send_window(64 << 10)
         .crypto_buffer_size(16 << 10)
         .max_idle_timeout(Some(
-            IdleTimeout::try_from(IDLE).expect("30 s fits a varint"),
+            IdleTimeout::try_from(limits.idle).expect("at most 30 s, which fits a varint"),
         ))
         .keep_alive_interval(is_client.then_some(KEEP_ALIVE))
-        .datagram_send_buffer_size(queue.send)
-        .datagram_receive_buffer_size(Some(queue.receive))
+        .datagram_send_buffer_size(limits.send)
+        .datagram_receive_buffer_size(Some(limits.receive))
         .congestion_controller_factory(Arc::new(UncontrolledFactory));
     if is_client {
         // A lost first packet is sent again after two of these; the usual third of a second would make

@@ -29,10 +29,14 @@ fn packets_of_every_size_arrive_unchanged_in_both_directions() {
 fn a_packet_of_the_tunnels_mtu_needs_one_datagram_from_the_first_moment() {
     let server = Server::start(1);
     let client = Client::connect(&server);
+    let up = packet(client.inner, GATEWAY, 1312);
+    client.tun().send(&up).expect("send");
+    assert_eq!(receive(&server.tuns[0]), up);
     let down = packet(GATEWAY, client.inner, 1312);
     server.tuns[0].send(&down).expect("send");
     assert_eq!(receive(client.tun()), down);
-    assert_eq!(server.workers().sum().fragments_out, 0);
+    let sum = server.workers().sum();
+    assert_eq!((sum.fragments_in, sum.fragments_out), (0, 0));
 }
 
 #[test]

@@ -22,15 +22,16 @@ use super::watch::{Peer, Watch};
 use super::{AttemptId, ClientEvent, ClientSettings, Dial, DialError, Ticket};
 use crate::arena::Arena;
 use crate::counters::WorkerCounters;
-use crate::engine::{Accepted, Application, Gate, Link};
+use crate::engine::{Accepted, Application, Gate, Link, Pace};
 use crate::http3_streams::{UniStreams, error_code, fail, open_control_stream};
-use crate::path::{PacketSize, QueueBytes, transport};
+use crate::path::{IDLE, Limits, PacketSize, transport};
 use crate::session::Session;
 use crate::tun_port::TunPort;
 use crate::udp::UdpPort;
 
-/// What may wait in the connection while the socket is full.
-const QUEUE: QueueBytes = QueueBytes {
+/// What may wait in the connection while the socket is full, and how long it may be silent.
+const LIMITS: Limits = Limits {
+    idle: IDLE,
     send: 4 << 20,
     receive: 4 << 20,
 };
@@ -122,7 +123,7 @@ impl ClientApp {
         } = dial;
         let bytes = size.bytes(self.settings.mtu, address.is_ipv6());
         let mut config = ClientConfig::new(self.settings.tls.quic());
-        config.transport_config(transport(bytes, QUEUE, true));
+        config.transport_config(transport(bytes, LIMITS, true));
         let to = port.address_for(address);
         match endpoint.connect(now, config, to, &self.settings.server_name) {
             Ok((handle, quic)) => {
@@ -261,6 +262,7 @@ impl ClientApp {
         } else {
             Peer::Silent
         };
+        link.pace = response.caps.is_none().then(|| Pace::new(now));
         let watch = Watch::new(peer, self.settings.probe_interval, now);
         attempt.phase = Phase::Established(Box::new(Established {
             session,

@@ -22,7 +22,7 @@ use crate::counters::WorkerCounters;
 use crate::http3_streams::error_code;
 use crate::udp::{Received, UdpPort};
 use deadlines::Deadlines;
-pub(crate) use link::Link;
+pub(crate) use link::{Link, Pace};
 
 /// Receive calls per turn: enough to empty a burst, few enough that the TUN is not left waiting.
 const RECEIVE_CALLS: usize = 4;
@@ -302,7 +302,7 @@ impl<A: Application> Engine<A> {
                 continue;
             }
             let blocked = self.unsent.is_some();
-            self.schedule(&mut link);
+            self.schedule(&mut link, now);
             if blocked {
                 // Its remaining packets go out once the socket has room.
                 link.touched = true;
@@ -323,17 +323,31 @@ impl<A: Application> Engine<A> {
         counters: &WorkerCounters,
     ) {
         let mtu = usize::from(link.quic.current_mtu());
-        let segments = SEND_SEGMENTS
+        let mut segments = SEND_SEGMENTS
             .min(self.port.max_segments())
             .min(SEND_BYTES / mtu)
             .max(1);
+        if link.pace.is_some() {
+            segments = segments.min(Pace::TRAIN);
+        }
         loop {
+            if link.pace.is_some_and(|pace| now < pace.not_before) {
+                return;
+            }
             self.scratch.clear();
             let Some(transmit) = link.quic.poll_transmit(now, segments, &mut self.scratch) else {
                 return;
             };
             match self.port.send(&transmit, &self.scratch) {
-                Ok(()) => counters.udp_written(datagrams_of(&transmit)),
+                Ok(()) => {
+                    let count = datagrams_of(&transmit);
+                    counters.udp_written(count);
+                    if let Some(pace) = &mut link.pace
+                        && count >= Pace::TRAIN / 2
+                    {
+                        pace.not_before = now + Pace::GAP;
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let contents =
                         std::mem::replace(&mut self.scratch, Vec::with_capacity(SEND_BYTES));
@@ -362,12 +376,10 @@ impl<A: Application> Engine<A> {
         }
     }
 
-    fn schedule(&mut self, link: &mut Link<A::Connection>) {
+    fn schedule(&mut self, link: &mut Link<A::Connection>, now: Instant) {
         let quic = link.quic.poll_timeout();
-        let next = match (quic, link.app_deadline) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
+        let paced = link.pace.map(|pace| pace.not_before).filter(|at| *at > now);
+        let next = quic.into_iter().chain(link.app_deadline).chain(paced).min();
         // A deadline that moved later is found late-bound, when the earlier entry pops.
         if let Some(at) = next
             && link.scheduled.is_none_or(|scheduled| at < scheduled)

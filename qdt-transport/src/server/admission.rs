@@ -8,7 +8,7 @@
 use std::any::Any;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use qdt_proto::datagram::{Aead, SessionId};
 use qdt_proto::handshake::{Capabilities, SessionKeys};
@@ -46,7 +46,8 @@ pub trait Admission: Send + Sync + 'static {
     ) -> Result<Admitted, Refusal>;
 
     /// The session's connection is gone, or another one took its address over. Called once per session.
-    fn ended(&self, session: SessionId, reason: &str);
+    /// Nothing was heard of the client for `silent_for`: a peer that died did so that long ago.
+    fn ended(&self, session: SessionId, reason: &str, silent_for: Duration);
 }
 
 /// An answer other than 200: its status and its text without the line end that is sent with it.

@@ -23,7 +23,7 @@ use super::inbox::{Inbox, Order};
 use super::table::{AddressTable, Location};
 use crate::arena::Arena;
 use crate::counters::WorkerCounters;
-use crate::engine::{Accepted, Application, Gate, Link};
+use crate::engine::{Accepted, Application, Gate, Link, Pace};
 use crate::http3_streams::{UniStreams, error_code, fail, open_control_stream};
 use crate::limits::Bucket;
 use crate::session::{Session, Terms};
@@ -61,6 +61,8 @@ pub(super) struct Client {
     authenticate_by: Instant,
     /// Why the connection ended, for `session closed`.
     end: Option<String>,
+    /// It ended because nothing was heard for the idle time.
+    timed_out: bool,
 }
 
 impl Client {
@@ -106,6 +108,7 @@ impl ServerApp {
         self.shared.table.set(admitted.inner, location);
         self.sessions.insert(admitted.id, link.handle);
         self.door.finished();
+        link.pace = admitted.caps.is_empty().then(|| Pace::new(now));
         link.app.served = Some(Box::new(Served {
             session,
             inner: admitted.inner,
@@ -194,6 +197,7 @@ impl Application for ServerApp {
             served: None,
             authenticate_by: now + AUTHENTICATE_WITHIN,
             end: None,
+            timed_out: false,
         };
         let wake_at = Some(client.authenticate_by);
         let (handle, quic) = self.door.admit(now, incoming, len, gate)?;
@@ -209,7 +213,10 @@ impl Application for ServerApp {
         match event {
             Event::Connected => open_control_stream(&mut link.quic),
             Event::Stream(event) => self.streams(now, link, event),
-            Event::ConnectionLost { reason } => link.app.ends_because(&end_text(&reason)),
+            Event::ConnectionLost { reason } => {
+                link.app.timed_out = reason == ConnectionError::TimedOut;
+                link.app.ends_because(&end_text(&reason));
+            }
             Event::HandshakeDataReady | Event::DatagramReceived | Event::DatagramsUnblocked => {}
         }
     }
@@ -258,9 +265,13 @@ impl Application for ServerApp {
         self.shared.table.clear(served.inner, served.location);
         self.sessions.remove(&id);
         let reason = link.app.end.take();
-        self.shared
-            .admission
-            .ended(id, reason.as_deref().unwrap_or("closed by the server"));
+        let silent_for = if link.app.timed_out {
+            self.door.idle()
+        } else {
+            Duration::ZERO
+        };
+        let reason = reason.as_deref().unwrap_or("closed by the server");
+        self.shared.admission.ended(id, reason, silent_for);
         // It counts as unfinished again until the connection is forgotten.
         self.door.unfinished_again();
     }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use quinn_proto::{Connection, ConnectionHandle, Incoming, ServerConfig};
 
 use crate::engine::Gate;
-use crate::path::{QueueBytes, answering_size, transport};
+use crate::path::{Limits, answering_size, transport};
 use crate::tls::ServerTls;
 
 /// Unfinished connections of one worker from which on an address must be proven.
@@ -24,17 +24,17 @@ const RETRY_LIFETIME: Duration = Duration::from_secs(15);
 /// See the module.
 pub(super) struct Doorkeeper {
     tls: ServerTls,
-    queue: QueueBytes,
+    limits: Limits,
     configs: HashMap<u16, Arc<ServerConfig>>,
     /// Connections without a session.
     unfinished: usize,
 }
 
 impl Doorkeeper {
-    pub(super) fn new(tls: ServerTls, queue: QueueBytes) -> Self {
+    pub(super) fn new(tls: ServerTls, limits: Limits) -> Self {
         Self {
             tls,
-            queue,
+            limits,
             configs: HashMap::new(),
             unfinished: 0,
         }
@@ -49,13 +49,13 @@ impl Doorkeeper {
 
     /// The configuration for packets of `size` bytes; also what an endpoint is made with.
     pub(super) fn config(&mut self, size: u16) -> Arc<ServerConfig> {
-        let (tls, queue) = (&self.tls, self.queue);
+        let (tls, limits) = (&self.tls, self.limits);
         self.configs
             .entry(size)
             .or_insert_with(|| {
                 let mut config = ServerConfig::new(tls.quic(), tls.secrets().token_key());
                 config
-                    .transport_config(transport(size, queue, false))
+                    .transport_config(transport(size, limits, false))
                     .retry_token_lifetime(RETRY_LIFETIME)
                     .migration(true);
                 Arc::new(config)
@@ -100,6 +100,11 @@ impl Doorkeeper {
                 None
             }
         }
+    }
+
+    /// How long a connection may be silent.
+    pub(super) fn idle(&self) -> Duration {
+        self.limits.idle
     }
 
     /// A connection got its session, or is forgotten.

@@ -15,6 +15,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use qdt_host::tun::TunQueue;
 use quinn_proto::{Endpoint, EndpointConfig};
@@ -30,13 +31,15 @@ use worker::ServerWorker;
 use crate::arena::Arena;
 use crate::counters::{Counters, WorkerCounters};
 use crate::engine::Engine;
-use crate::path::{BASE_PACKET, QueueBytes};
+use crate::path::{BASE_PACKET, IDLE, Limits};
 use crate::tls::ServerTls;
 use crate::tun_port::TunPort;
 use crate::udp::{BindError, SteeredConnectionIds, bind_server};
 
 /// Datagrams received in a turn wait this long at most; they are read before the next turn.
 const RECEIVE_QUEUE: usize = 4 << 20;
+/// No client is given up sooner: two keep-alives of the slowest must fit.
+const IDLE_MIN: Duration = Duration::from_secs(15);
 /// Sealed datagrams of a turn: several TUN super-packets.
 const SEAL_ARENA: usize = 1 << 20;
 
@@ -59,6 +62,9 @@ pub struct ServerSettings {
     pub client_to_client: bool,
     /// Bound on the fragments of one session that wait for the rest, in bytes.
     pub max_reassembly_bytes: usize,
+    /// Silence after which a client counts as gone, 15 to 30 seconds (the nearest is taken). Our clients and Go
+    /// clients ask for a sign of life at least every ten, more often where this is short.
+    pub idle_timeout: Duration,
     /// Outgoing datagrams that may wait in one connection (`send_datagram_queue`).
     pub datagram_queue: usize,
     /// The largest `mtu` a session may have; with `datagram_queue` it bounds a connection's memory.
@@ -149,7 +155,8 @@ impl ServerWorkers {
             client_to_client: settings.client_to_client,
             max_reassembly_bytes: settings.max_reassembly_bytes,
         });
-        let queue = QueueBytes {
+        let limits = Limits {
+            idle: settings.idle_timeout.clamp(IDLE_MIN, IDLE),
             send: settings.datagram_queue.max(64) * (usize::from(settings.mtu) + 64),
             receive: RECEIVE_QUEUE,
         };
@@ -161,7 +168,7 @@ impl ServerWorkers {
         };
         for (worker, (port, tun)) in ports.into_iter().zip(settings.queues).enumerate() {
             let counters = Arc::new(WorkerCounters::default());
-            let mut door = Doorkeeper::new(settings.tls.clone(), queue);
+            let mut door = Doorkeeper::new(settings.tls.clone(), limits);
             let mut config = EndpointConfig::new(settings.tls.secrets().reset_key());
             config.cid_generator(move || Box::new(SteeredConnectionIds::new(worker, workers)));
             let endpoint =

@@ -33,3 +33,14 @@ fn provider() -> Arc<CryptoProvider> {
     ];
     Arc::new(provider)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::NamedGroup;
+
+    #[test]
+    fn the_post_quantum_key_exchange_is_offered_first() {
+        assert_eq!(provider().kx_groups[0].name(), NamedGroup::X25519MLKEM768);
+    }
+}

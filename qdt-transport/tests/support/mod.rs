@@ -106,7 +106,7 @@ impl Admission for Policy {
         })
     }
 
-    fn ended(&self, session: SessionId, reason: &str) {
+    fn ended(&self, session: SessionId, reason: &str, _silent_for: Duration) {
         let _ = self
             .ended
             .lock()
@@ -159,6 +159,7 @@ impl Server {
             gateway: Ipv4Addr::new(10, 8, 0, 1),
             client_to_client: false,
             max_reassembly_bytes: 65_535,
+            idle_timeout: Duration::from_secs(30),
             datagram_queue: 4096,
             mtu: 1350,
             handover_queue: 4096,
