@@ -1,4 +1,5 @@
-//! Which headers a Go peer takes for an inner IPv4 packet, and the two addresses it reads from them.
+//! Which headers a Go peer takes for an inner IPv4 packet, and the two addresses it reads from
+//! them.
 //!
 //! This is the wire-compatible minimum. What goes to the TUN device must pass the stricter
 //! [`InnerPacket`](super::InnerPacket) as well.
@@ -16,8 +17,8 @@ pub struct Ipv4Addresses {
     pub destination: Ipv4Addr,
 }
 
-/// Reads the addresses of `packet` as the Go programs do: version 4, a header length of at least 20 bytes, and
-/// as many bytes as the header length says. The total length is not looked at.
+/// Reads the addresses of `packet` as the Go programs do: version 4, a header length of at least 20
+/// bytes, and as many bytes as the header length says. The total length is not looked at.
 #[inline]
 #[must_use]
 pub fn ipv4_addresses(packet: &[u8]) -> Option<Ipv4Addresses> {

@@ -1,13 +1,15 @@
-//! Builds super-packets for the TUN device out of single packets, which are written straight into them.
+//! Builds super-packets for the TUN device out of single packets, which are written straight into
+//! them.
 //!
-//! A packet is decrypted into a [`slot`](Coalescer::slot). While a run of packets of one flow is being built, the
-//! slot begins one header length before the end of what is built: a packet that continues the run then has its
-//! payload exactly where it belongs, and its header lies over the tail of the payload built so far, which is
-//! kept aside meanwhile. Nothing is moved but that tail.
+//! A packet is decrypted into a [`slot`](Coalescer::slot). While a run of packets of one flow is
+//! being built, the slot begins one header length before the end of what is built: a packet that
+//! continues the run then has its payload exactly where it belongs, and its header lies over the
+//! tail of the payload built so far, which is kept aside meanwhile. Nothing is moved but that tail.
 //!
-//! What always holds: packets leave in the order in which they were committed; a packet that does not join pushes
-//! out what came before it; what is held between calls is always a run that may still grow, everything else
-//! has left already. [`flush`](Coalescer::flush) when there is nothing more to read: the coalescer never waits.
+//! What always holds: packets leave in the order in which they were committed; a packet that does
+//! not join pushes out what came before it; what is held between calls is always a run that may
+//! still grow, everything else has left already. [`flush`](Coalescer::flush) when there is nothing
+//! more to read: the coalescer never waits.
 
 use super::join::{MAX_HEADER, Run, Shape};
 use super::vnet::{Offload, VnetHeader};
@@ -18,8 +20,8 @@ pub const MAX_PACKET: usize = u16::MAX as usize;
 /// Room before the first packet for a [`VnetHeader`], of a cache line.
 const HEADROOM: usize = 64;
 
-/// A run and one more packet fit, wherever the run ends; runs start further on as others leave, and move back to
-/// the front when the end is near.
+/// A run and one more packet fit, wherever the run ends; runs start further on as others leave, and
+/// move back to the front when the end is near.
 const BUFFER: usize = HEADROOM + 2 * MAX_PACKET + 1;
 
 /// What is being built.
@@ -62,8 +64,8 @@ impl std::fmt::Debug for Coalescer {
 }
 
 impl Coalescer {
-    /// A coalescer for a device that takes what `offload` says. Allocates its buffer of 128 KiB here and nothing
-    /// afterwards.
+    /// A coalescer for a device that takes what `offload` says. Allocates its buffer of 128 KiB
+    /// here and nothing afterwards.
     #[must_use]
     pub fn new(offload: Offload) -> Self {
         let offload = if offload.vnet_header {
@@ -80,10 +82,11 @@ impl Coalescer {
         }
     }
 
-    /// Where the next packet is to be written: exactly `len` bytes, of any content. More than [`MAX_PACKET`] are
-    /// cut to it.
+    /// Where the next packet is to be written: exactly `len` bytes, of any content. More than
+    /// [`MAX_PACKET`] are cut to it.
     ///
-    /// Follow it by [`commit`](Self::commit) or [`abandon`](Self::abandon); asking for another slot abandons this one.
+    /// Follow it by [`commit`](Self::commit) or [`abandon`](Self::abandon); asking for another slot
+    /// abandons this one.
     #[inline]
     pub fn slot(&mut self, len: usize) -> &mut [u8] {
         self.abandon();
@@ -107,12 +110,12 @@ impl Coalescer {
         }
     }
 
-    /// Takes the first `len` bytes of the slot as one packet. It joins what is held, or is held itself, or
-    /// passes; whatever has to leave for that goes to `sink`, one call per write to the device, each with its
-    /// [`VnetHeader`] if the device has them. Does nothing without a slot.
+    /// Takes the first `len` bytes of the slot as one packet. It joins what is held, or is held
+    /// itself, or passes; whatever has to leave for that goes to `sink`, one call per write to the
+    /// device, each with its [`VnetHeader`] if the device has them. Does nothing without a slot.
     ///
-    /// The packet must be validated ([`InnerPacket::parse`](super::InnerPacket::parse)); any other bytes pass
-    /// unchanged and alone.
+    /// The packet must be validated ([`InnerPacket::parse`](super::InnerPacket::parse)); any other
+    /// bytes pass unchanged and alone.
     ///
     /// ```
     /// use qdt_proto::packet::{Coalescer, Offload};
@@ -131,12 +134,11 @@ impl Coalescer {
         let packet = &self.buffer[slot.at..end];
         let shape = Shape::of(packet, self.offload);
         let joins = match (&self.held, &shape) {
-            // `begins` and the header length see to it that the slot covers no part of the run's header.
-            (Some(held), Some(shape)) => held.run.continues(
-                &self.buffer[held.start..slot.at + slot.covered],
-                packet,
-                shape,
-            ),
+            // The slot covers no part of the run's header: `begins` saw to that.
+            (Some(held), Some(shape)) => {
+                held.run
+                    .continues(&self.buffer[held.start..held.end], packet, shape)
+            }
             _ => false,
         };
         let sound = shape.filter(|shape| (joins || shape.begins()) && shape.is_sound(packet));

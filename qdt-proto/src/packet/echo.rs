@@ -1,7 +1,8 @@
-//! ICMP echo (RFC 792) over IPv4: the question that finds out whether the far end of a tunnel still lives.
+//! ICMP echo (RFC 792) over IPv4: the question that finds out whether the far end of a tunnel still
+//! lives.
 //!
-//! The packets are complete and without payload; the identifier tells the asker's answers from those to
-//! somebody else's ping.
+//! The packets are complete and without payload; the identifier tells the asker's answers from
+//! those to somebody else's ping.
 
 use std::net::Ipv4Addr;
 
@@ -13,7 +14,8 @@ pub const ECHO_LEN: usize = IPV4_HEADER + 8;
 const ECHO_REPLY: u8 = 0;
 const ECHO_REQUEST: u8 = 8;
 
-/// Writes an echo request to `out` and returns its length, [`ECHO_LEN`]; `None` when `out` is shorter.
+/// Writes an echo request to `out` and returns its length, [`ECHO_LEN`]; `None` when `out` is
+/// shorter.
 pub fn echo_request(
     source: Ipv4Addr,
     destination: Ipv4Addr,
@@ -43,8 +45,9 @@ pub fn echo_request(
 
 /// Turns the echo request in `packet` into its reply, in place; returns whether it was one.
 ///
-/// Source and destination change places and the time to live starts anew; options and payload come back as
-/// they are (RFC 1122 section 3.2.2.6). Fragments, and requests whose checksum is wrong, are left alone.
+/// Source and destination change places and the time to live starts anew; options and payload come
+/// back as they are (RFC 1122 section 3.2.2.6). Fragments, and requests whose checksum is wrong,
+/// are left alone.
 pub fn echo_reply(packet: &mut [u8]) -> bool {
     let Some(at) = echo_message(packet, ECHO_REQUEST) else {
         return false;
@@ -66,7 +69,8 @@ pub fn echo_reply(packet: &mut [u8]) -> bool {
     true
 }
 
-/// The sequence number of `packet`, if it is a valid, unfragmented echo reply that carries `identifier`.
+/// The sequence number of `packet`, if it is a valid, unfragmented echo reply that carries
+/// `identifier`.
 #[must_use]
 pub fn echo_reply_sequence(packet: &[u8], identifier: u16) -> Option<u16> {
     let icmp = &packet[echo_message(packet, ECHO_REPLY)?..];

@@ -1,7 +1,8 @@
 //! Validated views of inner packets.
 //!
-//! A value of [`InnerPacket`] is a promise: the version is 4 or 6, the header is complete, and the length in the
-//! header is exactly the number of bytes there are. Only such packets may reach a TUN device.
+//! A value of [`InnerPacket`] is a promise: the version is 4 or 6, the header is complete, and the
+//! length in the header is exactly the number of bytes there are. Only such packets may reach a TUN
+//! device.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -89,8 +90,8 @@ impl<'a> InnerPacket<'a> {
         }
     }
 
-    /// The upper-layer protocol number; for IPv6 the one behind the extension headers, `None` where their
-    /// chain is cut off.
+    /// The upper-layer protocol number; for IPv6 the one behind the extension headers, `None` where
+    /// their chain is cut off.
     #[must_use]
     pub fn protocol(&self) -> Option<u8> {
         upper_layer(self.bytes()).map(|upper| upper.protocol)

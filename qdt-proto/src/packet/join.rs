@@ -1,10 +1,10 @@
 //! Which packets may become one super-packet.
 //!
 //! The rule is that of Linux's `inet_gro_receive`, `ipv6_gro_receive`, `tcp_gro_receive` and
-//! `udp_gro_receive_segment`, and where those differ from each other the stricter one: packets join only if
-//! cutting the super-packet again gives back each of them, byte for byte. The one thing that may differ
-//! afterwards is the identification of atomic IPv4 datagrams, which no receiver may look at (RFC 6864
-//! section 4.1); senders that leave it constant would otherwise never be joined.
+//! `udp_gro_receive_segment`, and where those differ from each other the stricter one: packets join
+//! only if cutting the super-packet again gives back each of them, byte for byte. The one thing
+//! that may differ afterwards is the identification of atomic IPv4 datagrams, which no receiver may
+//! look at (RFC 6864 section 4.1); senders that leave it constant would otherwise never be joined.
 
 use super::split::{TCP_CHECKSUM, UDP_CHECKSUM};
 use super::vnet::{GsoKind, Offload, VnetHeader};
@@ -81,8 +81,8 @@ impl Shape {
 
     /// Whether a run may begin with this packet.
     ///
-    /// A pushed segment is waited for and passes at once. The payload must be as long as the header because the
-    /// header of the next packet is laid over its tail.
+    /// A pushed segment is waited for and passes at once. The payload must be as long as the header
+    /// because the header of the next packet is laid over its tail.
     #[inline]
     pub(super) fn begins(&self) -> bool {
         !self.push && self.payload_len >= self.header_len
@@ -169,8 +169,8 @@ impl Run {
         self.shape.header_len
     }
 
-    /// Whether `packet` of shape `next` is the one that follows on `built`, apart from its checksums. The run must
-    /// not be closed.
+    /// Whether `packet` of shape `next` is the one that follows on `built`, apart from its
+    /// checksums. The run must not be closed.
     #[inline]
     pub(super) fn continues(&self, built: &[u8], packet: &[u8], next: &Shape) -> bool {
         let shape = &self.shape;
@@ -201,7 +201,8 @@ impl Run {
             && (shape.kind == GsoKind::Udp || same_tcp(upper, built_upper))
     }
 
-    /// Takes `packet`, which [`continues`](Self::continues) this run, into account; `built` is the run so far.
+    /// Takes `packet`, which [`continues`](Self::continues) this run, into account; `built` is the
+    /// run so far.
     #[inline]
     pub(super) fn join(&mut self, built: &mut [u8], header: &[u8], next: &Shape) {
         if self.shape.upper == IPV4_HEADER
@@ -257,7 +258,8 @@ impl Run {
         }
     }
 
-    /// How identification goes on if the packet with IPv4 header `ip` follows, or `None` if it does not.
+    /// How identification goes on if the packet with IPv4 header `ip` follows, or `None` if it does
+    /// not.
     #[inline]
     fn identification_after(&self, built_ip: &[u8], ip: &[u8]) -> Option<Identification> {
         let first = be16(built_ip, 4);

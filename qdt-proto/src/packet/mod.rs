@@ -1,13 +1,13 @@
 //! Inner packets: the IP packets that travel inside the tunnel, as the packet path sees them.
 //!
-//! Downward a read from the TUN device is one packet or one super-packet; [`Segments`] turns it into packets
-//! that fit a datagram, in the read buffer itself. Upward opened packets are joined by [`Coalescer`] into
-//! super-packets for the TUN device. Between them stand the validated view ([`InnerPacket`]), the MSS clamp
-//! that keeps TCP from ever needing fragments, the ICMP answer to a packet that is too big, and the ICMP echo
-//! that asks a gateway for a sign of life.
+//! Downward a read from the TUN device is one packet or one super-packet; [`Segments`] turns it
+//! into packets that fit a datagram, in the read buffer itself. Upward opened packets are joined by
+//! [`Coalescer`] into super-packets for the TUN device. Between them stand the validated view
+//! ([`InnerPacket`]), the MSS clamp that keeps TCP from ever needing fragments, the ICMP answer to
+//! a packet that is too big, and the ICMP echo that asks a gateway for a sign of life.
 //!
-//! What always holds here: nothing allocates after construction, nothing panics on any bytes, and no packet
-//! whose checksum is wrong ever leaves with a right one.
+//! What always holds here: nothing allocates after construction, nothing panics on any bytes, and
+//! no packet whose checksum is wrong ever leaves with a right one.
 
 mod addresses;
 mod checksum;

@@ -1,7 +1,7 @@
 //! The MSS clamp: a TCP handshake that crosses the tunnel agrees on segments that fit one datagram.
 //!
-//! Without it a peer whose device has a larger MTU than the tunnel carries sends full segments that must be
-//! fragmented or refused. Only SYN segments are touched, and an MSS is only ever lowered.
+//! Without it a peer whose device has a larger MTU than the tunnel carries sends full segments that
+//! must be fragmented or refused. Only SYN segments are touched, and an MSS is only ever lowered.
 
 use super::upper_layer::upper_layer;
 use super::{IPV4_HEADER, IPV6_HEADER, TCP, TCP_HEADER, be16, put16, update_checksum};
@@ -12,12 +12,13 @@ const OPTION_NOP: u8 = 1;
 const OPTION_MSS: u8 = 2;
 const OPTION_MSS_LEN: usize = 4;
 
-/// Lowers the MSS option of a SYN or SYN-ACK so that a full segment is an IP packet of at most `max_packet`
-/// bytes; returns whether anything was changed.
+/// Lowers the MSS option of a SYN or SYN-ACK so that a full segment is an IP packet of at most
+/// `max_packet` bytes; returns whether anything was changed.
 ///
-/// `packet` is one IP packet with a complete checksum (what [`Segments`](super::Segments) hands out): the
-/// checksum is updated by RFC 1624, so that a wrong one stays wrong. The MSS counts neither IP nor TCP options
-/// (RFC 9293 section 3.7.1). Anything that is not a SYN with an MSS option stays as it is.
+/// `packet` is one IP packet with a complete checksum (what [`Segments`](super::Segments) hands
+/// out): the checksum is updated by RFC 1624, so that a wrong one stays wrong. The MSS counts
+/// neither IP nor TCP options (RFC 9293 section 3.7.1). Anything that is not a SYN with an MSS
+/// option stays as it is.
 pub fn clamp_mss(packet: &mut [u8], max_packet: usize) -> bool {
     let Some(upper) = upper_layer(packet) else {
         return false;
@@ -50,7 +51,8 @@ pub fn clamp_mss(packet: &mut [u8], max_packet: usize) -> bool {
     }
     let new = limit as u16; // below `old`, so it fits
     put16(tcp, at, new);
-    // An option may begin at an odd offset; then its two bytes lie in the other halves of two words.
+    // An option may begin at an odd offset; then its two bytes lie in the other halves of two
+    // words.
     let (old, new) = if at % 2 == 0 {
         (old, new)
     } else {

@@ -1,9 +1,10 @@
 //! One read from a TUN device as the IP packets it stands for, in the read buffer itself.
 //!
-//! A super-packet is one header and a long payload. The header of segment n+1 is written right before its
-//! payload, over the tail of segment n: what was handed out before is gone when the next packet is asked for,
-//! which is why [`Segments::next`] lends instead of iterating. Every packet handed out is complete: lengths,
-//! identification, sequence number, flags and checksums are those the kernel's own segmentation would write.
+//! A super-packet is one header and a long payload. The header of segment n+1 is written right
+//! before its payload, over the tail of segment n: what was handed out before is gone when the next
+//! packet is asked for, which is why [`Segments::next`] lends instead of iterating. Every packet
+//! handed out is complete: lengths, identification, sequence number, flags and checksums are those
+//! the kernel's own segmentation would write.
 
 use super::split::{SegmentError, Split, complete_checksum};
 use super::vnet::{GsoKind, VnetHeader};
@@ -29,14 +30,16 @@ enum State {
 }
 
 impl<'a> Segments<'a> {
-    /// Prepares `read`, the bytes one read from the device gave; `vnet_header` tells whether the device puts a
-    /// [`VnetHeader`] before each packet. Without one the read is one packet, complete as it is.
+    /// Prepares `read`, the bytes one read from the device gave; `vnet_header` tells whether the
+    /// device puts a [`VnetHeader`] before each packet. Without one the read is one packet,
+    /// complete as it is.
     ///
-    /// A single packet is not looked at beyond its checksum: validate what [`next`](Self::next) hands out with
-    /// [`InnerPacket::parse`](super::InnerPacket::parse).
+    /// A single packet is not looked at beyond its checksum: validate what [`next`](Self::next)
+    /// hands out with [`InnerPacket::parse`](super::InnerPacket::parse).
     ///
     /// # Errors
-    /// [`SegmentError`] when the header announces what the packet is not. The read is then to be dropped.
+    /// [`SegmentError`] when the header announces what the packet is not. The read is then to be
+    /// dropped.
     #[inline]
     pub fn new(read: &'a mut [u8], vnet_header: bool) -> Result<Self, SegmentError> {
         if !vnet_header {
@@ -60,7 +63,8 @@ impl<'a> Segments<'a> {
 
     /// The next packet, or `None` after the last.
     ///
-    /// The caller may change the packet (the MSS clamp does); what it writes does not reach later segments.
+    /// The caller may change the packet (the MSS clamp does); what it writes does not reach later
+    /// segments.
     #[inline]
     #[expect(
         clippy::should_implement_trait,

@@ -1,15 +1,15 @@
 //! How a super-packet is cut: the header all segments share, and what changes from one to the next.
 //!
-//! The shared header is kept apart with every changing field zeroed, next to the sums over it, so that a segment
-//! costs one copy of the header and one sum over its own payload. The rules are those of Linux's
-//! `tcp_gso_segment`, `__udp_gso_segment` and `inet_gso_segment`.
+//! The shared header is kept apart with every changing field zeroed, next to the sums over it, so
+//! that a segment costs one copy of the header and one sum over its own payload. The rules are
+//! those of Linux's `tcp_gso_segment`, `__udp_gso_segment` and `inet_gso_segment`.
 
 use super::upper_layer::upper_layer;
 use super::vnet::{GsoKind, VnetError, VnetHeader};
 use super::{IPV6_HEADER, Sum, TCP, TCP_HEADER, UDP, UDP_HEADER, be16, be32, put16};
 
-/// The longest header a super-packet may have: IPv6, TCP with all its options, and room for a few extension
-/// headers.
+/// The longest header a super-packet may have: IPv6, TCP with all its options, and room for a few
+/// extension headers.
 const MAX_HEADER: usize = 160;
 
 const FIN: u8 = 0x01;
@@ -36,7 +36,8 @@ pub enum SegmentError {
         /// What the header says follows.
         announced: GsoKind,
     },
-    /// The packet ends inside its headers, or they are longer than 160 bytes.
+    /// The packet ends inside its headers, or they are longer than 160 bytes, or the TCP header
+    /// says that it is shorter than it can be.
     #[error("headers of {header} bytes in a super-packet of {length} bytes")]
     Headers {
         /// Bytes of all headers together.
@@ -58,7 +59,8 @@ pub enum SegmentError {
     },
 }
 
-/// Adds what is missing to a checksum field that holds the pseudo-header sum (Linux `skb_checksum_help`).
+/// Adds what is missing to a checksum field that holds the pseudo-header sum (Linux
+/// `skb_checksum_help`).
 pub(super) fn complete_checksum(
     packet: &mut [u8],
     header: &VnetHeader,
@@ -84,7 +86,8 @@ pub(super) fn complete_checksum(
 /// One super-packet being cut.
 #[derive(Debug)]
 pub(super) struct Split {
-    /// The headers with total length, identification, sequence number, TCP flags and checksums zeroed.
+    /// The headers with total length, identification, sequence number, TCP flags and checksums
+    /// zeroed.
     header: [u8; MAX_HEADER],
     header_len: usize,
     /// Where the TCP or UDP header begins.
@@ -137,11 +140,11 @@ impl Split {
             });
         }
         let upper_len = match packet.get(upper + 12) {
-            Some(offset) if protocol == TCP => (usize::from(offset >> 4) * 4).max(least),
+            Some(offset) if protocol == TCP => usize::from(offset >> 4) * 4,
             _ => least,
         };
         let header_len = upper + upper_len;
-        if packet.len() < header_len || header_len > MAX_HEADER {
+        if upper_len < least || packet.len() < header_len || header_len > MAX_HEADER {
             return Err(SegmentError::Headers {
                 header: header_len,
                 length: packet.len(),
@@ -243,7 +246,8 @@ impl Split {
     fn write_ip(&self, ip: &mut [u8], upper_len: usize) {
         if ip[0] >> 4 == 4 {
             let total = (ip.len() + upper_len) as u16;
-            // Unlike flags and addresses every datagram has its own identification (RFC 791 section 3.2).
+            // Unlike flags and addresses every datagram has its own identification (RFC 791 section
+            // 3.2).
             let identification = self.identification.wrapping_add(self.index);
             put16(ip, 2, total);
             put16(ip, 4, identification);

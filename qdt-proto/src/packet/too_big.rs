@@ -1,8 +1,9 @@
-//! The answer to an inner packet that fits nowhere: ICMP "fragmentation needed" (RFC 792, RFC 1191) and ICMPv6
-//! "packet too big" (RFC 4443).
+//! The answer to an inner packet that fits nowhere: ICMP "fragmentation needed" (RFC 792, RFC 1191)
+//! and ICMPv6 "packet too big" (RFC 4443).
 //!
-//! It is never sent in reply to an ICMP error, to a continuation fragment, or toward an address that is not one
-//! host (RFC 1122 section 3.2.2, RFC 4443 section 2.4 e): two routers that answer each other's errors never end.
+//! It is never sent in reply to an ICMP error, to a continuation fragment, or toward an address
+//! that is not one host (RFC 1122 section 3.2.2, RFC 4443 section 2.4 e): two routers that answer
+//! each other's errors never end.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -22,13 +23,14 @@ const DONT_FRAGMENT: u16 = 0x4000;
 const INTERNETWORK_CONTROL: u8 = 0xc0;
 const HOP_LIMIT: u8 = 64;
 
-/// Writes into `out` the ICMP message that tells the sender of `original` to use packets of at most `mtu` bytes,
-/// and returns its length.
+/// Writes into `out` the ICMP message that tells the sender of `original` to use packets of at most
+/// `mtu` bytes, and returns its length.
 ///
-/// `original` is one whole inner packet; `source` is the address the message comes from (the gateway's, or the
-/// tunnel's own end) and must be of the same version. `None` when no such message may be sent: invalid
-/// packets, IPv4 without DF (it may be fragmented instead), ICMP errors, continuation fragments, senders or
-/// IPv4 receivers that are not one host; and when `out` has no room for the headers and eight quoted bytes.
+/// `original` is one whole inner packet; `source` is the address the message comes from (the
+/// gateway's, or the tunnel's own end) and must be of the same version. `None` when no such message
+/// may be sent: invalid packets, IPv4 without DF (it may be fragmented instead), ICMP errors,
+/// continuation fragments, senders or IPv4 receivers that are not one host; and when `out` has no
+/// room for the headers and eight quoted bytes.
 pub fn icmp_packet_too_big(
     original: &[u8],
     mtu: u16,
@@ -61,13 +63,16 @@ pub fn icmp_packet_too_big(
     }
 }
 
-/// An ICMP message that is itself a report about another packet. One that is too short to tell counts as such.
+/// An ICMP message that is itself a report about another packet. One that is too short to tell
+/// counts as such.
 fn is_icmp_error(packet: &[u8], upper: &UpperLayer) -> bool {
     let kind = packet.get(upper.offset).copied();
     match upper.protocol {
-        // Unreachable, source quench, redirect, time exceeded, parameter problem (RFC 1122 section 3.2.2).
+        // Unreachable, source quench, redirect, time exceeded, parameter problem (RFC 1122 section
+        // 3.2.2).
         ICMP if packet[0] >> 4 == 4 => matches!(kind, None | Some(3 | 4 | 5 | 11 | 12)),
-        // Errors have the high bit clear (RFC 4443 section 2.1); a redirect is answered by none (2.4 e.2).
+        // Errors have the high bit clear (RFC 4443 section 2.1); a redirect is answered by none
+        // (2.4 e.2).
         ICMPV6 if packet[0] >> 4 == 6 => matches!(kind, None | Some(0..=127 | 137)),
         _ => false,
     }

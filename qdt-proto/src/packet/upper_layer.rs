@@ -1,4 +1,5 @@
-//! Where the upper layer of an IP packet begins: after the IPv4 options or the IPv6 extension headers.
+//! Where the upper layer of an IP packet begins: after the IPv4 options or the IPv6 extension
+//! headers.
 //!
 //! Offsets handed out here always lie inside the packet or at its end.
 
@@ -73,7 +74,8 @@ fn ipv6(packet: &[u8]) -> Option<UpperLayer> {
         }
         if found.protocol == FRAGMENT {
             let fragment = super::be16(header, 2);
-            // A fragment header with offset 0 and nothing to follow is an atomic fragment (RFC 6946).
+            // A fragment header with offset 0 and nothing to follow is an atomic fragment (RFC
+            // 6946).
             found.fragmented |= fragment & 0xfff9 != 0;
             found.continuation |= fragment & 0xfff8 != 0;
         }

@@ -1,11 +1,12 @@
-//! `struct virtio_net_hdr` (Linux `include/uapi/linux/virtio_net.h`): what stands before every packet of a TUN
-//! device opened with `IFF_VNET_HDR`, in both directions.
+//! `struct virtio_net_hdr` (Linux `include/uapi/linux/virtio_net.h`): what stands before every
+//! packet of a TUN device opened with `IFF_VNET_HDR`, in both directions.
 //!
 //! Fields are in the machine's byte order, as TUN devices have them unless told otherwise.
 
 /// What a TUN device takes and gives beyond plain packets.
 ///
-/// Without `vnet_header` the other three mean nothing: there is no place to announce a super-packet.
+/// Without `vnet_header` the other three mean nothing: there is no place to announce a
+/// super-packet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Offload {
     /// Every packet is preceded by a [`VnetHeader`].
@@ -14,7 +15,8 @@ pub struct Offload {
     pub tcp4: bool,
     /// The device takes TCP over IPv6 super-packets (`TUN_F_TSO6`).
     pub tcp6: bool,
-    /// The device takes UDP super-packets of either version (`TUN_F_USO4`, `TUN_F_USO6`; Linux 6.2).
+    /// The device takes UDP super-packets of either version (`TUN_F_USO4`, `TUN_F_USO6`; Linux
+    /// 6.2).
     pub udp: bool,
 }
 
@@ -63,7 +65,8 @@ pub struct VnetHeader {
     pub kind: GsoKind,
     /// The super-packet's first segment carries CWR (`VIRTIO_NET_HDR_GSO_ECN`).
     pub ecn: bool,
-    /// Length of all headers in bytes. A hint only: the kernel may write anything from the true length up.
+    /// Length of all headers in bytes. A hint only: the kernel may write anything from the true
+    /// length up.
     pub header_len: u16,
     /// Payload bytes of every segment but the last.
     pub segment_size: u16,
@@ -74,7 +77,8 @@ pub struct VnetHeader {
 }
 
 impl VnetHeader {
-    /// Length in bytes of the header without `num_buffers`: what a TUN device uses unless told otherwise.
+    /// Length in bytes of the header without `num_buffers`: what a TUN device uses unless told
+    /// otherwise.
     pub const LEN: usize = 10;
 
     /// Reads the header at the beginning of `bytes`.

@@ -110,8 +110,8 @@ impl Build {
         packet
     }
 
-    /// The same headers over a long payload, as a TUN read or write has it: virtio_net_hdr, then the packet
-    /// with the pseudo-header sum in its checksum field.
+    /// The same headers over a long payload, as a TUN read or write has it: virtio_net_hdr, then
+    /// the packet with the pseudo-header sum in its checksum field.
     pub(crate) fn super_packet(&self, segment_size: u16) -> Vec<u8> {
         let mut packet = self.packet();
         let at = self.upper_at();

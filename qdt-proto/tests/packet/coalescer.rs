@@ -140,9 +140,11 @@ fn pair(first: &Build, change: impl Fn(&mut Build)) -> Vec<Vec<u8>> {
     vec![first.packet(), second.packet()]
 }
 
+type Change = fn(&mut Build);
+
 #[test]
 fn packets_that_a_receiver_could_tell_apart_are_never_joined() {
-    let changes: [(&str, fn(&mut Build)); 17] = [
+    let changes: [(&str, Change); 17] = [
         ("a gap", |b| b.seq = b.seq.wrapping_add(1)),
         ("a retransmission", |b| b.seq = b.seq.wrapping_sub(1300)),
         ("acknowledgement", |b| b.ack += 1),
@@ -171,7 +173,7 @@ fn packets_that_a_receiver_could_tell_apart_are_never_joined() {
         }
     }
     for (what, change) in [
-        ("identification", (|b| b.id += 5) as fn(&mut Build)),
+        ("identification", (|b| b.id += 5) as Change),
         ("DF", |b| b.fragment = 0),
     ] {
         assert_eq!(writes_of(&pair(&Build::tcp(), change)), 2, "{what}");

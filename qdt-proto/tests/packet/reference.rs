@@ -1,5 +1,6 @@
-//! What the kernel does with a super-packet, written down plainly: one new packet per segment, every field and
-//! checksum from scratch. Slow, allocating, and easy to check against Linux's `tcp_gso_segment`.
+//! What the kernel does with a super-packet, written down plainly: one new packet per segment,
+//! every field and checksum from scratch. Slow, allocating, and easy to check against Linux's
+//! `tcp_gso_segment`.
 
 use crate::build::slow_checksum;
 
@@ -81,7 +82,8 @@ pub(crate) fn resegment(bytes: &[u8]) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// The upper layer's checksum with its pseudo header; 0 for a packet whose checksum is there and right.
+/// The upper layer's checksum with its pseudo header; 0 for a packet whose checksum is there and
+/// right.
 pub(crate) fn checksum_of(packet: &[u8], start: usize, protocol: u8) -> u16 {
     let addresses = if packet[0] >> 4 == 4 {
         &packet[12..20]

@@ -124,7 +124,8 @@ fn a_partial_checksum_is_completed() {
 
 #[test]
 fn a_udp_checksum_that_comes_out_as_zero_is_written_as_all_ones() {
-    // The payload word that makes the sum come out as zero is the checksum of the same packet with a zero there.
+    // The payload word that makes the sum come out as zero is the checksum of the same packet with
+    // a zero there.
     let zero = Build {
         payload: vec![0; 2],
         ..Build::udp()
@@ -203,6 +204,13 @@ fn a_header_that_announces_something_else_is_an_error() {
         length: 51,
     };
     assert_eq!(split(&read[..61]), Err(cut));
+    assert_eq!(
+        with(42, 0x40),
+        SegmentError::Headers {
+            header: 36,
+            length: 1352
+        }
+    );
     let mut outside = Build::tcp().super_packet(0);
     outside[1] = 0;
     outside.truncate(10 + 37);
