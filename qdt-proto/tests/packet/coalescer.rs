@@ -256,6 +256,70 @@ fn a_wrong_checksum_is_never_laundered() {
 }
 
 #[test]
+fn a_checksum_of_all_ones_is_not_rewritten_as_zero() {
+    // Both forms verify; a receiver can still tell them apart.
+    let first = Build::tcp();
+    let mut packets = run_of(&first, 2, 1000, 1000);
+    let sum = u16::from_be_bytes([packets[0][10], packets[0][11]]);
+    packets = run_of(
+        &Build {
+            id: first.id.wrapping_add(sum),
+            ..first.clone()
+        },
+        2,
+        1000,
+        1000,
+    );
+    assert_eq!(packets[0][10..12], [0; 2]);
+    packets[0][10..12].fill(0xff);
+    assert_eq!(writes_of(&packets), 2, "in the IPv4 header");
+
+    for v6 in [false, true] {
+        let first = Build { v6, ..Build::tcp() };
+        let mut packets = run_of(&first, 2, 1000, 1000);
+        let at = first.upper_at() + 16;
+        let sum = u16::from_be_bytes([packets[0][at], packets[0][at + 1]]);
+        let window = (u32::from(first.window) + u32::from(sum)) % 0xffff;
+        packets = run_of(
+            &Build {
+                window: window as u16,
+                ..first
+            },
+            2,
+            1000,
+            1000,
+        );
+        assert_eq!(packets[0][at..at + 2], [0; 2]);
+        packets[0][at..at + 2].fill(0xff);
+        assert_eq!(writes_of(&packets), 2, "in the TCP header");
+    }
+}
+
+#[test]
+fn flags_beyond_ack_and_push_pass_alone_even_if_both_packets_carry_them() {
+    let flags = [0x00, 0x12, 0x14, 0x11, 0x30, 0x50, 0x90];
+    let flags = flags.map(|flags| Build {
+        flags,
+        ..Build::tcp()
+    });
+    for first in flags.into_iter().chain([Build {
+        reserved: 1,
+        ..Build::tcp()
+    }]) {
+        assert_eq!(writes_of(&pair(&first, |_| ())), 2, "{first:?}");
+    }
+}
+
+#[test]
+fn segments_shorter_than_their_headers_pass_alone() {
+    for build in all_kinds() {
+        let size = build.header_len();
+        assert_eq!(writes_of(&run_of(&build, 5, size - 1, size - 1)), 5);
+        assert_eq!(writes_of(&run_of(&build, 5, size, size)), 1);
+    }
+}
+
+#[test]
 fn datagrams_without_a_checksum_stay_without_one() {
     let mut packets = run_of(&Build::udp(), 3, 1000, 1000);
     for packet in &mut packets {

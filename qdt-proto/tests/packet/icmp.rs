@@ -101,19 +101,46 @@ fn continuation_fragments_are_not_answered() {
 }
 
 #[test]
-fn icmp_errors_are_not_answered_but_echo_requests_are() {
-    for (v6, protocol, source) in [(false, 1, GATEWAY_4), (true, 58, gateway_6())] {
-        let mut packet = Build { v6, ..Build::udp() }.packet();
-        let (field, at) = if v6 { (6, 40) } else { (9, 20) };
-        packet[field] = protocol;
-        for (kind, answered) in [(3, false), (if v6 { 128 } else { 8 }, true)] {
-            packet[at] = kind;
-            assert_eq!(
-                too_big(&packet, source).is_some(),
-                answered,
-                "type {kind} over {source}"
-            );
+fn icmp_errors_are_not_answered_but_questions_are() {
+    let v4 = [
+        (3, false),
+        (4, false),
+        (5, false),
+        (11, false),
+        (12, false),
+        (8, true),
+        (0, true),
+    ];
+    let v6 = [
+        (1, false),
+        (2, false),
+        (3, false),
+        (127, false),
+        (137, false),
+        (128, true),
+        (129, true),
+    ];
+    for (kind, answered) in v4 {
+        let mut packet = Build::udp().packet();
+        (packet[9], packet[20]) = (1, kind);
+        assert_eq!(
+            too_big(&packet, GATEWAY_4).is_some(),
+            answered,
+            "ICMP type {kind}"
+        );
+    }
+    for (kind, answered) in v6 {
+        let mut packet = Build {
+            v6: true,
+            ..Build::udp()
         }
+        .packet();
+        (packet[6], packet[40]) = (58, kind);
+        assert_eq!(
+            too_big(&packet, gateway_6()).is_some(),
+            answered,
+            "ICMPv6 type {kind}"
+        );
     }
 }
 

@@ -31,18 +31,33 @@ fn a_whole_ipv6_packet_tells_its_addresses_and_protocol() {
 
 #[test]
 fn the_protocol_of_ipv6_is_the_one_behind_the_extension_headers() {
+    // Hop-by-hop, routing, atomic fragment, authentication (its length in other units), destination.
+    let chain = [
+        [43, 0, 1, 4, 0, 0, 0, 0].as_slice(),
+        &[44, 1, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        &[51, 0, 0, 0, 0, 0, 0, 1],
+        &[
+            60, 4, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12,
+        ],
+        &[17, 0, 1, 4, 0, 0, 0, 0],
+    ]
+    .concat();
     let mut packet = Build {
         v6: true,
         ..Build::udp()
     }
     .packet();
-    packet.splice(40..40, [17, 0, 1, 4, 0, 0, 0, 0]);
-    packet[6] = 60;
+    packet.splice(40..40, chain);
+    packet[6] = 0;
     let payload = (packet.len() - 40) as u16;
     packet[4..6].copy_from_slice(&payload.to_be_bytes());
     assert_eq!(InnerPacket::parse(&packet).unwrap().protocol(), Some(17));
     packet[41] = 255;
-    assert_eq!(InnerPacket::parse(&packet).unwrap().protocol(), None);
+    assert_eq!(
+        InnerPacket::parse(&packet).unwrap().protocol(),
+        None,
+        "the chain is cut off"
+    );
 }
 
 #[test]

@@ -207,7 +207,8 @@ proptest! {
         let writes = coalesce(ALL, &packets);
         prop_assert!(writes.len() <= packets.len());
         let seen: Vec<Vec<u8>> = writes.iter().flat_map(|write| resegment(write)).collect();
-        prop_assert_eq!(without_atomic_identification(&seen), without_atomic_identification(&packets));
+        let expected = without_atomic_identification(&packets);
+        prop_assert_eq!(without_atomic_identification(&seen), expected);
         let ours: Vec<Vec<u8>> = writes.iter().flat_map(|write| split(write).unwrap()).collect();
         prop_assert_eq!(ours, seen);
     }
