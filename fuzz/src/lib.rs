@@ -8,6 +8,7 @@
 //! what is missing.
 
 pub mod targets_http3;
+pub mod targets_packet;
 pub mod targets_wire;
 
 /// A fuzz target: its name and its function.
@@ -15,6 +16,7 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target there is.
 pub const TARGETS: &[Target] = &[
+    ("coalescer", targets_packet::coalescer),
     ("connect_request", targets_wire::connect_request),
     ("connect_response", targets_wire::connect_response),
     ("datagram", targets_wire::datagram),
@@ -23,7 +25,9 @@ pub const TARGETS: &[Target] = &[
     ("http3_request", targets_http3::http3_request),
     ("http3_response", targets_http3::http3_response),
     ("http3_uni_stream", targets_http3::http3_uni_stream),
+    ("inner_packet", targets_packet::inner_packet),
     ("nonce_text", targets_wire::nonce_text),
     ("reassembly", targets_wire::reassembly),
     ("replay_window", targets_wire::replay_window),
+    ("tun_read", targets_packet::tun_read),
 ];

@@ -1,0 +1,4 @@
+//! libfuzzer's entry to `qdt_fuzz::targets_packet::coalescer`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| qdt_fuzz::targets_packet::coalescer(data));
