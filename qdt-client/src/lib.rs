@@ -1,3 +1,28 @@
 //! The QDT client: the life-cycle of one tunnel.
+//!
+//! The decisions are a state machine without I/O ([`Tunnel`]), fed by and feeding a thin driver
+//! ([`drive`]) that carries actions out on the packet worker ([`Link`]) and on the host ([`Host`]).
+//! What always holds: nothing on the host is changed before a server has answered with something
+//! sane ([`Assignment`]), and whatever was changed is put back before the program ends, or at its
+//! next start where it was killed.
 
+mod assignment;
 pub mod config;
+mod driver;
+mod failure;
+mod host;
+mod link;
+mod plan;
+mod report;
+mod run;
+mod tunnel;
+
+pub use assignment::{Assignment, AssignmentError, DnsEntryError, SEAL_OVERHEAD};
+pub use config::RouteMode;
+pub use driver::{LookUp, drive};
+pub use failure::{ClientError, Failure, HostFailure};
+pub use host::{CleanUpError, Host};
+pub use link::{Link, LinkGone, MemoryLink, WorkerError, WorkerLink};
+pub use plan::{DnsPlan, HostPlan, HostWishes, RoutePlan, TunPlan};
+pub use run::run;
+pub use tunnel::{Action, Event, Outcome, Report, Settings, Stage, Tunnel};

@@ -1,3 +1,69 @@
-//! The QDT client: the life-cycle of one tunnel.
+//! The program `qdt-client -config client.yaml`: reads what it is told, runs one tunnel, and ends
+//! with 0 after a signal and with 1 after an error.
 
-fn main() {}
+use std::future::Future;
+use std::process::ExitCode;
+
+use qdt_client::config::ClientConfig;
+use qdt_client::{Outcome, run};
+use qdt_program::{Loaded, config_path, init_log, log_warnings, startup_error};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{error, info};
+
+fn main() -> ExitCode {
+    let path = match config_path(std::env::args_os(), "client.yaml") {
+        Ok(path) => path,
+        Err(exit) => return exit.report(),
+    };
+    let Loaded { config, warnings } = match ClientConfig::load(&path) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            startup_error(error.message(), &error);
+            return ExitCode::FAILURE;
+        }
+    };
+    init_log(config.log);
+    log_warnings(&path, &warnings);
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&format!("cannot start: {error}")),
+    };
+    let outcome = runtime.block_on(async {
+        // From here on a signal is an orderly end.
+        let stop = match stop_signal() {
+            Ok(stop) => stop,
+            Err(error) => return Err(format!("cannot listen for signals: {error}")),
+        };
+        Ok(run(config, stop).await)
+    });
+    // A look-up that hangs must not keep the program.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(Outcome::Signal) => {
+            info!("stopped");
+            ExitCode::SUCCESS
+        }
+        Ok(Outcome::Failed(error)) => failed(&error.to_string()),
+        Err(text) => failed(&text),
+    }
+}
+
+fn failed(text: &str) -> ExitCode {
+    error!(err = text, "client error");
+    ExitCode::FAILURE
+}
+
+/// Completes with the first SIGINT or SIGTERM.
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    let mut interrupt: Signal = signal(SignalKind::interrupt())?;
+    let mut terminate: Signal = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}

@@ -1,0 +1,180 @@
+//! Runs the life-cycle: feeds it events and time, and carries its actions out one by one.
+//!
+//! What always holds here: no decision. The driver waits for a signal, a report of the packet
+//! worker, the end of a look-up or the life-cycle's own timer, hands it in, and does what comes
+//! out, in order, until the exit.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use qdt_host::tun::TunOpener;
+use qdt_host::{Dns, Links, Routes};
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::time::{Instant, sleep_until};
+use tracing::{error, warn};
+
+use crate::failure::HostFailure;
+use crate::host::{CleanUpError, Host};
+use crate::link::{Link, LinkGone};
+use crate::report;
+use crate::tunnel::{Action, Event, Outcome, Tunnel};
+use qdt_transport::{ClientCommand, ClientEvent};
+
+/// Finds the server's addresses in the order in which they are to be tried, or gives the
+/// resolver's words. May block; it is called on a thread of its own.
+pub type LookUp = Arc<dyn Fn() -> Result<Vec<SocketAddr>, String> + Send + Sync>;
+
+/// Runs a tunnel until its exit, which `stop` asks for when it completes. The host is put back and
+/// the worker stopped when this returns.
+pub async fn drive<K, T, L, R, D>(
+    tunnel: Tunnel,
+    link: K,
+    reports: UnboundedReceiver<ClientEvent>,
+    host: Host<T, L, R, D>,
+    look_up: LookUp,
+    stop: impl Future<Output = ()>,
+) -> Outcome
+where
+    K: Link,
+    T: TunOpener,
+    L: Links,
+    R: Routes,
+    D: Dns,
+{
+    for failure in host.remove_leftovers().await {
+        log_clean_up(&failure);
+    }
+    let (looked_up, found) = mpsc::unbounded_channel();
+    Driver {
+        tunnel,
+        link,
+        host,
+        look_up,
+        looked_up,
+    }
+    .run(reports, found, stop)
+    .await
+}
+
+struct Driver<K, T, L, R, D> {
+    tunnel: Tunnel,
+    link: K,
+    host: Host<T, L, R, D>,
+    look_up: LookUp,
+    looked_up: UnboundedSender<Result<Vec<SocketAddr>, String>>,
+}
+
+impl<K: Link, T: TunOpener, L: Links, R: Routes, D: Dns> Driver<K, T, L, R, D> {
+    async fn run(
+        mut self,
+        mut reports: UnboundedReceiver<ClientEvent>,
+        mut found: UnboundedReceiver<Result<Vec<SocketAddr>, String>>,
+        stop: impl Future<Output = ()>,
+    ) -> Outcome {
+        let mut stop = std::pin::pin!(stop);
+        let mut event = Some(Event::Started);
+        loop {
+            let now = Instant::now().into_std();
+            if let Some(event) = event.take() {
+                self.tunnel.handle_event(now, event);
+            }
+            if self.tunnel.poll_timeout().is_some_and(|due| due <= now) {
+                self.tunnel.handle_timeout(now);
+            }
+            if let Some(outcome) = self.carry_out_all().await {
+                return outcome;
+            }
+            let due = self.tunnel.poll_timeout().map(Instant::from_std);
+            event = tokio::select! {
+                biased;
+                () = &mut stop => Some(Event::Signal),
+                result = found.recv() => result.map(Event::Resolved),
+                report = reports.recv() => Some(match report {
+                    Some(report) => Event::Link(report),
+                    None => Event::HostFailed(worker_gone()),
+                }),
+                () = at(due) => None,
+            };
+        }
+    }
+
+    async fn carry_out_all(&mut self) -> Option<Outcome> {
+        while let Some(action) = self.tunnel.poll_action() {
+            if let Action::Exit(outcome) = action {
+                return Some(outcome);
+            }
+            if let Err(failure) = self.carry_out(action).await {
+                self.tunnel
+                    .handle_event(Instant::now().into_std(), Event::HostFailed(failure));
+            }
+        }
+        None
+    }
+
+    async fn carry_out(&mut self, action: Action) -> Result<(), HostFailure> {
+        match action {
+            Action::Resolve => self.start_look_up(),
+            Action::Dial(dial) => self.send(ClientCommand::Dial(dial))?,
+            Action::Adopt(attempt) => self.send(ClientCommand::Adopt(attempt))?,
+            Action::Hangup(attempt) => self.send(ClientCommand::Hangup(attempt))?,
+            Action::SetTun(plan) => {
+                if let Some(queue) = self.host.set_tun(&plan).await? {
+                    self.send(ClientCommand::AttachTun(queue))?;
+                }
+            }
+            Action::SetRoutes(plan) => {
+                for warning in self.host.set_routes(&plan).await? {
+                    warn!(err = %warning, "routes");
+                }
+            }
+            Action::SetDns(Some(plan)) => {
+                if let Err(text) = self.host.set_dns(&plan).await {
+                    error!(err = %text, "set dns failed");
+                }
+            }
+            Action::SetDns(None) => log_if_failed(self.host.remove_dns().await),
+            Action::RemoveRoutes => log_if_failed(self.host.remove_routes().await),
+            // A worker that is gone has stopped.
+            Action::StopLink => drop(self.link.send(ClientCommand::Stop)),
+            Action::Report(report) => report::log(&report),
+            Action::Exit(_) => {}
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, command: ClientCommand) -> Result<(), HostFailure> {
+        self.link.send(command).map_err(|LinkGone| worker_gone())
+    }
+
+    fn start_look_up(&self) {
+        let (look_up, looked_up) = (Arc::clone(&self.look_up), self.looked_up.clone());
+        tokio::task::spawn_blocking(move || {
+            // Nobody listens any more once the tunnel has stopped.
+            let _ = looked_up.send(look_up());
+        });
+    }
+}
+
+fn worker_gone() -> HostFailure {
+    HostFailure::Worker(LinkGone.to_string())
+}
+
+async fn at(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn log_if_failed(result: Result<(), CleanUpError>) {
+    if let Err(failure) = result {
+        log_clean_up(&failure);
+    }
+}
+
+fn log_clean_up(failure: &CleanUpError) {
+    match failure {
+        CleanUpError::Routes(_) => error!(err = %failure, "route cleanup failed"),
+        CleanUpError::Dns(_) => error!(err = %failure, "dns cleanup failed"),
+    }
+}

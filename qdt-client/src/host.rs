@@ -1,0 +1,176 @@
+//! Carries plans out on the host, through the seams of `qdt-host`.
+//!
+//! What always holds here: the TUN device is opened once, its queue is handed on, and everything
+//! later goes by its name; the device has one address of its own (/32), so that only the rules of
+//! the tunnel, which spare the tunnel's own packets, lead into it.
+
+use std::future::Future;
+use std::time::Duration;
+
+use ipnet::Ipv4Net;
+use qdt_host::tun::{TunOpener, TunQueue, TunSpec};
+use qdt_host::{Dns, Links, RouteIdentity, Routes};
+
+use crate::config::RouteMode;
+use crate::failure::HostFailure;
+use crate::plan::{DnsPlan, RoutePlan, TunPlan};
+
+/// How long the host's resolver service may take for a change before it counts as failed: it is
+/// another program, and a client that is told to stop does not wait for it for ever.
+const DNS_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What could not be cleaned up; the texts are the log's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CleanUpError {
+    /// Rules or routes of ours.
+    #[error("{0}")]
+    Routes(String),
+    /// The host's resolvers.
+    #[error("{0}")]
+    Dns(String),
+}
+
+/// The host, as far as a tunnel changes it.
+#[derive(Debug)]
+pub struct Host<T, L, R, D> {
+    name: String,
+    tuns: T,
+    links: L,
+    routes: R,
+    dns: D,
+    open: bool,
+}
+
+impl<T: TunOpener, L: Links, R: Routes, D: Dns> Host<T, L, R, D> {
+    /// A host whose tunnel device shall be called `name`. Nothing is changed yet.
+    pub fn new(name: impl Into<String>, tuns: T, links: L, routes: R, dns: D) -> Self {
+        Self {
+            name: name.into(),
+            tuns,
+            links,
+            routes,
+            dns,
+            open: false,
+        }
+    }
+
+    /// The mark that the tunnel's own UDP sockets carry.
+    #[must_use]
+    pub fn mark(&self) -> u32 {
+        RouteIdentity::of(&self.name).mark()
+    }
+
+    /// Removes what a killed run left behind. Goes on after a failure and reports each.
+    pub async fn remove_leftovers(&self) -> Vec<CleanUpError> {
+        let mut failures = Vec::new();
+        if let Err(error) = self.routes.remove_leftovers(&self.name).await {
+            failures.push(CleanUpError::Routes(error.to_string()));
+        }
+        if let Err(text) = in_time(self.dns.restore_leftovers(&self.name)).await {
+            failures.push(CleanUpError::Dns(text));
+        }
+        failures
+    }
+
+    /// Makes the device, the first time, and hands its queue out; later gives it another address
+    /// and MTU.
+    ///
+    /// # Errors
+    /// [`HostFailure::Tun`] in the host's words; a device just made is gone again then.
+    pub async fn set_tun(&mut self, plan: &TunPlan) -> Result<Option<TunQueue>, HostFailure> {
+        let queue = if self.open {
+            None
+        } else {
+            Some(self.open_tun()?)
+        };
+        let address = Ipv4Net::from(plan.address.addr());
+        let tun = |error: qdt_host::LinkError| HostFailure::Tun(error.to_string());
+        self.links
+            .set_address(&self.name, address)
+            .await
+            .map_err(tun)?;
+        self.links
+            .set_mtu(&self.name, u32::from(plan.mtu))
+            .await
+            .map_err(tun)?;
+        self.links.set_up(&self.name).await.map_err(tun)?;
+        self.open = true;
+        Ok(queue)
+    }
+
+    fn open_tun(&self) -> Result<TunQueue, HostFailure> {
+        let spec = TunSpec {
+            name: self.name.clone(),
+            queues: 1,
+            offload: true,
+        };
+        let tun = self
+            .tuns
+            .open(&spec)
+            .map_err(|error| HostFailure::Tun(error.to_string()))?;
+        let queue = tun.queues.into_iter().next();
+        queue.ok_or_else(|| HostFailure::Tun(format!("TUN device `{}` has no queue", self.name)))
+    }
+
+    /// Replaces the routes into the tunnel; what the host cannot help is returned as warnings.
+    ///
+    /// # Errors
+    /// [`HostFailure::Routes`] in the host's words; nothing of ours is left then.
+    pub async fn set_routes(&self, plan: &RoutePlan) -> Result<Vec<String>, HostFailure> {
+        let network = plan.address.trunc();
+        let plan = qdt_host::RoutePlan {
+            tun: self.name.clone(),
+            address: plan.address.addr(),
+            network,
+            mode: match plan.mode {
+                RouteMode::Default => qdt_host::RouteMode::Default,
+                RouteMode::Cidr => qdt_host::RouteMode::Cidr(network),
+                RouteMode::None => qdt_host::RouteMode::None,
+            },
+        };
+        match self.routes.install(&plan).await {
+            Ok(warnings) => Ok(warnings.iter().map(ToString::to_string).collect()),
+            Err(error) => Err(HostFailure::Routes(error.to_string())),
+        }
+    }
+
+    /// Takes the routes away.
+    ///
+    /// # Errors
+    /// [`CleanUpError::Routes`] in the host's words.
+    pub async fn remove_routes(&self) -> Result<(), CleanUpError> {
+        let removed = self.routes.remove(&self.name).await;
+        removed.map_err(|error| CleanUpError::Routes(error.to_string()))
+    }
+
+    /// Replaces the host's resolvers.
+    ///
+    /// # Errors
+    /// The host's words: the tunnel works without.
+    pub async fn set_dns(&self, plan: &DnsPlan) -> Result<(), String> {
+        let plan = qdt_host::DnsPlan {
+            tun: self.name.clone(),
+            servers: plan.servers.clone(),
+        };
+        in_time(self.dns.install(&plan)).await
+    }
+
+    /// Gives the host its own resolvers back.
+    ///
+    /// # Errors
+    /// [`CleanUpError::Dns`] in the host's words.
+    pub async fn remove_dns(&self) -> Result<(), CleanUpError> {
+        in_time(self.dns.remove(&self.name))
+            .await
+            .map_err(CleanUpError::Dns)
+    }
+}
+
+async fn in_time<E: ToString>(step: impl Future<Output = Result<(), E>>) -> Result<(), String> {
+    match tokio::time::timeout(DNS_PATIENCE, step).await {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(_) => Err(format!(
+            "dns: no answer from the resolver service within {DNS_PATIENCE:?}"
+        )),
+    }
+}

@@ -1,0 +1,83 @@
+//! What the host shall look like while the tunnel lives, as plain values.
+//!
+//! What always holds here: a plan follows from the configuration and a checked answer alone, so
+//! two equal answers give two equal plans and the second changes nothing on the host.
+
+use std::net::IpAddr;
+
+use ipnet::Ipv4Net;
+
+use crate::assignment::Assignment;
+use crate::config::RouteMode;
+
+/// The TUN device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TunPlan {
+    /// Inner address with the pool's prefix length.
+    pub address: Ipv4Net,
+    /// MTU in bytes.
+    pub mtu: u16,
+}
+
+/// The routes into the TUN device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoutePlan {
+    /// Which traffic.
+    pub mode: RouteMode,
+    /// Inner address with the pool's prefix length. Routes depend on it: the kernel drops those
+    /// of an address that leaves the device.
+    pub address: Ipv4Net,
+}
+
+/// The resolvers of the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DnsPlan {
+    /// In order of preference; never empty. Every name is asked of them.
+    pub servers: Vec<IpAddr>,
+}
+
+/// The part of the configuration that decides about the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostWishes {
+    /// `route_mode`.
+    pub route_mode: RouteMode,
+    /// `dns`: overrides what the server suggests.
+    pub dns: Vec<IpAddr>,
+}
+
+/// Everything the host is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPlan {
+    /// The TUN device.
+    pub tun: TunPlan,
+    /// The routes.
+    pub routes: RoutePlan,
+    /// The resolvers, where they are ours to set: in mode `default`, and wherever the
+    /// configuration names some.
+    pub dns: Option<DnsPlan>,
+}
+
+impl HostPlan {
+    /// The plan for this answer under these wishes.
+    #[must_use]
+    pub fn new(wishes: &HostWishes, assignment: &Assignment) -> Self {
+        let servers = if !wishes.dns.is_empty() {
+            wishes.dns.clone()
+        } else if wishes.route_mode == RouteMode::Default {
+            assignment.dns.clone()
+        } else {
+            Vec::new()
+        };
+        Self {
+            tun: TunPlan {
+                address: assignment.address,
+                mtu: assignment.tun_mtu,
+            },
+            routes: RoutePlan {
+                mode: wishes.route_mode,
+                address: assignment.address,
+            },
+            dns: (!servers.is_empty()).then_some(DnsPlan { servers }),
+        }
+    }
+}

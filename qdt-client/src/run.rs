@@ -1,0 +1,52 @@
+//! One client from its configuration to its end: the parts are made, put together and driven.
+//!
+//! What always holds here: what can fail without touching the host (trust, socket, mark) comes
+//! first.
+
+use std::sync::Arc;
+
+use qdt_host::{HostDns, HostLinks, HostRoutes, HostTuns};
+use qdt_program::Protocol;
+
+use crate::config::ClientConfig;
+use crate::driver::{LookUp, drive};
+use crate::failure::HostFailure;
+use crate::host::Host;
+use crate::link::WorkerLink;
+use crate::plan::HostWishes;
+use crate::tunnel::{Outcome, Settings, Tunnel};
+
+/// Runs the tunnel that `config` describes until `stop` completes or it cannot go on. The host is
+/// as it was found when this returns.
+pub async fn run(config: ClientConfig, stop: impl Future<Output = ()>) -> Outcome {
+    let host = Host::new(
+        &*config.tun_name,
+        HostTuns,
+        HostLinks,
+        HostRoutes,
+        HostDns::default(),
+    );
+    let (link, events) = match WorkerLink::start(&config, host.mark()) {
+        Ok(started) => started,
+        Err(error) => return Outcome::Failed(HostFailure::Worker(error.to_string()).into()),
+    };
+    let settings = Settings {
+        timeout: config.timeout,
+        mtu: config.mtu,
+        host: HostWishes {
+            route_mode: config.route_mode,
+            dns: config.dns.clone(),
+        },
+    };
+    let tunnel = Tunnel::new(settings, rand::random());
+    drive(tunnel, link, events, host, look_up(&config), stop).await
+}
+
+fn look_up(config: &ClientConfig) -> LookUp {
+    let server = config.server.clone();
+    Arc::new(move || {
+        server
+            .dial_addresses(Protocol::Udp)
+            .map_err(|error| error.to_string())
+    })
+}

@@ -1,0 +1,132 @@
+//! Trying for the first time.
+//!
+//! What may leave the machine: whatever left it before, since the host is as it was found; the
+//! look-up of the server's name; and our own QUIC packets to its addresses.
+
+use std::time::Instant;
+
+use super::State;
+use super::action::Outcome;
+use super::connected::Connected;
+use super::core::Core;
+use super::disconnected::Disconnected;
+use super::event::{Event, attempt_of};
+use super::race::{Race, Sizes};
+use super::stopping::Stopping;
+use crate::assignment::Assignment;
+use crate::failure::{ClientError, Failure};
+use qdt_transport::{ClientEvent, DialError};
+
+/// One round of the first connect.
+#[derive(Debug)]
+pub(super) struct Connecting {
+    /// The configured timeout holds for the look-up and the attempts together.
+    ends: Instant,
+    /// `None` until the server's addresses are known.
+    race: Option<Race>,
+}
+
+impl Connecting {
+    /// Every round looks the name up anew.
+    pub(super) fn enter(core: &mut Core, now: Instant) -> State {
+        core.resolve();
+        State::Connecting(Self {
+            ends: now + core.settings.timeout,
+            race: None,
+        })
+    }
+
+    pub(super) fn handle_event(mut self, core: &mut Core, now: Instant, event: Event) -> State {
+        match event {
+            Event::Resolved(result) => match core.resolved(result) {
+                Ok(()) if self.race.is_none() => {
+                    let targets = core.addresses.clone();
+                    let sizes = Sizes::Descending(core.wanted_size());
+                    self.race = Some(Race::start(core, now, targets, sizes, Some(self.ends)));
+                    State::Connecting(self)
+                }
+                Err(text) if self.race.is_none() => {
+                    Disconnected::enter(core, now, Some(Failure::Resolve(text)))
+                }
+                _ => State::Connecting(self),
+            },
+            Event::Link(event) => self.handle_link(core, now, event),
+            _ => State::Connecting(self),
+        }
+    }
+
+    fn handle_link(mut self, core: &mut Core, now: Instant, event: ClientEvent) -> State {
+        let Some(race) = self
+            .race
+            .as_mut()
+            .filter(|race| attempt_of(&event).is_some_and(|id| race.has(id)))
+        else {
+            core.hang_up_stranger(&event);
+            return State::Connecting(self);
+        };
+        let (attempt, failure) = match event {
+            ClientEvent::Established {
+                attempt,
+                response,
+                size,
+            } => match Assignment::check(&response, core.settings.mtu) {
+                Ok(assignment) => {
+                    let won = self
+                        .race
+                        .take()
+                        .and_then(|race| race.win(core, now, attempt));
+                    let won = won.expect("the race has this attempt");
+                    return Connected::enter(core, now, won, size, &assignment);
+                }
+                Err(error) => (attempt, Failure::Answer(error)),
+            },
+            ClientEvent::Refused {
+                attempt,
+                status,
+                body,
+            } => (attempt, Failure::Refused { status, body }),
+            ClientEvent::Failed { attempt, error } => (attempt, Failure::Dial(error)),
+            ClientEvent::Closed { attempt, reason } => {
+                (attempt, Failure::Dial(DialError::Closed(reason)))
+            }
+            _ => return State::Connecting(self),
+        };
+        if failure.is_final() {
+            return Stopping::enter(core, Outcome::Failed(ClientError::Connect(failure)));
+        }
+        race.fail(core, now, attempt, &failure);
+        self.leave_if_over(core, now)
+    }
+
+    pub(super) fn handle_timeout(mut self, core: &mut Core, now: Instant) -> State {
+        if let Some(race) = &mut self.race
+            && now < self.ends
+        {
+            race.handle_timeout(core, now);
+        }
+        self.leave_if_over(core, now)
+    }
+
+    fn leave_if_over(self, core: &mut Core, now: Instant) -> State {
+        match self.race {
+            Some(race) if race.is_over(now) => {
+                let failure = race.failure().cloned();
+                race.abandon(core);
+                let failure = failure.unwrap_or(Failure::Dial(DialError::Timeout));
+                Disconnected::enter(core, now, Some(failure))
+            }
+            None if self.ends <= now => {
+                let text = "the look-up of the server's name took too long".to_owned();
+                Disconnected::enter(core, now, Some(Failure::Resolve(text)))
+            }
+            race => State::Connecting(Self { race, ..self }),
+        }
+    }
+
+    pub(super) fn poll_timeout(&self, core: &Core) -> Option<Instant> {
+        match &self.race {
+            Some(race) => race.poll_timeout(core),
+            None => Some(self.ends),
+        }
+    }
+}

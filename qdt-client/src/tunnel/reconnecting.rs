@@ -1,0 +1,198 @@
+//! The connection is gone, or in doubt, and others are tried.
+//!
+//! What may leave the machine: the same as in `connected`, because the TUN device, its routes and
+//! the resolvers stay. What is routed into the tunnel is carried by the doubted connection if
+//! that lives after all, or dropped; it never leaves in the clear. Our own QUIC packets pass
+//! outside the tunnel.
+//!
+//! What always holds here: only a signal or a local error ends this state for the worse; a
+//! refusal, also of the token, only makes the pauses longer.
+
+use std::time::Instant;
+
+use super::State;
+use super::action::{Action, Report};
+use super::connected::Connected;
+use super::core::Core;
+use super::event::{Event, attempt_of};
+use super::race::{Race, Sizes};
+use crate::assignment::Assignment;
+use crate::failure::Failure;
+use qdt_transport::{ClientEvent, DialError};
+
+/// Attempts under way, or a pause between them.
+#[derive(Debug)]
+pub(super) struct Reconnecting {
+    /// The connection in doubt, as long as it is not known to be dead.
+    doubted: Option<Connected>,
+    path_too_small: bool,
+    trying: Trying,
+    /// While nothing answers the name is looked up again from time to time.
+    look_up_at: Instant,
+}
+
+#[derive(Debug)]
+enum Trying {
+    Race(Race),
+    Pause(Instant),
+}
+
+impl Reconnecting {
+    /// Dials at once where the server was last. What is under way beside already may be the very
+    /// connection for which the server ended the old one, so it goes on.
+    pub(super) fn enter(
+        core: &mut Core,
+        now: Instant,
+        doubted: Option<Connected>,
+        beside: Option<Race>,
+    ) -> State {
+        core.growth.start_over();
+        let race = match beside {
+            Some(beside) => Race::continuing(core, now, beside, core.addresses.clone()),
+            None => Self::race(core, now),
+        };
+        core.resolve();
+        let look_up_at = now + core.settings.timeout;
+        State::Reconnecting(Self {
+            doubted,
+            path_too_small: false,
+            trying: Trying::Race(race),
+            look_up_at,
+        })
+    }
+
+    /// Through a tunnel that is down the resolver may not answer, so the race does not wait for it.
+    fn race(core: &mut Core, now: Instant) -> Race {
+        let targets = core.addresses.clone();
+        let sizes = Sizes::Descending(core.wanted_size());
+        Race::start(core, now, targets, sizes, None)
+    }
+
+    pub(super) fn handle_event(mut self, core: &mut Core, now: Instant, event: Event) -> State {
+        match event {
+            Event::Resolved(result) => {
+                if core.resolved(result).is_ok()
+                    && let Trying::Race(race) = &mut self.trying
+                {
+                    race.retarget(&core.addresses);
+                }
+                State::Reconnecting(self)
+            }
+            Event::Link(event) => {
+                let doubted = self.doubted.as_ref().map(Connected::attempt);
+                if doubted.is_some() && attempt_of(&event) == doubted {
+                    self.handle_doubted(core, now, event)
+                } else {
+                    self.handle_attempt(core, now, event)
+                }
+            }
+            _ => State::Reconnecting(self),
+        }
+    }
+
+    fn handle_doubted(mut self, core: &mut Core, now: Instant, event: ClientEvent) -> State {
+        match event {
+            ClientEvent::Recovered { .. } => {
+                if let Trying::Race(race) = self.trying {
+                    race.abandon(core);
+                }
+                core.report(Report::Recovered);
+                let connected = self.doubted.take().expect("the event is about it");
+                connected.carry_on(core, now, self.path_too_small)
+            }
+            ClientEvent::Closed { reason, .. } => {
+                core.report(Report::Lost { reason });
+                self.doubted = None;
+                State::Reconnecting(self)
+            }
+            ClientEvent::PathTooSmall { .. } => {
+                self.path_too_small = true;
+                State::Reconnecting(self)
+            }
+            _ => State::Reconnecting(self),
+        }
+    }
+
+    fn handle_attempt(mut self, core: &mut Core, now: Instant, event: ClientEvent) -> State {
+        let Trying::Race(mut race) = self.trying else {
+            core.hang_up_stranger(&event);
+            return State::Reconnecting(self);
+        };
+        if !attempt_of(&event).is_some_and(|id| race.has(id)) {
+            core.hang_up_stranger(&event);
+            self.trying = Trying::Race(race);
+            return State::Reconnecting(self);
+        }
+        let (attempt, failure) = match event {
+            ClientEvent::Established {
+                attempt,
+                response,
+                size,
+            } => match Assignment::check(&response, core.settings.mtu) {
+                Ok(assignment) => {
+                    let won = race
+                        .win(core, now, attempt)
+                        .expect("the race has this attempt");
+                    return Connected::enter(core, now, won, size, &assignment);
+                }
+                Err(error) => {
+                    core.act(Action::Hangup(attempt));
+                    (attempt, Failure::Answer(error))
+                }
+            },
+            ClientEvent::Refused {
+                attempt,
+                status,
+                body,
+            } => (attempt, Failure::Refused { status, body }),
+            ClientEvent::Failed { attempt, error } => (attempt, Failure::Dial(error)),
+            ClientEvent::Closed { attempt, reason } => {
+                (attempt, Failure::Dial(DialError::Closed(reason)))
+            }
+            _ => {
+                self.trying = Trying::Race(race);
+                return State::Reconnecting(self);
+            }
+        };
+        race.fail(core, now, attempt, &failure);
+        self.trying = Trying::Race(race);
+        self.pause_if_over(core, now)
+    }
+
+    pub(super) fn handle_timeout(mut self, core: &mut Core, now: Instant) -> State {
+        if self.look_up_at <= now {
+            self.look_up_at = now + core.settings.timeout;
+            core.resolve();
+        }
+        match &mut self.trying {
+            Trying::Race(race) => race.handle_timeout(core, now),
+            Trying::Pause(until) if *until <= now => {
+                self.trying = Trying::Race(Self::race(core, now));
+            }
+            Trying::Pause(_) => {}
+        }
+        self.pause_if_over(core, now)
+    }
+
+    fn pause_if_over(mut self, core: &mut Core, now: Instant) -> State {
+        self.trying = match self.trying {
+            Trying::Race(race) if race.is_over(now) => {
+                let (failure, verdict) = (race.failure().cloned(), race.verdict());
+                race.abandon(core);
+                let pause = core.backoff.pause_after(verdict, &mut core.rng);
+                core.report(Report::Retrying { failure, pause });
+                Trying::Pause(now + pause)
+            }
+            trying => trying,
+        };
+        State::Reconnecting(self)
+    }
+
+    pub(super) fn poll_timeout(&self, core: &Core) -> Option<Instant> {
+        let trying = match &self.trying {
+            Trying::Race(race) => race.poll_timeout(core),
+            Trying::Pause(until) => Some(*until),
+        };
+        trying.into_iter().chain([self.look_up_at]).min()
+    }
+}

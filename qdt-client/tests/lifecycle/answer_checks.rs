@@ -1,0 +1,209 @@
+//! A hostile server cannot hurt the client's host: what it answers is checked before anything is
+//! done with it.
+
+use crate::script::our_answer;
+use proptest::prelude::*;
+use qdt_client::{Assignment, AssignmentError, HostPlan, HostWishes, RouteMode};
+use qdt_proto::handshake::ConnectResponse;
+
+fn check(edit: impl FnOnce(&mut ConnectResponse)) -> Result<Assignment, AssignmentError> {
+    let mut answer = our_answer();
+    edit(&mut answer);
+    Assignment::check(&answer, 1350)
+}
+
+#[test]
+fn a_usual_answer_is_accepted() {
+    let assignment = check(|_| {}).unwrap();
+    assert_eq!(assignment.address.to_string(), "10.8.0.2/24");
+    assert_eq!(assignment.gateway.to_string(), "10.8.0.1");
+    assert_eq!(assignment.tun_mtu, 1312);
+    assert!(assignment.extensions);
+}
+
+#[test]
+fn a_cidr_with_host_bits_is_the_network_it_lies_in() {
+    let assignment = check(|answer| answer.cidr = "10.8.0.1/24".to_owned()).unwrap();
+    assert_eq!(assignment.address.trunc().to_string(), "10.8.0.0/24");
+}
+
+#[test]
+fn a_wild_cidr_is_refused() {
+    for cidr in [
+        "0.0.0.0/0",
+        "8.0.0.0/7",
+        "0.0.0.0/8",
+        "127.0.0.0/8",
+        "224.0.0.0/8",
+        "240.0.0.0/8",
+    ] {
+        let result = check(|answer| answer.cidr = cidr.to_owned());
+        assert!(
+            matches!(result, Err(AssignmentError::WildCidr(_))),
+            "{cidr}: {result:?}"
+        );
+    }
+}
+
+#[test]
+fn a_cidr_that_is_no_ipv4_network_is_refused() {
+    for cidr in [
+        "",
+        "10.8.0.0",
+        "10.8.0.0/33",
+        "fd00::/64",
+        "10.8.0.0/24 dev eth0",
+        "--flag",
+    ] {
+        let result = check(|answer| answer.cidr = cidr.to_owned());
+        assert_eq!(result, Err(AssignmentError::Cidr(cidr.to_owned())));
+    }
+}
+
+#[test]
+fn a_gateway_outside_the_pool_is_refused() {
+    let result = check(|answer| answer.gateway_ip = "192.168.1.1".to_owned());
+    assert!(matches!(
+        result,
+        Err(AssignmentError::Outside {
+            field: "gateway_ip",
+            ..
+        })
+    ));
+}
+
+#[test]
+fn a_client_address_that_is_no_host_of_the_pool_is_refused() {
+    for address in [
+        "0.0.0.0",
+        "224.0.0.1",
+        "255.255.255.255",
+        "127.0.0.1",
+        "10.9.0.2",
+    ] {
+        let result = check(|answer| answer.client_ip = address.to_owned());
+        assert!(
+            matches!(
+                result,
+                Err(AssignmentError::Outside {
+                    field: "client_ip",
+                    ..
+                })
+            ),
+            "{address}"
+        );
+    }
+    for address in ["10.8.0.0", "10.8.0.255"] {
+        let result = check(|answer| answer.client_ip = address.to_owned());
+        assert!(
+            matches!(result, Err(AssignmentError::NotAHost { .. })),
+            "{address}"
+        );
+    }
+    for address in ["", "fe80::1", "10.8.0.2/24", "10.8.0.2\nup rm", "--help"] {
+        let result = check(|answer| answer.client_ip = address.to_owned());
+        assert_eq!(result, Err(AssignmentError::ClientIp(address.to_owned())));
+    }
+}
+
+#[test]
+fn the_gateways_own_address_is_refused() {
+    let result = check(|answer| answer.client_ip = "10.8.0.1".to_owned());
+    assert!(matches!(result, Err(AssignmentError::SameAddress(_))));
+}
+
+#[test]
+fn dns_strings_of_the_server_never_become_command_arguments() {
+    let assignment = check(|answer| {
+        answer.dns = [
+            "--flag",
+            "1.1.1.1",
+            "1.1.1.1; reboot",
+            "2606:4700::1111",
+            "~.",
+            "",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+    })
+    .unwrap();
+    let kept: Vec<String> = assignment.dns.iter().map(ToString::to_string).collect();
+    assert_eq!(kept, ["1.1.1.1", "2606:4700::1111"]);
+    assert_eq!(assignment.refused_dns.len(), 4);
+    let text = assignment.refused_dns[0].to_string();
+    assert_eq!(
+        text,
+        "the server's dns entry \"--flag\" is not an IP address; it was left out"
+    );
+}
+
+#[test]
+fn an_mtu_that_carries_no_packet_is_refused_and_one_above_the_request_is_cut() {
+    for mtu in [0, 1, 105, -1] {
+        assert_eq!(
+            check(|answer| answer.mtu = mtu),
+            Err(AssignmentError::Mtu(mtu))
+        );
+    }
+    assert_eq!(check(|answer| answer.mtu = 106).unwrap().tun_mtu, 68);
+    assert_eq!(check(|answer| answer.mtu = i64::MAX).unwrap().tun_mtu, 1312);
+}
+
+#[test]
+fn the_texts_of_a_hostile_server_are_escaped_in_errors() {
+    let error = check(|answer| answer.client_ip = "\u{1b}[2J\n".to_owned()).unwrap_err();
+    assert!(
+        !error.to_string().contains('\u{1b}') && !error.to_string().contains('\n'),
+        "{error}"
+    );
+}
+
+#[test]
+fn resolvers_of_the_server_are_used_in_mode_default_only_and_our_own_override_them() {
+    let assignment = check(|_| {}).unwrap();
+    let own: std::net::IpAddr = "10.0.0.53".parse().unwrap();
+    for (mode, dns, expected) in [
+        (RouteMode::Default, vec![], Some("9.9.9.9".parse().unwrap())),
+        (RouteMode::Cidr, vec![], None),
+        (RouteMode::None, vec![], None),
+        (RouteMode::Default, vec![own], Some(own)),
+        (RouteMode::Cidr, vec![own], Some(own)),
+        (RouteMode::None, vec![own], Some(own)),
+    ] {
+        let plan = HostPlan::new(
+            &HostWishes {
+                route_mode: mode,
+                dns,
+            },
+            &assignment,
+        );
+        assert_eq!(
+            plan.dns.map(|dns| dns.servers),
+            expected.map(|server| vec![server]),
+            "{mode:?}"
+        );
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_accepted_is_a_host_beside_its_gateway_in_a_pool_of_sane_size(
+        client: [u8; 4], gateway: [u8; 4], base: [u8; 4], prefix in 0..=33u8, mtu: i64,
+    ) {
+        let text = |octets: [u8; 4]| std::net::Ipv4Addr::from(octets).to_string();
+        let result = check(|answer| {
+            answer.client_ip = text(client);
+            answer.gateway_ip = text(gateway);
+            answer.cidr = format!("{}/{prefix}", text(base));
+            answer.mtu = mtu;
+        });
+        if let Ok(assignment) = result {
+            let pool = assignment.address.trunc();
+            prop_assert!(pool.prefix_len() >= 8);
+            prop_assert!(pool.contains(&assignment.gateway));
+            prop_assert_ne!(assignment.gateway, assignment.address.addr());
+            prop_assert!((68..=1312).contains(&assignment.tun_mtu));
+            prop_assert!(!assignment.address.addr().is_multicast());
+        }
+    }
+}

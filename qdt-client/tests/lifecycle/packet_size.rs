@@ -1,0 +1,165 @@
+//! Which QUIC packet size a connection is dialled with, and how the tunnel gets to a better one.
+
+use crate::script::*;
+use qdt_client::{Action, Report, Stage};
+use qdt_transport::{AttemptId, ClientEvent, DialError, PacketSize, Ticket};
+
+#[test]
+fn full_size_is_dialled_first_and_the_smallest_beside_it_after_300_milliseconds() {
+    let (mut script, actions) = Script::started(settings(), &[V4]);
+    assert_eq!(only_dial(&actions).size, PacketSize::Full);
+    let (after, dial) = script.next_dial(secs(1));
+    assert_eq!((after, dial.size), (ms(300), PacketSize::Base));
+}
+
+#[test]
+fn the_first_of_the_two_that_answers_wins_and_the_other_is_hung_up() {
+    for (winner, loser) in [(AttemptId(1), AttemptId(2)), (AttemptId(2), AttemptId(1))] {
+        let (mut script, _) = Script::started(settings(), &[V4]);
+        script.wait(ms(300));
+        let size = if winner.0 == 1 {
+            PacketSize::Full
+        } else {
+            PacketSize::Base
+        };
+        let actions = script.establish(winner, our_answer(), size);
+        assert_eq!(adopted(&actions), Some(winner));
+        assert_eq!(hangups(&actions), [loser]);
+    }
+}
+
+#[test]
+fn a_packet_too_large_to_send_dials_the_smallest_size_at_once() {
+    let (mut script, _) = Script::started(settings(), &[V4]);
+    let actions = script.fail(AttemptId(1), DialError::Io("message too long".to_owned()));
+    assert_eq!(only_dial(&actions).size, PacketSize::Base);
+}
+
+#[test]
+fn a_small_connection_is_tried_at_full_size_after_ten_seconds_and_moves_with_its_ticket() {
+    let (mut script, small) = Script::connected_with(our_answer(), PacketSize::Base);
+    let (after, dial) = script.next_dial(secs(11));
+    assert_eq!((after, dial.size), (secs(10), PacketSize::Full));
+    assert_eq!(dial.resume, Some(Ticket::new("ticket-1")));
+    assert_eq!(
+        script.tunnel.stage(),
+        Stage::Connected,
+        "the small one carries meanwhile"
+    );
+
+    let actions = script.establish(dial.attempt, our_answer(), PacketSize::Full);
+    assert_eq!(without_reports(actions), [Action::Adopt(dial.attempt)]);
+    assert!(script.close(small).is_empty());
+    assert!(dials(&script.wait(secs(3600))).is_empty());
+}
+
+#[test]
+fn full_size_that_gets_no_answer_is_tried_ever_more_rarely_down_to_every_ten_minutes() {
+    let (mut script, _) = Script::connected_with(our_answer(), PacketSize::Base);
+    let start = script.elapsed();
+    let times: Vec<u64> = script
+        .wait_timed(secs(4000))
+        .into_iter()
+        .filter(|(_, action)| matches!(action, Action::Dial(_)))
+        .map(|(at, _)| (at - start).as_secs())
+        .collect();
+    // Each attempt lasts the ten seconds of the timeout; then come 20, 40, 80 ... 600 seconds.
+    assert_eq!(
+        times,
+        [10, 40, 90, 180, 350, 680, 1290, 1900, 2510, 3120, 3730]
+    );
+    assert_eq!(script.tunnel.stage(), Stage::Connected);
+}
+
+#[test]
+fn a_small_answer_after_silence_is_tried_at_full_size_at_once() {
+    let (mut script, first) = Script::connected();
+    script.close(first);
+    // The server was away for both sizes, so that the small one won says nothing about the path.
+    let base = loop {
+        let (_, dial) = script.next_dial(secs(3));
+        if dial.size == PacketSize::Base && script.elapsed() > secs(2) {
+            break dial;
+        }
+    };
+    script.establish(base.attempt, our_answer(), PacketSize::Base);
+    let (after, dial) = script.next_dial(secs(1));
+    assert_eq!((after, dial.size), (ms(0), PacketSize::Full));
+}
+
+#[test]
+fn a_go_server_is_never_dialled_again_for_the_sake_of_size() {
+    let (mut script, _) = Script::connected_with(go_answer(), PacketSize::Base);
+    assert!(script.wait(secs(3600)).is_empty());
+}
+
+#[test]
+fn a_known_go_server_is_dialled_with_what_its_sessions_need() {
+    let (mut script, first) = Script::connected_with(go_answer(), PacketSize::Full);
+    assert_eq!(only_dial(&script.close(first)).size, PacketSize::Middle);
+    assert_eq!(script.next_dial(secs(1)).1.size, PacketSize::Base);
+}
+
+#[test]
+fn a_path_that_became_too_small_moves_the_tunnel_to_the_smallest_size() {
+    let (mut script, first) = Script::connected();
+    let actions = script.link(ClientEvent::PathTooSmall { attempt: first });
+    assert_eq!(reports(&actions), [Report::PathTooSmall]);
+    let dial = only_dial(&actions);
+    assert_eq!(dial.size, PacketSize::Base);
+    assert!(
+        script
+            .link(ClientEvent::PathTooSmall { attempt: first })
+            .len()
+            <= 3
+    );
+    assert_eq!(script.tunnel.stage(), Stage::Connected);
+}
+
+#[test]
+fn full_size_that_does_not_last_is_tried_ever_more_rarely() {
+    let (mut script, mut carrying) = Script::connected();
+    for expected in [10, 20, 40, 80] {
+        let small = only_dial(&script.link(ClientEvent::PathTooSmall { attempt: carrying }));
+        script.establish(small.attempt, our_answer(), PacketSize::Base);
+        let (after, full) = script.next_dial(secs(700));
+        assert_eq!(after, secs(expected));
+        script.establish(full.attempt, our_answer(), PacketSize::Full);
+        carrying = full.attempt;
+        script.wait(secs(5));
+    }
+}
+
+#[test]
+fn a_path_that_carries_nothing_at_all_any_more_is_a_lost_connection() {
+    let (mut script, first) = Script::connected();
+    script.link(ClientEvent::PathTooSmall { attempt: first });
+    script.wait(secs(10));
+    assert_eq!(script.tunnel.stage(), Stage::Reconnecting);
+}
+
+#[test]
+fn a_path_found_too_small_while_in_doubt_is_left_for_the_smallest_size_after_recovery() {
+    let (mut script, first) = Script::connected();
+    script.link(ClientEvent::Suspect { attempt: first });
+    script.link(ClientEvent::PathTooSmall { attempt: first });
+    let actions = script.link(ClientEvent::Recovered { attempt: first });
+    assert_eq!(only_dial(&actions).size, PacketSize::Base);
+}
+
+#[test]
+fn an_attempt_to_grow_goes_on_when_the_server_ends_the_old_connection_for_it() {
+    // A server moves the session when it sees the ticket: the end of the old connection may be
+    // heard before the answer on the new one.
+    let (mut script, small) = Script::connected_with(our_answer(), PacketSize::Base);
+    let (_, full) = script.next_dial(secs(11));
+    let actions = script.close(small);
+    assert!(hangups(&actions).is_empty(), "{actions:?}");
+    assert!(
+        dials(&actions).is_empty(),
+        "nothing else is dialled yet: {actions:?}"
+    );
+    let actions = script.establish(full.attempt, our_answer(), PacketSize::Full);
+    assert_eq!(adopted(&actions), Some(full.attempt));
+    assert_eq!(script.tunnel.stage(), Stage::Connected);
+}

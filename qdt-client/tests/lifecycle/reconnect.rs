@@ -1,0 +1,342 @@
+//! After the first success: nothing but a signal or a local error ends the client, and a server
+//! that comes back is met soon.
+
+use crate::script::*;
+use qdt_client::{Action, ClientError, Event, HostFailure, Outcome, Report, Stage};
+use qdt_proto::datagram::SessionId;
+use qdt_proto::handshake::ConnectResponse;
+use qdt_transport::{AttemptId, ClientEvent, DialError, PacketSize, Ticket};
+
+#[test]
+fn a_closed_connection_is_replaced_at_once_with_the_ticket_of_the_session() {
+    let (mut script, first) = Script::connected();
+    let actions = script.close(first);
+    let dial = only_dial(&actions);
+    assert_eq!(dial.address, address(V4));
+    assert_eq!(dial.size, PacketSize::Full);
+    assert_eq!(dial.resume, Some(Ticket::new("ticket-1")));
+    assert!(
+        actions.contains(&Action::Resolve),
+        "the name is looked up again beside the dial"
+    );
+    assert!(
+        !changes_host(&actions),
+        "device, routes and resolvers stay: nothing leaks"
+    );
+    assert_eq!(script.tunnel.stage(), Stage::Reconnecting);
+}
+
+#[test]
+fn the_same_address_again_changes_nothing_on_the_host() {
+    let (mut script, first) = Script::connected();
+    let dial = only_dial(&script.close(first));
+    let answer = ConnectResponse {
+        session_id: SessionId(8),
+        resume: Some("ticket-2".to_owned()),
+        ..our_answer()
+    };
+    let actions = script.establish(dial.attempt, answer, PacketSize::Full);
+    assert_eq!(without_reports(actions), [Action::Adopt(dial.attempt)]);
+    assert_eq!(script.tunnel.stage(), Stage::Connected);
+
+    let next = only_dial(&script.close(dial.attempt));
+    assert_eq!(
+        next.resume,
+        Some(Ticket::new("ticket-2")),
+        "the newest ticket counts"
+    );
+}
+
+#[test]
+fn another_address_reconfigures_the_device_and_the_routes_but_not_the_resolvers() {
+    let (mut script, first) = Script::connected_with(go_answer(), PacketSize::Full);
+    let dial = only_dial(&script.close(first));
+    assert_eq!(dial.resume, None);
+    let answer = ConnectResponse {
+        client_ip: "10.8.0.9".to_owned(),
+        ..go_answer()
+    };
+    let actions = without_reports(script.establish(dial.attempt, answer, PacketSize::Middle));
+    assert!(
+        matches!(&actions[..], [Action::SetTun(tun), Action::Adopt(_), Action::SetRoutes(_)]
+            if tun.address.addr().to_string() == "10.8.0.9"),
+        "{actions:?}"
+    );
+}
+
+#[test]
+fn a_server_that_comes_back_is_met_within_three_seconds_however_long_it_was_away() {
+    let (mut script, first) = Script::connected();
+    let mut last = script.elapsed();
+    script.close(first);
+    for (at, action) in script.wait_timed(secs(3600)) {
+        if matches!(&action, Action::Dial(dial) if dial.size == PacketSize::Full) {
+            assert!(
+                at - last < ms(2500),
+                "no new attempt between {last:?} and {at:?}"
+            );
+            last = at;
+        }
+    }
+    assert!(script.elapsed() - last < ms(2500));
+    assert_eq!(script.tunnel.stage(), Stage::Reconnecting);
+}
+
+#[test]
+fn a_restarted_server_is_met_within_little_more_than_a_second() {
+    let (mut script, first) = Script::connected();
+    script.close(first);
+    let times: Vec<_> = script
+        .wait_timed(secs(3))
+        .into_iter()
+        .filter(|(_, action)| matches!(action, Action::Dial(dial) if dial.size == PacketSize::Full))
+        .map(|(at, _)| at)
+        .collect();
+    assert!(
+        times[0] < ms(1100) && times[1] - times[0] < ms(1100),
+        "{times:?}"
+    );
+}
+
+#[test]
+fn a_silent_server_never_has_more_than_a_bounded_number_of_attempts() {
+    let (mut script, first) = Script::connected();
+    script.event(resolved(&[V4, V6, "192.0.2.2:443", "192.0.2.3:443"]));
+    let mut flying = dials(&script.close(first)).len();
+    for _ in 0..600 {
+        let actions = script.wait(secs(1));
+        flying = flying + dials(&actions).len() - hangups(&actions).len();
+        assert!(flying <= 32, "{flying}");
+    }
+}
+
+#[test]
+fn a_network_that_says_no_is_tried_again_within_two_seconds() {
+    let (mut script, first) = Script::connected();
+    let mut dial = only_dial(&script.close(first));
+    for _ in 0..30 {
+        let error = DialError::Io("network is unreachable".to_owned());
+        let base = only_dial(&script.fail(dial.attempt, error.clone()));
+        script.fail(base.attempt, error);
+        let (after, next) = script.next_dial(secs(3));
+        assert!((ms(500)..=secs(2)).contains(&after), "{after:?}");
+        dial = next;
+    }
+}
+
+#[test]
+fn a_server_that_refuses_is_asked_with_growing_pauses_up_to_ten_seconds() {
+    let (mut script, first) = Script::connected();
+    let mut dial = only_dial(&script.close(first));
+    let mut longest = ms(0);
+    for _ in 0..40 {
+        script.refuse(dial.attempt, 503, "server busy\n");
+        let (after, next) = script.next_dial(secs(11));
+        assert!((ms(500)..=secs(10)).contains(&after), "{after:?}");
+        longest = longest.max(after);
+        dial = next;
+    }
+    assert!(longest > secs(7), "{longest:?}");
+}
+
+#[test]
+fn a_refused_token_after_success_retries_slowly() {
+    let (mut script, first) = Script::connected();
+    let mut dial = only_dial(&script.close(first));
+    for _ in 0..5 {
+        script.refuse(dial.attempt, 401, "unauthorized\n");
+        let (after, next) = script.next_dial(secs(11));
+        assert!((ms(7500)..=secs(10)).contains(&after), "{after:?}");
+        dial = next;
+    }
+    script.establish(dial.attempt, our_answer(), PacketSize::Full);
+    assert_eq!(
+        script.tunnel.stage(),
+        Stage::Connected,
+        "the token may come back"
+    );
+}
+
+#[test]
+fn neither_a_refused_certificate_nor_an_invalid_answer_ends_a_tunnel_that_once_was_up() {
+    let (mut script, first) = Script::connected();
+    let dial = only_dial(&script.close(first));
+    script.fail(
+        dial.attempt,
+        DialError::Certificate("unknown issuer".to_owned()),
+    );
+    let (_, dial) = script.next_dial(secs(11));
+    let answer = ConnectResponse {
+        client_ip: "0.0.0.0".to_owned(),
+        ..our_answer()
+    };
+    let actions = script.establish(dial.attempt, answer, PacketSize::Full);
+    assert_eq!(hangups(&actions), [dial.attempt]);
+    assert!(!changes_host(&actions));
+    let (_, dial) = script.next_dial(secs(11));
+    script.establish(dial.attempt, our_answer(), PacketSize::Full);
+    assert_eq!(script.tunnel.stage(), Stage::Connected);
+}
+
+#[test]
+fn an_address_that_refuses_is_asked_again_although_another_stays_silent() {
+    let (mut script, first) = Script::connected();
+    script.event(resolved(&[V4, V6]));
+    let dial = only_dial(&script.close(first));
+    script.event(resolved(&[V4, V6]));
+    script.refuse(dial.attempt, 503, "server busy\n");
+    let actions = script.wait(secs(25));
+    assert!(
+        dials(&actions)
+            .iter()
+            .any(|dial| dial.address == address(V4)),
+        "{actions:?}"
+    );
+}
+
+#[test]
+fn a_suspect_connection_keeps_carrying_while_a_second_is_dialled_beside_it() {
+    let (mut script, first) = Script::connected();
+    let actions = script.link(ClientEvent::Suspect { attempt: first });
+    let beside = only_dial(&actions);
+    assert!(hangups(&actions).is_empty());
+    assert_eq!(beside.resume, Some(Ticket::new("ticket-1")));
+
+    let actions = script.establish(beside.attempt, our_answer(), PacketSize::Full);
+    assert_eq!(
+        adopted(&actions),
+        Some(beside.attempt),
+        "the first that answers wins"
+    );
+}
+
+#[test]
+fn a_suspect_connection_that_is_heard_again_wins() {
+    let (mut script, first) = Script::connected();
+    let beside = only_dial(&script.link(ClientEvent::Suspect { attempt: first }));
+    let actions = script.link(ClientEvent::Recovered { attempt: first });
+    assert_eq!(
+        actions,
+        [
+            Action::Hangup(beside.attempt),
+            Action::Report(Report::Recovered)
+        ]
+    );
+    assert_eq!(script.tunnel.stage(), Stage::Connected);
+    assert!(
+        script.wait(secs(600)).is_empty(),
+        "nothing is tried any more"
+    );
+    assert_eq!(only_dial(&script.close(first)).address, address(V4));
+}
+
+#[test]
+fn a_suspect_connection_that_ends_leaves_the_attempts_running() {
+    let (mut script, first) = Script::connected();
+    let beside = only_dial(&script.link(ClientEvent::Suspect { attempt: first }));
+    let actions = script.close(first);
+    assert!(
+        dials(&actions).is_empty() && hangups(&actions).is_empty(),
+        "{actions:?}"
+    );
+    script.establish(beside.attempt, our_answer(), PacketSize::Full);
+    assert_eq!(script.tunnel.stage(), Stage::Connected);
+}
+
+#[test]
+fn a_name_that_moved_is_followed_while_reconnecting() {
+    let (mut script, first) = Script::connected();
+    script.close(first);
+    script.event(resolved(&["198.51.100.7:443"]));
+    let (_, dial) = script.next_dial(secs(2));
+    // What was planned for the old address may come first.
+    let dial = if dial.address == address(V4) {
+        script.next_dial(secs(2)).1
+    } else {
+        dial
+    };
+    assert_eq!(dial.address, address("198.51.100.7:443"));
+}
+
+#[test]
+fn a_resolver_that_fails_while_reconnecting_leaves_the_known_addresses() {
+    let (mut script, first) = Script::connected();
+    script.close(first);
+    script.event(Event::Resolved(Err("timed out".to_owned())));
+    let actions = script.wait(secs(25));
+    assert!(
+        dials(&actions)
+            .iter()
+            .all(|dial| dial.address == address(V4))
+    );
+    assert!(actions.contains(&Action::Resolve), "it is asked again");
+}
+
+#[test]
+fn a_connection_nobody_waits_for_any_more_is_hung_up() {
+    let (mut script, first) = Script::connected();
+    let stranger = AttemptId(first.0 + 100);
+    let actions = script.establish(stranger, our_answer(), PacketSize::Full);
+    assert_eq!(actions, [Action::Hangup(stranger)]);
+}
+
+#[test]
+fn a_late_report_about_an_old_connection_is_ignored() {
+    let (mut script, first) = Script::connected();
+    let second = only_dial(&script.close(first));
+    script.establish(second.attempt, our_answer(), PacketSize::Full);
+    assert!(script.close(first).is_empty());
+    assert!(
+        script
+            .link(ClientEvent::Suspect { attempt: first })
+            .is_empty()
+    );
+    assert_eq!(script.tunnel.stage(), Stage::Connected);
+}
+
+#[test]
+fn a_signal_puts_the_host_back_and_exits_well_whether_connected_or_not() {
+    let restored = [
+        Action::SetDns(None),
+        Action::RemoveRoutes,
+        Action::StopLink,
+        Action::Exit(Outcome::Signal),
+    ];
+    let (mut script, _) = Script::connected();
+    assert_eq!(script.event(Event::Signal), restored);
+
+    let (mut script, first) = Script::connected();
+    script.close(first);
+    assert_eq!(script.event(Event::Signal), restored);
+}
+
+#[test]
+fn a_lost_tun_device_ends_the_client_after_putting_the_host_back() {
+    let (mut script, _) = Script::connected();
+    let actions = script.link(ClientEvent::TunFailed {
+        error: "device is gone".to_owned(),
+    });
+    let failure = ClientError::Host(HostFailure::Tun("device is gone".to_owned()));
+    assert_eq!(
+        actions,
+        [
+            Action::SetDns(None),
+            Action::RemoveRoutes,
+            Action::StopLink,
+            Action::Exit(Outcome::Failed(failure)),
+        ]
+    );
+}
+
+#[test]
+fn a_distant_server_is_not_asked_twice_every_time() {
+    let (mut script, actions) = Script::started(settings(), &[V4]);
+    let first = only_dial(&actions).attempt;
+    let base = only_dial(&script.wait(ms(700)));
+    assert_eq!(base.size, PacketSize::Base);
+    script.establish(first, our_answer(), PacketSize::Full);
+    // It took 700 ms, so the next time the small attempt is held back for more than a second.
+    let second = only_dial(&script.close(first));
+    assert!(dials(&script.wait(ms(700))).is_empty());
+    script.establish(second.attempt, our_answer(), PacketSize::Full);
+}
