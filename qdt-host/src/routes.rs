@@ -113,7 +113,7 @@ impl RouteIdentity {
 /// Installs and removes the routes of a client's tunnel.
 pub trait Routes: Send + Sync {
     /// Makes the host's routing what `plan` says. The device must exist, be up and carry
-    /// `plan.address`. An earlier plan for the same device is replaced without a moment in which
+    /// `plan.address`, which is kept from answering on other interfaces. An earlier plan for the same device is replaced without a moment in which
     /// traffic leaves beside the tunnel; after an error nothing of ours is left.
     fn install(
         &self,
@@ -132,6 +132,17 @@ pub trait Routes: Send + Sync {
 /// Something the routes cannot help, for the log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RouteWarning {
+    /// The networks that this host is in can ask it for the tunnel's address.
+    #[error(
+        "the tunnel's address {address} answers on the networks this host is in, which tells them \
+         of the tunnel ({reason})"
+    )]
+    AddressVisible {
+        /// The tunnel's address.
+        address: Ipv4Addr,
+        /// Why it could not be prevented.
+        reason: String,
+    },
     /// Strict reverse path filtering would drop what the server sends, and could not be told about
     /// the mark.
     #[error(
@@ -147,6 +158,9 @@ pub enum RouteWarning {
 /// Why routes could not be changed.
 #[derive(Debug, thiserror::Error)]
 pub enum RouteError {
+    /// The device's name cannot stand in a rule.
+    #[error("routes: {0}")]
+    Name(#[from] crate::InterfaceNameError),
     /// The TUN device is gone.
     #[error("routes: interface `{tun}` does not exist")]
     TunMissing {

@@ -1,5 +1,6 @@
 //! Linux: TUN by ioctl, addresses and routes by rtnetlink, NAT by nftables, conntrack by ctnetlink.
 
+mod address_guard;
 mod addresses;
 pub(crate) mod conntrack;
 mod default_route;

@@ -55,7 +55,7 @@ impl NetlinkSocket {
         message.extend_from_slice(&flags.to_ne_bytes());
         message.extend_from_slice(&[0; 8]);
         message.extend_from_slice(body);
-        send(&self.fd, &message, SendFlags::empty())?;
+        rustix::io::retry_on_intr(|| send(&self.fd, &message, SendFlags::empty()))?;
 
         let mut buffer = vec![0; BUFFER_LEN];
         let mut interrupted = false;

@@ -26,7 +26,7 @@ use rtnetlink::{
 };
 
 use super::{
-    links, reverse_path,
+    address_guard, links, reverse_path,
     rtnl::{Rtnl, is_any, os_error},
 };
 use crate::routes::{RouteError, RouteIdentity, RouteMode, RoutePlan, RouteWarning, Routes};
@@ -51,14 +51,17 @@ impl Routes for HostRoutes {
     }
 
     async fn remove(&self, tun: &str) -> Result<(), RouteError> {
+        crate::check_interface_name(tun)?;
         let identity = RouteIdentity::of(tun);
         let rtnl = Rtnl::connect().map_err(failed(tun, "connect to rtnetlink"))?;
         remove(&rtnl, tun, |found| found == identity).await?;
         reverse_path::remove(tun).await;
+        address_guard::remove(tun).await;
         Ok(())
     }
 
     async fn remove_leftovers(&self, tun: &str) -> Result<(), RouteError> {
+        crate::check_interface_name(tun)?;
         let rtnl = Rtnl::connect().map_err(failed(tun, "connect to rtnetlink"))?;
         let live: HashSet<_> = our_routes(&rtnl)
             .await
@@ -72,17 +75,20 @@ impl Routes for HostRoutes {
         })
         .await?;
         reverse_path::remove(tun).await;
+        address_guard::remove(tun).await;
         Ok(())
     }
 }
 
 async fn install(plan: &RoutePlan) -> Result<Vec<RouteWarning>, RouteError> {
     let tun = plan.tun.as_str();
+    crate::check_interface_name(tun)?;
     let rtnl = Rtnl::connect().map_err(failed(tun, "connect to rtnetlink"))?;
     let index = links::index_of(&rtnl, tun)
         .await
         .map_err(failed(tun, "find the device"))?;
-    let warnings = reverse_path::install(tun).await;
+    let mut warnings = address_guard::install(tun, plan.address).await;
+    warnings.extend(reverse_path::install(tun).await);
 
     let identity = RouteIdentity::of(tun);
     let destinations = destinations(plan);

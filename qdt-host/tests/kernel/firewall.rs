@@ -1,12 +1,10 @@
 //! NAT and forwarding of a server, with real traffic and beside the rules of others.
 
-use std::io::ErrorKind;
-
 use qdt_host::{Firewall, FirewallError, FirewallWarning, HostFirewall, NatPlan};
 
 use crate::{
     namespace::{Namespace, hide},
-    router::{Router, plan, socket},
+    router::{Router, nothing_waits, plan, receive, socket},
 };
 
 /// Lets the client ask and `listener` answer, and returns the source that `listener` saw.
@@ -15,13 +13,9 @@ fn seen(router: &Router, listener: &std::net::UdpSocket) -> String {
     client
         .send_to(b"question", listener.local_addr().expect("it is bound"))
         .expect("it can be sent");
-    let mut buffer = [0; 16];
-    let (_, source) = listener.recv_from(&mut buffer).expect("the packet arrives");
+    let (_, source) = receive(listener);
     listener.send_to(b"answer", source).expect("it can be sent");
-    let (len, _) = client
-        .recv_from(&mut buffer)
-        .expect("the answer comes back");
-    assert_eq!(&buffer[..len], b"answer");
+    assert_eq!(receive(&client).0, b"answer");
     source.ip().to_string()
 }
 
@@ -80,11 +74,7 @@ fn the_servers_lan_is_not_reachable_and_the_attempt_is_counted() {
     seen(&router, &internet);
     let table = router.host.sh("nft list table ip qdt_qdt0");
     assert!(table.contains("counter packets 1 bytes 33 drop"), "{table}");
-    lan.set_nonblocking(true).unwrap();
-    assert_eq!(
-        lan.recv(&mut [0; 16]).unwrap_err().kind(),
-        ErrorKind::WouldBlock
-    );
+    nothing_waits(&lan);
 }
 
 #[test]

@@ -4,6 +4,8 @@
 //! `conntrack`; without them they fail with a line that says so. Nothing of the host's own network
 //! is touched.
 
+mod address_guard;
+mod client;
 mod conntrack;
 mod default_route;
 mod firewall;

@@ -3,7 +3,11 @@
 //! The firewall knows the TUN device by its name only, so here a veth of that name leads to a
 //! client: what a packet worker would write into the device comes out of it.
 
-use std::{net::UdpSocket, time::Duration};
+use std::{
+    io::ErrorKind,
+    net::{SocketAddr, UdpSocket},
+    time::Duration,
+};
 
 use qdt_host::{Firewall, FirewallWarning, HostFirewall, NatPlan};
 
@@ -83,4 +87,30 @@ pub(crate) fn socket(namespace: &Namespace, address: &str) -> UdpSocket {
         .set_read_timeout(Some(Duration::from_secs(5)))
         .expect("a deadline can be set");
     socket
+}
+
+/// The next packet that arrives at `socket`, and its source.
+pub(crate) fn receive(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
+    let mut buffer = [0; 2048];
+    loop {
+        match socket.recv_from(&mut buffer) {
+            // A child of another test has ended.
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            received => {
+                let (len, source) = received.expect("a packet arrives");
+                return (buffer[..len].to_vec(), source);
+            }
+        }
+    }
+}
+
+/// Asserts that no packet waits at `socket`. What was sent before something that has arrived on the
+/// same way would have arrived too.
+pub(crate) fn nothing_waits(socket: &UdpSocket) {
+    socket.set_nonblocking(true).expect("a mode");
+    let error = socket
+        .recv(&mut [0; 2048])
+        .expect_err("nothing was to arrive");
+    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    socket.set_nonblocking(false).expect("a mode");
 }

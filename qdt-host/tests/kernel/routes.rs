@@ -1,88 +1,13 @@
 //! What goes into the tunnel in each route mode, asked from the kernel with `ip route get`.
 
-use std::{net::UdpSocket, time::Duration};
-
 use qdt_host::{
-    HostLinks, HostRoutes, Links, RouteError, RouteIdentity, RouteMode, RoutePlan, Routes, Tun,
-    TunSpec,
+    HostLinks, HostRoutes, Links, RouteError, RouteIdentity, RouteMode, RoutePlan, Routes,
 };
 
-use crate::namespace::Namespace;
-
-/// A client's host on a LAN with a router, its tunnel up but without routes yet.
-struct Host {
-    namespace: Namespace,
-    _lan: Namespace,
-    _tun: Tun,
-}
-
-impl Host {
-    fn new() -> Self {
-        let namespace = Namespace::new();
-        let lan = Namespace::new();
-        namespace.connect("eth0", &lan, "lan0");
-        namespace.sh(
-            "ip addr add 192.168.1.2/24 dev eth0; ip route add default via 192.168.1.1
-             ip route add 172.16.0.0/12 via 192.168.1.9",
-        );
-        lan.sh("ip addr add 192.168.1.1/24 dev lan0; ip addr add 203.0.113.9/32 dev lo");
-        let spec = TunSpec {
-            name: "qdt0".to_owned(),
-            queues: 1,
-            offload: false,
-        };
-        let tun = namespace.run(|| Tun::open(&spec).expect("root can open a device"));
-        namespace.block_on(async || {
-            let address = "10.8.0.5/32".parse().expect("an address");
-            HostLinks
-                .set_address("qdt0", address)
-                .await
-                .expect("an address can be set");
-            HostLinks
-                .set_up("qdt0")
-                .await
-                .expect("the device can be brought up");
-        });
-        Self {
-            namespace,
-            _lan: lan,
-            _tun: tun,
-        }
-    }
-
-    fn install(&self, mode: RouteMode) {
-        let warnings = self
-            .namespace
-            .block_on(async || HostRoutes.install(&plan(mode)).await);
-        assert_eq!(warnings.expect("routes can be installed"), []);
-    }
-
-    /// The interface by which this host sends to `destination`.
-    fn way(&self, destination: &str) -> String {
-        let shown = self.namespace.sh(&format!("ip route get {destination}"));
-        let mut words = shown.split_whitespace().skip_while(|word| *word != "dev");
-        words.nth(1).expect("every route has a device").to_owned()
-    }
-
-    fn tunnel_way(&self, destination: &str) -> String {
-        let mark = RouteIdentity::of("qdt0").mark();
-        self.way(&format!("{destination} mark {mark:#x}"))
-    }
-
-    fn everything(&self) -> String {
-        self.namespace
-            .sh("ip rule; ip route show table all; nft list ruleset")
-    }
-}
-
-fn plan(mode: RouteMode) -> RoutePlan {
-    RoutePlan {
-        tun: "qdt0".to_owned(),
-        address: "10.8.0.5".parse().expect("an address"),
-        network: "10.8.0.0/24".parse().expect("a network"),
-        mode,
-    }
-}
+use crate::{
+    client::{Host, plan},
+    router::{receive, socket},
+};
 
 #[test]
 fn in_mode_default_all_but_the_lan_and_the_tunnel_itself_goes_into_the_tunnel() {
@@ -261,29 +186,15 @@ fn answers_of_the_server_pass_a_strict_reverse_path_filter() {
     host.namespace
         .sh("sysctl -qw net.ipv4.conf.all.rp_filter=1 net.ipv4.conf.eth0.rp_filter=1");
     host.install(RouteMode::Default);
-    let server = host
-        ._lan
-        .run(|| UdpSocket::bind("203.0.113.9:443").unwrap());
-    server
-        .set_read_timeout(Some(Duration::from_secs(5)))
-        .unwrap();
-    let client = host.namespace.run(|| UdpSocket::bind("0.0.0.0:0").unwrap());
-    client
-        .set_read_timeout(Some(Duration::from_secs(5)))
-        .unwrap();
+    let server = socket(&host.lan, "203.0.113.9:443");
+    let client = socket(&host.namespace, "0.0.0.0:0");
     let mark = RouteIdentity::of("qdt0").mark();
     socket2::SockRef::from(&client).set_mark(mark).unwrap();
 
     client.send_to(b"question", "203.0.113.9:443").unwrap();
-    let mut buffer = [0; 16];
-    let (_, peer) = server
-        .recv_from(&mut buffer)
-        .expect("the question leaves beside the tunnel");
+    let (_, peer) = receive(&server);
     server.send_to(b"answer", peer).unwrap();
-    let (len, _) = client
-        .recv_from(&mut buffer)
-        .expect("the answer passes the filter");
-    assert_eq!(&buffer[..len], b"answer");
+    assert_eq!(receive(&client).0, b"answer");
     host.namespace
         .block_on(async || HostRoutes.remove("qdt0").await.unwrap());
     assert_eq!(host.namespace.sh("nft list ruleset"), "");

@@ -9,7 +9,10 @@ use std::{
 use qdt_host::{HostTuns, Offload, Tun, TunError, TunOpener, TunQueue, TunSpec};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::namespace::{Namespace, hide_directory};
+use crate::{
+    namespace::{Namespace, hide_directory},
+    router::receive,
+};
 
 fn spec(queues: u16, offload: bool) -> TunSpec {
     TunSpec {
@@ -26,8 +29,10 @@ fn read(queue: &TunQueue) -> Vec<u8> {
         tv_sec: 5,
         tv_nsec: 0,
     };
-    let ready = poll(&mut [PollFd::new(queue, PollFlags::IN)], Some(&deadline))
-        .expect("a queue can be polled");
+    let ready = rustix::io::retry_on_intr(|| {
+        poll(&mut [PollFd::new(queue, PollFlags::IN)], Some(&deadline))
+    })
+    .expect("a queue can be polled");
     assert_eq!(ready, 1, "no packet came");
     let len = queue.read(&mut buffer).expect("a packet is there");
     buffer.truncate(len);
@@ -116,10 +121,9 @@ fn packets_pass_in_both_directions_and_nothing_blocks() {
         socket
             .set_read_timeout(Some(Duration::from_secs(5)))
             .unwrap();
-        let mut buffer = [0; 16];
-        let (len, peer) = socket.recv_from(&mut buffer).unwrap();
+        let (data, peer) = receive(&socket);
         assert_eq!(
-            (&buffer[..len], peer.to_string().as_str()),
+            (data.as_slice(), peer.to_string().as_str()),
             (&b"down"[..], "10.8.0.2:9")
         );
     });
