@@ -9,7 +9,8 @@
 pub mod address;
 pub mod admission;
 pub mod config;
-pub mod contract;
+
 pub mod control;
 pub mod first_start;
 pub mod metrics;
+pub mod serve;

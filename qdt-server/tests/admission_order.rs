@@ -12,7 +12,7 @@ use qdt_proto::http3::RequestHead;
 use qdt_server::address::{AddressPool, TicketSealer};
 use qdt_server::admission::{AdmissionSettings, Doorkeeper, Outcome};
 use qdt_server::config::Rate;
-use qdt_server::contract::{Admission as _, Admitted, Permit, Refusal, SessionLimits};
+use qdt_transport::{Admission as _, Admitted, Permit, Refusal, SessionLimits};
 
 const TOKEN: &[u8] = b"a token of \xff bytes";
 const NONCE: &str = "BwcHBwcHBwcHBwcHBwcHBw";

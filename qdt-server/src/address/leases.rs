@@ -13,7 +13,7 @@
 //! ticket tells that the server was restarted: the cursor passes the redeemed address, so that
 //! clients without a ticket are given addresses beyond those that others are coming back for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
@@ -58,6 +58,10 @@ pub struct Leases {
     pool: AddressPool,
     leases: HashMap<Ipv4Addr, Lease>,
     keep: Duration,
+    /// Addresses that this process has seen in use or has cleaned.
+    known: HashSet<Ipv4Addr>,
+    /// Given to newcomers while the kernel may still hold flows from before this process.
+    unclean: Vec<Ipv4Addr>,
 }
 
 impl Leases {
@@ -68,6 +72,8 @@ impl Leases {
             pool,
             leases: HashMap::new(),
             keep,
+            known: HashSet::new(),
+            unclean: Vec::new(),
         }
     }
 
@@ -88,6 +94,9 @@ impl Leases {
             return Ok(grant);
         }
         let address = self.pool.acquire()?;
+        if self.known.insert(address) {
+            self.unclean.push(address);
+        }
         self.leases.insert(
             address,
             Lease {
@@ -117,6 +126,7 @@ impl Leases {
                     return None;
                 }
                 self.pool.pass(claim.address);
+                self.known.insert(claim.address);
                 self.leases.insert(
                     claim.address,
                     Lease {
@@ -153,14 +163,15 @@ impl Leases {
             })
     }
 
-    /// The connection of `session` is gone: its address is kept until `now` + `session_timeout`.
+    /// The connection of `session` is gone: its address is kept until `heard`, the moment of its last
+    /// sign of life, + `session_timeout`.
     /// A session whose address has moved on to another session changes nothing.
-    pub fn park(&mut self, session: u64, address: Ipv4Addr, now: Instant) {
+    pub fn park(&mut self, session: u64, address: Ipv4Addr, heard: Instant) {
         if let Some(lease) = self.leases.get_mut(&address)
             && matches!(lease.holder, Holder::Live { session: holder } if holder == session)
         {
             lease.holder = Holder::Parked {
-                until: now + self.keep,
+                until: heard + self.keep,
             };
         }
     }
@@ -196,6 +207,12 @@ impl Leases {
             self.leases.remove(&address);
             self.pool.release(address);
         }
+    }
+
+    /// Addresses that newcomers were given and that an earlier server process may have given to others
+    /// before: the kernel's flows of those must be forgotten. Every address is named once at most.
+    pub fn take_unclean(&mut self) -> Vec<Ipv4Addr> {
+        std::mem::take(&mut self.unclean)
     }
 
     /// Addresses held for sessions whose connection is gone.

@@ -1,7 +1,7 @@
 //! Who gets a session: the judgement of every `POST /connect`.
 //!
 //! The packet workers speak HTTP/3 and own the sessions; they ask here, through
-//! [`crate::contract::Admission`], once when the head of a request has arrived and once when its body
+//! [`qdt_transport::Admission`], once when the head of a request has arrived and once when its body
 //! has. Nothing here is called per packet and nothing blocks. The order of all checks stands in one
 //! place, `order.rs`; the answers in `outcome.rs`.
 //!
@@ -21,11 +21,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::contract::{Admission, Admitted, Permit, Refusal, SessionLimits};
 use arc_swap::ArcSwap;
 use qdt_program::Token;
 use qdt_proto::datagram::SessionId;
 use qdt_proto::http3::RequestHead;
+use qdt_transport::{Admission, Admitted, Permit, Refusal, SessionLimits};
+use tokio::sync::Notify;
 use tracing::info;
 
 use crate::address::{AddressPool, Leases, TicketSealer};
@@ -79,6 +80,7 @@ pub struct Doorkeeper {
     leases: Mutex<Leases>,
     sessions: SessionTable,
     counters: HandshakeCounters,
+    newcomer: Notify,
     wall_clock: fn() -> SystemTime,
 }
 
@@ -110,6 +112,7 @@ impl Doorkeeper {
             leases: Mutex::new(Leases::new(pool, settings.session_timeout)),
             sessions: SessionTable::new(settings.session_shards),
             counters: HandshakeCounters::default(),
+            newcomer: Notify::new(),
             wall_clock,
             settings,
         }
@@ -177,15 +180,28 @@ impl Doorkeeper {
         self.leases().expire(now)
     }
 
+    /// Addresses of an earlier server process that newcomers have now: their flows must be forgotten
+    /// at once. [`wait_for_newcomer`](Self::wait_for_newcomer) tells when there are any.
+    #[must_use]
+    pub fn take_unclean_addresses(&self) -> Vec<Ipv4Addr> {
+        self.leases().take_unclean()
+    }
+
+    /// Returns once a session was opened since the last return.
+    pub async fn wait_for_newcomer(&self) {
+        self.newcomer.notified().await;
+    }
+
     /// `address` may be given out again.
     pub fn release_address(&self, address: Ipv4Addr) {
         self.leases().release(address);
     }
 
-    /// The session's connection is gone at `now`, because of `reason`.
-    pub fn session_ended(&self, session: SessionId, reason: &str, now: Instant) {
+    /// The session's connection was last heard of at `heard` and is gone, because of `reason`. Its
+    /// address is kept for `session_timeout` from `heard` on.
+    pub fn session_ended(&self, session: SessionId, reason: &str, heard: Instant) {
         if let Some(entry) = self.sessions.remove(session) {
-            self.leases().park(session.0, entry.address, now);
+            self.leases().park(session.0, entry.address, heard);
             info!(id = session.0, ip = %entry.address, err = reason, "session closed");
         }
     }
@@ -226,12 +242,14 @@ impl Admission for Doorkeeper {
         self.check_body(permit.into(), body, worker)
             .inspect(|admitted| {
                 self.counters.count(Outcome::Ok);
+                self.newcomer.notify_one();
                 info!(id = admitted.id.0, ip = %admitted.inner, "session opened");
             })
             .map_err(|outcome| self.refuse(outcome, peer.ip()))
     }
 
-    fn ended(&self, session: SessionId, reason: &str) {
-        self.session_ended(session, reason, Instant::now());
+    fn ended(&self, session: SessionId, reason: &str, silent_for: Duration) {
+        let now = Instant::now();
+        self.session_ended(session, reason, now.checked_sub(silent_for).unwrap_or(now));
     }
 }

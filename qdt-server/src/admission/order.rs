@@ -9,7 +9,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::contract::{Admitted, Permit};
 use qdt_program::Token;
 use qdt_proto::datagram::{Aead, SessionId};
 use qdt_proto::handshake::{
@@ -17,6 +16,7 @@ use qdt_proto::handshake::{
     decode_nonce_text,
 };
 use qdt_proto::http3::RequestHead;
+use qdt_transport::{Admitted, Permit};
 
 use super::limits::LimitKey;
 use super::outcome::Outcome;

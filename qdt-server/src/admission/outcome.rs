@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::contract::Refusal;
+use qdt_transport::Refusal;
 
 macro_rules! outcomes {
     ($($(#[$doc:meta])* $name:ident => $status:literal, $body:literal, $label:literal;)*) => {

@@ -38,7 +38,7 @@ pub type RoleAddress = (Role, Result<Vec<SocketAddr>, String>);
 /// The listeners that are open, and their tasks; dropping it closes them.
 #[derive(Debug, Default)]
 pub struct ControlServer {
-    tasks: JoinSet<()>,
+    tasks: JoinSet<Roles>,
     open: Vec<(Roles, SocketAddr)>,
 }
 
@@ -73,6 +73,7 @@ impl ControlServer {
                     server.tasks.spawn(async move {
                         // `serve` returns only on graceful shut-down, which is not asked for.
                         let _ = axum::serve(listener, service).await;
+                        roles
                     });
                     server.open.push((roles, address));
                 }
@@ -80,6 +81,14 @@ impl ControlServer {
             }
         }
         server
+    }
+
+    /// The roles of a listener that has ended, which none does by itself; waits for ever otherwise.
+    pub async fn ended(&mut self) -> Roles {
+        match self.tasks.join_next().await {
+            Some(ended) => ended.unwrap_or_default(),
+            None => std::future::pending().await,
+        }
     }
 
     /// What listens where.

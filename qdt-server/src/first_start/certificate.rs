@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -88,29 +88,4 @@ pub fn self_signed(addresses: &[IpAddr]) -> Result<SelfSigned, SelfSignedError> 
         certificate_pem: certificate.pem(),
         key_pem: Zeroizing::new(key.serialize_pem()),
     })
-}
-
-/// The source addresses of the default routes, IPv4 first: how the server is most likely reached.
-/// Nothing is sent; the kernel only chooses a route towards documentation addresses (RFC 5737, 3849).
-#[must_use]
-pub fn outer_addresses() -> Vec<IpAddr> {
-    let probes: [(IpAddr, IpAddr); 2] = [
-        (
-            Ipv4Addr::UNSPECIFIED.into(),
-            Ipv4Addr::new(192, 0, 2, 1).into(),
-        ),
-        (
-            Ipv6Addr::UNSPECIFIED.into(),
-            Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into(),
-        ),
-    ];
-    probes
-        .into_iter()
-        .filter_map(|(any, far)| {
-            let socket = UdpSocket::bind((any, 0)).ok()?;
-            socket.connect((far, 9)).ok()?;
-            Some(socket.local_addr().ok()?.ip())
-        })
-        .filter(|address| !address.is_unspecified() && !address.is_loopback())
-        .collect()
 }

@@ -16,14 +16,11 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use qdt_program::Token;
-use tracing::info;
 use zeroize::Zeroizing;
 
 use crate::config::first_start_yaml;
 
-pub use certificate::{
-    CertificateFiles, SelfSigned, SelfSignedError, outer_addresses, self_signed,
-};
+pub use certificate::{CertificateFiles, SelfSigned, SelfSignedError, self_signed};
 pub use client_config::ClientConfig;
 pub use new_file::create;
 
@@ -147,11 +144,6 @@ pub fn ensure_certificate(
         let _ = std::fs::remove_file(&files.key);
         return Err(error);
     }
-    info!(
-        cert = %files.certificate.display(),
-        key = %files.key.display(),
-        "self-signed certificate created"
-    );
     Ok(true)
 }
 

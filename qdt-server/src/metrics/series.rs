@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use crate::contract::{Counters, DropReason};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use qdt_transport::{Counters, DropReason};
 
 /// Everything that `/metrics` shows about the tunnel, at one moment.
 #[derive(Debug, Clone, Default)]

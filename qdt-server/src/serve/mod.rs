@@ -1,0 +1,216 @@
+//! The life of the server: build everything, serve, reload, drain.
+//!
+//! Building goes from what changes nothing to what changes the host: certificate and addresses first,
+//! then the TUN device and the workers (which bind the UDP port), then the device's address, then
+//! NAT. An error before NAT leaves the host as it was, because the device goes with the process. The
+//! door opens last, when everything behind it is there.
+//!
+//! What always holds while serving: a packet worker that stops by itself ends the server with an
+//! error - a supervisor starts it anew, which is better than a server that is half alive; everything
+//! that was put into the host's firewall is taken out again on every way out.
+
+mod addresses;
+mod error;
+mod nat;
+mod reload;
+mod settings;
+mod signals;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use ipnet::{IpNet, Ipv4Net};
+use qdt_host::{HostLinks, HostTuns, Links as _, TunOpener as _, TunSpec};
+use qdt_program::LogHandle;
+use qdt_transport::{Counters, ServerTls, ServerWorkers, WorkerCounters, WorkerExit};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::task::JoinHandle;
+use tracing::{error, info};
+
+use crate::address::{AddressPool, TicketSealer};
+use crate::admission::Doorkeeper;
+use crate::config::ServerConfig;
+use crate::control::{ControlServer, Guard, Pages};
+use crate::metrics::{Metrics, Snapshot};
+use nat::Nat;
+
+pub use error::ServeError;
+pub use signals::{Signal, Signals};
+
+/// What a QDT datagram adds to the inner packet: header and tag. The TUN device's MTU is that much
+/// below the session's, so that a full packet fits one datagram.
+const OVERHEAD: u16 = 38;
+
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    config: ServerConfig,
+    path: PathBuf,
+    cpus: usize,
+    log: LogHandle,
+    tls: ServerTls,
+    keeper: Arc<Doorkeeper>,
+    workers: Option<ServerWorkers>,
+    exits: UnboundedReceiver<(usize, WorkerExit)>,
+    control: ControlServer,
+    nat: Nat,
+    address_care: JoinHandle<()>,
+}
+
+impl Server {
+    /// Starts a server with `config`, which came from `path` on a machine with `cpus` CPUs, and whose
+    /// certificate is `tls`.
+    ///
+    /// # Errors
+    /// [`ServeError`]; the host is as it was before.
+    pub async fn start(
+        config: ServerConfig,
+        tls: ServerTls,
+        path: PathBuf,
+        cpus: usize,
+        log: LogHandle,
+    ) -> Result<Self, ServeError> {
+        let listen = settings::listen_address(&config)?;
+        let control_addresses = settings::control_addresses(&config);
+        let pool = AddressPool::new(IpNet::V4(config.pool), config.gateway)?;
+        let network = pool.network();
+        let keeper = Arc::new(Doorkeeper::new(
+            settings::admission(&config),
+            pool,
+            config.token.clone(),
+            TicketSealer::new(tls.secrets().ticket_key(), None),
+            Instant::now(),
+            SystemTime::now,
+        ));
+
+        let tun = HostTuns.open(&TunSpec {
+            name: config.tun_name.clone(),
+            queues: settings::workers(&config),
+            offload: true,
+        })?;
+        let (tun_name, queues) = (tun.name, tun.queues.len());
+        let (exited, exits) = unbounded_channel();
+        let workers = ServerWorkers::start(
+            settings::transport(&config, listen, tls.clone(), tun.queues, network),
+            keeper.clone(),
+            move |worker, exit| {
+                // The receiver goes only when the server does.
+                let _ = exited.send((worker, exit));
+            },
+        )?;
+        let gateway = Ipv4Net::new(config.gateway, network.prefix_len())
+            .expect("the prefix is that of a network");
+        HostLinks
+            .set_mtu(&tun_name, u32::from(config.mtu - OVERHEAD))
+            .await?;
+        HostLinks.set_address(&tun_name, gateway).await?;
+        HostLinks.set_up(&tun_name).await?;
+        let nat = Nat::install(&config, &tun_name, network).await?;
+
+        let guard = Arc::new(Guard::new(network, config.gateway));
+        let counters = workers.counters();
+        let metrics = Metrics::new({
+            let (keeper, guard) = (keeper.clone(), guard.clone());
+            move || snapshot(&keeper, &guard, &counters)
+        });
+        let healthy = keeper.clone();
+        let pages = Pages::new(metrics, move || healthy.is_ready());
+        let control = ControlServer::start(control_addresses, &pages, &guard);
+        let address_care = tokio::spawn(addresses::take_care(keeper.clone()));
+        keeper.set_ready(true);
+        info!(
+            addr = %workers.local_addr(),
+            tun = tun_name,
+            pool = %network,
+            gateway = %config.gateway,
+            workers = queues,
+            pin = tls.pin(),
+            "server started"
+        );
+        Ok(Self {
+            config,
+            path,
+            cpus,
+            log,
+            tls,
+            keeper,
+            workers: Some(workers),
+            exits,
+            control,
+            nat,
+            address_care,
+        })
+    }
+
+    /// Serves until a signal ends it or it cannot go on, and leaves the host as it was before.
+    ///
+    /// # Errors
+    /// [`ServeError::Worker`] if a packet worker stopped by itself.
+    pub async fn run(mut self, signals: &mut Signals) -> Result<(), ServeError> {
+        let result = loop {
+            tokio::select! {
+                signal = signals.next() => match signal {
+                    Signal::Stop(name) => {
+                        info!(signal = name, sessions = self.keeper.sessions().len(), "draining");
+                        break Ok(());
+                    }
+                    Signal::Reload => self.reload(),
+                },
+                Some((worker, exit)) = self.exits.recv() => break Err(worker_failure(worker, exit)),
+                roles = self.control.ended() => {
+                    error!(serves = %roles, "control listener ended");
+                }
+            }
+        };
+        self.drain().await;
+        result
+    }
+
+    /// Tells every client and takes back what was changed on the host.
+    async fn drain(mut self) {
+        self.keeper.set_ready(false);
+        if let Some(workers) = self.workers.take() {
+            // Waits for threads.
+            let drained =
+                tokio::task::spawn_blocking(move || workers.drain("server shutting down"));
+            if let Err(error) = drained.await {
+                error!(err = %error, "draining failed");
+            }
+        }
+        self.address_care.abort();
+        self.nat.remove().await;
+    }
+}
+
+/// Why the server ends when a worker does; logged under the message that pipelines know.
+fn worker_failure(worker: usize, exit: WorkerExit) -> ServeError {
+    let reason = match exit {
+        WorkerExit::TunRead(error) => {
+            error!(err = %error, worker, "tun read error");
+            format!("tun read: {error}")
+        }
+        WorkerExit::Failed(reason) => reason,
+        WorkerExit::Drained => "it ended without being told to".into(),
+        WorkerExit::Panicked => "it panicked, which is a bug in qdt-server".into(),
+    };
+    ServeError::Worker { worker, reason }
+}
+
+fn snapshot(keeper: &Doorkeeper, guard: &Guard, workers: &[Arc<WorkerCounters>]) -> Snapshot {
+    let mut traffic = Counters::default();
+    workers
+        .iter()
+        .for_each(|worker| worker.add_to(&mut traffic));
+    let (guess_entries, handshake_entries) = keeper.limiter_entries();
+    Snapshot {
+        sessions: keeper.sessions().len(),
+        traffic,
+        handshakes: keeper.counters().snapshot().collect(),
+        addresses_parked: keeper.parked_addresses(),
+        addresses_free: keeper.free_addresses(),
+        guess_entries,
+        handshake_entries,
+        control_refused: guard.refused(),
+    }
+}

@@ -1,0 +1,62 @@
+//! SIGHUP: token, certificate and log level anew, without ending a session.
+//!
+//! All or nothing: if the file or the certificate has a fault, everything stays as it was. Other keys
+//! need a restart, and if one of them has changed the log says so.
+
+use qdt_program::log_warnings;
+use qdt_transport::ServerTls;
+use tracing::{error, info, warn};
+
+use super::Server;
+use crate::address::TicketSealer;
+use crate::config::ServerConfig;
+
+impl Server {
+    /// Reads the configuration again and takes over what can be changed.
+    pub(super) fn reload(&mut self) {
+        match self.read_again() {
+            Ok((config, tls)) => self.take_over(config, tls),
+            Err(reason) => error!(err = reason, "reload failed, nothing changed"),
+        }
+    }
+
+    fn read_again(&self) -> Result<(ServerConfig, ServerTls), String> {
+        let loaded =
+            ServerConfig::load(&self.path, self.cpus).map_err(|error| error.to_string())?;
+        log_warnings(&self.path, &loaded.warnings);
+        let config = loaded.config;
+        let tls = ServerTls::load(&config.tls_cert, &config.tls_key)
+            .map_err(|error| error.to_string())?;
+        Ok((config, tls))
+    }
+
+    fn take_over(&mut self, config: ServerConfig, tls: ServerTls) {
+        let adopted = ServerConfig {
+            token: config.token.clone(),
+            tls_cert: config.tls_cert.clone(),
+            tls_key: config.tls_key.clone(),
+            log: qdt_program::LogConfig {
+                level: config.log.level,
+                ..self.config.log
+            },
+            ..self.config.clone()
+        };
+        if adopted != config {
+            warn!(
+                "only token, certificate and log level were reloaded; other changes need a restart"
+            );
+        }
+        self.keeper.set_token(adopted.token.clone());
+        let (new, old) = (tls.secrets().ticket_key(), self.tls.secrets().ticket_key());
+        if new != old {
+            self.keeper.set_tickets(TicketSealer::new(new, Some(old)));
+        }
+        if let Some(workers) = &self.workers {
+            workers.use_tls(&tls);
+        }
+        self.log.set_level(adopted.log.level);
+        info!(pin = tls.pin(), "reloaded");
+        self.config = adopted;
+        self.tls = tls;
+    }
+}

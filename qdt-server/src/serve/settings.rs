@@ -1,0 +1,112 @@
+//! From the configuration's keys to the settings of the parts that obey them.
+
+use std::net::SocketAddr;
+
+use ipnet::Ipv4Net;
+use qdt_host::TunQueue;
+use qdt_program::{HostPort, Protocol, ResolveError};
+use qdt_transport::{ServerSettings, ServerTls, SessionLimits};
+use rustix::net::{AddressFamily, SocketType};
+use tracing::warn;
+
+use crate::admission::AdmissionSettings;
+use crate::config::{Rate, ServerConfig};
+use crate::control::{Role, RoleAddress};
+
+/// The most packet workers that a session's location can name.
+const MAX_WORKERS: usize = 128;
+
+/// Wrong tokens of one address where `handshake_ip_rate` is switched off: guessing is never free.
+const DEFAULT_GUESSES: Rate = Rate { pps: 20, burst: 40 };
+
+/// `send_workers`, at most as many as there can be.
+pub(super) fn workers(config: &ServerConfig) -> u16 {
+    if config.send_workers > MAX_WORKERS {
+        warn!(
+            asked = config.send_workers,
+            used = MAX_WORKERS,
+            "send_workers is too large"
+        );
+    }
+    u16::try_from(config.send_workers.min(MAX_WORKERS)).expect("at most 128")
+}
+
+/// The UDP address to listen on: of the candidates the first whose family the kernel has.
+pub(super) fn listen_address(config: &ServerConfig) -> Result<SocketAddr, ResolveError> {
+    let candidates = config.addr.listen_address(Protocol::Udp)?.candidates();
+    let supported = |address: &SocketAddr| {
+        let family = if address.is_ipv6() {
+            AddressFamily::INET6
+        } else {
+            AddressFamily::INET
+        };
+        rustix::net::socket(family, SocketType::DGRAM, None).is_ok()
+    };
+    let found = candidates.iter().copied().find(supported);
+    Ok(found.unwrap_or(candidates[0]))
+}
+
+/// The TCP addresses of the control listeners; a name that has none costs only its own pages.
+pub(super) fn control_addresses(config: &ServerConfig) -> Vec<RoleAddress> {
+    let look_up = |address: &HostPort| {
+        address
+            .listen_address(Protocol::Tcp)
+            .map(|address| address.candidates())
+            .map_err(|error| error.to_string())
+    };
+    let mut addresses = vec![
+        (Role::Metrics, look_up(&config.metrics_addr)),
+        (Role::Health, look_up(&config.health_addr)),
+    ];
+    if let Some(address) = &config.pprof_addr {
+        addresses.push((Role::Pprof, look_up(address)));
+    }
+    addresses
+}
+
+pub(super) fn admission(config: &ServerConfig) -> AdmissionSettings {
+    AdmissionSettings {
+        cidr: config.pool_text.clone(),
+        gateway: config.gateway,
+        dns: config.dns.clone(),
+        mtu: config.mtu,
+        max_sessions: config.max_sessions.map(Into::into),
+        handshakes: config.handshake_rate,
+        handshakes_per_address: config.handshake_ip_rate,
+        guesses_per_address: config.handshake_ip_rate.unwrap_or(DEFAULT_GUESSES),
+        limit_ttl: config.handshake_ip_ttl,
+        session_limits: config
+            .rate_limit
+            .map_or(SessionLimits::OFF, |Rate { pps, burst }| SessionLimits {
+                pps,
+                burst,
+            }),
+        session_timeout: config.session_timeout,
+        session_shards: config.session_shards,
+    }
+}
+
+pub(super) fn transport(
+    config: &ServerConfig,
+    listen: SocketAddr,
+    tls: ServerTls,
+    queues: Vec<TunQueue>,
+    pool: Ipv4Net,
+) -> ServerSettings {
+    let addresses = u64::from(u32::from(pool.broadcast()) - u32::from(pool.network())) + 1;
+    ServerSettings {
+        addr: listen,
+        tls,
+        queues,
+        pool_first: pool.network(),
+        pool_size: usize::try_from(addresses).expect("at most 2^32 addresses"),
+        gateway: config.gateway,
+        client_to_client: config.client_to_client,
+        max_reassembly_bytes: config.max_reassembly_bytes,
+        idle_timeout: config.session_timeout,
+        datagram_queue: config.send_datagram_queue,
+        mtu: config.mtu,
+        handover_queue: config.send_queue,
+        tun_reads_per_turn: config.send_batch,
+    }
+}
