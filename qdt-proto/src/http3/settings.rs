@@ -21,7 +21,9 @@ const H3_DATAGRAM: u64 = 0x33;
 /// What the peer announced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Settings {
-    /// The peer takes HTTP/3 datagrams (RFC 9297). Without it none may be sent.
+    /// The peer takes HTTP/3 datagrams (RFC 9297). Without it none may be sent. Where it is set and
+    /// the peer's QUIC transport parameter `max_datagram_frame_size` is not, the caller closes the
+    /// connection with `H3_SETTINGS_ERROR` (section 2.1.1): that parameter is not seen here.
     pub datagrams: bool,
     /// The peer takes Extended CONNECT (RFC 9220).
     pub extended_connect: bool,
