@@ -115,7 +115,11 @@ fn a_single_value_is_no_list() {
     assert!(
         error("list: 1.1.1.1\n").starts_with("line 1: list: found !!str `1.1.1.1` where a list")
     );
-    assert_eq!(read("list: [a, 8.8, ~]\n").list, ["a", "8.8", ""]);
+    assert_eq!(
+        read("list: [a, 8.8, ~, \"\"]\n").list,
+        ["a", "8.8", ""],
+        "a null is no item"
+    );
     assert_eq!(read("list:\n- a\n- b\n").list, ["a", "b"]);
 }
 
@@ -192,9 +196,23 @@ fn an_alias_stands_for_its_anchors_value() {
 }
 
 #[test]
-fn only_the_first_document_counts() {
-    assert_eq!(read("text: a\n---\ntext: [\n").text, "a");
+fn only_the_first_document_counts_and_what_follows_is_warned_about() {
+    let cases = [
+        ("text: a\n---\ntext: [\n", 2),
+        ("text: a\n...\nnot: [yaml\n", 3),
+        // Go ends the document here in silence: a key that slipped to the left takes the rest with
+        // it.
+        ("  text: a\ncount: 1\n", 2),
+    ];
+    for (yaml, line) in cases {
+        let (sample, _) = from_yaml::<Sample>(yaml).expect("the first document is fine");
+        assert_eq!((sample.text.as_str(), sample.count), ("a", 0), "{yaml:?}");
+        let warning = &warnings(yaml)[0];
+        let expected = format!("line {line}: everything from here on is ignored: ");
+        assert!(warning.starts_with(&expected), "{yaml:?}: {warning}");
+    }
     assert_eq!(read("---\ntext: a\n...\n").text, "a");
+    assert_eq!(read("text: a\n...\n# c\n").text, "a");
 }
 
 #[test]
@@ -230,9 +248,9 @@ fn a_secret_never_shows_in_an_error() {
         "SECRET\n bad: [",
         "!!int SECRET",
         "*SECRET",
-        "!SECRET",
+        "!SECRET x\ncount: x",
         "!SECRET!a b",
-        "!<SECRET> a",
+        "!<SECRET> a\ncount: x",
         "%SECRET",
         "`SECRET",
         "|SECRET",

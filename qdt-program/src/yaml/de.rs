@@ -270,7 +270,8 @@ impl<'de> SeqAccess<'de> for Items<'_, '_> {
         &mut self,
         seed: T,
     ) -> Result<Option<T::Value>, YamlError> {
-        let Some(id) = self.items.next() else {
+        // A null is no item, as in Go.
+        let Some(id) = self.items.find(|id| !self.reading.is_null(**id)) else {
             return Ok(None);
         };
         let key = self.key.to_owned();

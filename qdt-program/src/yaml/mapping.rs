@@ -32,9 +32,16 @@ pub(super) struct Entry {
 
 impl<'t> Reading<'t> {
     pub(super) fn new(tree: &'t Tree) -> Self {
+        let ignored = tree.ignored_from.map(|line| Warning {
+            line: Some(line),
+            key: String::new(),
+            text: "everything from here on is ignored: the first document ends above; if that is not meant, look \
+                   for a wrong indentation or a stray `---`"
+                .to_owned(),
+        });
         Self {
             tree,
-            warnings: RefCell::default(),
+            warnings: RefCell::new(ignored.into_iter().collect()),
             merges: Cell::new(0),
         }
     }

@@ -29,7 +29,7 @@ pub use quote::yaml_scalar;
 pub struct Warning {
     /// Line in the file, from 1, where it is known.
     pub line: Option<usize>,
-    /// The key, with dots for nested ones.
+    /// The key, with dots for nested ones; empty for the file as a whole.
     pub key: String,
     /// What is the matter and what to do about it.
     pub text: String,
@@ -51,7 +51,10 @@ impl fmt::Display for Warning {
         if let Some(line) = self.line {
             write!(f, "line {line}: ")?;
         }
-        write!(f, "{}: {}", self.key, self.text)
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
+        }
+        f.write_str(&self.text)
     }
 }
 

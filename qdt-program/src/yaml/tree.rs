@@ -33,6 +33,8 @@ pub(super) enum Content {
 pub(super) struct Tree {
     nodes: Vec<Node>,
     pub(super) root: Option<NodeId>,
+    /// The line after the first document where something else begins.
+    pub(super) ignored_from: Option<usize>,
 }
 
 impl Tree {
@@ -45,7 +47,8 @@ impl Tree {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         refuse_control_characters(text)?;
         let mut builder = Builder::default();
-        for event in Parser::new_from_str(text) {
+        let mut events = Parser::new_from_str(text);
+        for event in events.by_ref() {
             // The parser's own message may quote the text, and a token may be part of it: only its
             // kind is told.
             let (event, span) = event.map_err(|error| {
@@ -89,9 +92,16 @@ impl Tree {
                 _ => {}
             }
         }
+        // Whatever stands there need not even be YAML.
+        let ignored_from = events.next().and_then(|event| match event {
+            Ok((Event::StreamEnd, _)) => None,
+            Ok((_, span)) => Some(span.start.line()),
+            Err(error) => Some(error.marker().line()),
+        });
         Ok(Self {
             nodes: builder.nodes,
             root: builder.root,
+            ignored_from,
         })
     }
 }
