@@ -29,7 +29,8 @@ pub enum RouteMode {
 pub struct RoutePlan {
     /// The name of the TUN device.
     pub tun: String,
-    /// The client's address inside the tunnel: source of what it sends there.
+    /// The client's address inside the tunnel. It is the device's one address, and thereby the
+    /// source of what enters the tunnel; on other interfaces it shall not answer.
     pub address: Ipv4Addr,
     /// The tunnel's own network, which is reached through the tunnel in every mode.
     pub network: Ipv4Net,

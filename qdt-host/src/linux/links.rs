@@ -6,7 +6,10 @@ use futures_util::TryStreamExt;
 use ipnet::Ipv4Net;
 use rtnetlink::{
     LinkMessageBuilder, LinkUnspec,
-    packet_route::link::{LinkAttribute, LinkMessage},
+    packet_route::{
+        address::AddressMessage,
+        link::{LinkAttribute, LinkMessage},
+    },
 };
 
 use super::{
@@ -25,37 +28,28 @@ impl Links for HostLinks {
         let failed = |source| from_kernel(interface, &step, source);
         let rtnl = Rtnl::connect().map_err(failed)?;
         let index = index_of(&rtnl, interface).await.map_err(failed)?;
-        let mut present = false;
-        for old in addresses::ipv4_of(&rtnl, index).await.map_err(failed)? {
-            let same_address = addresses::local(&old) == Some(address.addr());
-            if same_address && old.header.prefix_len == address.prefix_len() {
-                present = true;
-                continue;
-            }
-            let deleted = rtnl
-                .handle
-                .address()
-                .del(old)
-                .execute()
-                .await
-                .map_err(os_error);
-            match deleted {
-                // A secondary address leaves together with its primary one.
-                Err(error) if is_any(&error, &[libc::EADDRNOTAVAIL]) => {}
-                other => other.map_err(failed)?,
-            }
-        }
-        if present && still_present(&rtnl, index, address).await.map_err(failed)? {
-            return Ok(());
-        }
-        let add =
-            rtnl.handle
-                .address()
-                .add(index, IpAddr::V4(address.addr()), address.prefix_len());
+        let old = addresses::ipv4_of(&rtnl, index).await.map_err(failed)?;
+        let old: Vec<_> = old
+            .into_iter()
+            .filter(|old| net_of(old) != Some(address))
+            .collect();
+        // In the network of another address of the same prefix the kernel would make this one a
+        // secondary address, and delete it together with that other one. Everywhere else it comes
+        // first: with its last address an interface loses all its routes.
+        let shared =
+            |old: &AddressMessage| net_of(old).is_some_and(|o| o.trunc() == address.trunc());
+        let (before, after): (Vec<_>, Vec<_>) = old.into_iter().partition(shared);
+        delete_all(&rtnl, before).await.map_err(failed)?;
+        let local = IpAddr::V4(address.addr());
+        let add = rtnl
+            .handle
+            .address()
+            .add(index, local, address.prefix_len());
         match add.execute().await.map_err(os_error) {
-            Err(error) if is_any(&error, &[libc::EEXIST]) => Ok(()),
-            other => other.map_err(failed),
+            Err(error) if is_any(&error, &[libc::EEXIST]) => {}
+            other => other.map_err(failed)?,
         }
+        delete_all(&rtnl, after).await.map_err(failed)
     }
 
     async fn set_mtu(&self, interface: &str, mtu: u32) -> Result<(), LinkError> {
@@ -96,11 +90,27 @@ async fn change(
         .map_err(failed)
 }
 
-async fn still_present(rtnl: &Rtnl, index: u32, address: Ipv4Net) -> io::Result<bool> {
-    let present = addresses::ipv4_of(rtnl, index).await?;
-    Ok(present
-        .iter()
-        .any(|message| addresses::local(message) == Some(address.addr())))
+/// The address in `message` with its prefix.
+fn net_of(message: &AddressMessage) -> Option<Ipv4Net> {
+    Ipv4Net::new(addresses::local(message)?, message.header.prefix_len).ok()
+}
+
+async fn delete_all(rtnl: &Rtnl, addresses: Vec<AddressMessage>) -> io::Result<()> {
+    for address in addresses {
+        match rtnl
+            .handle
+            .address()
+            .del(address)
+            .execute()
+            .await
+            .map_err(os_error)
+        {
+            // A secondary address leaves together with its primary one.
+            Err(error) if is_any(&error, &[libc::EADDRNOTAVAIL]) => {}
+            other => other?,
+        }
+    }
+    Ok(())
 }
 
 /// The interface called `name`; the error is `ENODEV` when there is none.

@@ -93,7 +93,7 @@ async fn install(plan: &RoutePlan) -> Result<Vec<RouteWarning>, RouteError> {
     let identity = RouteIdentity::of(tun);
     let destinations = destinations(plan);
     for destination in &destinations {
-        let route = route(identity, *destination, index, plan.address);
+        let route = route(identity, *destination, index);
         let added = rtnl.handle.route().add(route).replace().execute().await;
         let step = format!("route {destination} into the tunnel");
         added.map_err(os_error).map_err(failed(tun, &step))?;
@@ -160,16 +160,12 @@ fn destinations(plan: &RoutePlan) -> Vec<Ipv4Net> {
     all
 }
 
-fn route(
-    identity: RouteIdentity,
-    destination: Ipv4Net,
-    index: u32,
-    source: Ipv4Addr,
-) -> RouteMessage {
+/// A route into the tunnel. It names no source: the device's one address is taken, and the route
+/// stays when that address is replaced by another.
+fn route(identity: RouteIdentity, destination: Ipv4Net, index: u32) -> RouteMessage {
     RouteMessageBuilder::<Ipv4Addr>::new()
         .destination_prefix(destination.addr(), destination.prefix_len())
         .output_interface(index)
-        .pref_source(source)
         .scope(RouteScope::Link)
         .protocol(RouteProtocol::Other(RouteIdentity::PROTOCOL))
         .table_id(identity.table())

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    os::fd::AsFd,
+    os::fd::{AsFd, AsRawFd},
     time::{Duration, Instant},
 };
 
@@ -22,18 +22,21 @@ fn spec(queues: u16, offload: bool) -> TunSpec {
     }
 }
 
+/// Whether `queue` has a packet within this many milliseconds.
+fn has_packet(queue: &TunQueue, milliseconds: i64) -> bool {
+    let deadline = Timespec {
+        tv_sec: milliseconds / 1000,
+        tv_nsec: milliseconds % 1000 * 1_000_000,
+    };
+    let mut waiting = [PollFd::new(queue, PollFlags::IN)];
+    let ready = rustix::io::retry_on_intr(|| poll(&mut waiting, Some(&deadline)));
+    ready.expect("a queue can be polled") == 1
+}
+
 /// Waits until `queue` has a packet, at most five seconds, and reads it.
 fn read(queue: &TunQueue) -> Vec<u8> {
     let mut buffer = vec![0; 66_000];
-    let deadline = Timespec {
-        tv_sec: 5,
-        tv_nsec: 0,
-    };
-    let ready = rustix::io::retry_on_intr(|| {
-        poll(&mut [PollFd::new(queue, PollFlags::IN)], Some(&deadline))
-    })
-    .expect("a queue can be polled");
-    assert_eq!(ready, 1, "no packet came");
+    assert!(has_packet(queue, 5000), "no packet came");
     let len = queue.read(&mut buffer).expect("a packet is there");
     buffer.truncate(len);
     buffer
@@ -171,11 +174,60 @@ fn a_persistent_device_with_queues_and_header_gives_both() {
         let tun = Tun::open(&spec(2, true)).unwrap();
         assert!(tun.persistent && tun.queues[1].offload().tcp4);
         assert_eq!(tun.queues.len(), 2);
+    });
+}
+
+#[test]
+fn super_packets_reach_only_a_queue_that_can_tell_them() {
+    let namespace = Namespace::new();
+    namespace.sh("ip tuntap add dev qdt0 mode tun vnet_hdr");
+    up(&namespace);
+    let payload = 3000;
+    namespace.run(|| {
+        let tun = reopen(&spec(1, true));
+        let packet = send_train(&tun);
+        let whole = 10 + 28 + payload;
+        let first = 10 + 28 + 1000;
+        let expected = if tun.queues[0].offload().udp {
+            whole
+        } else {
+            first
+        };
+        assert_eq!(packet.len(), expected);
         drop(tun);
-        // The offload that this use allowed must not reach one that reads plain packets.
+        // The device remembers what that use allowed; the next one reads plain packets.
         let tun = reopen(&spec(1, false));
         assert_eq!(tun.queues[0].offload(), Offload::NONE);
+        assert_eq!(send_train(&tun).len(), 28 + 1000);
     });
+}
+
+/// Sends three UDP datagrams of 1000 bytes in one call (UDP GSO) and returns the first read.
+///
+/// A persistent device has its carrier a moment after it is opened, and until then the kernel drops
+/// what is sent: it is sent again until something comes.
+fn send_train(tun: &Tun) -> Vec<u8> {
+    let socket = std::net::UdpSocket::bind("10.8.0.1:0").expect("the address is there");
+    let size: libc::c_int = 1000;
+    // SAFETY: UDP_SEGMENT reads one `int` of the length given; `size` outlives the call.
+    let set = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_UDP,
+            libc::UDP_SEGMENT,
+            (&raw const size).cast(),
+            size_of_val(&size) as libc::socklen_t,
+        )
+    };
+    assert_eq!(set, 0, "UDP_SEGMENT");
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while !has_packet(&tun.queues[0], 20) {
+        assert!(Instant::now() < deadline, "no packet came");
+        socket
+            .send_to(&[7; 3000], "10.8.0.2:9")
+            .expect("it can be sent");
+    }
+    read(&tun.queues[0])
 }
 
 #[test]
