@@ -2,23 +2,22 @@
 //!
 //! What always holds here: commands come out in the order they went in.
 
-use std::sync::mpsc::{Receiver, Sender, channel};
-
 use qdt_transport::ClientCommand;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::{Link, LinkGone};
 
 /// The recording end, given to the driver.
 #[derive(Debug)]
 pub struct MemoryLink {
-    commands: Sender<ClientCommand>,
+    commands: UnboundedSender<ClientCommand>,
 }
 
 impl MemoryLink {
     /// A link and the place where its commands come out.
     #[must_use]
-    pub fn new() -> (Self, Receiver<ClientCommand>) {
-        let (commands, seen) = channel();
+    pub fn new() -> (Self, UnboundedReceiver<ClientCommand>) {
+        let (commands, seen) = unbounded_channel();
         (Self { commands }, seen)
     }
 }

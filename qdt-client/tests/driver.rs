@@ -1,0 +1,479 @@
+//! The driver between a packet worker that only remembers and a host in memory: what reaches the
+//! host, in which order, and what is left when it ends.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use qdt_client::{
+    Host, HostWishes, LookUp, MemoryLink, Outcome, RouteMode, Settings, Tunnel, drive,
+};
+use qdt_host::memory::{Call, MemoryHost};
+use qdt_program::{LogConfig, Logger};
+use qdt_proto::datagram::SessionId;
+use qdt_proto::handshake::ConnectResponse;
+use qdt_transport::{AttemptId, ClientCommand, ClientEvent, Dial, PacketSize};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
+
+/// No step of these tests takes real time; this is what a broken one may take of the virtual one.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The worker's side of a driven tunnel.
+struct Worker {
+    commands: UnboundedReceiver<ClientCommand>,
+    events: UnboundedSender<ClientEvent>,
+    stop: Option<oneshot::Sender<()>>,
+}
+
+impl Worker {
+    async fn command(&mut self) -> ClientCommand {
+        tokio::time::timeout(PATIENCE, self.commands.recv())
+            .await
+            .expect("a command in time")
+            .expect("the driver runs")
+    }
+
+    async fn dial(&mut self) -> Dial {
+        loop {
+            match self.command().await {
+                ClientCommand::Dial(dial) => return dial,
+                ClientCommand::Hangup(_) => {}
+                other => panic!("a dial was expected: {other:?}"),
+            }
+        }
+    }
+
+    fn report(&self, event: ClientEvent) {
+        self.events.send(event).expect("the driver runs");
+    }
+
+    fn establish(&self, attempt: AttemptId, response: ConnectResponse) {
+        let (response, size) = (Box::new(response), PacketSize::Full);
+        self.report(ClientEvent::Established {
+            attempt,
+            response,
+            size,
+        });
+    }
+
+    /// Connects, and takes the queue that comes of it.
+    async fn connect(&mut self, response: ConnectResponse) -> (AttemptId, qdt_host::TunQueue) {
+        let dial = self.dial().await;
+        self.establish(dial.attempt, response);
+        let ClientCommand::AttachTun(queue) = self.command().await else {
+            panic!("the device comes first");
+        };
+        assert!(matches!(self.command().await, ClientCommand::Adopt(id) if id == dial.attempt));
+        (dial.attempt, queue)
+    }
+
+    fn stop(&mut self) {
+        let stop = self.stop.take().expect("stopped once");
+        stop.send(()).expect("the driver runs");
+    }
+}
+
+fn answer() -> ConnectResponse {
+    ConnectResponse {
+        version: 1,
+        session_id: SessionId(7),
+        server_nonce: String::new(),
+        mtu: 1350,
+        client_ip: "10.8.0.2".to_owned(),
+        gateway_ip: "10.8.0.1".to_owned(),
+        cidr: "10.8.0.0/24".to_owned(),
+        dns: vec!["9.9.9.9".to_owned()],
+        caps: Some(Vec::new()),
+        resume: Some("ticket".to_owned()),
+    }
+}
+
+fn found() -> LookUp {
+    Arc::new(|| Ok(vec![SocketAddr::from(([192, 0, 2, 1], 443))]))
+}
+
+/// Drives a tunnel on `host` against the script `play`; gives the outcome and the log.
+async fn driven<P: Future<Output = ()>>(
+    host: &MemoryHost,
+    look_up: LookUp,
+    play: impl FnOnce(Worker) -> P,
+) -> (Outcome, String) {
+    let (link, commands) = MemoryLink::new();
+    let (events, reports) = unbounded_channel();
+    let (stop, stopped) = oneshot::channel();
+    let worker = Worker {
+        commands,
+        events,
+        stop: Some(stop),
+    };
+    let settings = Settings {
+        timeout: Duration::from_secs(10),
+        mtu: 1350,
+        host: HostWishes {
+            route_mode: RouteMode::Default,
+            dns: Vec::new(),
+        },
+    };
+    let on = Host::new(
+        "qdt0",
+        host.clone(),
+        host.clone(),
+        host.clone(),
+        host.clone(),
+    );
+    let stopped = async move {
+        if stopped.await.is_err() {
+            // The script is over without a signal: the tunnel has to end by itself.
+            std::future::pending::<()>().await;
+        }
+    };
+    let log = Arc::new(Mutex::new(String::new()));
+    let lines = Arc::clone(&log);
+    let logger = Logger::new(LogConfig::default(), move |line: &str| {
+        lines.lock().expect("no writer panics").push_str(line);
+    });
+    let _guard = tracing::subscriber::set_default(logger);
+    let tunnel = drive(
+        Tunnel::new(settings, 1),
+        link,
+        reports,
+        on,
+        look_up,
+        stopped,
+    );
+    let (outcome, ()) =
+        tokio::time::timeout(PATIENCE, async { tokio::join!(tunnel, play(worker)) })
+            .await
+            .expect("tunnel and script end");
+    let log = log.lock().expect("no writer panics").clone();
+    (outcome, log)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_host_is_changed_in_order_after_the_first_success_and_put_back_in_order() {
+    let host = MemoryHost::new();
+    let (outcome, _) = driven(&host, found(), async |mut worker| {
+        let (_, _queue) = worker.connect(answer()).await;
+        worker.stop();
+        assert!(matches!(worker.command().await, ClientCommand::Stop));
+    })
+    .await;
+    assert_eq!(outcome, Outcome::Signal);
+    let calls = host.take_calls();
+    let names: Vec<&str> = calls.iter().map(Call::name).collect();
+    assert_eq!(
+        names,
+        [
+            "remove_leftover_routes",
+            "restore_leftover_dns",
+            "open_tun",
+            "set_address",
+            "set_mtu",
+            "set_up",
+            "install_routes",
+            "install_dns",
+            "remove_dns",
+            "remove_routes",
+        ]
+    );
+    let interface = "qdt0".to_owned();
+    let address = "10.8.0.2/32".parse().unwrap();
+    assert_eq!(
+        calls[3],
+        Call::SetAddress {
+            interface: interface.clone(),
+            address
+        }
+    );
+    assert_eq!(
+        calls[4],
+        Call::SetMtu {
+            interface,
+            mtu: 1312
+        }
+    );
+    let Call::InstallRoutes(plan) = &calls[6] else {
+        panic!("{calls:?}")
+    };
+    assert_eq!(plan.network.to_string(), "10.8.0.0/24");
+    assert_eq!(plan.mode, qdt_host::RouteMode::Default);
+    let state = host.state();
+    assert!(state.routes.is_empty() && state.dns.is_empty(), "{state:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn leftovers_of_a_killed_run_are_removed_before_anything_is_dialled() {
+    let host = MemoryHost::new();
+    host.change(|state| {
+        state.dns.insert(
+            "qdt0".to_owned(),
+            vec!["9.9.9.9".parse().expect("an address")],
+        );
+    });
+    let (outcome, _) = driven(&host, found(), async |mut worker| {
+        worker.dial().await;
+        assert!(host.state().dns.is_empty());
+        worker.stop();
+    })
+    .await;
+    assert_eq!(outcome, Outcome::Signal);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_token_ends_the_client_and_leaves_the_host_alone() {
+    let host = MemoryHost::new();
+    let (outcome, _) = driven(&host, found(), async |mut worker| {
+        let attempt = worker.dial().await.attempt;
+        let body = "unauthorized\n".to_owned();
+        worker.report(ClientEvent::Refused {
+            attempt,
+            status: 401,
+            body,
+        });
+        assert!(matches!(worker.command().await, ClientCommand::Stop));
+    })
+    .await;
+    let Outcome::Failed(error) = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert_eq!(
+        error.to_string(),
+        "connect failed: 401 Unauthorized (unauthorized\n)"
+    );
+    assert_eq!(
+        host.take_calls().len(),
+        2,
+        "only the leftovers were asked for"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn device_routes_and_resolvers_stay_while_the_connection_is_replaced() {
+    let host = MemoryHost::new();
+    driven(&host, found(), async |mut worker| {
+        let (first, _queue) = worker.connect(answer()).await;
+        worker.report(ClientEvent::Closed {
+            attempt: first,
+            reason: "reset".to_owned(),
+        });
+        let second = worker.dial().await;
+        let before = host.state();
+        assert!(before.routes.contains_key("qdt0") && before.dns.contains_key("qdt0"));
+        let _ = host.take_calls();
+        worker.establish(second.attempt, answer());
+        assert!(matches!(worker.command().await, ClientCommand::Adopt(id) if id == second.attempt));
+        assert_eq!(host.take_calls(), []);
+        assert_eq!(host.state(), before);
+        worker.stop();
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_address_is_given_to_the_same_device() {
+    let host = MemoryHost::new();
+    driven(&host, found(), async |mut worker| {
+        let (first, _queue) = worker.connect(answer()).await;
+        worker.report(ClientEvent::Closed {
+            attempt: first,
+            reason: "reset".to_owned(),
+        });
+        let second = worker.dial().await;
+        let _ = host.take_calls();
+        let other = ConnectResponse {
+            client_ip: "10.8.0.9".to_owned(),
+            ..answer()
+        };
+        worker.establish(second.attempt, other);
+        assert!(matches!(worker.command().await, ClientCommand::Adopt(_)));
+        let names: Vec<&str> = host.take_calls().iter().map(Call::name).collect();
+        assert_eq!(
+            names,
+            ["set_address", "set_mtu", "set_up", "install_routes"]
+        );
+        assert_eq!(
+            host.state().links["qdt0"].address,
+            Some("10.8.0.9/32".parse().expect("net"))
+        );
+        worker.stop();
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn resolvers_that_cannot_be_set_are_logged_and_the_tunnel_lives() {
+    let host = MemoryHost::new();
+    host.fail_next("install_dns");
+    let (outcome, log) = driven(&host, found(), async |mut worker| {
+        let (first, _queue) = worker.connect(answer()).await;
+        worker.report(ClientEvent::Closed {
+            attempt: first,
+            reason: "reset".to_owned(),
+        });
+        worker.dial().await;
+        worker.stop();
+    })
+    .await;
+    assert_eq!(outcome, Outcome::Signal);
+    assert!(
+        log.contains("level=ERROR msg=\"set dns failed\" err="),
+        "{log}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resolver_of_the_server_that_is_no_address_reaches_the_log_and_not_the_host() {
+    let host = MemoryHost::new();
+    let (_, log) = driven(&host, found(), async |mut worker| {
+        let hostile = ConnectResponse {
+            dns: vec!["--flag".to_owned()],
+            ..answer()
+        };
+        worker.connect(hostile).await;
+        worker.stop();
+    })
+    .await;
+    assert!(
+        log.contains("msg=\"set dns failed\"") && log.contains("--flag"),
+        "{log}"
+    );
+    assert!(
+        !host
+            .take_calls()
+            .iter()
+            .any(|call| call.name() == "install_dns")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn routes_that_cannot_be_set_end_the_client_with_the_host_put_back() {
+    let host = MemoryHost::new();
+    host.fail_next("install_routes");
+    let (outcome, _) = driven(&host, found(), async |mut worker| {
+        let (_, _queue) = worker.connect(answer()).await;
+        assert!(matches!(worker.command().await, ClientCommand::Stop));
+    })
+    .await;
+    let Outcome::Failed(error) = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert!(error.to_string().contains("permission denied"), "{error}");
+    let calls = host.take_calls();
+    assert!(
+        !calls.iter().any(|call| call.name() == "install_dns"),
+        "{calls:?}"
+    );
+    assert_eq!(calls.last().map(Call::name), Some("remove_routes"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_cannot_be_opened_ends_the_client_before_any_route() {
+    let host = MemoryHost::new();
+    host.fail_next("open_tun");
+    let (outcome, _) = driven(&host, found(), async |mut worker| {
+        let attempt = worker.dial().await.attempt;
+        worker.establish(attempt, answer());
+        assert!(
+            matches!(worker.command().await, ClientCommand::Stop),
+            "nothing was adopted"
+        );
+    })
+    .await;
+    let Outcome::Failed(error) = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert!(error.to_string().contains("CAP_NET_ADMIN"), "{error}");
+    assert!(
+        !host
+            .take_calls()
+            .iter()
+            .any(|call| call.name() == "install_routes")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_cleaned_up_is_logged_and_the_client_still_ends_well() {
+    let host = MemoryHost::new();
+    let (outcome, log) = driven(&host, found(), async |mut worker| {
+        worker.connect(answer()).await;
+        host.fail_next("remove_dns");
+        host.fail_next("remove_routes");
+        worker.stop();
+    })
+    .await;
+    assert_eq!(outcome, Outcome::Signal);
+    assert!(log.contains("msg=\"dns cleanup failed\" err="), "{log}");
+    assert!(log.contains("msg=\"route cleanup failed\" err="), "{log}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_packet_worker_that_broke_ends_the_client() {
+    let host = MemoryHost::new();
+    let (outcome, _) = driven(&host, found(), async |mut worker| {
+        worker.connect(answer()).await;
+        worker.report(ClientEvent::Broken {
+            error: "poll: too many open files".to_owned(),
+        });
+        assert!(matches!(worker.command().await, ClientCommand::Stop));
+    })
+    .await;
+    let Outcome::Failed(error) = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert_eq!(error.to_string(), "poll: too many open files");
+    assert!(host.state().routes.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_packet_worker_that_is_gone_ends_the_client() {
+    let host = MemoryHost::new();
+    let (outcome, _) = driven(&host, found(), async |worker| drop(worker)).await;
+    assert!(matches!(outcome, Outcome::Failed(_)), "{outcome:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_cannot_be_found_is_asked_again() {
+    let host = MemoryHost::new();
+    let asked = Arc::new(Mutex::new(0));
+    let count = Arc::clone(&asked);
+    let look_up: LookUp = Arc::new(move || {
+        let mut asked = count.lock().expect("no look-up panics");
+        *asked += 1;
+        if *asked < 3 {
+            Err("no such host".to_owned())
+        } else {
+            found()()
+        }
+    });
+    let (outcome, log) = driven(&host, look_up, async |mut worker| {
+        worker.dial().await;
+        worker.stop();
+    })
+    .await;
+    assert_eq!(outcome, Outcome::Signal);
+    assert_eq!(*asked.lock().expect("no look-up panics"), 3);
+    assert!(
+        log.contains("msg=\"connect failed\" err=\"no such host\""),
+        "{log}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_log_names_no_token_no_ticket_and_no_address_at_level_info() {
+    let host = MemoryHost::new();
+    let (_, log) = driven(&host, found(), async |mut worker| {
+        let (first, _queue) = worker.connect(answer()).await;
+        worker.report(ClientEvent::Suspect { attempt: first });
+        let second = worker.dial().await;
+        worker.establish(second.attempt, answer());
+        assert!(matches!(worker.command().await, ClientCommand::Adopt(_)));
+        worker.stop();
+    })
+    .await;
+    assert!(log.contains("msg=connected"), "{log}");
+    for secret in ["ticket", "10.8.0", "192.0.2.1"] {
+        assert!(!log.contains(secret), "{secret}: {log}");
+    }
+}
