@@ -15,11 +15,10 @@ use super::State;
 use super::action::Report;
 use super::core::Core;
 use super::event::{Event, attempt_of};
-use super::race::{Race, Sizes, Won};
+use super::race::{Race, Sizes, Step, Won};
 use super::reconnecting::Reconnecting;
 use crate::assignment::Assignment;
-use crate::failure::Failure;
-use qdt_transport::{AttemptId, ClientEvent, DialError, PacketSize};
+use qdt_transport::{AttemptId, ClientEvent, PacketSize};
 
 /// The connection that carries, and what is tried beside it.
 #[derive(Debug)]
@@ -35,22 +34,24 @@ pub(super) struct Connected {
 impl Connected {
     /// The first success, and every move to another connection. The host follows the answer as
     /// far as it differs from the one before.
-    pub(super) fn enter(
-        core: &mut Core,
-        now: Instant,
-        won: Won,
-        size: PacketSize,
-        assignment: &Assignment,
-    ) -> State {
+    pub(super) fn enter(core: &mut Core, now: Instant, won: Won) -> State {
+        let Won {
+            attempt,
+            address: server,
+            size,
+            assignment,
+            took,
+            after_silence,
+        } = won;
         let first = core.is_first_success();
-        core.move_to(won.attempt, assignment, won.took);
+        core.move_to(attempt, &assignment, took);
         let Assignment {
             session_id,
             address,
             tun_mtu,
             extensions,
             ..
-        } = *assignment;
+        } = assignment;
         core.report(if first {
             Report::Connected {
                 session_id,
@@ -67,15 +68,15 @@ impl Connected {
             }
         });
         let grow_at = (size < core.wanted_size() && core.can_move()).then(|| {
-            if won.after_silence {
+            if after_silence {
                 now
             } else {
                 now + core.growth.wait()
             }
         });
         State::Connected(Self {
-            attempt: won.attempt,
-            address: won.address,
+            attempt,
+            address: server,
             size,
             since: now,
             beside: None,
@@ -165,45 +166,16 @@ impl Connected {
         core: &mut Core,
         now: Instant,
         event: ClientEvent,
-        mut race: Race,
+        race: Race,
     ) -> State {
-        let (attempt, failure) = match event {
-            ClientEvent::Established {
-                attempt,
-                response,
-                size,
-            } => {
-                match Assignment::check(&response, core.settings.mtu) {
-                    Ok(assignment) => {
-                        let mut won = race
-                            .win(core, now, attempt)
-                            .expect("the race has this attempt");
-                        // What was beside a living connection was no silence of the server.
-                        won.after_silence = false;
-                        return Self::enter(core, now, won, size, &assignment);
-                    }
-                    Err(error) => (attempt, Failure::Answer(error)),
-                }
+        match race.handle_event(core, now, event) {
+            Step::Won(mut won) => {
+                // What was beside a living connection was no silence of the server.
+                won.after_silence = false;
+                return Self::enter(core, now, won);
             }
-            ClientEvent::Refused {
-                attempt,
-                status,
-                body,
-            } => (attempt, Failure::Refused { status, body }),
-            ClientEvent::Failed { attempt, error } => (attempt, Failure::Dial(error)),
-            ClientEvent::Closed { attempt, reason } => {
-                (attempt, Failure::Dial(DialError::Closed(reason)))
-            }
-            _ => {
-                self.beside = Some(race);
-                return State::Connected(self);
-            }
-        };
-        if matches!(failure, Failure::Answer(_)) {
-            core.act(super::Action::Hangup(attempt));
+            Step::Failed(race, _) | Step::GoesOn(race) => self.beside = Some(race),
         }
-        race.fail(core, now, attempt, &failure);
-        self.beside = Some(race);
         self.settle(core, now)
     }
 

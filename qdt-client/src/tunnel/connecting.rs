@@ -11,9 +11,8 @@ use super::connected::Connected;
 use super::core::Core;
 use super::disconnected::Disconnected;
 use super::event::{Event, attempt_of};
-use super::race::{Race, Sizes};
+use super::race::{Race, Sizes, Step};
 use super::stopping::Stopping;
-use crate::assignment::Assignment;
 use crate::failure::{ClientError, Failure};
 use qdt_transport::{ClientEvent, DialError};
 
@@ -56,52 +55,26 @@ impl Connecting {
     }
 
     fn handle_link(mut self, core: &mut Core, now: Instant, event: ClientEvent) -> State {
-        let Some(race) = self
-            .race
-            .as_mut()
-            .filter(|race| attempt_of(&event).is_some_and(|id| race.has(id)))
-        else {
-            core.hang_up_stranger(&event);
-            return State::Connecting(self);
-        };
-        let (attempt, failure) = match event {
-            ClientEvent::Established {
-                attempt,
-                response,
-                size,
-            } => match Assignment::check(&response, core.settings.mtu) {
-                Ok(assignment) => {
-                    let won = self
-                        .race
-                        .take()
-                        .and_then(|race| race.win(core, now, attempt));
-                    let won = won.expect("the race has this attempt");
-                    return Connected::enter(core, now, won, size, &assignment);
-                }
-                Err(error) => (attempt, Failure::Answer(error)),
-            },
-            ClientEvent::Refused {
-                attempt,
-                status,
-                body,
-            } => (attempt, Failure::Refused { status, body }),
-            ClientEvent::Failed { attempt, error } => (attempt, Failure::Dial(error)),
-            ClientEvent::Closed { attempt, reason } => {
-                (attempt, Failure::Dial(DialError::Closed(reason)))
+        let attempt = attempt_of(&event);
+        let race = match self.race.take() {
+            Some(race) if attempt.is_some_and(|id| race.has(id)) => race,
+            race => {
+                core.hang_up_stranger(&event);
+                return State::Connecting(Self { race, ..self });
             }
-            _ => return State::Connecting(self),
         };
-        if failure.is_final() {
-            return Stopping::enter(core, Outcome::Failed(ClientError::Connect(failure)));
+        match race.handle_event(core, now, event) {
+            Step::Won(won) => return Connected::enter(core, now, won),
+            Step::Failed(_, failure) if failure.is_final() => {
+                return Stopping::enter(core, Outcome::Failed(ClientError::Connect(failure)));
+            }
+            Step::Failed(race, _) | Step::GoesOn(race) => self.race = Some(race),
         }
-        race.fail(core, now, attempt, &failure);
         self.leave_if_over(core, now)
     }
 
     pub(super) fn handle_timeout(mut self, core: &mut Core, now: Instant) -> State {
-        if let Some(race) = &mut self.race
-            && now < self.ends
-        {
+        if let Some(race) = &mut self.race {
             race.handle_timeout(core, now);
         }
         self.leave_if_over(core, now)
@@ -109,7 +82,11 @@ impl Connecting {
 
     fn leave_if_over(self, core: &mut Core, now: Instant) -> State {
         match self.race {
-            Some(race) if race.is_over(now) => {
+            Some(mut race) if race.is_over(now) => {
+                if let Some(held) = race.take_held() {
+                    race.abandon(core);
+                    return Connected::enter(core, now, held);
+                }
                 let failure = race.failure().cloned();
                 race.abandon(core);
                 let failure = failure.unwrap_or(Failure::Dial(DialError::Timeout));

@@ -9,10 +9,14 @@
 //! configured timeout; an address that answered with a refusal is not asked again in this race;
 //! and an attempt that left the race is either the winner, reported gone by the link, or hung up.
 
+mod finish;
+
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use rand::Rng;
+
+pub(super) use self::finish::{Step, Won};
 
 use super::action::Action;
 use super::backoff::Verdict;
@@ -31,8 +35,9 @@ const EARLY_WAVES: u32 = 4;
 /// Beyond it the oldest attempt is given up.
 const MOST_IN_FLIGHT: usize = 32;
 /// How long a small attempt may linger when larger ones are repeated beside it and the server's
-/// distance is known: it must not win by a repeated packet only because the server was away.
-const SMALL_LINGERS: Duration = Duration::from_secs(1);
+/// distance is known: less than its first packet takes to be repeated (RFC 9002, section 6.2.2),
+/// so that it does not win by that only because the server was away.
+const SMALL_LINGERS: Duration = Duration::from_millis(800);
 
 /// Which packet sizes a race tries, and how often.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,19 +63,6 @@ struct Flying {
     since: Instant,
 }
 
-/// What the winner of a race tells about the way it won.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Won {
-    pub(super) attempt: AttemptId,
-    /// The server's address that answered.
-    pub(super) address: SocketAddr,
-    /// From its first packet to its answer.
-    pub(super) took: Duration,
-    /// Whether larger and smaller attempts alike had got no answer before: then the packet size
-    /// that won says nothing about the path.
-    pub(super) after_silence: bool,
-}
-
 /// The attempts that run side by side.
 #[derive(Debug)]
 pub(super) struct Race {
@@ -84,6 +76,8 @@ pub(super) struct Race {
     timeout: Duration,
     failure: Option<Failure>,
     verdict: Verdict,
+    /// Answered, but smaller than the session needs: it wins unless a larger one answers soon.
+    held: Option<Box<Won>>,
 }
 
 impl Race {
@@ -106,6 +100,7 @@ impl Race {
             timeout: core.settings.timeout,
             failure: None,
             verdict: Verdict::Silence,
+            held: None,
         };
         race.handle_timeout(core, now);
         race
@@ -167,40 +162,25 @@ impl Race {
     /// Whether this attempt runs here.
     pub(super) fn has(&self, attempt: AttemptId) -> bool {
         self.flying.iter().any(|one| one.attempt == attempt)
-    }
-
-    /// The attempt answered: every other one is hung up.
-    pub(super) fn win(mut self, core: &mut Core, now: Instant, attempt: AttemptId) -> Option<Won> {
-        let place = self.flying.iter().position(|one| one.attempt == attempt)?;
-        let winner = self.flying.remove(place);
-        let after_silence = self.waves > 1;
-        self.abandon(core);
-        let took = now.saturating_duration_since(winner.since);
-        Some(Won {
-            attempt,
-            address: winner.address,
-            took,
-            after_silence,
-        })
+            || self
+                .held
+                .as_ref()
+                .is_some_and(|held| held.attempt == attempt)
     }
 
     /// Gives every attempt up.
     pub(super) fn abandon(self, core: &mut Core) {
-        for one in self.flying {
-            core.act(Action::Hangup(one.attempt));
+        let flying = self.flying.iter().map(|one| one.attempt);
+        for attempt in flying.chain(self.held.map(|held| held.attempt)) {
+            core.act(Action::Hangup(attempt));
         }
     }
 
     /// The attempt failed. After an answer its address is out of the race; otherwise what waited
     /// for it is dialled at once, with the next [`Self::handle_timeout`].
-    pub(super) fn fail(
-        &mut self,
-        core: &mut Core,
-        now: Instant,
-        attempt: AttemptId,
-        why: &Failure,
-    ) {
+    fn fail(&mut self, core: &mut Core, now: Instant, attempt: AttemptId, why: &Failure) {
         let Some(place) = self.flying.iter().position(|one| one.attempt == attempt) else {
+            self.held = self.held.take().filter(|held| held.attempt != attempt);
             return;
         };
         let lost = self.flying.remove(place);

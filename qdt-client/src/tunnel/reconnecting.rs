@@ -11,20 +11,18 @@
 use std::time::Instant;
 
 use super::State;
-use super::action::{Action, Report};
+use super::action::Report;
 use super::connected::Connected;
 use super::core::Core;
 use super::event::{Event, attempt_of};
-use super::race::{Race, Sizes};
-use crate::assignment::Assignment;
-use crate::failure::Failure;
-use qdt_transport::{ClientEvent, DialError};
+use super::race::{Race, Sizes, Step};
+use qdt_transport::ClientEvent;
 
 /// Attempts under way, or a pause between them.
 #[derive(Debug)]
 pub(super) struct Reconnecting {
     /// The connection in doubt, as long as it is not known to be dead.
-    doubted: Option<Connected>,
+    doubted: Option<Box<Connected>>,
     path_too_small: bool,
     trying: Trying,
     /// While nothing answers the name is looked up again from time to time.
@@ -54,7 +52,7 @@ impl Reconnecting {
         core.resolve();
         let look_up_at = now + core.settings.timeout;
         State::Reconnecting(Self {
-            doubted,
+            doubted: doubted.map(Box::new),
             path_too_small: false,
             trying: Trying::Race(race),
             look_up_at,
@@ -79,7 +77,7 @@ impl Reconnecting {
                 State::Reconnecting(self)
             }
             Event::Link(event) => {
-                let doubted = self.doubted.as_ref().map(Connected::attempt);
+                let doubted = self.doubted.as_ref().map(|doubted| doubted.attempt());
                 if doubted.is_some() && attempt_of(&event) == doubted {
                     self.handle_doubted(core, now, event)
                 } else {
@@ -114,7 +112,7 @@ impl Reconnecting {
     }
 
     fn handle_attempt(mut self, core: &mut Core, now: Instant, event: ClientEvent) -> State {
-        let Trying::Race(mut race) = self.trying else {
+        let Trying::Race(race) = self.trying else {
             core.hang_up_stranger(&event);
             return State::Reconnecting(self);
         };
@@ -123,39 +121,10 @@ impl Reconnecting {
             self.trying = Trying::Race(race);
             return State::Reconnecting(self);
         }
-        let (attempt, failure) = match event {
-            ClientEvent::Established {
-                attempt,
-                response,
-                size,
-            } => match Assignment::check(&response, core.settings.mtu) {
-                Ok(assignment) => {
-                    let won = race
-                        .win(core, now, attempt)
-                        .expect("the race has this attempt");
-                    return Connected::enter(core, now, won, size, &assignment);
-                }
-                Err(error) => {
-                    core.act(Action::Hangup(attempt));
-                    (attempt, Failure::Answer(error))
-                }
-            },
-            ClientEvent::Refused {
-                attempt,
-                status,
-                body,
-            } => (attempt, Failure::Refused { status, body }),
-            ClientEvent::Failed { attempt, error } => (attempt, Failure::Dial(error)),
-            ClientEvent::Closed { attempt, reason } => {
-                (attempt, Failure::Dial(DialError::Closed(reason)))
-            }
-            _ => {
-                self.trying = Trying::Race(race);
-                return State::Reconnecting(self);
-            }
-        };
-        race.fail(core, now, attempt, &failure);
-        self.trying = Trying::Race(race);
+        match race.handle_event(core, now, event) {
+            Step::Won(won) => return Connected::enter(core, now, won),
+            Step::Failed(race, _) | Step::GoesOn(race) => self.trying = Trying::Race(race),
+        }
         self.pause_if_over(core, now)
     }
 
@@ -176,7 +145,11 @@ impl Reconnecting {
 
     fn pause_if_over(mut self, core: &mut Core, now: Instant) -> State {
         self.trying = match self.trying {
-            Trying::Race(race) if race.is_over(now) => {
+            Trying::Race(mut race) if race.is_over(now) => {
+                if let Some(held) = race.take_held() {
+                    race.abandon(core);
+                    return Connected::enter(core, now, held);
+                }
                 let (failure, verdict) = (race.failure().cloned(), race.verdict());
                 race.abandon(core);
                 let pause = core.backoff.pause_after(verdict, &mut core.rng);

@@ -76,13 +76,8 @@ fn a_small_answer_after_silence_is_tried_at_full_size_at_once() {
     let (mut script, first) = Script::connected();
     script.close(first);
     // The server was away for both sizes, so that the small one won says nothing about the path.
-    let base = loop {
-        let (_, dial) = script.next_dial(secs(3));
-        if dial.size == PacketSize::Base && script.elapsed() > secs(2) {
-            break dial;
-        }
-    };
-    script.establish(base.attempt, our_answer(), PacketSize::Base);
+    let small = small_after_silence(&mut script);
+    script.establish(small, our_answer(), PacketSize::Base);
     let (after, dial) = script.next_dial(secs(1));
     assert_eq!((after, dial.size), (ms(0), PacketSize::Full));
 }
@@ -91,6 +86,83 @@ fn a_small_answer_after_silence_is_tried_at_full_size_at_once() {
 fn a_go_server_is_never_dialled_again_for_the_sake_of_size() {
     let (mut script, _) = Script::connected_with(go_answer(), PacketSize::Base);
     assert!(script.wait(secs(3600)).is_empty());
+}
+
+/// Waits until the smallest size has been dialled to a server that was away before.
+fn small_after_silence(script: &mut Script) -> AttemptId {
+    loop {
+        let (_, dial) = script.next_dial(secs(3));
+        if dial.size == PacketSize::Base && script.elapsed() > secs(2) {
+            return dial.attempt;
+        }
+    }
+}
+
+#[test]
+fn a_small_answer_of_a_go_server_after_silence_waits_for_one_of_the_size_its_sessions_need() {
+    let (mut script, first) = Script::connected_with(go_answer(), PacketSize::Full);
+    script.close(first);
+    let small = small_after_silence(&mut script);
+    let actions = script.establish(small, go_answer(), PacketSize::Base);
+    assert_eq!(
+        adopted(&actions),
+        None,
+        "the server cannot move the session later"
+    );
+    assert!(!hangups(&actions).contains(&small));
+    let better = only_dial(&actions);
+    assert_eq!(better.size, PacketSize::Middle);
+
+    let actions = script.establish(better.attempt, go_answer(), PacketSize::Middle);
+    assert_eq!(adopted(&actions), Some(better.attempt));
+    assert_eq!(hangups(&actions), [small]);
+}
+
+#[test]
+fn a_small_answer_of_a_go_server_wins_when_nothing_larger_answers_soon() {
+    let (mut script, first) = Script::connected_with(go_answer(), PacketSize::Full);
+    script.close(first);
+    let small = small_after_silence(&mut script);
+    let better = only_dial(&script.establish(small, go_answer(), PacketSize::Base));
+    let actions = script.wait(ms(300));
+    assert_eq!(adopted(&actions), Some(small));
+    assert_eq!(hangups(&actions), [better.attempt]);
+    assert!(script.wait(secs(3600)).is_empty());
+}
+
+#[test]
+fn a_small_answer_that_waits_wins_at_once_when_the_larger_attempt_fails() {
+    let (mut script, first) = Script::connected_with(go_answer(), PacketSize::Full);
+    script.close(first);
+    let small = small_after_silence(&mut script);
+    let better = only_dial(&script.establish(small, go_answer(), PacketSize::Base));
+    let actions = script.fail(better.attempt, DialError::Io("message too long".to_owned()));
+    assert_eq!(adopted(&actions), Some(small));
+}
+
+#[test]
+fn a_small_answer_that_waits_and_is_closed_meanwhile_does_not_win() {
+    let (mut script, first) = Script::connected_with(go_answer(), PacketSize::Full);
+    script.close(first);
+    let small = small_after_silence(&mut script);
+    let better = only_dial(&script.establish(small, go_answer(), PacketSize::Base));
+    script.close(small);
+    let actions = script.wait(ms(300));
+    assert_eq!(adopted(&actions), None);
+    assert!(hangups(&actions).contains(&better.attempt));
+    assert_eq!(script.tunnel.stage(), Stage::Reconnecting);
+    script.next_dial(secs(2));
+}
+
+#[test]
+fn a_small_answer_of_an_unknown_server_after_silence_waits_too() {
+    let (mut script, _) = Script::started(settings(), &[V4]);
+    let small = small_after_silence(&mut script);
+    let better = only_dial(&script.establish(small, go_answer(), PacketSize::Base));
+    assert_eq!(better.size, PacketSize::Full);
+    let actions = script.wait(ms(300));
+    assert_eq!(adopted(&actions), Some(small));
+    assert_eq!(script.tunnel.stage(), Stage::Connected);
 }
 
 #[test]
