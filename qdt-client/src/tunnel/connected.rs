@@ -27,6 +27,8 @@ pub(super) struct Connected {
     address: SocketAddr,
     size: PacketSize,
     since: Instant,
+    /// The path does not carry packets of this size any more.
+    too_small: bool,
     beside: Option<Race>,
     grow_at: Option<Instant>,
 }
@@ -79,17 +81,23 @@ impl Connected {
             address: server,
             size,
             since: now,
+            too_small: false,
             beside: None,
             grow_at,
         })
     }
 
-    /// The connection that was in doubt carries on, with nothing beside it.
-    pub(super) fn carry_on(self, core: &mut Core, now: Instant, path_too_small: bool) -> State {
-        if path_too_small {
+    /// The connection that was in doubt carries on.
+    pub(super) fn carry_on(self, core: &mut Core, now: Instant) -> State {
+        if self.too_small {
             return self.shrink(core, now);
         }
         State::Connected(self)
+    }
+
+    /// While it was in doubt, its size was found to be too large.
+    pub(super) fn note_too_small(&mut self) {
+        self.too_small |= self.size > PacketSize::Base;
     }
 
     pub(super) fn attempt(&self) -> AttemptId {
@@ -125,8 +133,11 @@ impl Connected {
     fn handle_own(mut self, core: &mut Core, now: Instant, event: ClientEvent) -> State {
         match event {
             ClientEvent::Closed { reason, .. } => {
-                core.report(Report::Lost { reason });
                 let beside = self.beside.take();
+                // A server ends the old connection when it moves the session to the new one.
+                if beside.is_none() {
+                    core.report(Report::Lost { reason });
+                }
                 Reconnecting::enter(core, now, None, beside)
             }
             ClientEvent::Suspect { .. } => {
@@ -144,6 +155,7 @@ impl Connected {
     /// Dials the smallest size beside; the tunnel moves when that answers.
     fn shrink(mut self, core: &mut Core, now: Instant) -> State {
         core.report(Report::PathTooSmall);
+        self.too_small = true;
         core.growth.ended(self.since, now);
         if let Some(race) = self.beside.take() {
             race.abandon(core);

@@ -23,7 +23,6 @@ use qdt_transport::ClientEvent;
 pub(super) struct Reconnecting {
     /// The connection in doubt, as long as it is not known to be dead.
     doubted: Option<Box<Connected>>,
-    path_too_small: bool,
     trying: Trying,
     /// While nothing answers the name is looked up again from time to time.
     look_up_at: Instant,
@@ -53,7 +52,6 @@ impl Reconnecting {
         let look_up_at = now + core.settings.timeout;
         State::Reconnecting(Self {
             doubted: doubted.map(Box::new),
-            path_too_small: false,
             trying: Trying::Race(race),
             look_up_at,
         })
@@ -96,7 +94,7 @@ impl Reconnecting {
                 }
                 core.report(Report::Recovered);
                 let connected = self.doubted.take().expect("the event is about it");
-                connected.carry_on(core, now, self.path_too_small)
+                connected.carry_on(core, now)
             }
             ClientEvent::Closed { reason, .. } => {
                 core.report(Report::Lost { reason });
@@ -104,7 +102,9 @@ impl Reconnecting {
                 State::Reconnecting(self)
             }
             ClientEvent::PathTooSmall { .. } => {
-                self.path_too_small = true;
+                if let Some(doubted) = &mut self.doubted {
+                    doubted.note_too_small();
+                }
                 State::Reconnecting(self)
             }
             _ => State::Reconnecting(self),

@@ -220,6 +220,16 @@ fn a_path_found_too_small_while_in_doubt_is_left_for_the_smallest_size_after_rec
 }
 
 #[test]
+fn a_path_found_too_small_before_the_doubt_is_not_forgotten_after_recovery() {
+    let (mut script, first) = Script::connected();
+    script.link(ClientEvent::PathTooSmall { attempt: first });
+    script.link(ClientEvent::Suspect { attempt: first });
+    let actions = script.link(ClientEvent::Recovered { attempt: first });
+    assert_eq!(only_dial(&actions).size, PacketSize::Base);
+    assert_eq!(script.tunnel.stage(), Stage::Connected);
+}
+
+#[test]
 fn an_attempt_to_grow_goes_on_when_the_server_ends_the_old_connection_for_it() {
     // A server moves the session when it sees the ticket: the end of the old connection may be
     // heard before the answer on the new one.
