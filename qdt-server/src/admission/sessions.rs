@@ -25,6 +25,7 @@ pub struct SessionEntry {
 #[derive(Debug)]
 pub struct SessionTable {
     sessions: DashMap<u64, SessionEntry>,
+    shards: usize,
 }
 
 impl SessionTable {
@@ -34,7 +35,14 @@ impl SessionTable {
         let shards = shards.clamp(2, 1 << 16).next_power_of_two();
         Self {
             sessions: DashMap::with_shard_amount(shards),
+            shards,
         }
+    }
+
+    /// How many shards the table has.
+    #[must_use]
+    pub fn shards(&self) -> usize {
+        self.shards
     }
 
     /// How many sessions there are.

@@ -125,6 +125,7 @@ impl Server {
             pool = %network,
             gateway = %config.gateway,
             workers = queues,
+            shards = keeper.sessions().shards(),
             pin = tls.pin(),
             "server started"
         );

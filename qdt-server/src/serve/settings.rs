@@ -110,3 +110,76 @@ pub(super) fn transport(
         tun_reads_per_turn: config.send_batch,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// The configuration that these lines of server.yaml give, beside a token.
+    fn config(lines: &str) -> ServerConfig {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("server.yaml");
+        std::fs::write(&path, format!("token: 0123456789abcdef\n{lines}")).unwrap();
+        ServerConfig::load(Path::new(&path), 2).unwrap().config
+    }
+
+    #[test]
+    fn a_limit_that_is_switched_off_is_none_but_guessing_stays_limited() {
+        let off = config(
+            "rate_limit: {pps: -1}\nhandshake_rate: {burst: -1}\nhandshake_ip_rate: {pps: -5}\n",
+        );
+        let settings = admission(&off);
+        assert_eq!(settings.session_limits, SessionLimits::OFF);
+        assert_eq!(
+            (settings.handshakes, settings.handshakes_per_address),
+            (None, None)
+        );
+        assert_eq!(settings.guesses_per_address, DEFAULT_GUESSES);
+    }
+
+    #[test]
+    fn guesses_are_limited_as_handshakes_of_one_address_are() {
+        let settings = admission(&config("handshake_ip_rate: {pps: 3, burst: 7, ttl: 9s}\n"));
+        assert_eq!(settings.guesses_per_address, Rate { pps: 3, burst: 7 });
+        assert_eq!(
+            settings.handshakes_per_address,
+            Some(Rate { pps: 3, burst: 7 })
+        );
+        assert_eq!(settings.limit_ttl.as_secs(), 9);
+    }
+
+    #[test]
+    fn an_address_with_an_empty_host_listens_on_ipv6_for_both() {
+        let any = listen_address(&config("addr: ':4433'\n")).unwrap();
+        assert_eq!(any.to_string(), "[::]:4433");
+        let one = listen_address(&config("addr: 127.0.0.1:4433\n")).unwrap();
+        assert_eq!(one.to_string(), "127.0.0.1:4433");
+    }
+
+    #[test]
+    fn a_control_address_that_cannot_be_looked_up_costs_only_its_own_role() {
+        let addresses = control_addresses(&config(
+            "metrics_addr: ':no-such-service'\npprof_addr: 127.0.0.1:6060\n",
+        ));
+        let roles: Vec<_> = addresses
+            .iter()
+            .map(|(role, at)| (*role, at.is_ok()))
+            .collect();
+        assert_eq!(
+            roles,
+            [
+                (Role::Metrics, false),
+                (Role::Health, true),
+                (Role::Pprof, true)
+            ]
+        );
+    }
+
+    #[test]
+    fn more_workers_than_there_can_be_are_cut() {
+        assert_eq!(workers(&config("send_workers: 3\n")), 3);
+        assert_eq!(workers(&config("send_workers: 200\n")), 128);
+    }
+}
