@@ -13,4 +13,5 @@ pub mod config;
 pub mod control;
 pub mod first_start;
 pub mod metrics;
+pub mod prepare;
 pub mod serve;

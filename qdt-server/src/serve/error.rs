@@ -3,6 +3,7 @@
 use qdt_host::{FirewallError, LinkError, TunError};
 use qdt_program::ResolveError;
 use qdt_transport::{CertificateError, StartError};
+use tokio::task::JoinError;
 
 use crate::address::PoolError;
 
@@ -38,6 +39,9 @@ pub enum ServeError {
         /// Why.
         reason: String,
     },
+    /// The care for addresses stopped by itself; without it no address would ever become free.
+    #[error("the task that frees addresses stopped, which is a bug in qdt-server: {0:?}")]
+    Task(Option<JoinError>),
 }
 
 impl ServeError {
@@ -46,7 +50,7 @@ impl ServeError {
     #[must_use]
     pub fn message(&self) -> &'static str {
         match self {
-            Self::Workers(_) | Self::Worker { .. } => "server error",
+            Self::Workers(_) | Self::Worker { .. } | Self::Task(_) => "server error",
             _ => "server init error",
         }
     }

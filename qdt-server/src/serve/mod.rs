@@ -147,7 +147,8 @@ impl Server {
     /// Serves until a signal ends it or it cannot go on, and leaves the host as it was before.
     ///
     /// # Errors
-    /// [`ServeError::Worker`] if a packet worker stopped by itself.
+    /// [`ServeError::Worker`] or [`ServeError::Task`] if a packet worker or the care for addresses
+    /// stopped by itself.
     pub async fn run(mut self, signals: &mut Signals) -> Result<(), ServeError> {
         let result = loop {
             tokio::select! {
@@ -159,6 +160,7 @@ impl Server {
                     Signal::Reload => self.reload(),
                 },
                 Some((worker, exit)) = self.exits.recv() => break Err(worker_failure(worker, exit)),
+                ended = &mut self.address_care => break Err(ServeError::Task(ended.err())),
                 roles = self.control.ended() => {
                     error!(serves = %roles, "control listener ended");
                 }

@@ -1,0 +1,104 @@
+//! What happens before there is a logger: the configuration is read, and made where there is none.
+
+use std::io::{self, Write as _};
+use std::net::IpAddr;
+use std::path::Path;
+
+use qdt_host::default_route_source;
+use qdt_program::{Loaded, ReadError};
+use qdt_transport::ServerTls;
+use tracing::info;
+
+use crate::config::ServerConfig;
+use crate::first_start::{self, CertificateFiles, FirstStart, FirstStartError};
+
+/// A configuration whose certificate exists, and what had to be made for it.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The configuration, and what to say about it once there is a logger.
+    pub loaded: Loaded<ServerConfig>,
+    /// What a first start made; `None` where server.yaml existed.
+    pub first_start: Option<FirstStart>,
+    /// Whether certificate and key were made for a server.yaml that existed.
+    pub made_certificate: bool,
+}
+
+/// Why there is no configuration to start with.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// The file cannot be used.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// What is missing cannot be made.
+    #[error(transparent)]
+    FirstStart(#[from] FirstStartError),
+}
+
+impl PrepareError {
+    /// The log message that goes with it: `config error`, or `logger error` for the log level.
+    #[must_use]
+    pub fn message(&self) -> &'static str {
+        match self {
+            Self::Read(error) => error.message(),
+            Self::FirstStart(_) => "config error",
+        }
+    }
+}
+
+/// Reads the configuration at `path`, on a machine with `cpus` CPUs; makes it, or only its
+/// certificate, where that is missing.
+///
+/// # Errors
+/// [`PrepareError`]; no file that existed has changed.
+pub async fn prepare(path: &Path, cpus: usize) -> Result<Prepared, PrepareError> {
+    // A host without a default route is reached at its loopback address only.
+    let source = default_route_source().await.ok().flatten();
+    let addresses: Vec<IpAddr> = source.into_iter().collect();
+    match ServerConfig::load(path, cpus) {
+        Ok(loaded) => {
+            let files = CertificateFiles {
+                certificate: loaded.config.tls_cert.clone(),
+                key: loaded.config.tls_key.clone(),
+            };
+            let made_certificate = first_start::ensure_certificate(&files, &addresses)?;
+            Ok(Prepared {
+                loaded,
+                first_start: None,
+                made_certificate,
+            })
+        }
+        Err(ReadError::NotFound(_)) => {
+            let made = first_start::first_start(path, cpus, &addresses, pin_of)?;
+            let loaded = ServerConfig::load(path, cpus)?;
+            Ok(Prepared {
+                loaded,
+                first_start: Some(made),
+                made_certificate: false,
+            })
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn pin_of(files: &CertificateFiles) -> Result<String, String> {
+    ServerTls::load(&files.certificate, &files.key)
+        .map(|tls| tls.pin().to_owned())
+        .map_err(|error| error.to_string())
+}
+
+/// Tells, once in the life of a server, how to use what the first start made.
+pub fn announce(path: &Path, made: &FirstStart) {
+    info!(config = %path.display(), "first start: configuration created");
+    let Some(client) = &made.client_config else {
+        return;
+    };
+    let client = client.display();
+    // On stderr: stdout is for log lines only. Where stderr is closed nobody reads it.
+    let _ = writeln!(
+        io::stderr(),
+        "This server has just been set up. To connect a client, copy\n    {client}\n\
+         to it (it holds the token: keep it secret) and run there, as root:\n    \
+         qdt-client -config client.yaml\n\
+         If clients reach this server at another address, change `server:` in that file."
+    );
+}

@@ -1,0 +1,282 @@
+//! The running program in a network namespace of its own: start, reload, drain, and what may go wrong
+//! around it. Needs root, a TUN driver, `ip` and `nft`, and fails where one of them is missing.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test ends where an expectation fails"
+)]
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::{UnshareFlags, unshare_unsafe};
+
+const DEADLINE: Duration = Duration::from_secs(30);
+const TOKEN: &str = "token: 0123456789abcdef\n";
+
+/// Runs a test on a thread that has, with everything it starts, a network namespace of its own.
+fn in_a_namespace(test: impl FnOnce() + Send) {
+    std::thread::scope(|scope| {
+        let inside = scope.spawn(|| {
+            // SAFETY: a network namespace only; descriptors and memory stay shared as they were.
+            unsafe { unshare_unsafe(UnshareFlags::NEWNET) }
+                .expect("this test makes a network namespace: run it as root");
+            sh("ip link set lo up");
+            test();
+        });
+        if let Err(panic) = inside.join() {
+            std::panic::resume_unwind(panic);
+        }
+    });
+}
+
+fn sh(script: &str) -> String {
+    let output = Command::new("sh").args(["-ec", script]).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "`{script}`: {stderr}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A server in `folder`; killed when the test ends.
+struct Server {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Server {
+    fn start(folder: &Path) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_qdt-server"))
+            .args(["-config", "server.yaml"])
+            .current_dir(folder)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (sender, lines) = channel();
+        let streams: [Box<dyn std::io::Read + Send>; 2] = [
+            Box::new(child.stdout.take().unwrap()),
+            Box::new(child.stderr.take().unwrap()),
+        ];
+        for stream in streams {
+            let sender = sender.clone();
+            std::thread::spawn(move || {
+                for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                    let _ = sender.send(line);
+                }
+            });
+        }
+        Self { child, lines }
+    }
+
+    /// The next line that contains `text`.
+    fn says(&self, text: &str) -> String {
+        let until = Instant::now() + DEADLINE;
+        let mut seen = Vec::new();
+        loop {
+            match self
+                .lines
+                .recv_timeout(until.saturating_duration_since(Instant::now()))
+            {
+                Ok(line) if line.contains(text) => return line,
+                Ok(line) => seen.push(line),
+                Err(_) => panic!("{text:?} was not said, but:\n{}", seen.join("\n")),
+            }
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    fn ends(&mut self) -> ExitStatus {
+        let until = Instant::now() + DEADLINE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < until, "the server does not end");
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+fn folder(yaml: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("server.yaml"), yaml).unwrap();
+    folder
+}
+
+#[test]
+fn a_first_start_serves_and_sigterm_leaves_nothing_behind() {
+    in_a_namespace(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut server = Server::start(folder.path());
+        server.says("qdt-client -config client.yaml");
+        assert!(folder.path().join("client.yaml").exists());
+        // The two streams are read side by side: only the page tells that the door is open.
+        let until = Instant::now() + DEADLINE;
+        while TcpStream::connect("127.0.0.1:9200").is_err()
+            || !get("[::1]:9200", "/healthz").ends_with("\r\n\r\nok")
+        {
+            assert!(Instant::now() < until, "not healthy");
+            std::thread::yield_now();
+        }
+        assert!(get("127.0.0.1:9100", "/metrics").contains("\nqdt_sessions_active 0\n"));
+        assert!(sh("ip -4 -o addr show qdt0").contains("10.8.0.1/24"));
+        server.signal(Signal::TERM);
+        assert_eq!(server.ends().code(), Some(0));
+        assert!(!sh("ip -o link show").contains("qdt0"));
+        assert_eq!(sh("nft list tables"), "");
+    });
+}
+
+#[test]
+fn sigint_is_exit_code_0_also_when_it_comes_during_the_start() {
+    in_a_namespace(|| {
+        let folder = folder(TOKEN);
+        let mut server = Server::start(folder.path());
+        server.says("certificate created");
+        server.signal(Signal::INT);
+        assert_eq!(server.ends().code(), Some(0));
+    });
+}
+
+#[test]
+fn nat_is_installed_once_and_removed_at_the_end() {
+    in_a_namespace(|| {
+        sh(
+            "ip link add ext type veth peer name far; ip addr add 198.51.100.1/24 dev ext
+            ip link set ext up; ip route add default dev ext; nft add table ip others",
+        );
+        let folder = folder(&format!("{TOKEN}nat: {{enabled: true}}\n"));
+        let mut killed = Server::start(folder.path());
+        killed.says("server started");
+        killed.child.kill().unwrap();
+        killed.ends();
+        let mut server = Server::start(folder.path());
+        assert!(
+            server
+                .says("interface of the default route")
+                .contains("external_iface=ext")
+        );
+        server.says("server started");
+        assert_eq!(sh("nft list ruleset").matches("masquerade").count(), 1);
+        assert_eq!(sh("cat /proc/sys/net/ipv4/ip_forward"), "1\n");
+        server.signal(Signal::TERM);
+        assert_eq!(server.ends().code(), Some(0));
+        assert_eq!(sh("nft list tables"), "table ip others\n");
+    });
+}
+
+#[test]
+fn a_busy_metrics_address_is_logged_and_the_tunnel_runs() {
+    in_a_namespace(|| {
+        let busy = TcpListener::bind("127.0.0.1:9100").unwrap();
+        let folder = folder(&format!(
+            "{TOKEN}metrics_addr: 127.0.0.1:9100\nhealth_addr: 127.0.0.1:9200\n"
+        ));
+        let server = Server::start(folder.path());
+        let line = server.says("metrics server error");
+        assert!(
+            line.contains("level=ERROR") && line.contains("127.0.0.1:9100"),
+            "{line}"
+        );
+        server.says("server started");
+        assert!(get("127.0.0.1:9200", "/healthz").ends_with("ok"));
+        drop(busy);
+    });
+}
+
+#[test]
+fn a_busy_addr_is_a_server_error_and_nothing_is_left_on_the_host() {
+    in_a_namespace(|| {
+        let busy = UdpSocket::bind("[::]:443").unwrap();
+        let folder = folder(&format!(
+            "{TOKEN}nat: {{enabled: true, external_iface: ext}}\n"
+        ));
+        let mut server = Server::start(folder.path());
+        let line = server.says("msg=\"server error\"");
+        assert!(line.contains("addr"), "{line}");
+        assert_eq!(server.ends().code(), Some(1));
+        assert!(!sh("ip -o link show").contains("qdt0"));
+        assert_eq!(sh("nft list tables"), "");
+        drop(busy);
+    });
+}
+
+#[test]
+fn a_deleted_tun_device_ends_the_server_with_an_error() {
+    in_a_namespace(|| {
+        let folder = folder(TOKEN);
+        let mut server = Server::start(folder.path());
+        server.says("server started");
+        sh("ip link del qdt0");
+        server.says("tun read error");
+        server.says("msg=\"server error\"");
+        assert_eq!(server.ends().code(), Some(1));
+    });
+}
+
+#[test]
+fn a_reload_takes_token_certificate_and_level_over_or_nothing_at_all() {
+    in_a_namespace(|| {
+        let folder = folder(TOKEN);
+        let file = |name: &str| folder.path().join(name);
+        let mut server = Server::start(folder.path());
+        let first_pin = pin(&server.says("server started"));
+        fs::write(file("server.yaml"), "token: YOUR_TOKEN\n").unwrap();
+        server.signal(Signal::HUP);
+        assert!(
+            server
+                .says("reload failed, nothing changed")
+                .contains("token")
+        );
+        fs::remove_file(file("cert.pem")).unwrap();
+        fs::remove_file(file("key.pem")).unwrap();
+        let files = qdt_server::first_start::CertificateFiles {
+            certificate: file("cert.pem"),
+            key: file("key.pem"),
+        };
+        qdt_server::first_start::ensure_certificate(&files, &[]).unwrap();
+        fs::write(
+            file("server.yaml"),
+            "token: another-0123456789\nlog_level: debug\nmtu: 1400\n",
+        )
+        .unwrap();
+        server.signal(Signal::HUP);
+        server.says("other changes need a restart");
+        assert_ne!(pin(&server.says("reloaded")), first_pin);
+        server.signal(Signal::TERM);
+        assert_eq!(server.ends().code(), Some(0));
+    });
+}
+
+fn pin(line: &str) -> String {
+    line.split("pin=").nth(1).expect("a pin").to_owned()
+}
