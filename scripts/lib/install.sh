@@ -76,7 +76,7 @@ install_rustup() {
         [[ $(cut -d' ' -f1 rustup-init.sha256) == $(sha256sum rustup-init | cut -d' ' -f1) ]] ||
             die "the download of rustup is damaged: start again"
         chmod +x rustup-init
-        ./rustup-init -y --no-modify-path --profile minimal --default-toolchain none >/dev/null 2>&1
+        ./rustup-init -y --profile minimal --default-toolchain none >/dev/null 2>&1
     )
     rm -rf "$folder"
     hash -r
