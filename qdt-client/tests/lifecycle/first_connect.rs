@@ -350,3 +350,34 @@ fn a_tun_device_that_cannot_be_made_ends_the_client_before_routes_are_touched() 
         "{actions:?}"
     );
 }
+
+#[test]
+fn a_look_up_that_ends_between_two_rounds_makes_place_for_the_next() {
+    let mut script = Script::new(settings());
+    script.event(Event::Started);
+    script.wait(secs(10));
+    assert_eq!(script.tunnel.stage(), Stage::Disconnected);
+    script.event(Event::Resolved(Err("no such host".to_owned())));
+    assert_eq!(script.wait(secs(2)), [Action::Resolve]);
+}
+
+#[test]
+fn a_round_is_told_by_its_most_telling_failure() {
+    let (mut script, _) = Script::started(settings(), &[V4, V6]);
+    script.next_dial(secs(1));
+    script.refuse(AttemptId(1), 503, "server busy\n");
+    let actions = script.wait(secs(10));
+    let [
+        Report::Retrying {
+            failure: Some(failure),
+            ..
+        },
+    ] = &reports(&actions)[..]
+    else {
+        panic!("{actions:?}");
+    };
+    assert_eq!(
+        failure.to_string(),
+        "503 Service Unavailable (server busy\n)"
+    );
+}

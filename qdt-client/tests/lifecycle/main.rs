@@ -6,3 +6,4 @@ mod first_connect;
 mod packet_size;
 mod reconnect;
 mod script;
+mod walks;

@@ -245,3 +245,51 @@ fn an_attempt_to_grow_goes_on_when_the_server_ends_the_old_connection_for_it() {
     assert_eq!(adopted(&actions), Some(full.attempt));
     assert_eq!(script.tunnel.stage(), Stage::Connected);
 }
+
+#[test]
+fn a_path_that_answered_small_packets_late_is_not_tried_at_full_size_at_once() {
+    let (mut script, first) = Script::connected();
+    script.link(ClientEvent::PathTooSmall { attempt: first });
+    // The first small attempt was lost, as packets are.
+    let (_, small) = script.next_dial(secs(2));
+    script.establish(small.attempt, our_answer(), PacketSize::Base);
+    let (after, full) = script.next_dial(secs(11));
+    assert_eq!((after, full.size), (secs(10), PacketSize::Full));
+}
+
+#[test]
+fn a_connection_made_anew_starts_the_waits_for_full_size_over() {
+    let (mut script, small) = Script::connected_with(our_answer(), PacketSize::Base);
+    script.wait(secs(200));
+    script.close(small);
+    let base = loop {
+        let (_, dial) = script.next_dial(secs(1));
+        if dial.size == PacketSize::Base {
+            break dial;
+        }
+    };
+    script.establish(base.attempt, our_answer(), PacketSize::Base);
+    let (after, full) = script.next_dial(secs(700));
+    assert_eq!((after, full.size), (secs(10), PacketSize::Full));
+}
+
+#[test]
+fn a_small_attempt_does_not_outlast_its_first_packet_where_the_servers_distance_is_known() {
+    let (mut script, first) = Script::connected();
+    script.close(first);
+    let (_, small) = script.next_dial(secs(1));
+    assert_eq!(small.size, PacketSize::Base);
+    assert!(!hangups(&script.wait(ms(799))).contains(&small.attempt));
+    assert!(hangups(&script.wait(ms(1))).contains(&small.attempt));
+}
+
+#[test]
+fn an_answer_to_a_repeated_packet_says_nothing_about_the_servers_distance() {
+    let (mut script, actions) = Script::started(settings(), &[V4]);
+    let first = only_dial(&actions).attempt;
+    script.wait(secs(3));
+    script.establish(first, our_answer(), PacketSize::Full);
+    script.close(first);
+    let (after, small) = script.next_dial(secs(1));
+    assert_eq!((after, small.size), (ms(300), PacketSize::Base));
+}

@@ -340,3 +340,39 @@ fn a_distant_server_is_not_asked_twice_every_time() {
     assert!(dials(&script.wait(ms(700))).is_empty());
     script.establish(second.attempt, our_answer(), PacketSize::Full);
 }
+
+#[test]
+fn a_success_makes_the_next_pause_a_short_one_again() {
+    let (mut script, first) = Script::connected();
+    let mut dial = only_dial(&script.close(first));
+    for _ in 0..20 {
+        script.refuse(dial.attempt, 503, "server busy\n");
+        dial = script.next_dial(secs(11)).1;
+    }
+    script.establish(dial.attempt, our_answer(), PacketSize::Full);
+    for _ in 0..20 {
+        dial = only_dial(&script.close(dial.attempt));
+        script.refuse(dial.attempt, 503, "server busy\n");
+        let (after, next) = script.next_dial(secs(11));
+        assert!(after <= ms(1500), "{after:?}");
+        script.establish(next.attempt, our_answer(), PacketSize::Full);
+        dial = next;
+    }
+}
+
+#[test]
+fn an_address_that_refused_stays_out_of_the_race_when_the_name_is_looked_up_meanwhile() {
+    let (mut script, first) = Script::connected();
+    script.event(resolved(&[V4, V6]));
+    let dial = only_dial(&script.close(first));
+    script.event(resolved(&[V4, V6]));
+    script.refuse(dial.attempt, 503, "server busy\n");
+    script.event(resolved(&[V4, V6]));
+    let actions = script.wait(secs(5));
+    assert!(
+        dials(&actions)
+            .iter()
+            .all(|dial| dial.address == address(V6)),
+        "{actions:?}"
+    );
+}

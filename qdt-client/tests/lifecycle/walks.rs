@@ -1,0 +1,197 @@
+//! Random lives against a model of the packet worker: whatever happens in whatever order, no
+//! attempt is forgotten, none is used after its end, and the host is changed only as promised.
+
+use std::collections::BTreeSet;
+
+use crate::script::*;
+use proptest::prelude::*;
+use qdt_client::{Action, Event, Outcome, Stage};
+use qdt_transport::{AttemptId, ClientEvent, DialError, PacketSize};
+
+/// One thing that happens; numbers choose among what is alive at that moment.
+#[derive(Debug, Clone)]
+enum Step {
+    Wait(u64),
+    Establish(usize, bool),
+    Refuse(usize, u16),
+    Fail(usize),
+    Close(usize),
+    Suspect,
+    Recover,
+    PathTooSmall,
+    Resolved(usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0..4000u64).prop_map(Step::Wait),
+        3 => (any::<usize>(), any::<bool>()).prop_map(|(n, ours)| Step::Establish(n, ours)),
+        1 => (any::<usize>(), prop_oneof![Just(429), Just(503)]).prop_map(|(n, s)| Step::Refuse(n, s)),
+        2 => any::<usize>().prop_map(Step::Fail),
+        2 => any::<usize>().prop_map(Step::Close),
+        2 => Just(Step::Suspect),
+        1 => Just(Step::Recover),
+        1 => Just(Step::PathTooSmall),
+        1 => (0..5usize).prop_map(Step::Resolved),
+    ]
+}
+
+/// What the packet worker would know.
+#[derive(Default)]
+struct Worker {
+    dialling: Vec<(AttemptId, PacketSize)>,
+    established: BTreeSet<AttemptId>,
+    carrier: Option<AttemptId>,
+    named: BTreeSet<AttemptId>,
+    has_device: bool,
+}
+
+impl Worker {
+    fn obey(&mut self, actions: &[Action]) {
+        for action in actions {
+            match action {
+                Action::Dial(dial) => {
+                    assert!(
+                        self.named.insert(dial.attempt),
+                        "{:?} is used twice",
+                        dial.attempt
+                    );
+                    self.dialling.push((dial.attempt, dial.size));
+                }
+                Action::Hangup(attempt) => self.forget(*attempt),
+                Action::SetTun(_) => self.has_device = true,
+                Action::Adopt(attempt) => {
+                    assert!(self.has_device, "a connection was adopted without a device");
+                    assert!(
+                        self.established.contains(attempt),
+                        "{attempt:?} has no session"
+                    );
+                    if let Some(before) = self.carrier.replace(*attempt) {
+                        self.established.remove(&before);
+                    }
+                }
+                Action::SetRoutes(_) | Action::SetDns(_) => assert!(self.has_device),
+                Action::Exit(outcome) => panic!("nothing asked for the end: {outcome:?}"),
+                _ => {}
+            }
+        }
+        assert!(
+            self.dialling.len() <= 33,
+            "{} attempts at once",
+            self.dialling.len()
+        );
+    }
+
+    fn forget(&mut self, attempt: AttemptId) {
+        self.dialling.retain(|(id, _)| *id != attempt);
+        self.established.remove(&attempt);
+        self.carrier = self.carrier.filter(|carrier| *carrier != attempt);
+    }
+
+    fn pick(&self, number: usize) -> Option<(AttemptId, PacketSize)> {
+        let place = number.checked_rem(self.dialling.len())?;
+        Some(self.dialling[place])
+    }
+}
+
+fn happen(script: &mut Script, worker: &mut Worker, step: &Step) {
+    let actions = match *step {
+        Step::Wait(time) => script.wait(ms(time)),
+        Step::Establish(number, ours) => {
+            let Some((attempt, size)) = worker.pick(number) else {
+                return;
+            };
+            worker.forget(attempt);
+            worker.established.insert(attempt);
+            script.establish(attempt, if ours { our_answer() } else { go_answer() }, size)
+        }
+        Step::Refuse(number, status) => {
+            let Some((attempt, _)) = worker.pick(number) else {
+                return;
+            };
+            worker.forget(attempt);
+            script.refuse(attempt, status, "server busy\n")
+        }
+        Step::Fail(number) => {
+            let Some((attempt, _)) = worker.pick(number) else {
+                return;
+            };
+            worker.forget(attempt);
+            script.fail(attempt, DialError::Io("no route to host".to_owned()))
+        }
+        Step::Close(number) => {
+            let alive: Vec<AttemptId> = worker.established.iter().copied().collect();
+            let Some(place) = number.checked_rem(alive.len()) else {
+                return;
+            };
+            worker.forget(alive[place]);
+            script.close(alive[place])
+        }
+        Step::Suspect => {
+            let Some(attempt) = worker.carrier else {
+                return;
+            };
+            script.link(ClientEvent::Suspect { attempt })
+        }
+        Step::Recover => {
+            let Some(attempt) = worker.carrier else {
+                return;
+            };
+            script.link(ClientEvent::Recovered { attempt })
+        }
+        Step::PathTooSmall => {
+            let Some(attempt) = worker.carrier else {
+                return;
+            };
+            script.link(ClientEvent::PathTooSmall { attempt })
+        }
+        Step::Resolved(number) => {
+            let names = [V4, V6, "192.0.2.2:443", "192.0.2.3:443"];
+            script.event(resolved(&names[..number.min(names.len())]))
+        }
+    };
+    worker.obey(&actions);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn no_attempt_is_ever_forgotten(steps in prop::collection::vec(step(), 0..80)) {
+        let (mut script, actions) = Script::started(settings(), &[V4, V6]);
+        let mut worker = Worker::default();
+        worker.obey(&actions);
+        for step in &steps {
+            happen(&mut script, &mut worker, step);
+        }
+
+        // In the end the server answers everything at full size, and calm returns.
+        let mut turns = 0;
+        while script.tunnel.stage() != Stage::Connected || worker.carrier.is_none() {
+            turns += 1;
+            prop_assert!(turns < 100, "no attempt in {:?}", script.tunnel.stage());
+            if script.tunnel.stage() == Stage::Connecting {
+                worker.obey(&script.event(resolved(&[V4])));
+            }
+            match worker.pick(usize::MAX) {
+                Some(_) => happen(&mut script, &mut worker, &Step::Establish(0, true)),
+                None => happen(&mut script, &mut worker, &Step::Wait(500)),
+            }
+        }
+        let carrier = worker.carrier.expect("it is connected");
+        worker.obey(&script.link(ClientEvent::Recovered { attempt: carrier }));
+        for _ in 0..8 {
+            while worker.pick(0).is_some() {
+                happen(&mut script, &mut worker, &Step::Establish(0, true));
+            }
+            happen(&mut script, &mut worker, &Step::Wait(700_000));
+        }
+        prop_assert_eq!(worker.dialling.len(), 0, "attempts nobody waits for");
+        prop_assert_eq!(worker.established.len(), 1, "connections nobody uses");
+        prop_assert!(worker.carrier.is_some());
+
+        let actions = script.event(Event::Signal);
+        prop_assert_eq!(actions.last(), Some(&Action::Exit(Outcome::Signal)));
+        prop_assert!(actions.contains(&Action::RemoveRoutes));
+    }
+}
