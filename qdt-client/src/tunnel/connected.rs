@@ -209,7 +209,7 @@ impl Connected {
         match self.beside.take() {
             Some(race) if race.is_over(now) => {
                 race.abandon(core);
-                if self.size == PacketSize::Base {
+                if !self.too_small {
                     self.grow_at = Some(now + core.growth.wait());
                     return State::Connected(self);
                 }

@@ -364,17 +364,23 @@ fn a_look_up_that_ends_between_two_rounds_makes_place_for_the_next() {
 #[test]
 fn a_round_is_told_by_its_most_telling_failure() {
     let (mut script, _) = Script::started(settings(), &[V4, V6]);
-    script.next_dial(secs(1));
+    let (_, mut dial) = script.next_dial(secs(1));
     script.refuse(AttemptId(1), 503, "server busy\n");
-    let actions = script.wait(secs(10));
-    let [
-        Report::Retrying {
-            failure: Some(failure),
-            ..
-        },
-    ] = &reports(&actions)[..]
-    else {
-        panic!("{actions:?}");
+    let failure = loop {
+        let actions = script.fail(dial.attempt, DialError::Io("no route to host".to_owned()));
+        match (&dials(&actions)[..], &reports(&actions)[..]) {
+            ([next], []) => dial = next.clone(),
+            (
+                [],
+                [
+                    Report::Retrying {
+                        failure: Some(failure),
+                        ..
+                    },
+                ],
+            ) => break failure.clone(),
+            other => panic!("{other:?}"),
+        }
     };
     assert_eq!(
         failure.to_string(),

@@ -205,9 +205,16 @@ fn full_size_that_does_not_last_is_tried_ever_more_rarely() {
 #[test]
 fn a_path_that_carries_nothing_at_all_any_more_is_a_lost_connection() {
     let (mut script, first) = Script::connected();
-    script.link(ClientEvent::PathTooSmall { attempt: first });
-    script.wait(secs(10));
+    let mut actions = script.link(ClientEvent::PathTooSmall { attempt: first });
+    actions.extend(script.wait(ms(9999)));
+    let small: Vec<AttemptId> = dials(&actions).iter().map(|dial| dial.attempt).collect();
+    actions.extend(script.wait(ms(1)));
     assert_eq!(script.tunnel.stage(), Stage::Reconnecting);
+    assert_eq!(hangups(&actions), small, "every small attempt is given up");
+    assert_eq!(
+        dials(&actions).last().map(|dial| dial.size),
+        Some(PacketSize::Full)
+    );
 }
 
 #[test]
@@ -241,6 +248,7 @@ fn an_attempt_to_grow_goes_on_when_the_server_ends_the_old_connection_for_it() {
         dials(&actions).is_empty(),
         "nothing else is dialled yet: {actions:?}"
     );
+    assert!(dials(&script.wait(ms(299))).is_empty());
     let actions = script.establish(full.attempt, our_answer(), PacketSize::Full);
     assert_eq!(adopted(&actions), Some(full.attempt));
     assert_eq!(script.tunnel.stage(), Stage::Connected);
@@ -292,4 +300,15 @@ fn an_answer_to_a_repeated_packet_says_nothing_about_the_servers_distance() {
     script.close(first);
     let (after, small) = script.next_dial(secs(1));
     assert_eq!((after, small.size), (ms(300), PacketSize::Base));
+}
+
+#[test]
+fn a_go_server_replaced_by_one_of_ours_is_tried_at_full_size_while_its_connection_carries() {
+    let (mut script, first) = Script::connected_with(go_answer(), PacketSize::Full);
+    let dial = only_dial(&script.close(first));
+    script.establish(dial.attempt, our_answer(), PacketSize::Middle);
+    let (after, full) = script.next_dial(secs(11));
+    assert_eq!((after, full.size), (secs(10), PacketSize::Full));
+    assert_eq!(hangups(&script.wait(secs(10))), [full.attempt]);
+    assert_eq!(script.tunnel.stage(), Stage::Connected);
 }
