@@ -24,5 +24,5 @@ pub use failure::{ClientError, Failure, HostFailure};
 pub use host::{CleanUpError, Host};
 pub use link::{Link, LinkGone, MemoryLink, WorkerError, WorkerLink};
 pub use plan::{DnsPlan, HostPlan, HostWishes, RoutePlan, TunPlan};
-pub use run::run;
+pub use run::{run, run_announcing};
 pub use tunnel::{Action, Event, Outcome, Report, Settings, Stage, Tunnel};

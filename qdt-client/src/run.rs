@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use qdt_host::{HostDns, HostLinks, HostRoutes, HostTuns};
 use qdt_program::Protocol;
+use qdt_proto::handshake::Capabilities;
 
 use crate::config::ClientConfig;
 use crate::driver::{LookUp, drive};
@@ -19,6 +20,16 @@ use crate::tunnel::{Outcome, Settings, Tunnel};
 /// Runs the tunnel that `config` describes until `stop` completes or it cannot go on. The host is
 /// as it was found when this returns.
 pub async fn run(config: ClientConfig, stop: impl Future<Output = ()>) -> Outcome {
+    run_announcing(Capabilities::all(), config, stop).await
+}
+
+/// As [`run`], announcing only `caps` to the server: what is not announced is not used, as towards
+/// a server that does not know it.
+pub async fn run_announcing(
+    caps: Capabilities,
+    config: ClientConfig,
+    stop: impl Future<Output = ()>,
+) -> Outcome {
     let host = Host::new(
         &*config.tun_name,
         HostTuns,
@@ -26,7 +37,7 @@ pub async fn run(config: ClientConfig, stop: impl Future<Output = ()>) -> Outcom
         HostRoutes,
         HostDns::default(),
     );
-    let (link, events) = match WorkerLink::start(&config, host.mark()) {
+    let (link, events) = match WorkerLink::start(&config, caps, host.mark()) {
         Ok(started) => started,
         Err(error) => return Outcome::Failed(HostFailure::Worker(error.to_string()).into()),
     };

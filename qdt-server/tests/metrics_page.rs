@@ -45,6 +45,14 @@ fn values_stand_behind_the_labels_they_belong_to() {
     snapshot.traffic.packets_out = 12;
     snapshot.traffic.bytes_in = 1_000_000_000_001;
     snapshot.traffic.drops[1] = 7;
+    snapshot.traffic.tun_reads = 21;
+    snapshot.traffic.tun_writes = 22;
+    snapshot.traffic.udp_reads = 23;
+    snapshot.traffic.udp_writes = 24;
+    snapshot.traffic.udp_datagrams_in = 25;
+    snapshot.traffic.udp_datagrams_out = 26;
+    snapshot.traffic.fragments_in = 27;
+    snapshot.traffic.fragments_out = 28;
     let page = page(snapshot);
     for line in [
         "\nqdt_sessions_active 2\n",
@@ -53,6 +61,14 @@ fn values_stand_behind_the_labels_they_belong_to() {
         "\nqdt_bytes_total{direction=\"in\"} 1000000000001\n",
         "\nqdt_bytes_total{direction=\"out\"} 0\n",
         "\nqdt_drops_total{reason=\"replay\"} 7\n",
+        "\nqdt_tun_calls_total{call=\"read\"} 21\n",
+        "\nqdt_tun_calls_total{call=\"write\"} 22\n",
+        "\nqdt_udp_trains_total{direction=\"in\"} 23\n",
+        "\nqdt_udp_trains_total{direction=\"out\"} 24\n",
+        "\nqdt_udp_datagrams_total{direction=\"in\"} 25\n",
+        "\nqdt_udp_datagrams_total{direction=\"out\"} 26\n",
+        "\nqdt_fragments_total{direction=\"in\"} 27\n",
+        "\nqdt_fragments_total{direction=\"out\"} 28\n",
         "\nqdt_handshakes_total{result=\"ok\"} 3\n",
         "\nqdt_handshakes_total{result=\"unauthorized\"} 0\n",
     ] {

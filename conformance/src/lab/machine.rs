@@ -75,8 +75,10 @@ impl Machine {
         self.folder.join("resolv.conf")
     }
 
-    /// How another `ip` command names this namespace.
-    pub(crate) fn namespace_path(&self) -> String {
+    /// How an `ip` command on another machine names this namespace, to lay a
+    /// cable into it.
+    #[must_use]
+    pub fn namespace_path(&self) -> String {
         format!(
             "/proc/{}/fd/{}",
             std::process::id(),

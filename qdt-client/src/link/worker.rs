@@ -32,15 +32,17 @@ pub struct WorkerLink {
 }
 
 impl WorkerLink {
-    /// Starts a worker for the server and the token of `config`. Its own packets carry `mark`.
+    /// Starts a worker for the server and the token of `config`, which announces `caps`. Its own
+    /// packets carry `mark`.
     ///
     /// # Errors
     /// See [`WorkerError`]; nothing runs then.
     pub fn start(
         config: &ClientConfig,
+        caps: Capabilities,
         mark: u32,
     ) -> Result<(Self, UnboundedReceiver<ClientEvent>), WorkerError> {
-        let settings = settings(config, mark)?;
+        let settings = settings(config, caps, mark)?;
         let (events, seen) = unbounded_channel();
         let report = move |event| {
             // Nobody listens any more once the tunnel has stopped.
@@ -65,7 +67,11 @@ impl Link for WorkerLink {
     }
 }
 
-fn settings(config: &ClientConfig, mark: u32) -> Result<ClientSettings, TrustError> {
+fn settings(
+    config: &ClientConfig,
+    caps: Capabilities,
+    mark: u32,
+) -> Result<ClientSettings, TrustError> {
     Ok(ClientSettings {
         tls: ClientTls::new(&trust(config))?,
         mark: Some(mark),
@@ -73,7 +79,7 @@ fn settings(config: &ClientConfig, mark: u32) -> Result<ClientSettings, TrustErr
         authority: authority(config),
         token: Zeroizing::new(config.token.as_bytes().to_vec()),
         mtu: config.mtu,
-        caps: Capabilities::all(),
+        caps,
         client_id: config.client_id.clone(),
         dial_timeout: config.timeout,
         probe_interval: config.probe_interval,

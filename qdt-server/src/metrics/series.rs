@@ -49,7 +49,7 @@ fn size(value: usize) -> f64 {
     float(value as u64)
 }
 
-const SERIES: [Series; 8] = [
+const SERIES: [Series; 12] = [
     Series {
         name: "qdt_sessions_active",
         help: "Active QDT sessions",
@@ -104,6 +104,54 @@ const SERIES: [Series; 8] = [
                 .iter()
                 .map(|(result, count)| (*result, float(*count)))
                 .collect()
+        },
+    },
+    Series {
+        name: "qdt_tun_calls_total",
+        help: "Super-packets read from and written to the TUN device; packets by calls is how many share one",
+        label: Some("call"),
+        kind: MetricType::COUNTER,
+        values: |now| {
+            vec![
+                ("read", float(now.traffic.tun_reads)),
+                ("write", float(now.traffic.tun_writes)),
+            ]
+        },
+    },
+    Series {
+        name: "qdt_udp_trains_total",
+        help: "Trains of UDP datagrams that the kernel handed over or took at once (GRO, GSO)",
+        label: Some("direction"),
+        kind: MetricType::COUNTER,
+        values: |now| {
+            vec![
+                ("in", float(now.traffic.udp_reads)),
+                ("out", float(now.traffic.udp_writes)),
+            ]
+        },
+    },
+    Series {
+        name: "qdt_udp_datagrams_total",
+        help: "UDP datagrams, those of the handshakes and acknowledgements included",
+        label: Some("direction"),
+        kind: MetricType::COUNTER,
+        values: |now| {
+            vec![
+                ("in", float(now.traffic.udp_datagrams_in)),
+                ("out", float(now.traffic.udp_datagrams_out)),
+            ]
+        },
+    },
+    Series {
+        name: "qdt_fragments_total",
+        help: "Fragments of inner packets that did not fit the path",
+        label: Some("direction"),
+        kind: MetricType::COUNTER,
+        values: |now| {
+            vec![
+                ("in", float(now.traffic.fragments_in)),
+                ("out", float(now.traffic.fragments_out)),
+            ]
         },
     },
     Series {

@@ -1,0 +1,133 @@
+//! The command line. What was not asked for stays at the value that the documented figures were
+//! taken with.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail};
+
+/// What `--help` prints.
+pub(crate) const HELP: &str = "\
+bench [measure|profile] [OPTIONS]
+
+  measure            everybody in turn, then a table and a JSON document (the default)
+  profile            perf on both ends of our pair, under one TCP stream up and one down
+
+  --rounds N         rounds of the whole (3)
+  --seconds N        length of one TCP stream (4)
+  --only NAMES       cable,qdt,qdt-chacha,wireguard-go: those of them (all)
+  --mtu N            `mtu` in both configurations of our pair (the programs' default)
+  --json FILE        where the JSON document goes (stdout)
+  --out FOLDER       where `profile` writes (a new folder in the folder for temporary files)
+
+The programs are taken from QDT_BIN_DIR, else from the folder of this program. wireguard-go is
+built there by Go, unless WIREGUARD_GO names one. Exit code: 0, 1 when a figure does not hold, 2
+when nothing could be measured.";
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Task {
+    /// Measure and report.
+    Measure,
+    /// Take profiles.
+    Profile,
+    /// Be the client that does not announce AES, with this configuration; started by `measure`.
+    ChachaClient(PathBuf),
+    /// Print [`HELP`].
+    Help,
+}
+
+/// The command line, read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Arguments {
+    /// What to do.
+    pub(crate) task: Task,
+    /// How often everybody is measured.
+    pub(crate) rounds: usize,
+    /// Length of one TCP stream in seconds.
+    pub(crate) seconds: u32,
+    /// Names of those to measure; empty: all.
+    pub(crate) only: Vec<String>,
+    /// `mtu` of our pair; none: the programs' default.
+    pub(crate) mtu: Option<u16>,
+    /// Where the JSON document goes; none: stdout.
+    pub(crate) json: Option<PathBuf>,
+    /// Where profiles go; none: a new folder.
+    pub(crate) out: Option<PathBuf>,
+}
+
+impl Arguments {
+    /// Reads the arguments that follow the program's name.
+    ///
+    /// # Errors
+    /// An unknown argument, a missing or wrong value.
+    pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Self> {
+        let mut read = Self {
+            task: Task::Measure,
+            rounds: 3,
+            seconds: 4,
+            only: Vec::new(),
+            mtu: None,
+            json: None,
+            out: None,
+        };
+        let mut arguments = arguments;
+        while let Some(argument) = arguments.next() {
+            let mut value = || {
+                arguments
+                    .next()
+                    .with_context(|| format!("{argument} needs a value (see --help)"))
+            };
+            match argument.as_str() {
+                "measure" => read.task = Task::Measure,
+                "profile" => read.task = Task::Profile,
+                "chacha-client" => read.task = Task::ChachaClient(value()?.into()),
+                "-h" | "--help" => read.task = Task::Help,
+                "--rounds" => read.rounds = positive(&argument, &value()?)?.into(),
+                "--seconds" => read.seconds = positive(&argument, &value()?)?.into(),
+                "--mtu" => read.mtu = Some(positive(&argument, &value()?)?),
+                "--only" => read.only = value()?.split(',').map(str::to_owned).collect(),
+                "--json" => read.json = Some(value()?.into()),
+                "--out" => read.out = Some(value()?.into()),
+                _ => bail!("unknown argument {argument} (see --help)"),
+            }
+        }
+        Ok(read)
+    }
+}
+
+fn positive(argument: &str, text: &str) -> Result<u16> {
+    match text.parse() {
+        Ok(number) if number > 0 => Ok(number),
+        _ => bail!("{argument} {text}: not a number from 1 to 65535"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Arguments> {
+        Arguments::parse(line.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn an_empty_command_line_is_the_documented_measurement() {
+        let read = parse("").expect("nothing is wrong");
+        assert_eq!(
+            (read.task, read.rounds, read.seconds),
+            (Task::Measure, 3, 4)
+        );
+    }
+
+    #[test]
+    fn wrong_arguments_are_named() {
+        for (line, words) in [
+            ("--round 3", "unknown argument --round"),
+            ("--rounds", "--rounds needs a value"),
+            ("--rounds 0", "--rounds 0: not a number"),
+        ] {
+            let error = parse(line).expect_err(line).to_string();
+            assert!(error.contains(words), "{error}");
+        }
+    }
+}

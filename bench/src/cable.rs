@@ -1,0 +1,66 @@
+//! Two machines and the cable between them: a veth pair, nothing else.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use conformance::{Machine, ping, wait_until};
+use tempfile::TempDir;
+
+/// The server's end of the cable.
+pub(crate) const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+/// The client's end of the cable.
+pub(crate) const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+/// The device's name at both ends.
+pub(crate) const DEVICE: &str = "eth0";
+
+/// Both machines, for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Cable {
+    /// Where the clients and senders of uploads run.
+    pub(crate) client: Machine,
+    /// Where the servers run.
+    pub(crate) server: Machine,
+    _folder: TempDir,
+}
+
+impl Cable {
+    /// Makes the machines and connects them.
+    ///
+    /// # Errors
+    /// When there is no folder for their files.
+    ///
+    /// # Panics
+    /// When the kernel refuses a namespace or a veth pair.
+    pub(crate) fn lay() -> Result<Self> {
+        let folder = tempfile::Builder::new()
+            .prefix("qdt-bench-")
+            .tempdir()
+            .context("no folder for the machines' files")?;
+        let client = Machine::new("client", folder.path());
+        let server = Machine::new("server", folder.path());
+        client.ip(&format!(
+            "link add {DEVICE} type veth peer name {DEVICE} netns {}",
+            server.namespace_path()
+        ));
+        for (machine, address) in [(&client, CLIENT), (&server, SERVER)] {
+            machine.ip(&format!("address add {address}/24 dev {DEVICE}"));
+            machine.ip(&format!("link set {DEVICE} up"));
+        }
+        wait_until_answered(&client, SERVER);
+        Ok(Self {
+            client,
+            server,
+            _folder: folder,
+        })
+    }
+}
+
+/// Waits until `address` answers a ping from `machine`.
+pub(crate) fn wait_until_answered(machine: &Machine, address: Ipv4Addr) {
+    wait_until(
+        &format!("an answer of {address} to the {}", machine.name()),
+        Duration::from_secs(15),
+        || ping(machine, IpAddr::V4(address), 56, Duration::from_millis(200)).is_some(),
+    );
+}

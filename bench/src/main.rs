@@ -1,0 +1,93 @@
+//! Measures our tunnel against the bare cable and against wireguard-go.
+//!
+//! What always holds: everybody is measured in the same run, on the same cable, in interleaved
+//! rounds, with the same TCP congestion control, which is checked; a figure that does not hold is
+//! reported together with the reason why it does not, and the exit code says so.
+
+mod arguments;
+mod cable;
+mod chacha_client;
+mod cpu;
+mod measure;
+mod profile;
+mod programs;
+mod report;
+mod rtt;
+mod statistics;
+mod tcp;
+mod tunnels;
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+
+use arguments::{Arguments, Task};
+use cable::Cable;
+use measure::measure;
+use report::Report;
+use tunnels::Tunnel;
+
+fn main() -> ExitCode {
+    let done =
+        Arguments::parse(std::env::args().skip(1)).and_then(|arguments| match &arguments.task {
+            Task::Measure => run(&arguments),
+            Task::Profile => profile::run(&arguments).map(|()| ExitCode::SUCCESS),
+            Task::ChachaClient(config) => chacha_client::run(config),
+            Task::Help => {
+                say(arguments::HELP);
+                Ok(ExitCode::SUCCESS)
+            }
+        });
+    done.unwrap_or_else(|error| {
+        let _ = writeln!(io::stderr(), "bench: {error:#}");
+        ExitCode::from(2)
+    })
+}
+
+/// Measures everybody and prints the table and the JSON document.
+fn run(arguments: &Arguments) -> Result<ExitCode> {
+    conformance::check_requirements();
+    let cable = Cable::lay()?;
+    let tunnels = Tunnel::start_all(&cable, arguments)?;
+    let mut report = Report::new(arguments, &cable, &tunnels);
+    for round in 0..arguments.rounds {
+        // Everybody is first once: what a warm cache or a busy neighbour does is spread.
+        for place in 0..tunnels.len() {
+            let index = (place + round) % tunnels.len();
+            let tunnel = &tunnels[index];
+            note(&format!(
+                "round {} of {}: {}",
+                round + 1,
+                arguments.rounds,
+                tunnel.name
+            ));
+            let round = measure(&cable, tunnel, arguments.seconds)
+                .with_context(|| tunnel.name.to_owned())?;
+            report.add(index, round);
+        }
+    }
+    say(&report.table());
+    let json = report.json()?;
+    match &arguments.json {
+        Some(path) => std::fs::write(path, json + "\n")
+            .with_context(|| format!("cannot write {}", path.display()))?,
+        None => say(&json),
+    }
+    Ok(if report.holds() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// What is asked for: stdout.
+fn say(text: &str) {
+    // Where stdout is closed nobody reads it.
+    let _ = writeln!(io::stdout(), "{text}");
+}
+
+/// How far it is: stderr.
+fn note(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}

@@ -1,0 +1,65 @@
+//! Where the programs are found. wireguard-go is built from the module that bench/wireguard-go
+//! names, with the checksums it names.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+
+/// A program of ours: in `QDT_BIN_DIR`, else beside this one.
+///
+/// # Errors
+/// When it is not there.
+pub(crate) fn ours(name: &str) -> Result<PathBuf> {
+    let folder = match std::env::var_os("QDT_BIN_DIR") {
+        Some(folder) => PathBuf::from(folder),
+        None => own_folder()?,
+    };
+    let path = folder.join(name);
+    ensure!(
+        path.is_file(),
+        "{} does not exist: cargo build --release -p qdt-server -p qdt-client -p bench",
+        path.display()
+    );
+    Ok(path)
+}
+
+/// This program, for the client that is a part of it.
+///
+/// # Errors
+/// When the kernel does not tell.
+pub(crate) fn this() -> Result<PathBuf> {
+    std::env::current_exe().context("the path of this program")
+}
+
+/// wireguard-go: `WIREGUARD_GO`, else built.
+///
+/// # Errors
+/// When there is no Go or the build fails.
+pub(crate) fn wireguard_go() -> Result<PathBuf> {
+    if let Some(given) = std::env::var_os("WIREGUARD_GO") {
+        return Ok(given.into());
+    }
+    let output = own_folder()?.join("wireguard-go");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("wireguard-go");
+    let built = Command::new("go")
+        .args(["build", "-buildvcs=false", "-mod=readonly", "-o"])
+        .arg(&output)
+        .arg("golang.zx2c4.com/wireguard")
+        .current_dir(&source)
+        .output()
+        .context("go: wireguard-go is built with Go 1.25 or later (go.dev/dl)")?;
+    ensure!(
+        built.status.success(),
+        "wireguard-go does not build in {}:\n{}",
+        source.display(),
+        String::from_utf8_lossy(&built.stderr)
+    );
+    Ok(output)
+}
+
+fn own_folder() -> Result<PathBuf> {
+    let mut path = this()?;
+    path.pop();
+    Ok(path)
+}

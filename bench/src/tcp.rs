@@ -1,0 +1,158 @@
+//! One TCP stream with iperf3, its congestion control set and checked.
+
+use std::net::Ipv4Addr;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use conformance::Process;
+use serde::Deserialize;
+
+use crate::cable::Cable;
+
+/// The congestion control of every stream. A figure without it means nothing: another one gives a
+/// fraction or a multiple on the same path.
+pub(crate) const CONGESTION_CONTROL: &str = "cubic";
+
+/// Which way the payload goes, seen from the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// From client to server.
+    Up,
+    /// From server to client.
+    Down,
+}
+
+/// What a stream carried.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stream {
+    /// Payload received, in Gbit.
+    pub(crate) gbit: f64,
+    /// Payload received per second, in Gbit/s.
+    pub(crate) gbit_per_second: f64,
+    /// Segments that the sender sent again.
+    pub(crate) retransmits: u64,
+}
+
+/// The parts of iperf3's JSON that are read.
+#[derive(Deserialize)]
+struct Output {
+    error: Option<String>,
+    #[serde(default)]
+    end: End,
+}
+
+#[derive(Deserialize, Default)]
+struct End {
+    sum_sent: Option<Sent>,
+    sum_received: Option<Received>,
+    sender_tcp_congestion: Option<String>,
+    receiver_tcp_congestion: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Sent {
+    #[serde(default)]
+    retransmits: u64,
+}
+
+#[derive(Deserialize)]
+struct Received {
+    bytes: f64,
+    bits_per_second: f64,
+}
+
+/// Sends for `seconds` between the client machine and `address` on the server machine.
+///
+/// # Errors
+/// When iperf3 is missing or fails, or when the congestion control did not take.
+pub(crate) fn stream(
+    cable: &Cable,
+    address: Ipv4Addr,
+    direction: Direction,
+    seconds: u32,
+) -> Result<Stream> {
+    static RUN: AtomicU32 = AtomicU32::new(0);
+    let name = format!("iperf3-{}", RUN.fetch_add(1, Ordering::Relaxed));
+    let mut server = Process::start(
+        &cable.server,
+        &name,
+        "iperf3".as_ref(),
+        &["-s", "-1", "--forceflush"],
+    );
+    server.wait_for_line("Server listening", Duration::from_secs(10));
+    let output = cable
+        .client
+        .command("iperf3")
+        .args(["-c", &address.to_string(), "-t", &seconds.to_string()])
+        .args(["-C", CONGESTION_CONTROL, "-J"])
+        .args((direction == Direction::Down).then_some("-R"))
+        .stdin(Stdio::null())
+        .output()
+        .context("iperf3: apt-get install iperf3")?;
+    let stream = read(&output.stdout)?;
+    server.wait_for_exit(Duration::from_secs(10));
+    Ok(stream)
+}
+
+fn read(json: &[u8]) -> Result<Stream> {
+    let output: Output = serde_json::from_slice(json).context("iperf3 wrote no JSON")?;
+    if let Some(error) = output.error {
+        bail!("iperf3: {error}");
+    }
+    let end = output.end;
+    for (side, took) in [
+        ("sender", end.sender_tcp_congestion),
+        ("receiver", end.receiver_tcp_congestion),
+    ] {
+        let took = took.as_deref().unwrap_or("an unknown one");
+        ensure!(
+            took == CONGESTION_CONTROL,
+            "the {side} used the congestion control {took} and not {CONGESTION_CONTROL}: is it in \
+             net.ipv4.tcp_available_congestion_control?"
+        );
+    }
+    let received = end.sum_received.context("iperf3 received nothing")?;
+    ensure!(received.bytes > 0.0, "not a byte arrived");
+    Ok(Stream {
+        gbit: received.bytes * 8e-9,
+        gbit_per_second: received.bits_per_second * 1e-9,
+        retransmits: end.sum_sent.map_or(0, |sent| sent.retransmits),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(sender: &str) -> String {
+        format!(
+            r#"{{"end": {{"sum_sent": {{"bytes": 9, "retransmits": 7}},
+                "sum_received": {{"bytes": 1e9, "bits_per_second": 4e9}},
+                "sender_tcp_congestion": "{sender}", "receiver_tcp_congestion": "cubic"}}}}"#
+        )
+    }
+
+    #[test]
+    fn a_stream_is_what_arrived() {
+        let stream = read(json("cubic").as_bytes()).expect("a good run");
+        assert_eq!((stream.gbit, stream.gbit_per_second), (8.0, 4.0));
+        assert_eq!(stream.retransmits, 7);
+    }
+
+    #[test]
+    fn another_congestion_control_at_either_end_is_no_figure() {
+        let error = read(json("bbr").as_bytes()).expect_err("bbr").to_string();
+        assert!(
+            error.contains("the sender used the congestion control bbr"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn an_error_of_iperf3_is_passed_on() {
+        let error = read(br#"{"error": "the server is busy", "end": {}}"#).expect_err("busy");
+        assert!(error.to_string().contains("the server is busy"), "{error}");
+    }
+}

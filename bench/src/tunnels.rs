@@ -1,0 +1,114 @@
+//! Those who are measured: the bare cable, our pair with either cipher, wireguard-go. All of them
+//! are up for the whole run, and all but one idle at any moment.
+
+mod batching;
+mod ours;
+mod wireguard_go;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use anyhow::{Context as _, Result, ensure};
+use conformance::{Machine, Metrics, Process};
+
+use crate::arguments::Arguments;
+use crate::cable::{self, Cable};
+pub(crate) use batching::Batching;
+pub(crate) use ours::Inner;
+
+/// The bare cable.
+pub(crate) const CABLE: &str = "cable";
+/// Our pair with AES-256-GCM inside.
+pub(crate) const QDT: &str = "qdt";
+/// Our pair with ChaCha20-Poly1305 inside.
+pub(crate) const QDT_CHACHA: &str = "qdt-chacha";
+/// wireguard-go at both ends.
+pub(crate) const WIREGUARD_GO: &str = "wireguard-go";
+
+/// One way from the client machine to the server machine.
+#[derive(Debug)]
+pub(crate) struct Tunnel<'cable> {
+    /// Its name in the report.
+    pub(crate) name: &'static str,
+    /// The server machine's address on this way.
+    pub(crate) address: Ipv4Addr,
+    /// The client machine's device on this way.
+    pub(crate) device: &'static str,
+    processes: Vec<Process>,
+    metrics: Option<(&'cable Machine, SocketAddr)>,
+}
+
+/// Starts one of them.
+type Start = for<'cable> fn(&'cable Cable, &Arguments) -> Result<Tunnel<'cable>>;
+
+const ALL: [(&str, Start); 4] = [
+    (CABLE, |_, _| Ok(Tunnel::bare_cable())),
+    (QDT, |cable, arguments| {
+        ours::start(cable, Inner::Aes, arguments.mtu)
+    }),
+    (QDT_CHACHA, |cable, arguments| {
+        ours::start(cable, Inner::ChaCha, arguments.mtu)
+    }),
+    (WIREGUARD_GO, |cable, _| wireguard_go::start(cable)),
+];
+
+impl<'cable> Tunnel<'cable> {
+    /// Starts those that were asked for and waits until each carries packets.
+    ///
+    /// # Errors
+    /// When one of them is unknown or missing.
+    ///
+    /// # Panics
+    /// When one of them does not connect.
+    pub(crate) fn start_all(cable: &'cable Cable, arguments: &Arguments) -> Result<Vec<Self>> {
+        for name in &arguments.only {
+            ensure!(
+                ALL.iter().any(|(known, _)| known == name),
+                "--only {name}: there are {}",
+                ALL.map(|(known, _)| known).join(", ")
+            );
+        }
+        ALL.iter()
+            .filter(|(name, _)| {
+                arguments.only.is_empty() || arguments.only.iter().any(|only| only == name)
+            })
+            .map(|(name, start)| start(cable, arguments).with_context(|| (*name).to_owned()))
+            .collect()
+    }
+
+    fn bare_cable() -> Self {
+        Self {
+            name: CABLE,
+            address: cable::SERVER,
+            device: cable::DEVICE,
+            processes: Vec::new(),
+            metrics: None,
+        }
+    }
+
+    /// The process ids of both ends, the client's first; the bare cable has none.
+    pub(crate) fn ends(&self) -> Vec<u32> {
+        self.processes.iter().map(Process::pid).collect()
+    }
+
+    /// Our server's counters; nobody else has any.
+    ///
+    /// # Panics
+    /// When our server does not answer.
+    pub(crate) fn counters(&self) -> Option<Metrics> {
+        let (machine, address) = self.metrics?;
+        match conformance::get(machine, address, "/metrics") {
+            Ok((200, text)) => Some(Metrics::parse(&text)),
+            other => panic!("/metrics at {address}: {other:?}"),
+        }
+    }
+}
+
+/// Waits until the far end answers through the tunnel.
+fn wait_until_answered(cable: &Cable, address: Ipv4Addr) {
+    cable::wait_until_answered(&cable.client, address);
+}
+
+/// An address of the machine itself.
+fn on_loopback(port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
+}

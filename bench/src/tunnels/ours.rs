@@ -1,0 +1,116 @@
+//! Our pair, started as a user starts it, with the limit on packets switched off.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use conformance::{Config, Machine, Process, wait_until};
+
+use super::{QDT, QDT_CHACHA, Tunnel, on_loopback, wait_until_answered};
+use crate::cable::{Cable, SERVER};
+use crate::programs;
+
+/// The cipher of the inner datagrams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Inner {
+    /// AES-256-GCM: what two of our programs agree on.
+    Aes,
+    /// ChaCha20-Poly1305: what they speak with Go programs.
+    ChaCha,
+}
+
+/// How long a program may take until it does what it was started for.
+const START: Duration = Duration::from_secs(15);
+
+/// Starts a server and a client and waits until the tunnel carries packets.
+///
+/// # Errors
+/// When the programs are missing or their files cannot be written.
+pub(crate) fn start(cable: &Cable, inner: Inner, mtu: Option<u16>) -> Result<Tunnel<'_>> {
+    let (name, device, net, offset) = match inner {
+        Inner::Aes => (QDT, "qdt0", 8, 0),
+        Inner::ChaCha => (QDT_CHACHA, "qdt1", 9, 1),
+    };
+    let gateway = Ipv4Addr::new(10, net, 0, 1);
+    let metrics = on_loopback(9100 + offset);
+    let (server, client) = configurations(cable, name, device, net, offset, mtu);
+
+    let file = write(&cable.server, &format!("{name}-server.yaml"), &server)?;
+    let server = Process::start(
+        &cable.server,
+        &format!("{name}-server"),
+        &programs::ours("qdt-server")?,
+        &["-config", &file.to_string_lossy()],
+    );
+    wait_until("the server's /healthz says ok", START, || {
+        matches!(
+            conformance::get(&cable.server, metrics, "/healthz"),
+            Ok((200, _))
+        )
+    });
+
+    let file = write(&cable.client, &format!("{name}-client.yaml"), &client)?;
+    let (program, flag) = match inner {
+        Inner::Aes => (programs::ours("qdt-client")?, "-config"),
+        Inner::ChaCha => (programs::this()?, "chacha-client"),
+    };
+    let client = Process::start(
+        &cable.client,
+        &format!("{name}-client"),
+        &program,
+        &[flag, &file.to_string_lossy()],
+    );
+    wait_until_answered(cable, gateway);
+    Ok(Tunnel {
+        name,
+        address: gateway,
+        device,
+        processes: vec![client, server],
+        metrics: Some((&cable.server, metrics)),
+    })
+}
+
+/// Both configurations. Two pairs live side by side, so ports and files differ.
+fn configurations(
+    cable: &Cable,
+    name: &str,
+    device: &str,
+    net: u8,
+    offset: u16,
+    mtu: Option<u16>,
+) -> (Config, Config) {
+    let port = 443 + offset;
+    let beside = |file: &str| {
+        let path = cable.server.folder().join(format!("{name}-{file}.pem"));
+        path.to_string_lossy().into_owned()
+    };
+    let mut server = Config::server()
+        .set("addr", &format!("\":{port}\""))
+        .set("tun_name", device)
+        .set("pool_cidr", &format!("10.{net}.0.0/24"))
+        .set("tls_cert", &beside("cert"))
+        .set("tls_key", &beside("key"))
+        .set("metrics_addr", &format!("\":{}\"", 9100 + offset))
+        .set("health_addr", &format!("\":{}\"", 9200 + offset))
+        .set("rate_limit", "{pps: -1, burst: -1}");
+    let mut client = Config::client()
+        .set("server", &format!("\"{SERVER}:{port}\""))
+        .set("tun_name", device);
+    if let Some(mtu) = mtu {
+        server = server.set("mtu", &mtu.to_string());
+        client = client.set("mtu", &mtu.to_string());
+    }
+    (server, client)
+}
+
+/// The file holds the token, so only its owner may read it.
+fn write(machine: &Machine, name: &str, config: &Config) -> Result<PathBuf> {
+    let path = machine.folder().join(name);
+    fs::write(&path, config.yaml()).with_context(|| path.display().to_string())?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600))
+        .with_context(|| path.display().to_string())?;
+    Ok(path)
+}
