@@ -101,6 +101,7 @@ impl ClientApp {
         let stats = link.quic.stats();
         let seen = Seen {
             received: stats.udp_rx.datagrams,
+            acknowledged: stats.frame_rx.acks,
             sent: stats.frame_tx.datagram + stats.frame_tx.ping + stats.frame_tx.stream,
             inner_received: established.inner_received,
             inner_sent: established.inner_sent,

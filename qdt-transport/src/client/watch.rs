@@ -2,7 +2,7 @@
 //!
 //! Three questions, each with its own evidence:
 //! * Is anybody there? Packets that ask for an acknowledgement were sent, and for a second (or three round
-//!   trips) nothing at all came back.
+//!   trips) none came. What the peer sends of itself says nothing about our own way to it.
 //! * Is the session there? Only asked of a Go server, which ends sessions silently while its QUIC goes on
 //!   acknowledging: echo requests to the gateway inside the tunnel, two misses a second apart.
 //! * Does the path carry full packets? Asked of our own servers by pings padded to the packet size (RFC 8899);
@@ -45,6 +45,8 @@ pub(super) enum Peer {
 pub(super) struct Seen {
     /// UDP datagrams received.
     pub(super) received: u64,
+    /// Acknowledgements received (ACK frames).
+    pub(super) acknowledged: u64,
     /// Frames sent that ask for an acknowledgement.
     pub(super) sent: u64,
     /// Inner packets received and accepted.
@@ -147,10 +149,11 @@ impl Watch {
         seen: Seen,
     ) -> (Option<Verdict>, Option<Probe>, Instant) {
         let heard = seen.received != self.last.received;
+        let acknowledged = seen.acknowledged != self.last.acknowledged;
         let heard_inner = seen.inner_received != self.last.inner_received;
-        if heard {
+        self.path.heard_since_first_miss |= heard && self.path.misses > 0;
+        if acknowledged {
             self.unanswered_since = None;
-            self.path.heard_since_first_miss |= self.path.misses > 0;
         } else if seen.sent != self.last.sent && self.unanswered_since.is_none() {
             self.unanswered_since = Some(now);
         }
@@ -161,7 +164,7 @@ impl Watch {
         }
         let lost_more = seen.lost != self.last.lost;
         let answered = match self.peer {
-            Peer::Ours { .. } => heard,
+            Peer::Ours { .. } => acknowledged,
             Peer::Silent => heard_inner,
         };
         self.last = seen;
@@ -297,7 +300,8 @@ mod tests {
             "{verdicts:?}"
         );
         let verdicts = run(&mut watch, &mut now, &mut seen, second, |seen, _, _, _| {
-            seen.received += 1
+            seen.received += 1;
+            seen.acknowledged += 1
         });
         assert_eq!(
             verdicts
@@ -306,6 +310,26 @@ mod tests {
                 .collect::<Vec<_>>(),
             [Verdict::Recovered]
         );
+    }
+
+    #[test]
+    fn a_peer_that_talks_but_acknowledges_nothing_is_suspect_as_soon_as_a_silent_one() {
+        let mut now = Instant::now();
+        let (mut watch, mut seen) = (ours(now), Seen::default());
+        let second = Duration::from_secs(1);
+        let verdicts = run(
+            &mut watch,
+            &mut now,
+            &mut seen,
+            2 * second,
+            |seen, _, _, _| {
+                seen.sent += 1;
+                seen.received += 1;
+            },
+        );
+        assert_eq!(verdicts.len(), 1, "{verdicts:?}");
+        assert_eq!(verdicts[0].1, Verdict::Suspect);
+        assert!(verdicts[0].0 <= 3 * second / 2, "{verdicts:?}");
     }
 
     #[test]
@@ -326,6 +350,7 @@ mod tests {
                 if probe.is_some() {
                     seen.sent += 1;
                     seen.received += 1;
+                    seen.acknowledged += 1;
                 }
             },
         );
@@ -346,6 +371,7 @@ mod tests {
                 if probe.is_some() {
                     seen.sent += 1;
                     seen.received += 1;
+                    seen.acknowledged += 1;
                 }
             },
         );
@@ -367,6 +393,7 @@ mod tests {
                 if probe.is_some() {
                     seen.sent += 1;
                     seen.received += 1;
+                    seen.acknowledged += 1;
                     seen.inner_received += 1;
                 }
             },
@@ -386,6 +413,7 @@ mod tests {
             |seen, _, _, _| {
                 seen.sent += 1;
                 seen.received += 1;
+                seen.acknowledged += 1;
                 seen.inner_sent += 1;
             },
         );
@@ -407,6 +435,7 @@ mod tests {
             |seen, watch, probe, now| {
                 seen.sent += 10;
                 seen.received += 10;
+                seen.acknowledged += 10;
                 seen.inner_sent += 10;
                 seen.lost += 1;
                 dice = dice
