@@ -14,6 +14,9 @@ use crate::{note, say};
 
 /// Samples per second: not a divisor of the timer's frequency.
 const FREQUENCY: &str = "997";
+/// Callers are found by the tables of the debug information: what is written in assembler, as the
+/// ciphers are, keeps no frame pointer.
+const STACKS: &str = "dwarf,4096";
 
 /// Takes four profiles and writes, for each, the functions by their own time and, in a second
 /// file, the calls that lead to them.
@@ -70,7 +73,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 /// Records for `seconds` and ends by itself.
 fn record(pid: u32, data: &Path, seconds: u32) -> Result<Child> {
     Command::new("perf")
-        .args(["record", "-q", "-g", "-F", FREQUENCY, "-o"])
+        .args([
+            "record",
+            "-q",
+            "-F",
+            FREQUENCY,
+            "--call-graph",
+            STACKS,
+            "-o",
+        ])
         .arg(data)
         .args(["-p", &pid.to_string(), "--", "sleep", &seconds.to_string()])
         .stdin(Stdio::null())
@@ -82,7 +93,14 @@ fn report(data: &Path, arguments: &[&str], ending: &str) -> Result<PathBuf> {
     let path = data.with_extension(ending);
     let file = File::create(&path).with_context(|| path.display().to_string())?;
     let status = Command::new("perf")
-        .args(["report", "--stdio", "--percent-limit", "0.2", "-i"])
+        .args([
+            "report",
+            "--stdio",
+            "--no-inline",
+            "--percent-limit",
+            "0.2",
+            "-i",
+        ])
         .arg(data)
         .args(arguments)
         .stdin(Stdio::null())

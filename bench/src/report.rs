@@ -116,24 +116,23 @@ impl Report {
     fn doubts(&self) -> Vec<String> {
         let mut doubts = self.setting.doubts();
         for (setting, rounds) in &self.tunnels {
-            for (index, round) in rounds.iter().enumerate() {
-                for (way, found) in [("up", &round.up), ("down", &round.down)] {
-                    let place = format!("{} {way}, round {}", setting.name, index + 1);
-                    if found.cpu.foreign > FOREIGN_LIMIT {
-                        doubts.push(format!(
-                            "{place}: others used {:.0} % of the machine",
-                            found.cpu.foreign * 100.0
-                        ));
-                    }
-                    if let Some(batching) = found.batching
-                        && batching.datagrams_per_packet > DATAGRAMS_LIMIT
-                    {
-                        doubts.push(format!(
-                            "{place}: {:.2} datagrams for each packet",
-                            batching.datagrams_per_packet
-                        ));
-                    }
-                }
+            let name = setting.name;
+            let ways = || rounds.iter().flat_map(|round| [&round.up, &round.down]);
+            let foreign = ways().map(|way| way.cpu.foreign).fold(0.0, f64::max);
+            if foreign > FOREIGN_LIMIT {
+                doubts.push(format!(
+                    "{name}: others used up to {:.0} % of the machine",
+                    foreign * 100.0
+                ));
+            }
+            let datagrams = ways()
+                .filter_map(|way| way.batching)
+                .map(|batching| batching.datagrams_per_packet)
+                .fold(0.0, f64::max);
+            if datagrams > DATAGRAMS_LIMIT {
+                doubts.push(format!(
+                    "{name}: up to {datagrams:.2} datagrams for a packet"
+                ));
             }
         }
         doubts
