@@ -199,3 +199,40 @@ fn nobody_at_the_address_is_a_timeout() {
         }
     );
 }
+
+#[test]
+fn of_two_attempts_with_one_ticket_one_asks_and_the_other_waits_its_turn() {
+    let server = Server::start(2);
+    let client = Client::start(Client::settings(&ClientTrust::Pin(server.pin.clone())));
+    client.dial_with(1, server.addr, PacketSize::Full, Some("ticket"));
+    client.dial_with(2, server.addr, PacketSize::Base, Some("ticket"));
+    let ClientEvent::Established { attempt: first, .. } = client.event() else {
+        panic!("not established");
+    };
+    let began = std::time::Instant::now();
+    let ClientEvent::Established {
+        attempt: second, ..
+    } = client.event()
+    else {
+        panic!("not established");
+    };
+    assert_ne!(first, second);
+    assert!(
+        began.elapsed() >= Duration::from_millis(300),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+#[test]
+fn an_attempt_whose_rival_was_refused_still_gets_its_turn() {
+    let server = Server::start(1);
+    let client = Client::start(Client::settings(&ClientTrust::Pin(server.pin.clone())));
+    client.dial_with(1, server.addr, PacketSize::Full, Some("ticket"));
+    client.dial_with(2, server.addr, PacketSize::Base, Some("ticket"));
+    let ClientEvent::Established { attempt: first, .. } = client.event() else {
+        panic!("not established");
+    };
+    client.worker.send(ClientCommand::Hangup(first));
+    assert!(matches!(client.event(), ClientEvent::Established { attempt, .. } if attempt != first));
+}

@@ -7,7 +7,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use qdt_proto::handshake::Capability;
@@ -35,6 +35,10 @@ const LIMITS: Limits = Limits {
     send: 4 << 20,
     receive: 4 << 20,
 };
+
+/// How long one attempt's request may be out before another one with a ticket follows. Attempts run side by side
+/// and share their resume ticket; two requests at once would each take the address from the other's session.
+const TURN: Duration = Duration::from_millis(500);
 
 /// How far an attempt has come.
 pub(super) enum Phase {
@@ -67,6 +71,8 @@ pub(super) struct Attempt {
     pub(super) phase: Phase,
     /// When it must be established.
     deadline: Instant,
+    /// The handshake is done, and another attempt's request is out.
+    waits_its_turn: bool,
     uni: UniStreams,
     end: Option<ConnectionError>,
     too_large_reported: bool,
@@ -80,6 +86,8 @@ pub(super) struct ClientApp {
     pub(super) tun: Option<TunPort>,
     /// The connection that carries the tunnel.
     pub(super) carrier: Option<ConnectionHandle>,
+    /// The connection whose request went out last, and when.
+    turn: Option<(ConnectionHandle, Instant)>,
     /// What a ping's timestamp counts from.
     pub(super) started: Instant,
     report: Box<dyn Fn(ClientEvent) + Send>,
@@ -98,6 +106,7 @@ impl ClientApp {
             arena,
             tun: None,
             carrier: None,
+            turn: None,
             started: Instant::now(),
             report,
         }
@@ -133,6 +142,7 @@ impl ClientApp {
                     size,
                     phase: Phase::Handshaking(resume),
                     deadline,
+                    waits_its_turn: false,
                     uni: UniStreams::new(Side::Client),
                     end: None,
                     too_large_reported: false,
@@ -174,11 +184,25 @@ impl ClientApp {
         );
     }
 
-    fn begin(&self, now: Instant, quic: &mut Connection, attempt: &mut Attempt) {
-        open_control_stream(quic);
+    /// Sends the request, unless it has a ticket and another attempt's request is out.
+    fn begin(&mut self, now: Instant, link: &mut Link<Attempt>) {
+        if let Some((other, since)) = self.turn
+            && matches!(link.app.phase, Phase::Handshaking(Some(_)))
+            && other != link.handle
+            && now < since + TURN
+        {
+            link.app.waits_its_turn = true;
+            link.wake_at(since + TURN);
+            return;
+        }
+        let Link {
+            quic, app: attempt, ..
+        } = link;
         let Phase::Handshaking(resume) = &attempt.phase else {
             return;
         };
+        self.turn = Some((link.handle, now));
+        attempt.waits_its_turn = false;
         match Asking::begin(quic, &self.settings, resume.as_ref()) {
             Ok(asking) => attempt.phase = Phase::Asking(Box::new(asking)),
             Err(error) => self.fail(now, quic, attempt, error),
@@ -297,7 +321,10 @@ impl Application for ClientApp {
 
     fn event(&mut self, now: Instant, link: &mut Link<Attempt>, event: Event) {
         match event {
-            Event::Connected => self.begin(now, &mut link.quic, &mut link.app),
+            Event::Connected => {
+                open_control_stream(&mut link.quic);
+                self.begin(now, link);
+            }
             Event::Stream(event) => self.streams(now, link, event),
             Event::ConnectionLost { reason } => link.app.end = Some(reason),
             Event::HandshakeDataReady | Event::DatagramReceived | Event::DatagramsUnblocked => {}
@@ -316,6 +343,9 @@ impl Application for ClientApp {
                 } else {
                     let deadline = link.app.deadline;
                     link.wake_at(deadline);
+                    if link.app.waits_its_turn {
+                        self.begin(now, link);
+                    }
                 }
             }
             Phase::Established(_) if self.carrier == Some(link.handle) => self.look(now, link),
@@ -326,6 +356,9 @@ impl Application for ClientApp {
     fn lost(&mut self, link: &mut Link<Attempt>) {
         if self.carrier == Some(link.handle) {
             self.carrier = None;
+        }
+        if self.turn.is_some_and(|(handle, _)| handle == link.handle) {
+            self.turn = None;
         }
         let attempt = link.app.id;
         let end = link.app.end.take();

@@ -234,12 +234,22 @@ impl Client {
     }
 
     pub(crate) fn dial(&self, attempt: u64, address: SocketAddr, size: PacketSize) {
-        let attempt = AttemptId(attempt);
+        self.dial_with(attempt, address, size, None);
+    }
+
+    /// Dials with a ticket; the policy here gives and checks none.
+    pub(crate) fn dial_with(
+        &self,
+        attempt: u64,
+        address: SocketAddr,
+        size: PacketSize,
+        ticket: Option<&str>,
+    ) {
         assert!(self.worker.send(ClientCommand::Dial(Dial {
-            attempt,
+            attempt: AttemptId(attempt),
             address,
             size,
-            resume: None
+            resume: ticket.map(Ticket::new),
         })));
     }
 
