@@ -174,19 +174,30 @@ impl Outgoing {
         }
     }
 
-    /// Writes as much as may be written now; true when all is written or the stream is gone.
-    pub(crate) fn write(&mut self, quic: &mut Connection, id: StreamId) -> bool {
+    /// Writes as much as may be written now.
+    pub(crate) fn write(&mut self, quic: &mut Connection, id: StreamId) -> Sending {
         let mut stream = quic.send_stream(id);
         while self.sent < self.bytes.len() {
             match stream.write(&self.bytes[self.sent..]) {
                 Ok(written) => self.sent += written,
-                Err(WriteError::Blocked) => return false,
-                Err(_) => return true,
+                Err(WriteError::Blocked) => return Sending::Blocked,
+                Err(error) => return Sending::Refused(error),
             }
         }
         if self.finish {
             let _ = stream.finish();
         }
-        true
+        Sending::Done
     }
+}
+
+/// How far [`Outgoing::write`] came.
+#[derive(Debug)]
+pub(crate) enum Sending {
+    /// All is written.
+    Done,
+    /// Flow control holds the rest back.
+    Blocked,
+    /// The peer stopped the stream, or it is gone.
+    Refused(WriteError),
 }

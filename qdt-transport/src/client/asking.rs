@@ -14,7 +14,7 @@ use qdt_proto::http3::{ResponseEvent, ResponseStream, encode_request};
 use quinn_proto::{Connection, Dir, StreamId};
 
 use super::{ClientSettings, DialError, Ticket};
-use crate::http3_streams::{Outgoing, StreamEnd, read_chunks};
+use crate::http3_streams::{Outgoing, Sending, StreamEnd, read_chunks};
 use crate::session::{Session, Terms};
 
 /// The `mtu` that a server of unknown kind is asked for at most: what quic-go's first packets carry.
@@ -78,7 +78,7 @@ impl Asking {
             &body,
         );
         let mut out = Outgoing::new(request, false);
-        let out = (!out.write(quic, stream)).then_some(out);
+        let out = matches!(out.write(quic, stream), Sending::Blocked).then_some(out);
         Ok(Self {
             stream,
             out,
@@ -93,7 +93,7 @@ impl Asking {
     pub(super) fn writable(&mut self, quic: &mut Connection, id: StreamId) {
         if id == self.stream
             && let Some(mut out) = self.out.take()
-            && !out.write(quic, id)
+            && matches!(out.write(quic, id), Sending::Blocked)
         {
             self.out = Some(out);
         }

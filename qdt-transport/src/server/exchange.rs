@@ -16,9 +16,10 @@ use qdt_proto::http3::{
     Http3Error, RequestEvent, RequestStream, code, encode_refusal, encode_success, http_date,
 };
 use quinn_proto::{Connection, Dir, StreamId};
+use tracing::warn;
 
 use super::admission::{Admission, Admitted, Permit, Refusal};
-use crate::http3_streams::{Outgoing, StreamEnd, error_code, fail, read_chunks};
+use crate::http3_streams::{Outgoing, Sending, StreamEnd, error_code, fail, read_chunks};
 
 /// How long the body of a request may take after its head.
 const BODY_DEADLINE: Duration = Duration::from_secs(5);
@@ -123,7 +124,7 @@ impl Exchanges {
     pub(super) fn writable(&mut self, quic: &mut Connection, id: StreamId) {
         if let Some(exchange) = self.requests.iter_mut().find(|request| request.id == id)
             && let Some(mut out) = exchange.out.take()
-            && !out.write(quic, id)
+            && matches!(out.write(quic, id), Sending::Blocked)
         {
             exchange.out = Some(out);
         }
@@ -206,11 +207,16 @@ impl Exchanges {
                 return None;
             }
         };
-        let is_session = granted.is_some();
-        if !out.write(quic, id) {
-            self.requests[position].out = Some(out);
-        } else if !is_session {
-            self.requests.swap_remove(position);
+        match (out.write(quic, id), &granted) {
+            (Sending::Blocked, _) => self.requests[position].out = Some(out),
+            (Sending::Refused(err), Some(Granted { session, .. })) => {
+                warn!(id = session.id.0, ip = %session.inner, %err, "connect response failed");
+                self.session_given_up = true;
+            }
+            (Sending::Done, Some(_)) => {}
+            (Sending::Done | Sending::Refused(_), None) => {
+                self.requests.swap_remove(position);
+            }
         }
         granted
     }
