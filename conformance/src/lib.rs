@@ -7,6 +7,7 @@
 //! namespace that is gone with the test process, even when that is killed.
 
 mod lab;
+pub mod probe;
 mod traffic;
 
 pub use lab::{

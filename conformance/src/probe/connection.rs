@@ -1,0 +1,229 @@
+//! The QUIC connection of a probe: TLS without any check of the certificate,
+//! ALPN `h3`, datagrams on, and the HTTP/3 control stream unless told not to.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use quinn::crypto::rustls::QuicClientConfig;
+use quinn::{
+    ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig, RecvStream, SendStream,
+    TokioRuntime, TransportConfig,
+};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{DigitallySignedStruct, SignatureScheme};
+
+use super::runtime;
+use crate::Machine;
+
+/// How long a connection may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why no connection came about.
+#[derive(Debug)]
+pub enum ConnectError {
+    /// QUIC ended it.
+    Connection(ConnectionError),
+    /// Nothing came of it in ten seconds.
+    TimedOut,
+}
+
+/// An open connection of a probe.
+#[derive(Debug)]
+pub struct Probe {
+    endpoint: Endpoint,
+    connection: Connection,
+    /// Kept open: a control stream that ends is an error of the connection.
+    control: Option<SendStream>,
+}
+
+impl Probe {
+    /// Connects from `machine` and opens the control stream with
+    /// `SETTINGS_H3_DATAGRAM` = 1.
+    ///
+    /// # Panics
+    /// When the server does not take the connection.
+    #[must_use]
+    #[track_caller]
+    pub fn connect(machine: &Machine, server: SocketAddr) -> Self {
+        let mut probe = match Self::connect_silently(machine, server) {
+            Ok(probe) => probe,
+            Err(error) => panic!("the probe cannot connect to {server}: {error:?}"),
+        };
+        let mut control = runtime()
+            .block_on(probe.connection.open_uni())
+            .unwrap_or_else(|error| panic!("no control stream: {error}"));
+        runtime()
+            .block_on(control.write_all(&qdt_proto::http3::control_stream_preface()))
+            .unwrap_or_else(|error| panic!("no settings: {error}"));
+        probe.control = Some(control);
+        probe
+    }
+
+    /// Connects and sends nothing on any stream.
+    ///
+    /// # Errors
+    /// [`ConnectError`]: the server did not take it.
+    pub fn connect_silently(machine: &Machine, server: SocketAddr) -> Result<Self, ConnectError> {
+        Self::connect_on(&Self::endpoint(machine, server), server)
+    }
+
+    /// One more connection from a socket that several may share.
+    ///
+    /// # Errors
+    /// [`ConnectError`]: the server did not take it.
+    pub fn connect_on(endpoint: &Endpoint, server: SocketAddr) -> Result<Self, ConnectError> {
+        let _runtime = runtime().enter();
+        let connecting = endpoint
+            .connect_with(client_config(), server, "qdt.test")
+            .expect("the configuration is complete");
+        match finish(PATIENCE, connecting) {
+            Some(Ok(connection)) => Ok(Self {
+                endpoint: endpoint.clone(),
+                connection,
+                control: None,
+            }),
+            Some(Err(error)) => Err(ConnectError::Connection(error)),
+            None => Err(ConnectError::TimedOut),
+        }
+    }
+
+    /// A UDP socket on `machine` for connections of the server's family.
+    ///
+    /// # Panics
+    /// When there is no socket to be had.
+    #[must_use]
+    pub fn endpoint(machine: &Machine, server: SocketAddr) -> Endpoint {
+        let any = if server.is_ipv4() {
+            "0.0.0.0:0"
+        } else {
+            "[::]:0"
+        };
+        let socket = machine
+            .enter(|| UdpSocket::bind(any))
+            .expect("a UDP socket");
+        let _runtime = runtime().enter();
+        Endpoint::new(
+            EndpointConfig::default(),
+            None,
+            socket,
+            Arc::new(TokioRuntime),
+        )
+        .expect("a QUIC endpoint on a bound socket")
+    }
+
+    /// Opens a bidirectional stream.
+    ///
+    /// # Errors
+    /// The end of the connection; a stream that is not granted within two
+    /// seconds is `None`.
+    pub fn open_stream(&self) -> Result<Option<(SendStream, RecvStream)>, ConnectionError> {
+        finish(Duration::from_secs(2), self.connection.open_bi()).transpose()
+    }
+
+    /// Sends the bytes of one DATAGRAM frame as they are. What does not fit or
+    /// finds no room is dropped.
+    pub fn send_datagram(&self, bytes: Vec<u8>) {
+        let _ = self.connection.send_datagram(Bytes::from(bytes));
+    }
+
+    /// Sends the bytes of one DATAGRAM frame and waits until there is room.
+    pub fn send_datagram_wait(&self, bytes: Vec<u8>) {
+        let _ = runtime().block_on(self.connection.send_datagram_wait(Bytes::from(bytes)));
+    }
+
+    /// The next DATAGRAM frame that comes `within` that time.
+    #[must_use]
+    pub fn receive_datagram(&self, within: Duration) -> Option<Bytes> {
+        finish(within, self.connection.read_datagram())?.ok()
+    }
+
+    /// Why the connection has ended, if it does `within` that time.
+    #[must_use]
+    pub fn closed(&self, within: Duration) -> Option<ConnectionError> {
+        finish(within, self.connection.closed())
+    }
+
+    /// Whether the connection stands.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.connection.close_reason().is_none()
+    }
+
+    /// Closes the connection with application code 0, as the Go client does,
+    /// and waits until the server must have been told.
+    pub fn close(&self) {
+        self.connection.close(0_u32.into(), b"");
+        finish(Duration::from_secs(1), self.endpoint.wait_idle());
+    }
+}
+
+/// Runs a future of a stream to its end, for at most `within`.
+pub(super) fn finish<T>(within: Duration, work: impl Future<Output = T>) -> Option<T> {
+    runtime().block_on(async { tokio::time::timeout(within, work).await.ok() })
+}
+
+fn client_config() -> ClientConfig {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("the provider has TLS 1.3")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate))
+        .with_no_client_auth();
+    tls.alpn_protocols = vec![b"h3".to_vec()];
+    let quic = QuicClientConfig::try_from(tls).expect("the provider has AES-128-GCM");
+    let mut transport = TransportConfig::default();
+    transport
+        .initial_mtu(1400)
+        .min_mtu(1400)
+        .mtu_discovery_config(None)
+        .datagram_send_buffer_size(8 << 20)
+        .datagram_receive_buffer_size(Some(8 << 20));
+    let mut config = ClientConfig::new(Arc::new(quic));
+    config.transport_config(Arc::new(transport));
+    config
+}
+
+/// Takes every certificate: who the server is does not matter to a probe.
+#[derive(Debug)]
+struct AnyCertificate;
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        rustls::crypto::aws_lc_rs::default_provider()
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
