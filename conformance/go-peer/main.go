@@ -62,6 +62,9 @@ func client(ctx context.Context, log *slog.Logger, path string) error {
 		Connected: func(address netip.Prefix, mtu int) {
 			log.Info("connected", "ip", address, "mtu", mtu)
 		},
+		Ended: func(sent, received uint64) {
+			log.Info("ended", "fragments_sent", sent, "fragments_received", received)
+		},
 	}
 	return run.Run(ctx)
 }

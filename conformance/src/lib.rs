@@ -11,10 +11,10 @@ pub mod probe;
 mod traffic;
 
 pub use lab::{
-    Binaries, Client, Config, Lab, Machine, Metrics, Process, Server, Token, check_requirements,
-    wait_for, wait_until,
+    Binaries, Client, Config, Lab, Machine, Metrics, Process, Server, Token, at_full_length,
+    check_requirements, stay_silent, wait_for, wait_until,
 };
 pub use traffic::{
-    Capture, Captured, DnsResponder, PingReply, Pinger, Reflector, Transfer, UdpEcho, dns_query,
-    get, ping, ping_df, reflect, tcp_download, tcp_transfer, udp_echo_sizes,
+    Capture, Captured, DnsResponder, PingReply, Pinger, RawIp, Reflector, Transfer, UdpEcho,
+    dns_query, get, ping, ping_df, reflect, tcp_download, tcp_transfer, udp_echo_sizes,
 };

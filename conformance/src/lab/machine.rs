@@ -1,6 +1,6 @@
 //! A machine of the lab: a network namespace, a folder of its own, and a
-//! private view of /run, /var/lib, /sys and /etc/resolv.conf for what runs
-//! on it. It has no name on the host: when its last file descriptor and its
+//! private view of /run, /var/lib, /sys, /etc/resolv.conf and /etc/hosts for
+//! what runs on it. It has no name on the host: when its last file descriptor and its
 //! last process are gone, so is the machine.
 
 use std::ffi::CString;
@@ -11,6 +11,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+/// Names that every machine of a lab knows: the server's by family.
+const HOSTS: &str = "127.0.0.1 localhost\n::1 localhost\n\
+    192.0.2.2 vpn4.lab vpn.lab\n2001:db8:2::2 vpn6.lab vpn.lab\n";
 
 /// One machine of the lab.
 #[derive(Debug)]
@@ -37,6 +41,7 @@ impl Machine {
             "# written by the lab\nnameserver 192.0.2.53\n",
         )
         .expect("the lab's folder is writable");
+        fs::write(folder.join("hosts"), HOSTS).expect("the lab's folder is writable");
         let namespace = std::thread::scope(|scope| {
             scope
                 .spawn(|| {
@@ -114,6 +119,7 @@ impl Machine {
             (self.folder.join("run"), "/run"),
             (self.folder.join("lib"), "/var/lib"),
             (self.resolv_conf(), "/etc/resolv.conf"),
+            (self.folder.join("hosts"), "/etc/hosts"),
         ]
         .map(|(from, to)| (c_path(&from), c_path(Path::new(to))));
         // SAFETY: between fork and exec only system calls are made; the strings
@@ -170,6 +176,23 @@ impl Machine {
         let path = self.folder.join("script.nft");
         fs::write(&path, script).expect("the machine's folder is writable");
         self.run("nft", &["-f", &path.to_string_lossy()]);
+    }
+
+    /// Bytes received and sent by an interface since it was made.
+    ///
+    /// # Panics
+    /// When there is no such interface.
+    #[must_use]
+    #[track_caller]
+    pub fn bytes(&self, interface: &str) -> (u64, u64) {
+        let of = |way: &str| {
+            let path = format!("/sys/class/net/{interface}/statistics/{way}_bytes");
+            self.run("cat", &[&path])
+                .trim()
+                .parse()
+                .expect("a counter is a number")
+        };
+        (of("rx"), of("tx"))
     }
 
     /// Sets a value below /proc/sys of this machine.

@@ -19,4 +19,4 @@ pub use process::Process;
 pub use programs::{Client, Server};
 pub use requirements::check_requirements;
 pub use topology::Lab;
-pub use wait::{wait_for, wait_until};
+pub use wait::{at_full_length, stay_silent, wait_for, wait_until};

@@ -32,3 +32,16 @@ pub fn wait_for<T>(what: &str, within: Duration, mut look: impl FnMut() -> Optio
         std::thread::sleep(LOOK);
     }
 }
+
+/// Lets time pass in which nothing may be sent: where silence itself is what a
+/// test is about, there is no event to wait for.
+pub fn stay_silent(time: Duration) {
+    std::thread::sleep(time);
+}
+
+/// Whether scenarios run at full length (`scripts/test --long` sets
+/// `QDT_LAB_LONG`) or shortened.
+#[must_use]
+pub fn at_full_length() -> bool {
+    std::env::var_os("QDT_LAB_LONG").is_some_and(|value| value != "0" && !value.is_empty())
+}

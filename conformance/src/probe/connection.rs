@@ -48,18 +48,10 @@ impl Probe {
     #[must_use]
     #[track_caller]
     pub fn connect(machine: &Machine, server: SocketAddr) -> Self {
-        let mut probe = match Self::connect_silently(machine, server) {
-            Ok(probe) => probe,
+        match Self::connect_silently(machine, server) {
+            Ok(probe) => probe.with_settings(),
             Err(error) => panic!("the probe cannot connect to {server}: {error:?}"),
-        };
-        let mut control = runtime()
-            .block_on(probe.connection.open_uni())
-            .unwrap_or_else(|error| panic!("no control stream: {error}"));
-        runtime()
-            .block_on(control.write_all(&qdt_proto::http3::control_stream_preface()))
-            .unwrap_or_else(|error| panic!("no settings: {error}"));
-        probe.control = Some(control);
-        probe
+        }
     }
 
     /// Connects and sends nothing on any stream.
@@ -90,6 +82,36 @@ impl Probe {
         }
     }
 
+    /// As [`Probe::connect`], from a source address of the test's choice.
+    ///
+    /// # Panics
+    /// When the address cannot be used or the server does not answer.
+    #[must_use]
+    #[track_caller]
+    pub fn connect_from(machine: &Machine, source: &str, server: SocketAddr) -> Self {
+        let source: std::net::IpAddr = source.parse().expect("an IP address");
+        let endpoint = Self::endpoint_on(machine, SocketAddr::new(source, 0));
+        match Self::connect_on(&endpoint, server) {
+            Ok(probe) => probe.with_settings(),
+            Err(error) => panic!("the probe cannot connect to {server}: {error:?}"),
+        }
+    }
+
+    /// Opens the control stream.
+    #[track_caller]
+    fn with_settings(mut self) -> Self {
+        let opened = runtime().block_on(async {
+            let mut control = self.connection.open_uni().await.ok()?;
+            control
+                .write_all(&qdt_proto::http3::control_stream_preface())
+                .await
+                .ok()?;
+            Some(control)
+        });
+        self.control = Some(opened.expect("a server grants a control stream"));
+        self
+    }
+
     /// A UDP socket on `machine` for connections of the server's family.
     ///
     /// # Panics
@@ -101,9 +123,13 @@ impl Probe {
         } else {
             "[::]:0"
         };
+        Self::endpoint_on(machine, any.parse().expect("an address"))
+    }
+
+    fn endpoint_on(machine: &Machine, local: SocketAddr) -> Endpoint {
         let socket = machine
-            .enter(|| UdpSocket::bind(any))
-            .expect("a UDP socket");
+            .enter(|| UdpSocket::bind(local))
+            .unwrap_or_else(|error| panic!("bind {local} on {}: {error}", machine.name()));
         let _runtime = runtime().enter();
         Endpoint::new(
             EndpointConfig::default(),
@@ -121,6 +147,24 @@ impl Probe {
     /// seconds is `None`.
     pub fn open_stream(&self) -> Result<Option<(SendStream, RecvStream)>, ConnectionError> {
         finish(Duration::from_secs(2), self.connection.open_bi()).transpose()
+    }
+
+    /// Opens that many streams, writes `beginning` on each and then `more`
+    /// again and again, for as long as the server takes it. Returns at once.
+    pub fn flood_streams(&self, count: usize, beginning: &[u8], more: &[u8]) {
+        for _ in 0..count {
+            let connection = self.connection.clone();
+            let (beginning, more) = (beginning.to_vec(), more.to_vec());
+            runtime().spawn(async move {
+                let Ok((mut send, _receive)) = connection.open_bi().await else {
+                    return;
+                };
+                let mut sent = send.write_all(&beginning).await;
+                while sent.is_ok() {
+                    sent = send.write_all(&more).await;
+                }
+            });
+        }
     }
 
     /// Sends the bytes of one DATAGRAM frame as they are. What does not fit or

@@ -30,6 +30,8 @@ type Client struct {
 	Device func(address netip.Prefix, gateway netip.Addr, mtu int) (device.Device, error)
 	// Connected, where given, is told the assigned address.
 	Connected func(address netip.Prefix, mtu int)
+	// Ended, where given, is told how many fragments a session sent and received.
+	Ended func(sent, received uint64)
 }
 
 // Run connects and carries packets until the context or the first error ends
@@ -94,11 +96,14 @@ func (c *Client) Run(ctx context.Context) error {
 	go func() { failed <- upload(tun, sealer, carefulSender{stream, time.Now()}) }()
 	go func() { failed <- download(ctx, tun, opener, stream) }()
 	select {
-	case err := <-failed:
-		return err
+	case err = <-failed:
 	case <-ctx.Done():
-		return ctx.Err()
+		err = ctx.Err()
 	}
+	if c.Ended != nil {
+		c.Ended(sealer.Fragments.Load(), opener.Fragments.Load())
+	}
+	return err
 }
 
 // connect sends the request as the deployed client does: content-length 0,

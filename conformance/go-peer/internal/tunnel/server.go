@@ -190,7 +190,9 @@ func (s *Server) end(session *session, reason error) {
 	}
 	s.mu.Unlock()
 	if known {
-		s.Log.Info("session closed", "id", session.id, "ip", session.inner, "err", reason)
+		s.Log.Info("session closed", "id", session.id, "ip", session.inner, "err", reason,
+			"fragments_sent", session.sealer.Fragments.Load(),
+			"fragments_received", session.opener.Fragments.Load())
 	}
 	if session.cancel != nil {
 		session.cancel()

@@ -154,10 +154,10 @@ func TestTheServerGoesSilentAfterSessionTimeout(t *testing.T) {
 }
 
 func TestTrafficKeepsTheSessionAlive(t *testing.T) {
-	server := startServer(t, func(s *Server) { s.Config.SessionTimeout = 400 * time.Millisecond })
+	server := startServer(t, func(s *Server) { s.Config.SessionTimeout = 1500 * time.Millisecond })
 	client := startClient(t, server.address)
 	inner := client.connected(t)
-	tick := time.NewTicker(100 * time.Millisecond)
+	tick := time.NewTicker(250 * time.Millisecond)
 	defer tick.Stop()
 	for range 10 {
 		<-tick.C

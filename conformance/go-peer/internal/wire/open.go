@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/chacha20poly1305"
@@ -36,6 +37,8 @@ type Opener struct {
 	window   *Window
 	maxTotal int
 	entries  map[uint32]*reassembly
+	// Fragments counts the fragments that were opened.
+	Fragments atomic.Uint64
 }
 
 // reassembly is one packet of which fragments are still missing.
@@ -94,6 +97,7 @@ func (o *Opener) Open(datagram []byte) (packet []byte, err error) {
 	case TypeData:
 		return plaintext, nil
 	case TypeFragment:
+		o.Fragments.Add(1)
 		return o.fragment(plaintext)
 	case TypePing, TypePong:
 		return nil, nil

@@ -4,6 +4,7 @@ import (
 	"crypto/cipher"
 	"encoding/binary"
 	"errors"
+	"sync/atomic"
 
 	"golang.org/x/crypto/chacha20poly1305"
 )
@@ -34,6 +35,8 @@ type Sealer struct {
 	mtu        int
 	counter    uint64
 	fragmentID uint32
+	// Fragments counts the fragments that were sealed.
+	Fragments atomic.Uint64
 }
 
 // NewSealer makes the sealing end; mtu is the largest datagram it makes.
@@ -83,6 +86,7 @@ func (s *Sealer) Packet(packet []byte) ([][]byte, error) {
 
 // Fragment seals one fragment as told, also a wrong one.
 func (s *Sealer) Fragment(id, offset, total uint32, data []byte) []byte {
+	s.Fragments.Add(1)
 	plaintext := make([]byte, FragmentHeaderSize, FragmentHeaderSize+len(data))
 	binary.BigEndian.PutUint32(plaintext[0:], id)
 	binary.BigEndian.PutUint32(plaintext[4:], offset)

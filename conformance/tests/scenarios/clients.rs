@@ -1,0 +1,113 @@
+//! Several clients at once: addresses of their own, nothing between them
+//! unless allowed, and no way to the server's own services.
+
+use std::collections::HashSet;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+
+use conformance::{Client, Config, Lab, Server, ping, wait_until};
+
+use crate::{SECOND, pings};
+
+fn three<'lab>(lab: &'lab Lab) -> Vec<Client<'lab>> {
+    lab.clients
+        .iter()
+        .map(|machine| Client::start(machine, Config::client()))
+        .collect()
+}
+
+fn addresses(clients: &[Client<'_>]) -> Vec<Ipv4Addr> {
+    clients
+        .iter()
+        .map(|client| client.inner_address().expect("a connected client"))
+        .collect()
+}
+
+#[test]
+fn three_clients_have_addresses_of_their_own_and_all_are_served() {
+    let lab = Lab::new(3);
+    let server = Server::start(&lab.server, Config::server());
+    let clients = three(&lab);
+    let unique: HashSet<_> = addresses(&clients).into_iter().collect();
+    assert_eq!(unique.len(), 3, "{unique:?}");
+    assert!(clients.iter().all(pings));
+    assert_eq!(server.metrics().sessions(), 3.0);
+}
+
+/// H4: clients do not reach each other.
+#[test]
+fn nothing_travels_from_client_to_client() {
+    let lab = Lab::new(3);
+    let _server = Server::start(&lab.server, Config::server());
+    let clients = three(&lab);
+    let addresses = addresses(&clients);
+    for (n, client) in clients.iter().enumerate() {
+        for (m, address) in addresses.iter().enumerate().filter(|(m, _)| *m != n) {
+            let answer = ping(client.machine(), (*address).into(), 56, SECOND / 4);
+            assert!(answer.is_none(), "client {n} reached client {m}");
+        }
+    }
+    assert!(clients.iter().all(pings), "and all are served still");
+}
+
+#[test]
+fn client_to_client_true_lets_clients_reach_each_other() {
+    let lab = Lab::new(2);
+    let _server = Server::start(
+        &lab.server,
+        Config::server().set("client_to_client", "true"),
+    );
+    let clients = three(&lab);
+    let addresses = addresses(&clients);
+    for (client, address) in [(0, 1), (1, 0)] {
+        let answer = ping(&lab.clients[client], addresses[address].into(), 56, SECOND);
+        assert!(
+            answer.is_some(),
+            "client {client} to {}",
+            addresses[address]
+        );
+    }
+}
+
+/// H4: metrics, health and pprof answer on the host, not in the tunnel.
+#[test]
+fn metrics_health_and_pprof_do_not_answer_inside_the_tunnel() {
+    let lab = Lab::new(1);
+    let server = Server::start(&lab.server, Config::server().set("pprof_addr", "\":6060\""));
+    let client = Client::start(&lab.clients[0], Config::client());
+    for port in [9100, 9200, 6060] {
+        let on_the_host = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        wait_until("the port answers on the host", SECOND, || {
+            lab.server
+                .enter(|| TcpStream::connect_timeout(&on_the_host, SECOND))
+                .is_ok()
+        });
+        for address in [Lab::GATEWAY, Lab::SERVER] {
+            // The outer address of the server, too, when it is reached through the tunnel.
+            let route = format!("{address}/32");
+            client
+                .machine()
+                .ip(&format!("route replace {route} dev qdt0 table 77"));
+            let target = SocketAddr::from((address, port));
+            let inner = client.inner_address().expect("a connected client");
+            client
+                .machine()
+                .ip(&format!("rule add from {inner} table 77 priority 10"));
+            let reached = client.machine().enter(|| connect_from(inner, target));
+            assert!(!reached, "{target} was reached through the tunnel");
+            client.machine().ip("rule del priority 10");
+        }
+    }
+    assert!(pings(&client));
+    drop(server);
+}
+
+/// Whether a TCP connection from that local address is accepted in half a
+/// second.
+fn connect_from(local: Ipv4Addr, target: SocketAddr) -> bool {
+    use socket2::{Domain, Socket, Type};
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a TCP socket");
+    socket
+        .bind(&SocketAddr::from((local, 0)).into())
+        .expect("the client's own address");
+    socket.connect_timeout(&target.into(), SECOND / 2).is_ok()
+}
