@@ -173,6 +173,8 @@ fn link(near: &Machine, near_name: &str, far: &Machine, far_name: &str, v4: &str
         far.namespace_path()
     ));
     for (machine, name, last) in [(near, near_name, 2), (far, far_name, 1)] {
+        // Link-local addresses would come and be confirmed in their own time.
+        machine.ip(&format!("link set {name} addrgenmode none"));
         machine.ip(&format!("address add {v4}.{last}/24 dev {name}"));
         machine.ip(&format!("address add {v6}::{last}/64 dev {name} nodad"));
         machine.ip(&format!("link set {name} up"));
