@@ -162,6 +162,7 @@ fn guesses_from_many_addresses_of_one_64_are_limited_together() {
     let lab = Lab::new(1);
     let config = Config::server().set("handshake_ip_rate", "{pps: 1, burst: 10, ttl: 1m}");
     let server = Server::start(&lab.server, config);
+    lab.clients[0].sysctl("net/ipv6/ip_nonlocal_bind", "1");
     lab.edge
         .ip("-6 route add 2001:db8:77:aaaa::/64 via 2001:db8:77:0::2");
     lab.clients[0].ip("-6 route add local 2001:db8:77:aaaa::/64 dev lo");
@@ -220,6 +221,8 @@ fn forged_resets_version_negotiation_and_icmp_end_no_session() {
     });
     let port = u16::from_be_bytes([seen.packet[20], seen.packet[21]]);
     let (there, here) = ((Lab::SERVER, 443), (Lab::client_address(0), port));
+    // A client in a hurry may have dialled twice at the start; from here on it may not.
+    let before = server.metrics().handshakes("ok");
     let raw = RawIp::open(&lab.core);
     let mut random = SmallRng::seed_from_u64(3);
     for _ in 0..1_000 {
@@ -259,7 +262,7 @@ fn forged_resets_version_negotiation_and_icmp_end_no_session() {
     );
     assert_eq!(
         server.metrics().handshakes("ok"),
-        1.0,
+        before,
         "the session is the first one still"
     );
 }

@@ -58,10 +58,7 @@ fn client_to_client_true_lets_clients_reach_each_other() {
     let config = Config::server()
         .set("client_to_client", "true")
         .set("nat", "{enabled: true, external_iface: eth0}");
-    let _server = Server::start(
-        &lab.server,
-        Config::server().set("client_to_client", "true"),
-    );
+    let _server = Server::start(&lab.server, config);
     let clients = connected(&lab);
     let addresses = addresses(&clients);
     for (client, address) in [(0, 1), (1, 0)] {
