@@ -189,6 +189,16 @@ impl Session {
         Ok(inner)
     }
 
+    /// When [`Self::expire`] has something to do.
+    pub(crate) fn next_expiry(&self) -> Option<Instant> {
+        self.opener.poll_timeout()
+    }
+
+    /// Forgets packets whose missing fragments have not come in time.
+    pub(crate) fn expire(&mut self, now: Instant) {
+        self.opener.handle_timeout(now);
+    }
+
     /// Opens a datagram that [`Self::strip`] returned; its plaintext goes into `slot`, which is at least as
     /// long as the datagram without its [`OVERHEAD`].
     pub(crate) fn open(

@@ -13,7 +13,7 @@ use super::qpack::decode_field_section;
 /// The largest field section that is accepted, in bytes: of its encoding, and again of its content
 /// as RFC 9114 section 4.2.2 counts it (name + value + 32 per field). It is also the most that a
 /// stream holds in memory between two calls.
-pub const MAX_HEADER_SECTION: usize = 16 * 1024;
+pub const MAX_HEADER_SECTION: usize = 8 * 1024;
 
 /// Which end of the connection we are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -98,6 +98,7 @@ impl ClientApp {
         let Phase::Established(established) = &mut link.app.phase else {
             return;
         };
+        established.session.expire(now);
         let stats = link.quic.stats();
         let seen = Seen {
             received: stats.udp_rx.datagrams,

@@ -237,6 +237,10 @@ impl Application for ServerApp {
             quic, app: client, ..
         } = link;
         client.exchanges.expire(quic, &context);
+        let fragments = client.served.as_deref_mut().and_then(|served| {
+            served.session.expire(now);
+            served.session.next_expiry()
+        });
         if client.served.is_none() && client.authenticate_by <= now {
             quic.close(
                 now,
@@ -251,6 +255,7 @@ impl Application for ServerApp {
             .next_deadline()
             .into_iter()
             .chain(unauthenticated)
+            .chain(fragments)
             .min()
         {
             link.wake_at(at);

@@ -5,7 +5,7 @@
 //! JSON value, the end of the stream, 4096 bytes or the deadline, whichever comes first, because a Go client
 //! announces `content-length: 0` before it and never ends the stream.
 //!
-//! Memory before authentication is bounded: QUIC allows 32 streams of 16 KiB each and 128 KiB a connection,
+//! Memory before authentication is bounded: QUIC allows 32 streams of 8 KiB each and 128 KiB a connection,
 //! and the parsers hold no more than that.
 
 use std::net::SocketAddr;

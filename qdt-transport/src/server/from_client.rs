@@ -24,6 +24,7 @@ const MAX_PING: usize = 1500;
 impl ServerApp {
     /// Opens and delivers every datagram that waits on a connection.
     pub(super) fn receive_from_client(&mut self, now: Instant, link: &mut Link<Client>) {
+        let mut expiry = None;
         while let Some(datagram) = link.quic.datagrams().recv() {
             let Some(served) = link.app.served.as_deref_mut() else {
                 self.counters.dropped(DropReason::NoSession);
@@ -38,44 +39,26 @@ impl ServerApp {
             };
             let limit = served.session.packet_limit(&mut link.quic);
             let slot = self.tun.out.slot(sealed.len().saturating_sub(OVERHEAD));
-            match served.session.open(now, sealed, slot) {
+            let outcome = match served.session.open(now, sealed, slot) {
                 Ok(Arrival::InSlot(len)) => {
-                    match judge(&self.shared, served, &mut slot[..len], limit, now) {
-                        Ok(()) => {
-                            self.counters.packet(Direction::In, len);
-                            self.tun.commit(len, &self.counters);
-                        }
-                        Err(reason) => {
-                            self.tun.out.abandon();
-                            self.counters.dropped(reason);
-                        }
-                    }
+                    judge(&self.shared, served, &mut slot[..len], limit, now).map(|()| Some(len))
                 }
                 Ok(Arrival::Whole(packet)) => {
                     self.counters.fragment_in();
                     let len = packet.len();
                     let slot = self.tun.out.slot(len);
                     slot.copy_from_slice(packet);
-                    match judge(&self.shared, served, slot, limit, now) {
-                        Ok(()) => {
-                            self.counters.packet(Direction::In, len);
-                            self.tun.commit(len, &self.counters);
-                        }
-                        Err(reason) => {
-                            self.tun.out.abandon();
-                            self.counters.dropped(reason);
-                        }
-                    }
+                    judge(&self.shared, served, slot, limit, now).map(|()| Some(len))
                 }
                 Ok(Arrival::Fragment) => {
                     self.counters.fragment_in();
-                    self.tun.out.abandon();
+                    expiry = served.session.next_expiry();
+                    Ok(None)
                 }
                 Ok(Arrival::Ping(len)) => {
                     let mut payload = [0; MAX_PING];
                     let len = len.min(MAX_PING);
                     payload[..len].copy_from_slice(&slot[..len]);
-                    self.tun.out.abandon();
                     if served.session.caps.contains(Capability::Ping)
                         && link.app.uni.peer_takes_datagrams
                     {
@@ -87,21 +70,33 @@ impl ServerApp {
                             &payload[..len],
                         );
                     }
+                    Ok(None)
                 }
-                Ok(Arrival::Pong(_)) => self.tun.out.abandon(),
+                Ok(Arrival::Pong(_)) => Ok(None),
                 Ok(Arrival::Close) => {
-                    self.tun.out.abandon();
                     link.quic.close(
                         now,
                         error_code(code::H3_NO_ERROR),
                         Bytes::from_static(b"closed by the client"),
                     );
+                    Ok(None)
                 }
+                Err(reason) => Err(reason),
+            };
+            match outcome {
+                Ok(Some(len)) => {
+                    self.counters.packet(Direction::In, len);
+                    self.tun.commit(len, &self.counters);
+                }
+                Ok(None) => self.tun.out.abandon(),
                 Err(reason) => {
                     self.tun.out.abandon();
                     self.counters.dropped(reason);
                 }
             }
+        }
+        if let Some(at) = expiry {
+            link.wake_at(at);
         }
     }
 }
