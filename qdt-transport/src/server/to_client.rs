@@ -57,7 +57,6 @@ impl ServerApp {
             counters,
             arena,
             tun,
-            shared,
             ..
         } = self;
         let Link {
@@ -72,7 +71,10 @@ impl ServerApp {
             return;
         };
         let Served {
-            session, to_client, ..
+            session,
+            to_client,
+            inner,
+            ..
         } = served;
         let Ok(mut segments) = Segments::new(read, tun.has_vnet_header) else {
             counters.dropped(DropReason::BadPacket);
@@ -86,7 +88,7 @@ impl ServerApp {
             }
             clamp_mss(packet, limit);
             if packet.len() > usize::from(session.mtu)
-                && let Some((answer, len)) = too_big(packet, session.mtu, shared.gateway)
+                && let Some((answer, len)) = too_big(packet, session.mtu, *inner)
             {
                 tun.put(&answer[..len], counters);
                 counters.dropped(DropReason::DatagramOversize);
@@ -102,9 +104,12 @@ impl ServerApp {
 
 /// The answer to a packet that must not be fragmented and is larger than the session's MTU: RFC 1191's
 /// "fragmentation needed" with the size that one datagram carries.
-fn too_big(packet: &[u8], mtu: u16, gateway: Ipv4Addr) -> Option<([u8; ICMP_BUFFER], usize)> {
+///
+/// It comes from the client's address: the kernel takes nothing from a device whose source is an address of
+/// this host (martian), so the gateway's own would never be believed.
+fn too_big(packet: &[u8], mtu: u16, client: Ipv4Addr) -> Option<([u8; ICMP_BUFFER], usize)> {
     let mut answer = [0; ICMP_BUFFER];
     let carries = mtu.saturating_sub(OVERHEAD as u16);
-    let len = icmp_packet_too_big(packet, carries, IpAddr::V4(gateway), &mut answer)?;
+    let len = icmp_packet_too_big(packet, carries, IpAddr::V4(client), &mut answer)?;
     Some((answer, len))
 }
