@@ -9,7 +9,7 @@ use qdt_proto::handshake::Capabilities;
 use qdt_transport::{
     AttemptId, ClientCommand, ClientEvent, ClientTrust, DialError, DropReason, PacketSize,
 };
-use support::{Client, GATEWAY, Relay, Server, packet, receive, until};
+use support::{Client, GATEWAY, Relay, Server, packet, receive, unfragmentable, until};
 
 #[test]
 fn packets_of_every_size_arrive_unchanged_in_both_directions() {
@@ -159,6 +159,48 @@ fn a_server_that_drains_tells_every_client_at_once() {
         }
     }
     assert_eq!(server.ended.try_iter().count(), 8);
+}
+
+#[test]
+fn a_peer_that_gets_its_packets_at_a_pace_is_told_of_the_drain_as_soon_as_others() {
+    let mut server = Server::start(1);
+    let mut settings = Client::settings(&ClientTrust::Pin(server.pin.clone()));
+    settings.caps = Capabilities::NONE;
+    let client = Client::connect_with(&server, settings);
+    for _ in 0..200 {
+        let down = packet(GATEWAY, client.inner, 1000);
+        server.tuns[0].send(&down).expect("send");
+    }
+    server
+        .workers
+        .take()
+        .expect("running")
+        .drain("server shutting down");
+    match client.event() {
+        ClientEvent::Closed { reason, .. } => {
+            assert!(reason.contains("server shutting down"), "{reason}")
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_packet_that_is_too_large_is_answered_from_an_address_that_the_kernel_believes() {
+    let server = Server::start(1);
+    let mut settings = Client::settings(&ClientTrust::Pin(server.pin.clone()));
+    settings.mtu = 800;
+    let client = Client::connect_with(&server, settings);
+    let sender = Ipv4Addr::new(192, 0, 2, 7);
+    let down = unfragmentable(packet(sender, client.inner, 1000));
+    server.tuns[0].send(&down).expect("send");
+    let answer = receive(&server.tuns[0]);
+    assert_eq!(answer[9], 1, "ICMP");
+    assert_eq!(answer[20..22], [3, 4], "fragmentation needed");
+    assert_eq!(answer[26..28], 762u16.to_be_bytes());
+    assert_eq!(answer[16..20], sender.octets());
+    // The gateway's address is the server's own: out of a device the kernel drops it as martian.
+    assert_eq!(answer[12..16], client.inner.octets());
+    assert_eq!(server.drops(DropReason::DatagramOversize), 1);
 }
 
 #[test]

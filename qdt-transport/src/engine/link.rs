@@ -6,22 +6,60 @@ use quinn_proto::{Connection, ConnectionHandle};
 
 use super::Accepted;
 
-/// Keeps trains short for a peer that queues few datagrams (quic-go: 32 per stream, the newest dropped).
+/// Keeps bursts short for a peer that queues few datagrams (quic-go: 32 per stream, the newest dropped).
+///
+/// What counts are DATAGRAM frames, however they are spread: many packets of one frame each overrun the
+/// peer's queue, and so do a few packets full of small frames.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
-    /// Nothing more leaves before.
-    pub(super) not_before: Instant,
+    /// When the next [`Self::TRAIN`] datagrams may leave.
+    next_at: Instant,
+    /// Datagrams that may still leave before that.
+    room: u64,
+    /// How many datagrams a packet carried of late.
+    per_packet: u64,
 }
 
 impl Pace {
-    /// Datagrams per train: half of what quic-go queues, so that one train may wait while the next arrives.
-    pub(super) const TRAIN: usize = 16;
-    /// Between two trains: 32,000 datagrams per second, more than a Go peer opens.
-    pub(super) const GAP: Duration = Duration::from_micros(500);
+    /// Datagrams at once: half of what quic-go queues, so that they may wait while as many more arrive.
+    const TRAIN: u64 = 16;
+    /// In this time: 32,000 datagrams per second, more than a Go peer opens.
+    const GAP: Duration = Duration::from_micros(500);
 
-    /// The first train may leave at once.
+    /// The first datagrams may leave at once.
     pub(crate) fn new(now: Instant) -> Self {
-        Self { not_before: now }
+        Self {
+            next_at: now,
+            room: 0,
+            per_packet: Self::TRAIN,
+        }
+    }
+
+    /// How many packets may leave now, by what they carried of late.
+    pub(super) fn packets(&mut self, now: Instant) -> usize {
+        if now >= self.next_at {
+            self.next_at = now + Self::GAP;
+            self.room = Self::TRAIN;
+        }
+        match self.room {
+            0 => 0,
+            room => (room / self.per_packet).max(1) as usize,
+        }
+    }
+
+    /// So many packets left, and so many datagrams in them.
+    pub(super) fn sent(&mut self, packets: usize, datagrams: u64) {
+        self.room = self.room.saturating_sub(datagrams);
+        if datagrams > 0 {
+            // Forgotten slowly: a packet of few datagrams does not promise that the next has few.
+            let carried = datagrams.div_ceil(packets.max(1) as u64);
+            self.per_packet = carried.max(self.per_packet / 2);
+        }
+    }
+
+    /// When more may leave, where nothing may now.
+    pub(super) fn resumes_at(&self) -> Option<Instant> {
+        (self.room == 0).then_some(self.next_at)
     }
 }
 
@@ -34,6 +72,8 @@ pub(crate) struct Link<C> {
     pub(crate) app_deadline: Option<Instant>,
     /// Toward a peer with a short queue: at most so many datagrams at once.
     pub(crate) pace: Option<Pace>,
+    /// When something last arrived on it.
+    pub(crate) heard: Instant,
     /// Whether the application was told that the connection has ended.
     pub(super) is_lost: bool,
     /// Whether the engine's list of changed connections has this one.
@@ -56,6 +96,7 @@ impl<C> Link<C> {
             app,
             app_deadline: wake_at,
             pace: None,
+            heard: Instant::now(),
             is_lost: false,
             touched: false,
             scheduled: None,
@@ -66,5 +107,59 @@ impl<C> Link<C> {
     /// The engine learns of it when it next flushes the connection.
     pub(crate) fn wake_at(&mut self, at: Instant) {
         self.app_deadline = Some(self.app_deadline.map_or(at, |earlier| earlier.min(at)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What leaves at one moment of what waits: the engine's loop, with packets of `per_packet` datagrams.
+    fn burst(pace: &mut Pace, now: Instant, mut waiting: u64, per_packet: u64) -> u64 {
+        let mut sent = 0;
+        while waiting > 0 {
+            let packets = pace.packets(now);
+            if packets == 0 {
+                break;
+            }
+            let datagrams = waiting.min(packets as u64 * per_packet);
+            pace.sent(packets, datagrams);
+            waiting -= datagrams;
+            sent += datagrams;
+        }
+        sent
+    }
+
+    #[test]
+    fn a_burst_never_exceeds_what_quic_go_queues_however_full_the_packets_are() {
+        let mut now = Instant::now();
+        for per_packet in [1, 2, 5, 12] {
+            let mut pace = Pace::new(now);
+            for _ in 0..10 {
+                let sent = burst(&mut pace, now, 1000, per_packet);
+                assert!((16..=28).contains(&sent), "{sent} of {per_packet} each");
+                now = pace.resumes_at().expect("something waits");
+            }
+        }
+    }
+
+    #[test]
+    fn packets_sent_one_by_one_are_counted_together() {
+        let now = Instant::now();
+        let mut pace = Pace::new(now);
+        let sent: u64 = (0..100).map(|_| burst(&mut pace, now, 1, 1)).sum();
+        assert_eq!(sent, 16);
+        assert_eq!(burst(&mut pace, now + Pace::GAP, 100, 1), 16);
+    }
+
+    #[test]
+    fn acknowledgements_alone_use_up_nothing() {
+        let now = Instant::now();
+        let mut pace = Pace::new(now);
+        for _ in 0..100 {
+            assert!(pace.packets(now) > 0);
+            pace.sent(1, 0);
+        }
+        assert_eq!(pace.resumes_at(), None);
     }
 }

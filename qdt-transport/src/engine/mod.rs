@@ -210,6 +210,7 @@ impl<A: Application> Engine<A> {
                 None => {}
                 Some(DatagramEvent::ConnectionEvent(handle, event)) => {
                     if let Some(link) = self.link(handle) {
+                        link.heard = now;
                         link.quic.handle_event(event);
                         self.touch(handle);
                     }
@@ -276,6 +277,7 @@ impl<A: Application> Engine<A> {
             return;
         }
         self.deliver(app, now);
+        self.prune_deadlines();
         while let Some(handle) = self.touched.pop() {
             let Some(mut link) = self.links.get_mut(handle.0).and_then(Option::take) else {
                 continue;
@@ -323,31 +325,29 @@ impl<A: Application> Engine<A> {
         counters: &WorkerCounters,
     ) {
         let mtu = usize::from(link.quic.current_mtu());
-        let mut segments = SEND_SEGMENTS
+        let most = SEND_SEGMENTS
             .min(self.port.max_segments())
             .min(SEND_BYTES / mtu)
             .max(1);
-        if link.pace.is_some() {
-            segments = segments.min(Pace::TRAIN);
-        }
         loop {
-            if link.pace.is_some_and(|pace| now < pace.not_before) {
+            let segments = match &mut link.pace {
+                Some(pace) => most.min(pace.packets(now)),
+                None => most,
+            };
+            if segments == 0 {
                 return;
             }
+            let before = link.pace.map(|_| link.quic.stats().frame_tx.datagram);
             self.scratch.clear();
             let Some(transmit) = link.quic.poll_transmit(now, segments, &mut self.scratch) else {
                 return;
             };
+            if let (Some(pace), Some(before)) = (&mut link.pace, before) {
+                let sent = link.quic.stats().frame_tx.datagram - before;
+                pace.sent(datagrams_of(&transmit), sent);
+            }
             match self.port.send(&transmit, &self.scratch) {
-                Ok(()) => {
-                    let count = datagrams_of(&transmit);
-                    counters.udp_written(count);
-                    if let Some(pace) = &mut link.pace
-                        && count >= Pace::TRAIN / 2
-                    {
-                        pace.not_before = now + Pace::GAP;
-                    }
-                }
+                Ok(()) => counters.udp_written(datagrams_of(&transmit)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let contents =
                         std::mem::replace(&mut self.scratch, Vec::with_capacity(SEND_BYTES));
@@ -378,7 +378,10 @@ impl<A: Application> Engine<A> {
 
     fn schedule(&mut self, link: &mut Link<A::Connection>, now: Instant) {
         let quic = link.quic.poll_timeout();
-        let paced = link.pace.map(|pace| pace.not_before).filter(|at| *at > now);
+        let paced = link
+            .pace
+            .and_then(|pace| pace.resumes_at())
+            .filter(|at| *at > now);
         let next = quic.into_iter().chain(link.app_deadline).chain(paced).min();
         // A deadline that moved later is found late-bound, when the earlier entry pops.
         if let Some(at) = next
@@ -389,6 +392,16 @@ impl<A: Application> Engine<A> {
         }
     }
 
+    /// Keeps entries that no connection waits for any more from piling up.
+    fn prune_deadlines(&mut self) {
+        let links = &self.links;
+        self.deadlines.prune(links.len(), |at, handle| {
+            links[handle.0]
+                .as_ref()
+                .is_some_and(|link| link.scheduled == Some(at))
+        });
+    }
+
     /// Closes every connection with an application code and a reason.
     pub(crate) fn close_all(&mut self, now: Instant, code: u64, reason: &'static str) {
         let handles: Vec<_> = self.links().map(|link| link.handle).collect();
@@ -396,6 +409,8 @@ impl<A: Application> Engine<A> {
             if let Some(link) = self.link(handle) {
                 link.quic
                     .close(now, error_code(code), reason.as_bytes().into());
+                // The last packet is not to be waited for.
+                link.pace = None;
             }
             self.touch(handle);
         }

@@ -148,10 +148,10 @@ impl ServerApp {
                 outcome = client.uni.read(quic, id)
             }
             StreamEvent::Readable { id } => granted = client.exchanges.read(quic, id, &context),
-            StreamEvent::Writable { id } => client.exchanges.writable(quic, id),
-            StreamEvent::Finished { .. }
-            | StreamEvent::Stopped { .. }
-            | StreamEvent::Available { .. } => {}
+            StreamEvent::Writable { id } | StreamEvent::Stopped { id, .. } => {
+                client.exchanges.writable(quic, id)
+            }
+            StreamEvent::Finished { .. } | StreamEvent::Available { .. } => {}
         }
         if let Err(error) = outcome {
             fail(quic, now, None, &error);
@@ -271,7 +271,8 @@ impl Application for ServerApp {
         self.sessions.remove(&id);
         let reason = link.app.end.take();
         let silent_for = if link.app.timed_out {
-            self.door.idle()
+            // QUIC counts from the last thing heard *or* the first thing sent after it.
+            link.heard.elapsed()
         } else {
             Duration::ZERO
         };

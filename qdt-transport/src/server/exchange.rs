@@ -120,13 +120,25 @@ impl Exchanges {
         }
     }
 
-    /// Continues to write an answer that flow control held back.
+    /// Continues to write an answer that flow control held back, or that the client does not want any more.
     pub(super) fn writable(&mut self, quic: &mut Connection, id: StreamId) {
-        if let Some(exchange) = self.requests.iter_mut().find(|request| request.id == id)
-            && let Some(mut out) = exchange.out.take()
-            && matches!(out.write(quic, id), Sending::Blocked)
-        {
-            exchange.out = Some(out);
+        let Some(position) = self.requests.iter().position(|request| request.id == id) else {
+            return;
+        };
+        let Some(mut out) = self.requests[position].out.take() else {
+            return;
+        };
+        let is_session = self.claimed == Some(id);
+        match out.write(quic, id) {
+            Sending::Blocked => self.requests[position].out = Some(out),
+            Sending::Done if is_session => {}
+            Sending::Refused(_) if is_session => self.session_given_up = true,
+            sent => {
+                if matches!(sent, Sending::Refused(_)) {
+                    let _ = quic.send_stream(id).reset(error_code(code::H3_NO_ERROR));
+                }
+                self.requests.swap_remove(position);
+            }
         }
     }
 

@@ -102,11 +102,6 @@ impl Doorkeeper {
         }
     }
 
-    /// How long a connection may be silent.
-    pub(super) fn idle(&self) -> Duration {
-        self.limits.idle
-    }
-
     /// A connection got its session, or is forgotten.
     pub(super) fn finished(&mut self) {
         self.unfinished -= 1;

@@ -300,7 +300,7 @@ impl Client {
     }
 }
 
-/// A UDP packet with DF set, valid in every part, of `len` bytes in all.
+/// A UDP packet that may be fragmented, valid in every part, of `len` bytes in all.
 pub(crate) fn packet(from: Ipv4Addr, to: Ipv4Addr, len: usize) -> Vec<u8> {
     let mut packet = vec![0; len];
     packet[0] = 0x45;
@@ -316,6 +316,15 @@ pub(crate) fn packet(from: Ipv4Addr, to: Ipv4Addr, len: usize) -> Vec<u8> {
     for (index, byte) in packet[28..].iter_mut().enumerate() {
         *byte = index as u8;
     }
+    packet
+}
+
+/// The same packet with DF set.
+pub(crate) fn unfragmentable(mut packet: Vec<u8>) -> Vec<u8> {
+    packet[6] |= 0x40;
+    packet[10..12].fill(0);
+    let sum = qdt_proto::packet::Sum::of(&packet[..20]).checksum();
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
     packet
 }
 
