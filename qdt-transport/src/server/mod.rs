@@ -145,7 +145,11 @@ impl ServerWorkers {
         let ports = bind_server(settings.addr, workers)?;
         let local_addr = ports[0].local_addr();
         let inboxes = (0..workers)
-            .map(|worker| Inbox::new(settings.handover_queue).map_err(system(worker)))
+            .map(|worker| {
+                // What one turn reads is handed over as a whole.
+                let packets = settings.handover_queue.max(settings.tun_reads_per_turn);
+                Inbox::new(packets).map_err(system(worker))
+            })
             .collect::<Result<Vec<_>, _>>()?;
         let shared = Arc::new(Shared {
             admission,
