@@ -4,6 +4,7 @@
 //! iperf3, this program, the kernel's own threads), and everybody else on the machine. A figure
 //! taken while everybody else used more than a little of the machine does not hold.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use anyhow::{Context as _, Result};
@@ -13,7 +14,8 @@ use anyhow::{Context as _, Result};
 pub(crate) struct CpuReading {
     ends: f64,
     own: f64,
-    kernel_threads: f64,
+    /// By process id: one that ends takes its count with it.
+    kernel_threads: BTreeMap<u32, f64>,
     busy: f64,
     total: f64,
     stolen: f64,
@@ -64,7 +66,7 @@ impl CpuReading {
         let mut reading = Self {
             ends: 0.0,
             own: 0.0,
-            kernel_threads: 0.0,
+            kernel_threads: BTreeMap::new(),
             busy,
             total: busy + idle + iowait + steal,
             stolen: steal,
@@ -83,7 +85,9 @@ impl CpuReading {
             if pid == this {
                 reading.own += seconds((ticks.own + ticks.reaped) as f64);
             } else if ticks.parent == 2 {
-                reading.kernel_threads += seconds(ticks.own as f64);
+                reading
+                    .kernel_threads
+                    .insert(pid, seconds(ticks.own as f64));
             }
         }
         Ok(reading)
@@ -93,7 +97,13 @@ impl CpuReading {
     /// have ended, apart from the ends.
     pub(crate) fn since(&self, earlier: &Self) -> CpuUse {
         let ends = self.ends - earlier.ends;
-        let ours = ends + self.own - earlier.own + self.kernel_threads - earlier.kernel_threads;
+        let kernel_threads: f64 = self
+            .kernel_threads
+            .iter()
+            .map(|(pid, now)| now - earlier.kernel_threads.get(pid).unwrap_or(&0.0))
+            .map(|used| used.max(0.0))
+            .sum();
+        let ours = ends + self.own - earlier.own + kernel_threads;
         let busy = self.busy - earlier.busy;
         let stolen = self.stolen - earlier.stolen;
         // Ticks are counted separately for processes and for the machine, so a small difference
@@ -141,15 +151,28 @@ mod tests {
     }
 
     #[test]
+    fn a_kernel_thread_that_ended_takes_nothing_from_what_the_others_used() {
+        let reading = |threads: &[(u32, f64)], busy| CpuReading {
+            ends: 0.0,
+            own: 0.0,
+            kernel_threads: threads.iter().copied().collect(),
+            busy,
+            total: 10.0 + busy,
+            stolen: 0.0,
+        };
+        let used = reading(&[(7, 2.0)], 1.0).since(&reading(&[(7, 1.5), (8, 3.0)], 0.0));
+        assert_eq!((used.whole, used.foreign), (0.5, 0.5));
+    }
+
+    #[test]
     fn work_of_ours_and_of_children_that_ended_is_not_somebody_elses() {
-        let this = [std::process::id()];
-        let before = CpuReading::take(&this).expect("/proc is there");
+        let before = CpuReading::take(&[]).expect("/proc is there");
         let burned = std::process::Command::new("sh")
             .args(["-c", "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done"])
             .status()
             .expect("there is a shell");
         assert!(burned.success());
-        let used = CpuReading::take(&this)
+        let used = CpuReading::take(&[])
             .expect("/proc is there")
             .since(&before);
         assert!(used.whole >= 0.05, "{used:?}");
