@@ -5,8 +5,8 @@
 //! JSON value, the end of the stream, 4096 bytes or the deadline, whichever comes first, because a Go client
 //! announces `content-length: 0` before it and never ends the stream.
 //!
-//! Memory before authentication is bounded: QUIC allows 32 streams of 8 KiB each and 128 KiB a connection,
-//! and the parsers hold no more than that.
+//! Memory before authentication is bounded: of the 32 streams that QUIC allows, each parser holds at most 8 KiB,
+//! and what is not read yet is at most 16 KiB a stream and 128 KiB a connection.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
