@@ -109,6 +109,25 @@ fn packets_from_one_client_to_another_are_dropped_and_counted() {
 }
 
 #[test]
+fn where_clients_may_reach_each_other_their_packets_need_no_kernel() {
+    let server = Server::start_open(3);
+    let clients: Vec<_> = (0..5).map(|_| Client::connect(&server)).collect();
+    for client in &clients {
+        let up = packet(client.inner, GATEWAY, 64);
+        client.tun().send(&up).expect("send");
+    }
+    for from in &clients {
+        for to in &clients {
+            if from.inner != to.inner {
+                let across = packet(from.inner, to.inner, 1312);
+                from.tun().send(&across).expect("send");
+                assert_eq!(receive(to.tun()), across);
+            }
+        }
+    }
+}
+
+#[test]
 fn a_wrong_token_is_answered_with_the_documented_words() {
     let server = Server::start(1);
     let mut settings = Client::settings(&ClientTrust::Pin(server.pin.clone()));

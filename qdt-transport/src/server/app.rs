@@ -19,7 +19,7 @@ use quinn_proto::{ConnectionError, ConnectionHandle, Dir, Event, Incoming, Strea
 use super::admission::Admission;
 use super::exchange::{Context, Exchanges, Granted};
 use super::gate::Doorkeeper;
-use super::inbox::{Inbox, Order};
+use super::inbox::{Inbox, Order, PacketBatch};
 use super::table::{AddressTable, Location};
 use crate::arena::Arena;
 use crate::counters::WorkerCounters;
@@ -81,6 +81,8 @@ pub(super) struct ServerApp {
     pub(super) counters: Arc<WorkerCounters>,
     pub(super) tun: TunPort,
     pub(super) arena: Arena,
+    /// Packets from one client to another, until the end of the turn.
+    pub(super) sideways: PacketBatch,
     /// Sessions of this worker that a newer one replaced.
     pub(super) replaced: Vec<SessionId>,
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use qdt_proto::datagram::{MessageType, OVERHEAD};
 use qdt_proto::handshake::Capability;
 use qdt_proto::http3::code;
-use qdt_proto::packet::{InnerPacket, clamp_mss};
+use qdt_proto::packet::{InnerPacket, VnetHeader, clamp_mss};
 
 use super::app::{Client, Served, ServerApp, Shared};
 use crate::counters::{Direction, DropReason};
@@ -18,6 +18,8 @@ use crate::engine::Link;
 use crate::http3_streams::error_code;
 use crate::session::Arrival;
 
+/// The header of a packet that needs nothing done to it.
+const NO_OFFLOAD: [u8; VnetHeader::LEN] = [0; VnetHeader::LEN];
 /// The longest ping that is answered: a padded probe of the whole path.
 const MAX_PING: usize = 1500;
 
@@ -41,14 +43,15 @@ impl ServerApp {
             let slot = self.tun.out.slot(sealed.len().saturating_sub(OVERHEAD));
             let outcome = match served.session.open(now, sealed, slot) {
                 Ok(Arrival::InSlot(len)) => {
-                    judge(&self.shared, served, &mut slot[..len], limit, now).map(|()| Some(len))
+                    judge(&self.shared, served, &mut slot[..len], limit, now)
+                        .map(|way| Some((way, &slot[..len])))
                 }
                 Ok(Arrival::Whole(packet)) => {
                     self.counters.fragment_in();
                     let len = packet.len();
                     let slot = self.tun.out.slot(len);
                     slot.copy_from_slice(packet);
-                    judge(&self.shared, served, slot, limit, now).map(|()| Some(len))
+                    judge(&self.shared, served, slot, limit, now).map(|way| Some((way, &*slot)))
                 }
                 Ok(Arrival::Fragment) => {
                     self.counters.fragment_in();
@@ -84,9 +87,20 @@ impl ServerApp {
                 Err(reason) => Err(reason),
             };
             match outcome {
-                Ok(Some(len)) => {
+                Ok(Some((Way::Kernel, packet))) => {
+                    let len = packet.len();
                     self.counters.packet(Direction::In, len);
                     self.tun.commit(len, &self.counters);
+                }
+                Ok(Some((Way::Client, packet))) => {
+                    self.counters.packet(Direction::In, packet.len());
+                    let header: &[u8] = if self.tun.has_vnet_header {
+                        &NO_OFFLOAD
+                    } else {
+                        &[]
+                    };
+                    self.sideways.push(&[header, packet]);
+                    self.tun.out.abandon();
                 }
                 Ok(None) => self.tun.out.abandon(),
                 Err(reason) => {
@@ -101,14 +115,22 @@ impl ServerApp {
     }
 }
 
-/// Whether a packet may pass; clamps the MSS of one that does.
+/// Where a packet goes that may pass.
+enum Way {
+    /// To the TUN.
+    Kernel,
+    /// To another client, without a detour through the kernel: it works whether or not the host forwards.
+    Client,
+}
+
+/// Whether a packet may pass, and where to; clamps the MSS of one that does.
 fn judge(
     shared: &Shared,
     served: &mut Served,
     packet: &mut [u8],
     limit: usize,
     now: Instant,
-) -> Result<(), DropReason> {
+) -> Result<Way, DropReason> {
     if !served.from_client.take(now) {
         return Err(DropReason::RateIn);
     }
@@ -126,5 +148,9 @@ fn judge(
         return Err(DropReason::ClientToClient);
     }
     clamp_mss(packet, limit);
-    Ok(())
+    Ok(if to_a_client {
+        Way::Client
+    } else {
+        Way::Kernel
+    })
 }

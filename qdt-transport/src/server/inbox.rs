@@ -34,11 +34,13 @@ pub(super) struct PacketBatch {
 }
 
 impl PacketBatch {
-    /// Appends one packet.
-    pub(super) fn push(&mut self, packet: &[u8]) {
-        self.bytes
-            .extend_from_slice(&(packet.len() as u32).to_ne_bytes());
-        self.bytes.extend_from_slice(packet);
+    /// Appends one packet, given in parts.
+    pub(super) fn push(&mut self, parts: &[&[u8]]) {
+        let len: usize = parts.iter().map(|part| part.len()).sum();
+        self.bytes.extend_from_slice(&(len as u32).to_ne_bytes());
+        for part in parts {
+            self.bytes.extend_from_slice(part);
+        }
         self.packets += 1;
     }
 
@@ -139,12 +141,12 @@ mod tests {
     fn packets_arrive_in_order_and_what_does_not_fit_is_counted() {
         let inbox = Inbox::new(3).expect("eventfd");
         let mut batch = PacketBatch::default();
-        batch.push(b"one");
-        batch.push(b"two");
+        batch.push(&[b"on", b"e"]);
+        batch.push(&[b"two"]);
         assert_eq!(inbox.give(&mut batch), 0);
         assert!(batch.is_empty());
-        batch.push(b"three");
-        batch.push(b"four");
+        batch.push(&[b"three"]);
+        batch.push(&[b"four"]);
         assert_eq!(inbox.give(&mut batch), 2);
         let mut taken = PacketBatch::default();
         inbox.take_packets(&mut taken);

@@ -24,7 +24,7 @@ pub use admission::{Admission, Admitted, Permit, Refusal};
 
 use app::{ServerApp, Shared};
 use gate::Doorkeeper;
-use inbox::{Inbox, Order};
+use inbox::{Inbox, Order, PacketBatch};
 use table::{AddressTable, MAX_WORKERS};
 use worker::ServerWorker;
 
@@ -187,6 +187,7 @@ impl ServerWorkers {
                     counters: counters.clone(),
                     tun: TunPort::new(tun),
                     arena: Arena::new(SEAL_ARENA),
+                    sideways: PacketBatch::default(),
                     replaced: Vec::new(),
                 },
                 shared: shared.clone(),

@@ -41,7 +41,7 @@ impl ServerApp {
         };
         if location.worker != self.worker {
             match elsewhere.get_mut(location.worker) {
-                Some(batch) => batch.push(read),
+                Some(batch) => batch.push(&[read]),
                 None => self.counters.dropped(DropReason::NoSession),
             }
             return;

@@ -64,6 +64,15 @@ impl ServerWorker {
                     Err(error) => return WorkerExit::TunRead(error),
                 }
             }
+            if !self.app.sideways.is_empty() {
+                std::mem::swap(&mut self.app.sideways, &mut taken);
+                taken.for_each(|packet| {
+                    self.app
+                        .send_to_client(&mut self.engine, now, packet, &mut elsewhere);
+                });
+                taken.clear();
+            }
+            self.hand_over(&mut elsewhere);
             if ready.inbox {
                 let inbox = &self.shared.inboxes[self.app.worker];
                 inbox.silence();
@@ -73,6 +82,7 @@ impl ServerWorker {
                     self.app
                         .send_to_client(&mut self.engine, now, packet, &mut []);
                 });
+                taken.clear();
                 for order in orders {
                     match order {
                         Order::EndSession(id, reason) => self.end_session(now, id, reason),
@@ -155,13 +165,19 @@ impl ServerWorker {
                 Err(error) => return Err(error),
             }
         }
+        Ok(more)
+    }
+
+    /// Gives other workers what this one read for them.
+    fn hand_over(&self, elsewhere: &mut [PacketBatch]) {
         for (inbox, batch) in self.shared.inboxes.iter().zip(elsewhere) {
             if !batch.is_empty() {
                 let refused = inbox.give(batch);
-                counters.dropped_many(DropReason::QueueFull, refused as u64);
+                self.app
+                    .counters
+                    .dropped_many(DropReason::QueueFull, refused as u64);
             }
         }
-        Ok(more)
     }
 
     fn end_session(&mut self, now: Instant, id: SessionId, reason: &'static str) {

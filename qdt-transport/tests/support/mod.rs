@@ -141,7 +141,16 @@ impl Server {
         Self::start_with(workers, new_certificate())
     }
 
+    /// A server that lets its clients reach each other.
+    pub(crate) fn start_open(workers: usize) -> Self {
+        Self::launch(workers, new_certificate(), true)
+    }
+
     pub(crate) fn start_with(workers: usize, tls: ServerTls) -> Self {
+        Self::launch(workers, tls, false)
+    }
+
+    fn launch(workers: usize, tls: ServerTls, client_to_client: bool) -> Self {
         let (queues, tuns) = (0..workers).map(|_| tun()).unzip();
         let (report, ended) = channel();
         let policy = Arc::new(Policy {
@@ -157,7 +166,7 @@ impl Server {
             pool_first: Ipv4Addr::new(10, 8, 0, 0),
             pool_size: 256,
             gateway: Ipv4Addr::new(10, 8, 0, 1),
-            client_to_client: false,
+            client_to_client,
             max_reassembly_bytes: 65_535,
             idle_timeout: Duration::from_secs(30),
             datagram_queue: 4096,
