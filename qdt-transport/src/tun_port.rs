@@ -5,6 +5,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
 
 use qdt_host::tun::TunQueue;
 use qdt_proto::packet::{Coalescer, Offload};
@@ -20,6 +21,7 @@ pub(crate) struct TunPort {
     pub(crate) has_vnet_header: bool,
     pub(crate) out: Coalescer,
     out_is_open: bool,
+    complaint: Complaint,
 }
 
 impl TunPort {
@@ -35,6 +37,7 @@ impl TunPort {
                 udp: offload.udp,
             }),
             out_is_open: false,
+            complaint: Complaint::default(),
         }
     }
 
@@ -47,9 +50,10 @@ impl TunPort {
 
     /// The packet of `len` bytes in the coalescer's slot goes to the kernel, perhaps with others.
     pub(crate) fn commit(&mut self, len: usize, counters: &WorkerCounters) {
-        let queue = &self.queue;
-        self.out
-            .commit(len, &mut |packet: &[u8]| write(queue, packet, counters));
+        let (queue, complaint) = (&self.queue, &mut self.complaint);
+        self.out.commit(len, &mut |packet: &[u8]| {
+            write(queue, packet, counters, complaint);
+        });
         self.out_is_open = true;
     }
 
@@ -62,9 +66,10 @@ impl TunPort {
     /// What was committed reaches the kernel now.
     pub(crate) fn flush(&mut self, counters: &WorkerCounters) {
         if self.out_is_open {
-            let queue = &self.queue;
-            self.out
-                .flush(&mut |packet: &[u8]| write(queue, packet, counters));
+            let (queue, complaint) = (&self.queue, &mut self.complaint);
+            self.out.flush(&mut |packet: &[u8]| {
+                write(queue, packet, counters, complaint);
+            });
             self.out_is_open = false;
         }
     }
@@ -76,13 +81,37 @@ impl AsFd for TunPort {
     }
 }
 
-fn write(queue: &TunQueue, packet: &[u8], counters: &WorkerCounters) {
+fn write(queue: &TunQueue, packet: &[u8], counters: &WorkerCounters, complaint: &mut Complaint) {
     match queue.write(packet) {
         Ok(_) => counters.tun_written(),
-        // EINVAL: the kernel found the packet itself unacceptable; anything else: it has no room or is away.
+        // EINVAL: the kernel found the packet itself unacceptable.
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
             counters.dropped(DropReason::BadPacket);
         }
-        Err(_) => counters.dropped(DropReason::TunBackpressure),
+        Err(error) => {
+            counters.dropped(DropReason::TunBackpressure);
+            if error.kind() != io::ErrorKind::WouldBlock {
+                complaint.about(&error);
+            }
+        }
+    }
+}
+
+/// Says that the device takes no packets, once in a while and not for each of them.
+#[derive(Debug, Default)]
+struct Complaint {
+    last: Option<Instant>,
+}
+
+impl Complaint {
+    const EVERY: Duration = Duration::from_secs(10);
+
+    #[cold]
+    fn about(&mut self, error: &io::Error) {
+        let now = Instant::now();
+        if self.last.is_none_or(|last| now >= last + Self::EVERY) {
+            self.last = Some(now);
+            tracing::error!(err = %error, "tun write error");
+        }
     }
 }
