@@ -56,6 +56,12 @@ impl Failure {
         }
     }
 
+    /// Whether the server is there and only not ready yet: it has just been started, or is about to end.
+    #[must_use]
+    pub fn is_not_ready(&self) -> bool {
+        matches!(self, Self::Refused { status: 503, body } if body.trim_end() == "not ready")
+    }
+
     /// Whether the server said that our token is wrong.
     #[must_use]
     pub fn is_unauthorized(&self) -> bool {

@@ -22,7 +22,7 @@ const SHORTEST_UNAUTHORIZED: Duration = Duration::from_millis(7500);
 /// What the round that failed has shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Nobody answered, or the network said no.
+    /// Nobody answered, or the network said no, or the server has just been started.
     Silence,
     /// A server answered and does not want us now.
     Refusal,

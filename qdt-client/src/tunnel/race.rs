@@ -188,7 +188,12 @@ impl Race {
         if why.is_answer() {
             self.drop_address(core, lost.address);
             // Addresses that stay silent must not keep the one that answered waiting for ever.
-            self.ends.get_or_insert(now + self.timeout);
+            let ends = now + self.timeout;
+            self.ends.get_or_insert(ends);
+            if why.is_not_ready() {
+                // It will be in a moment.
+                self.ends = self.ends.map(|ends| ends.min(now + WAVE));
+            }
         } else {
             for due in &mut self.due {
                 due.at = due.at.min(now);
@@ -241,7 +246,7 @@ impl Race {
     fn note(&mut self, why: &Failure) {
         let verdict = if why.is_unauthorized() {
             Verdict::Unauthorized
-        } else if why.is_answer() {
+        } else if why.is_answer() && !why.is_not_ready() {
             Verdict::Refusal
         } else {
             Verdict::Silence

@@ -140,6 +140,33 @@ fn a_server_that_refuses_is_asked_with_growing_pauses_up_to_ten_seconds() {
 }
 
 #[test]
+fn a_server_that_has_just_been_started_is_asked_again_within_two_seconds() {
+    let (mut script, first) = Script::connected();
+    let mut dial = only_dial(&script.close(first));
+    for _ in 0..30 {
+        script.refuse(dial.attempt, 503, "not ready\n");
+        let (after, next) = script.next_dial(secs(3));
+        assert!((ms(500)..=secs(2)).contains(&after), "{after:?}");
+        dial = next;
+    }
+}
+
+#[test]
+fn a_server_that_is_not_ready_is_asked_again_soon_although_its_other_address_stays_silent() {
+    let (mut script, first) = Script::connected();
+    script.event(resolved(&[V4, V6]));
+    let dial = only_dial(&script.close(first));
+    script.wait(ms(260));
+    script.refuse(dial.attempt, 503, "not ready\n");
+    let again = script
+        .wait_timed(secs(4))
+        .into_iter()
+        .find(|(_, action)| matches!(action, Action::Dial(next) if next.address == dial.address));
+    let (at, _) = again.expect("the address that answered is asked again");
+    assert!(at < ms(3400), "{at:?}");
+}
+
+#[test]
 fn a_refused_token_after_success_retries_slowly() {
     let (mut script, first) = Script::connected();
     let mut dial = only_dial(&script.close(first));
