@@ -33,6 +33,10 @@ use crate::udp::canonical;
 /// A connection that has no session by then is closed.
 const AUTHENTICATE_WITHIN: Duration = Duration::from_secs(8);
 
+/// A connection that sends more STREAM frames without having a session is closed. A request and HTTP/3's own
+/// streams need a dozen; data with gaps between stays in memory, each piece with the packet that it came in.
+const STREAM_FRAMES_BEFORE_SESSION: u64 = 256;
+
 /// What all workers of a server share.
 pub(super) struct Shared {
     pub(super) admission: Arc<dyn Admission>,
@@ -224,6 +228,16 @@ impl Application for ServerApp {
     }
 
     fn datagrams(&mut self, now: Instant, link: &mut Link<Client>) {
+        if link.app.served.is_none()
+            && !link.quic.is_closed()
+            && link.quic.stats().frame_rx.stream > STREAM_FRAMES_BEFORE_SESSION
+        {
+            link.quic.close(
+                now,
+                error_code(code::H3_EXCESSIVE_LOAD),
+                Bytes::from_static(b"too much without a session"),
+            );
+        }
         self.receive_from_client(now, link);
     }
 
