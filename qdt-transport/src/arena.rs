@@ -42,6 +42,26 @@ impl Arena {
         self.buffer.split_to(len)
     }
 
+    /// Back to the beginning where every piece is gone, nothing otherwise. Called whenever that is likely,
+    /// it keeps the arena from running out while pieces are held, and the memory it hands out in the cache.
+    pub(crate) fn rewind(&mut self) {
+        let left = self.buffer.len();
+        if left == self.size {
+            return;
+        }
+        self.buffer.clear();
+        let whole =
+            self.buffer.try_reclaim(self.size) && std::ptr::eq(self.buffer.as_ptr(), self.base);
+        // SAFETY: what was left is still there, and the whole is the allocation that was initialised over
+        // its `size`; bytes that were initialised once stay so.
+        unsafe { self.buffer.set_len(if whole { self.size } else { left }) };
+    }
+
+    /// Whether less than `len` bytes are left before the arena has to start over.
+    pub(crate) fn has_less_than(&self, len: usize) -> bool {
+        self.buffer.len() < len
+    }
+
     /// The same memory where all its pieces are gone, new memory otherwise.
     #[cold]
     fn start_over(&mut self) {
@@ -76,6 +96,21 @@ mod tests {
         let second = piece(&mut arena, 3000, 2);
         assert_eq!(second.as_ptr(), address);
         assert!(second.iter().all(|byte| *byte == 2));
+    }
+
+    #[test]
+    fn a_rewound_arena_begins_where_it_began_unless_a_piece_is_held() {
+        let mut arena = Arena::new(4096);
+        let first = piece(&mut arena, 100, 1);
+        let address = first.as_ptr();
+        arena.rewind();
+        let second = piece(&mut arena, 100, 2);
+        assert_eq!(second.as_ptr(), address.wrapping_add(100));
+        assert!(first.iter().all(|byte| *byte == 1));
+        drop((first.freeze(), second.freeze()));
+        arena.rewind();
+        assert!(!arena.has_less_than(4096));
+        assert_eq!(piece(&mut arena, 4096, 3).as_ptr(), address);
     }
 
     #[test]

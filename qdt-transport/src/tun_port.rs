@@ -14,6 +14,9 @@ use crate::counters::{DropReason, WorkerCounters};
 
 /// A virtio-net header and the longest IP packet.
 pub(crate) const READ_BUFFER: usize = 10 + 65_535 + 16;
+/// What one read becomes when it is split and sealed: each of its segments, of 536 bytes or more, brings
+/// inner headers, the QDT header and the tag.
+pub(crate) const SEALED_READ: usize = READ_BUFFER + 65_535 / 536 * 128;
 
 /// See the module.
 pub(crate) struct TunPort {

@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::app::{ClientApp, Phase};
 use super::{AttemptId, ClientCommand, ClientEvent};
 use crate::engine::Engine;
-use crate::tun_port::{READ_BUFFER, TunPort};
+use crate::tun_port::{READ_BUFFER, SEALED_READ, TunPort};
 use crate::wake::Bell;
 
 /// TUN reads per turn: one super-packet is 50 segments, plain packets are few bytes each.
@@ -114,7 +114,12 @@ impl ClientLoop {
 
     fn read_tun(&mut self, buffer: &mut [u8]) -> bool {
         let counters = self.app.counters.clone();
-        for _ in 0..TUN_BUDGET {
+        self.app.arena.rewind();
+        for reads in 0..TUN_BUDGET {
+            // What is sealed so far leaves first, so that its memory can be used again.
+            if reads > 0 && self.app.arena.has_less_than(SEALED_READ) {
+                return true;
+            }
             let Some(tun) = &self.app.tun else {
                 return false;
             };

@@ -19,7 +19,7 @@ use super::inbox::{Order, PacketBatch};
 use crate::counters::DropReason;
 use crate::engine::Engine;
 use crate::http3_streams::error_code;
-use crate::tun_port::READ_BUFFER;
+use crate::tun_port::{READ_BUFFER, SEALED_READ};
 
 /// How long a drain may take to get its last packets out.
 const DRAIN_WITHIN: Duration = Duration::from_millis(500);
@@ -152,7 +152,12 @@ impl ServerWorker {
     ) -> io::Result<bool> {
         let counters = self.app.counters.clone();
         let mut more = true;
-        for _ in 0..self.tun_budget {
+        self.app.arena.rewind();
+        for reads in 0..self.tun_budget {
+            // What is sealed so far leaves first, so that its memory can be used again.
+            if reads > 0 && self.app.arena.has_less_than(SEALED_READ) {
+                break;
+            }
             match self.app.tun.read(buffer, &counters) {
                 Ok(len) => {
                     self.app

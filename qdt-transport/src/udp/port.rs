@@ -116,6 +116,7 @@ impl UdpPort {
         let mut meta = [RecvMeta::default(); RECEIVE_BATCH];
         let count = {
             let mut slices = self.buffers.each_mut().map(|arena| {
+                arena.rewind();
                 let space = arena.space(TRAIN);
                 IoSliceMut::new(&mut space[..TRAIN])
             });
