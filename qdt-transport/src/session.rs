@@ -7,8 +7,10 @@
 
 use std::time::Instant;
 
+use bytes::{Bytes, BytesMut};
 use qdt_proto::datagram::{
-    Aead, FRAGMENT_HEADER_LEN, MessageType, OVERHEAD, OpenError, Opened, Opener, Sealer, SessionId,
+    Aead, FRAGMENT_HEADER_LEN, MessageType, OVERHEAD, OpenError, Opened, Opener, SealError, Sealer,
+    SessionId,
 };
 use qdt_proto::handshake::{Capabilities, Capability, DirectionKeys};
 use qdt_proto::http3::{EncodedVarint, datagram_prefix};
@@ -43,6 +45,31 @@ pub(crate) struct Session {
     opener: Opener,
     /// The quarter stream id as it stands before every datagram (RFC 9297 section 2.1).
     prefix: EncodedVarint,
+}
+
+/// Where datagrams are sealed.
+pub(crate) struct SealBuffer<'a> {
+    pub(crate) arena: &'a mut Arena,
+    /// The connection has datagrams waiting from an earlier turn, and so will these. Then each gets memory of
+    /// its own: one small datagram that waits for ever would keep a whole arena from being used again.
+    pub(crate) backlog: bool,
+}
+
+impl SealBuffer<'_> {
+    /// What `seal` writes into a buffer of `needed` bytes, as far as it says.
+    fn seal<E>(
+        &mut self,
+        needed: usize,
+        seal: impl FnOnce(&mut [u8]) -> Result<Option<usize>, E>,
+    ) -> Result<Option<Bytes>, E> {
+        if self.backlog {
+            let mut own = BytesMut::zeroed(needed);
+            let len = seal(&mut own)?;
+            return Ok(len.map(|len| own.split_to(len).freeze()));
+        }
+        let len = seal(&mut self.arena.space(needed)[..needed])?;
+        Ok(len.map(|len| self.arena.take(len).freeze()))
+    }
 }
 
 /// Something valid that arrived for a session.
@@ -99,22 +126,22 @@ impl Session {
     pub(crate) fn send_packet(
         &mut self,
         quic: &mut Connection,
-        arena: &mut Arena,
+        buffer: &mut SealBuffer<'_>,
         counters: &WorkerCounters,
         packet: &[u8],
         limit: usize,
     ) -> Result<(), DropReason> {
         if packet.len() <= limit {
-            return self.send_message(quic, arena, MessageType::Data, packet);
+            return self.send_message(quic, buffer, MessageType::Data, packet);
         }
-        self.send_fragments(quic, arena, counters, packet, limit + OVERHEAD)
+        self.send_fragments(quic, buffer, counters, packet, limit + OVERHEAD)
     }
 
     /// Seals one message into one datagram and queues it.
     pub(crate) fn send_message(
         &mut self,
         quic: &mut Connection,
-        arena: &mut Arena,
+        buffer: &mut SealBuffer<'_>,
         kind: MessageType,
         plaintext: &[u8],
     ) -> Result<(), DropReason> {
@@ -124,13 +151,17 @@ impl Session {
         if quic.datagrams().send_buffer_space() < needed {
             return Err(DropReason::QueueFull);
         }
-        let space = arena.space(needed);
-        space[..prefix.len()].copy_from_slice(prefix);
-        let len = self
-            .sealer
-            .seal(kind, plaintext, &mut space[prefix.len()..needed])
-            .map_err(|_| DropReason::DatagramOversize)?;
-        let datagram = arena.take(prefix.len() + len).freeze();
+        let sealer = &mut self.sealer;
+        let datagram = buffer
+            .seal(needed, |space| {
+                let (head, body) = space.split_at_mut(prefix.len());
+                head.copy_from_slice(prefix);
+                let len = sealer.seal(kind, plaintext, body)?;
+                Ok::<_, SealError>(Some(head.len() + len))
+            })
+            .ok()
+            .flatten()
+            .ok_or(DropReason::DatagramOversize)?;
         quic.datagrams()
             .send(datagram, false)
             .map_err(|_| DropReason::DatagramOversize)
@@ -140,7 +171,7 @@ impl Session {
     fn send_fragments(
         &mut self,
         quic: &mut Connection,
-        arena: &mut Arena,
+        buffer: &mut SealBuffer<'_>,
         counters: &WorkerCounters,
         packet: &[u8],
         max_datagram: usize,
@@ -161,16 +192,15 @@ impl Session {
             .fragments(packet, max_datagram)
             .map_err(|_| DropReason::DatagramOversize)?;
         loop {
-            let needed = prefix.len() + max_datagram;
-            let space = arena.space(needed);
-            space[..prefix.len()].copy_from_slice(prefix);
-            let Some(len) = fragments
-                .next_into(&mut space[prefix.len()..needed])
-                .map_err(|_| DropReason::DatagramOversize)?
-            else {
+            let sealed = buffer.seal(prefix.len() + max_datagram, |space| {
+                let (head, body) = space.split_at_mut(prefix.len());
+                head.copy_from_slice(prefix);
+                let len = fragments.next_into(body)?;
+                Ok::<_, SealError>(len.map(|len| head.len() + len))
+            });
+            let Some(datagram) = sealed.map_err(|_| DropReason::DatagramOversize)? else {
                 return Ok(());
             };
-            let datagram = arena.take(prefix.len() + len).freeze();
             quic.datagrams()
                 .send(datagram, false)
                 .map_err(|_| DropReason::DatagramOversize)?;

@@ -204,6 +204,27 @@ fn a_peer_that_gets_its_packets_at_a_pace_is_told_of_the_drain_as_soon_as_others
 }
 
 #[test]
+fn packets_that_wait_for_their_pace_arrive_unchanged_and_in_order() {
+    let server = Server::start(1);
+    let mut settings = Client::settings(&ClientTrust::Pin(server.pin.clone()));
+    settings.caps = Capabilities::NONE;
+    let client = Client::connect_with(&server, settings);
+    let sent: Vec<_> = (0..400)
+        .map(|n| packet(GATEWAY, client.inner, if n % 3 == 0 { 60 } else { 800 + n }))
+        .collect();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for down in &sent {
+                server.tuns[0].send(down).expect("send");
+            }
+        });
+        for (n, down) in sent.iter().enumerate() {
+            assert_eq!(&receive(client.tun()), down, "packet {n}");
+        }
+    });
+}
+
+#[test]
 fn a_packet_that_is_too_large_is_answered_from_an_address_that_the_kernel_believes() {
     let server = Server::start(1);
     let mut settings = Client::settings(&ClientTrust::Pin(server.pin.clone()));

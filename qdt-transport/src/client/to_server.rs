@@ -13,6 +13,7 @@ use super::app::{Attempt, ClientApp, Established, Phase};
 use super::watch::{Probe, Seen, Verdict};
 use crate::counters::{Direction, DropReason};
 use crate::engine::{Engine, Link};
+use crate::session::SealBuffer;
 
 /// Marks our own echo requests: nobody else's replies are kept from the host. "qd" in ASCII.
 pub(super) const ECHO_IDENTIFIER: u16 = 0x7164;
@@ -45,6 +46,10 @@ impl ClientApp {
         let Self {
             counters, arena, ..
         } = self;
+        let mut buffer = SealBuffer {
+            arena,
+            backlog: link.backlog,
+        };
         let quic = &mut link.quic;
         let gateway = established.gateway_ip();
         let Established {
@@ -82,7 +87,7 @@ impl ClientApp {
                     continue;
                 }
             }
-            match session.send_packet(quic, arena, counters, packet, limit) {
+            match session.send_packet(quic, &mut buffer, counters, packet, limit) {
                 Ok(()) => {
                     *inner_sent += 1;
                     counters.packet(Direction::In, packet.len());
@@ -127,6 +132,10 @@ impl ClientApp {
             return;
         };
         let quic = &mut link.quic;
+        let mut buffer = SealBuffer {
+            arena: &mut self.arena,
+            backlog: link.backlog,
+        };
         let Established {
             session,
             inner,
@@ -143,12 +152,12 @@ impl ClientApp {
                 let mut payload = [0; MAX_PING];
                 let micros = now.saturating_duration_since(self.started).as_micros() as u64;
                 payload[..SHORT_PING].copy_from_slice(&micros.to_be_bytes());
-                session.send_message(quic, &mut self.arena, MessageType::Ping, &payload[..len])
+                session.send_message(quic, &mut buffer, MessageType::Ping, &payload[..len])
             }
             Probe::Echo(sequence) => {
                 let mut packet = [0; ECHO_LEN];
                 echo_request(*inner, *gateway, ECHO_IDENTIFIER, sequence, &mut packet);
-                session.send_message(quic, &mut self.arena, MessageType::Data, &packet)
+                session.send_message(quic, &mut buffer, MessageType::Data, &packet)
             }
         };
     }

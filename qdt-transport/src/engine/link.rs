@@ -72,6 +72,10 @@ pub(crate) struct Link<C> {
     pub(crate) app_deadline: Option<Instant>,
     /// Toward a peer with a short queue: at most so many datagrams at once.
     pub(crate) pace: Option<Pace>,
+    /// Datagrams wait for longer than the turn in which they were queued.
+    pub(crate) backlog: bool,
+    /// `send_buffer_space` while no datagram waits.
+    unqueued: usize,
     /// When something last arrived on it.
     pub(crate) heard: Instant,
     /// Whether the application was told that the connection has ended.
@@ -86,21 +90,29 @@ impl<C> Link<C> {
     pub(super) fn new(accepted: Accepted<C>) -> Self {
         let Accepted {
             handle,
-            quic,
+            mut quic,
             app,
             wake_at,
         } = accepted;
+        let unqueued = quic.datagrams().send_buffer_space();
         Self {
             handle,
             quic,
             app,
             app_deadline: wake_at,
             pace: None,
+            backlog: false,
+            unqueued,
             heard: Instant::now(),
             is_lost: false,
             touched: false,
             scheduled: None,
         }
+    }
+
+    /// Notes whether what was to be sent has left.
+    pub(super) fn note_backlog(&mut self) {
+        self.backlog = self.quic.datagrams().send_buffer_space() < self.unqueued;
     }
 
     /// Asks for [`super::Application::deadline`] at `at`, or earlier if it was already asked for earlier.

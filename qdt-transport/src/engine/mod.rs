@@ -289,6 +289,7 @@ impl<A: Application> Engine<A> {
                 }
             }
             self.transmit(app, &mut link, now, counters);
+            link.note_backlog();
             while let Some(event) = link.quic.poll() {
                 app.event(now, &mut link, event);
             }

@@ -16,7 +16,7 @@ use super::app::{Client, Served, ServerApp, Shared};
 use crate::counters::{Direction, DropReason};
 use crate::engine::Link;
 use crate::http3_streams::error_code;
-use crate::session::Arrival;
+use crate::session::{Arrival, SealBuffer};
 
 /// The header of a packet that needs nothing done to it.
 const NO_OFFLOAD: [u8; VnetHeader::LEN] = [0; VnetHeader::LEN];
@@ -68,7 +68,10 @@ impl ServerApp {
                         // A pong that finds no room is one that a lossy path could have lost.
                         let _ = served.session.send_message(
                             &mut link.quic,
-                            &mut self.arena,
+                            &mut SealBuffer {
+                                arena: &mut self.arena,
+                                backlog: link.backlog,
+                            },
                             MessageType::Pong,
                             &payload[..len],
                         );

@@ -13,6 +13,7 @@ use super::inbox::PacketBatch;
 use super::table::Location;
 use crate::counters::{Direction, DropReason};
 use crate::engine::{Engine, Link};
+use crate::session::SealBuffer;
 
 /// Room for an ICMP error with what it quotes (RFC 1812 section 4.3.2.3: at most 576 bytes).
 const ICMP_BUFFER: usize = 576;
@@ -59,6 +60,10 @@ impl ServerApp {
             tun,
             ..
         } = self;
+        let mut buffer = SealBuffer {
+            arena,
+            backlog: link.backlog,
+        };
         let Link {
             quic, app: client, ..
         } = link;
@@ -94,7 +99,7 @@ impl ServerApp {
                 counters.dropped(DropReason::DatagramOversize);
                 continue;
             }
-            match session.send_packet(quic, arena, counters, packet, limit) {
+            match session.send_packet(quic, &mut buffer, counters, packet, limit) {
                 Ok(()) => counters.packet(Direction::Out, packet.len()),
                 Err(reason) => counters.dropped(reason),
             }
