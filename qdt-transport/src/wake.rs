@@ -1,4 +1,4 @@
-//! A wake-up for a worker that sleeps in `poll`: one eventfd.
+//! How a worker sleeps in `poll`, and what wakes it from outside: one eventfd.
 //!
 //! Any thread may ring it, any number of times; the worker sees one readable descriptor and silences it
 //! before it looks at its queues, so that a ring between the two is never lost.
@@ -6,8 +6,9 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use rustix::event::{EventfdFlags, eventfd};
+use rustix::event::{EventfdFlags, PollFd, Timespec, eventfd, poll};
 
 /// A handle that rings one worker. Clones ring the same worker.
 #[derive(Clone, Debug)]
@@ -44,10 +45,36 @@ impl AsFd for Bell {
     }
 }
 
+/// Sleeps until one of `fds` is ready or `until` has come, not at all if `busy`. False when a signal
+/// interrupted it: then nothing is known about the descriptors.
+///
+/// # Errors
+/// The system is out of memory, or a descriptor is not one.
+pub(crate) fn sleep(
+    fds: &mut [PollFd<'_>],
+    busy: bool,
+    until: Option<Instant>,
+) -> io::Result<bool> {
+    let span = if busy {
+        Some(Duration::ZERO)
+    } else {
+        until.map(|at| at.saturating_duration_since(Instant::now()))
+    };
+    let timeout = span.map(|span| Timespec {
+        tv_sec: span.as_secs().min(3600) as i64,
+        tv_nsec: span.subsec_nanos().into(),
+    });
+    match poll(fds, timeout.as_ref()) {
+        Ok(_) => Ok(true),
+        Err(rustix::io::Errno::INTR) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use rustix::event::PollFlags;
 
     fn readable(bell: &Bell) -> bool {
         let mut fds = [PollFd::new(bell, PollFlags::IN)];

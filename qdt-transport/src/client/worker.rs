@@ -6,16 +6,16 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::mpsc::Receiver;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use qdt_proto::http3::code;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 
 use super::app::{ClientApp, Phase};
 use super::{AttemptId, ClientCommand, ClientEvent};
 use crate::engine::Engine;
 use crate::tun_port::{READ_BUFFER, SEALED_READ, TunPort};
-use crate::wake::Bell;
+use crate::wake::{Bell, sleep};
 
 /// TUN reads per turn: one super-packet is 50 segments, plain packets are few bytes each.
 const TUN_BUDGET: usize = 32;
@@ -70,18 +70,6 @@ impl ClientLoop {
     }
 
     fn wait(&self, busy: bool) -> io::Result<Ready> {
-        let timeout = if busy {
-            Some(Duration::ZERO)
-        } else {
-            let now = Instant::now();
-            self.engine
-                .next_deadline()
-                .map(|at| at.saturating_duration_since(now))
-        };
-        let timeout = timeout.map(|timeout| Timespec {
-            tv_sec: timeout.as_secs().min(3600) as i64,
-            tv_nsec: timeout.subsec_nanos().into(),
-        });
         let socket = self.engine.socket();
         let writable = if self.engine.is_blocked() {
             PollFlags::OUT
@@ -100,10 +88,8 @@ impl ClientLoop {
             PollFd::new(&bell, PollFlags::IN),
             PollFd::new(tun.as_ref().unwrap_or(&bell), PollFlags::IN),
         ];
-        match poll(&mut fds, timeout.as_ref()) {
-            Ok(_) => {}
-            Err(rustix::io::Errno::INTR) => return Ok(Ready::default()),
-            Err(error) => return Err(error.into()),
+        if !sleep(&mut fds, busy, self.engine.next_deadline())? {
+            return Ok(Ready::default());
         }
         Ok(Ready {
             udp: fds[0].revents().contains(PollFlags::IN),

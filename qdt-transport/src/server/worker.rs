@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use qdt_proto::datagram::SessionId;
 use qdt_proto::http3::code;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 
 use super::WorkerExit;
 use super::app::{REPLACED, ServerApp, Shared};
@@ -20,6 +20,7 @@ use crate::counters::DropReason;
 use crate::engine::Engine;
 use crate::http3_streams::error_code;
 use crate::tun_port::{READ_BUFFER, SEALED_READ};
+use crate::wake::sleep;
 
 /// How long a drain may take to get its last packets out.
 const DRAIN_WITHIN: Duration = Duration::from_millis(500);
@@ -101,18 +102,6 @@ impl ServerWorker {
     }
 
     fn wait(&mut self, busy: bool) -> io::Result<Ready> {
-        let timeout = if busy {
-            Some(Duration::ZERO)
-        } else {
-            let now = Instant::now();
-            self.engine
-                .next_deadline()
-                .map(|at| at.saturating_duration_since(now))
-        };
-        let timeout = timeout.map(|timeout| Timespec {
-            tv_sec: timeout.as_secs().min(3600) as i64,
-            tv_nsec: timeout.subsec_nanos().into(),
-        });
         let udp = PollFlags::IN.union(if self.engine.is_blocked() {
             PollFlags::OUT
         } else {
@@ -130,10 +119,8 @@ impl ServerWorker {
             PollFd::new(&tun_fd, tun),
             PollFd::new(&self.shared.inboxes[self.app.worker], PollFlags::IN),
         ];
-        match poll(&mut fds, timeout.as_ref()) {
-            Ok(_) => {}
-            Err(rustix::io::Errno::INTR) => return Ok(Ready::default()),
-            Err(error) => return Err(error.into()),
+        if !sleep(&mut fds, busy, self.engine.next_deadline())? {
+            return Ok(Ready::default());
         }
         Ok(Ready {
             udp: fds[0].revents().contains(PollFlags::IN),
@@ -208,13 +195,8 @@ impl ServerWorker {
                 return WorkerExit::Drained;
             }
             let socket = self.engine.socket();
-            let _ = poll(
-                &mut [PollFd::new(&socket, PollFlags::OUT)],
-                Some(&Timespec {
-                    tv_sec: 0,
-                    tv_nsec: 50_000_000,
-                }),
-            );
+            let mut fds = [PollFd::new(&socket, PollFlags::OUT)];
+            let _ = sleep(&mut fds, false, Some(until));
         }
     }
 }
