@@ -25,7 +25,7 @@ die() {
 have() { command -v "$1" >/dev/null 2>&1; }
 
 # The comment at the head of the calling script, as its help text.
-print_help() { sed -n '2,/^[^#]/{/^# \{0,1\}/!d;s/^# \{0,1\}//;p}' "$0"; }
+print_help() { sed -n '2,/^[^#]/{/^# \{0,1\}/!d;/^# shellcheck /d;s/^# \{0,1\}//;p}' "$0"; }
 
 # Seconds as 1m02s.
 duration() {
