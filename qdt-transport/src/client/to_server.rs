@@ -82,8 +82,8 @@ impl ClientApp {
                     .mtu
                     .saturating_sub(qdt_proto::datagram::OVERHEAD as u16);
                 if let Some(len) = icmp_packet_too_big(packet, carries, gateway, &mut answer) {
-                    tun.put(&answer[..len], counters);
                     counters.dropped(DropReason::DatagramOversize);
+                    tun.put(&answer[..len], counters);
                     continue;
                 }
             }

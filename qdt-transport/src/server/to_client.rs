@@ -95,8 +95,8 @@ impl ServerApp {
             if packet.len() > usize::from(session.mtu)
                 && let Some((answer, len)) = too_big(packet, session.mtu, *inner)
             {
-                tun.put(&answer[..len], counters);
                 counters.dropped(DropReason::DatagramOversize);
+                tun.put(&answer[..len], counters);
                 continue;
             }
             match session.send_packet(quic, &mut buffer, counters, packet, limit) {
