@@ -42,6 +42,16 @@ impl Arena {
         self.buffer.split_to(len)
     }
 
+    /// The first `len` bytes as a piece, if no other piece is held; otherwise a copy of them. Whoever keeps one
+    /// piece for long then keeps the arena from being shared, and not arena after arena.
+    pub(crate) fn take_or_copy(&mut self, len: usize) -> BytesMut {
+        if self.buffer.len() == self.size {
+            self.take(len)
+        } else {
+            BytesMut::from(&self.buffer[..len])
+        }
+    }
+
     /// Back to the beginning where every piece is gone, nothing otherwise. Called whenever that is likely,
     /// it keeps the arena from running out while pieces are held, and the memory it hands out in the cache.
     pub(crate) fn rewind(&mut self) {
@@ -111,6 +121,26 @@ mod tests {
         arena.rewind();
         assert!(!arena.has_less_than(4096));
         assert_eq!(piece(&mut arena, 4096, 3).as_ptr(), address);
+    }
+
+    #[test]
+    fn a_piece_that_is_held_for_ever_costs_one_arena_and_everything_after_it_only_itself() {
+        let mut arena = Arena::new(4096);
+        let mut receive = |fill: u8| {
+            arena.rewind();
+            arena.space(1024)[..10].fill(fill);
+            arena.take_or_copy(10)
+        };
+        let held = receive(1);
+        let shared = held.as_ptr()..held.as_ptr().wrapping_add(4096);
+        let later: Vec<_> = (2..200).map(&mut receive).collect();
+        assert!(held.iter().all(|byte| *byte == 1));
+        for (piece, fill) in later.iter().zip(2..) {
+            assert!(piece.iter().all(|byte| *byte == fill));
+            assert!(!shared.contains(&piece.as_ptr()), "not a copy");
+        }
+        drop((held, later));
+        assert_eq!(receive(3).as_ptr(), shared.start, "shared again");
     }
 
     #[test]

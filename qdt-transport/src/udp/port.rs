@@ -129,7 +129,8 @@ impl UdpPort {
                 local_ip: meta.dst_ip,
                 ecn: meta.ecn.and_then(|ecn| EcnCodepoint::from_bits(ecn as u8)),
                 stride: meta.stride.max(1),
-                train: arena.take(meta.len),
+                // What a peer makes QUIC keep (stream data with gaps before it) must not keep what others sent.
+                train: arena.take_or_copy(meta.len),
             });
         }
         Ok(())
