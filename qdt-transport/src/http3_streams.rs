@@ -157,11 +157,21 @@ pub(crate) fn error_code(code: u64) -> VarInt {
 }
 
 /// Bytes on their way out on a stream, for as long as flow control holds them back.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Outgoing {
     bytes: Vec<u8>,
     sent: usize,
     finish: bool,
+}
+
+impl std::fmt::Debug for Outgoing {
+    /// Without the bytes: they hold a request's token or an answer's ticket.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outgoing")
+            .field("bytes", &self.bytes.len())
+            .field("sent", &self.sent)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Outgoing {

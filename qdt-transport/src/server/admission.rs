@@ -69,7 +69,6 @@ impl fmt::Debug for Permit {
 }
 
 /// A session that was granted.
-#[derive(Debug)]
 pub struct Admitted {
     /// Its id, which stands in every datagram.
     pub id: SessionId,
@@ -89,4 +88,41 @@ pub struct Admitted {
     pub replaces: Option<(usize, SessionId)>,
     /// Packets per second in each direction.
     pub limits: SessionLimits,
+}
+
+impl fmt::Debug for Admitted {
+    /// Without the answer: it holds a ticket.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admitted")
+            .field("id", &self.id)
+            .field("inner", &self.inner)
+            .field("mtu", &self.mtu)
+            .field("replaces", &self.replaces)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use qdt_proto::handshake::Nonce;
+
+    #[test]
+    fn debug_output_of_a_granted_session_shows_neither_keys_nor_ticket() {
+        let nonce = Nonce::from_bytes([1; 16]);
+        let admitted = Admitted {
+            id: SessionId(7),
+            keys: SessionKeys::derive(b"token", &nonce, &nonce).expect("keys"),
+            aead: Aead::Aes256Gcm,
+            caps: Capabilities::all(),
+            inner: Ipv4Addr::new(10, 8, 0, 2),
+            mtu: 1350,
+            response: b"ticket".to_vec(),
+            replaces: None,
+            limits: SessionLimits::OFF,
+        };
+        let shown = format!("{admitted:?}");
+        assert!(shown.contains("10.8.0.2"), "{shown}");
+        assert!(!shown.contains(&format!("{:?}", b"ticket")), "{shown}");
+    }
 }

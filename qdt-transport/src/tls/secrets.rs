@@ -31,7 +31,7 @@ impl KeyType for Key32 {
 #[derive(Clone)]
 pub struct ServerSecrets {
     reset: Arc<hmac::Key>,
-    token: [u8; 32],
+    token: Zeroizing<[u8; 32]>,
     ticket: Zeroizing<[u8; 32]>,
 }
 
@@ -48,7 +48,7 @@ impl ServerSecrets {
         };
         Self {
             reset: Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &*expand(STATELESS_RESET))),
-            token: *expand(ADDRESS_TOKEN),
+            token: expand(ADDRESS_TOKEN),
             ticket: expand(RESUME_TICKET),
         }
     }
@@ -64,7 +64,7 @@ impl ServerSecrets {
     }
 
     pub(crate) fn token_key(&self) -> Arc<dyn HandshakeTokenKey> {
-        Arc::new(hkdf::Salt::new(hkdf::HKDF_SHA256, SALT).extract(&self.token))
+        Arc::new(hkdf::Salt::new(hkdf::HKDF_SHA256, SALT).extract(&*self.token))
     }
 }
 
@@ -94,7 +94,7 @@ mod tests {
         assert_eq!(a.ticket_key(), again.ticket_key());
         assert_ne!(tag(&a), tag(&b));
         assert_ne!(a.ticket_key(), b.ticket_key());
-        assert_ne!(a.ticket_key(), &a.token);
+        assert_ne!(a.ticket_key(), &*a.token);
     }
 
     #[test]
