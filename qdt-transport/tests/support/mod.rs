@@ -291,10 +291,22 @@ impl Client {
                 client.inner = response.client_ip.parse().expect("inner address");
                 client.tun = Some(client.attach());
                 client.worker.send(ClientCommand::Adopt(attempt));
+                client.wait_until_it_reads();
             }
             other => panic!("not established: {other:?}"),
         }
         client
+    }
+
+    /// Waits until the worker reads its TUN: it drops a packet with a foreign source, and nobody else sees it.
+    fn wait_until_it_reads(&self) {
+        let foreign = packet(Ipv4Addr::new(192, 0, 2, 1), GATEWAY, 64);
+        self.tun().send(&foreign).expect("send");
+        until("the worker reads its TUN", || {
+            let mut sum = Counters::default();
+            self.worker.counters().add_to(&mut sum);
+            sum.drops[DropReason::SrcMismatch as usize] == 1
+        });
     }
 
     /// Gives the worker a TUN queue and returns the kernel's side of it.
