@@ -72,7 +72,7 @@ fn connections_without_a_request_are_closed_within_ten_seconds() {
         .filter_map(|_| Probe::connect_on(&endpoint, SERVER).ok())
         .collect();
     assert!(!silent.is_empty());
-    wait_until("every silent connection is closed", 12 * SECOND, || {
+    wait_until("every silent connection is closed", 10 * SECOND, || {
         silent.iter().all(|probe| !probe.is_open())
     });
     let grown = server.metrics().resident_bytes() - before;

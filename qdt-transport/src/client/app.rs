@@ -14,7 +14,7 @@ use qdt_proto::handshake::Capability;
 use qdt_proto::http3::{Side, code};
 use quinn_proto::{
     ClientConfig, Connection, ConnectionError, ConnectionHandle, Dir, Endpoint, Event, Incoming,
-    StreamEvent,
+    NoneTokenStore, StreamEvent,
 };
 
 use super::asking::{Answer, Asking, Granted};
@@ -133,6 +133,8 @@ impl ClientApp {
         let bytes = size.bytes(self.settings.mtu, address.is_ipv6());
         let mut config = ClientConfig::new(self.settings.tls.quic());
         config.transport_config(transport(bytes, LIMITS, true));
+        // A session is asked for with its own ticket; an address token would be kept for nothing.
+        config.token_store(Arc::new(NoneTokenStore));
         let to = port.address_for(address);
         match endpoint.connect(now, config, to, &self.settings.server_name) {
             Ok((handle, quic)) => {

@@ -8,7 +8,6 @@ use std::os::fd::AsFd;
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
-use qdt_proto::http3::code;
 use rustix::event::{PollFd, PollFlags};
 
 use super::app::{ClientApp, Phase};
@@ -140,11 +139,12 @@ impl ClientLoop {
                 ClientCommand::Hangup(attempt) => self.hang_up(now, |id| id == attempt),
                 ClientCommand::AttachTun(queue) => self.app.tun = Some(TunPort::new(queue)),
                 ClientCommand::Stop => {
-                    self.engine
-                        .close_all(now, code::H3_NO_ERROR, "client stopped");
                     let counters = self.app.counters.clone();
-                    self.hang_up(now, |_| true);
-                    self.engine.flush(&mut self.app, now, &counters);
+                    self.engine
+                        .links()
+                        .for_each(|link| link.app.phase = Phase::Over);
+                    self.engine
+                        .leave(&mut self.app, now, "client stopped", &counters);
                     return true;
                 }
             }

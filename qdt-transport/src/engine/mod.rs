@@ -14,20 +14,25 @@ mod link;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use quinn_proto::{ConnectionHandle, DatagramEvent, Endpoint, Event, Incoming, Transmit};
 
 use crate::counters::WorkerCounters;
 use crate::http3_streams::error_code;
 use crate::udp::{Received, UdpPort};
+use crate::wake::sleep;
 use deadlines::Deadlines;
 pub(crate) use link::{Link, Pace};
+use qdt_proto::http3::code;
+use rustix::event::{PollFd, PollFlags};
 
 /// Receive calls per turn: enough to empty a burst, few enough that the TUN is not left waiting.
 const RECEIVE_CALLS: usize = 4;
 /// Datagrams per send call at most; more gains nothing (26 to 44 measured the same).
 const SEND_SEGMENTS: usize = 44;
+/// How long the last packets may take to leave.
+const LEAVE_WITHIN: Duration = Duration::from_millis(500);
 /// The largest UDP payload of one GSO send (UDP_MAX_SEGMENTS and the 16-bit length, minus headers).
 const SEND_BYTES: usize = 65_507;
 
@@ -330,6 +335,10 @@ impl<A: Application> Engine<A> {
             .min(self.port.max_segments())
             .min(SEND_BYTES / mtu)
             .max(1);
+        if link.quic.is_closed() {
+            // The last packet waits for nobody.
+            link.pace = None;
+        }
         loop {
             let segments = match &mut link.pace {
                 Some(pace) => most.min(pace.packets(now)),
@@ -403,17 +412,33 @@ impl<A: Application> Engine<A> {
         });
     }
 
-    /// Closes every connection with an application code and a reason.
-    pub(crate) fn close_all(&mut self, now: Instant, code: u64, reason: &'static str) {
+    /// Closes every connection with H3_NO_ERROR and a reason, and waits until the socket has taken that or
+    /// [`LEAVE_WITHIN`] has passed.
+    pub(crate) fn leave(
+        &mut self,
+        app: &mut A,
+        now: Instant,
+        reason: &'static str,
+        counters: &WorkerCounters,
+    ) {
         let handles: Vec<_> = self.links().map(|link| link.handle).collect();
         for handle in handles {
             if let Some(link) = self.link(handle) {
                 link.quic
-                    .close(now, error_code(code), reason.as_bytes().into());
-                // The last packet is not to be waited for.
-                link.pace = None;
+                    .close(now, error_code(code::H3_NO_ERROR), reason.as_bytes().into());
             }
             self.touch(handle);
+        }
+        let until = now + LEAVE_WITHIN;
+        loop {
+            self.flush(app, Instant::now(), counters);
+            if !self.is_blocked() || Instant::now() >= until {
+                return;
+            }
+            let socket = self.socket();
+            let mut fds = [PollFd::new(&socket, PollFlags::OUT)];
+            // What wakes it early is found out by trying again.
+            let _ = sleep(&mut fds, false, Some(until));
         }
     }
 }

@@ -30,8 +30,9 @@ use crate::session::{Session, Terms};
 use crate::tun_port::TunPort;
 use crate::udp::canonical;
 
-/// A connection that has no session by then is closed.
-const AUTHENTICATE_WITHIN: Duration = Duration::from_secs(8);
+/// A connection that has no session by then is closed. With the three seconds that QUIC drains a connection
+/// whose round trip it never learnt, nothing is left of a silent one after ten.
+const AUTHENTICATE_WITHIN: Duration = Duration::from_secs(6);
 
 /// A connection that sends more STREAM frames without having a session is closed. A request and HTTP/3's own
 /// streams need a dozen; data with gaps between stays in memory, each piece with the packet that it came in.

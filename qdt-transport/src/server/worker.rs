@@ -7,7 +7,7 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use qdt_proto::datagram::SessionId;
 use qdt_proto::http3::code;
@@ -21,9 +21,6 @@ use crate::engine::Engine;
 use crate::http3_streams::error_code;
 use crate::tun_port::{READ_BUFFER, SEALED_READ};
 use crate::wake::sleep;
-
-/// How long a drain may take to get its last packets out.
-const DRAIN_WITHIN: Duration = Duration::from_millis(500);
 
 /// See the module.
 pub(super) struct ServerWorker {
@@ -88,7 +85,11 @@ impl ServerWorker {
                     match order {
                         Order::EndSession(id, reason) => self.end_session(now, id, reason),
                         Order::UseTls(tls) => self.app.door.use_tls(*tls),
-                        Order::Drain(reason) => return self.drain(now, reason),
+                        Order::Drain(reason) => {
+                            self.engine.leave(&mut self.app, now, reason, &counters);
+                            self.app.tun.flush(&counters);
+                            return WorkerExit::Drained;
+                        }
                     }
                 }
             }
@@ -180,23 +181,6 @@ impl ServerWorker {
             link.quic
                 .close(now, error_code(code::H3_NO_ERROR), reason.as_bytes().into());
             self.engine.touch(handle);
-        }
-    }
-
-    /// Tells every client that the server leaves, and waits until the socket has taken that.
-    fn drain(&mut self, now: Instant, reason: &'static str) -> WorkerExit {
-        self.engine.close_all(now, code::H3_NO_ERROR, reason);
-        let counters = self.app.counters.clone();
-        let until = now + DRAIN_WITHIN;
-        loop {
-            self.engine.flush(&mut self.app, Instant::now(), &counters);
-            self.app.tun.flush(&counters);
-            if !self.engine.is_blocked() || Instant::now() >= until {
-                return WorkerExit::Drained;
-            }
-            let socket = self.engine.socket();
-            let mut fds = [PollFd::new(&socket, PollFlags::OUT)];
-            let _ = sleep(&mut fds, false, Some(until));
         }
     }
 }

@@ -117,7 +117,13 @@ impl Admission for Policy {
 
 /// A TUN device's two ends: the queue for the worker, and the kernel's side for the test.
 fn tun() -> (TunQueue, UnixDatagram) {
-    let (ours, theirs) = UnixDatagram::pair().expect("socket pair");
+    // A pair of datagram sockets would hold ten packets and drop the rest; these hold as much as a device does.
+    let kind = socket2::Type::SEQPACKET;
+    let (ours, theirs) = socket2::Socket::pair(socket2::Domain::UNIX, kind, None).expect("pair");
+    for end in [&ours, &theirs] {
+        end.set_send_buffer_size(4 << 20).expect("room");
+    }
+    let theirs = UnixDatagram::from(OwnedFd::from(theirs));
     ours.set_nonblocking(true).expect("non-blocking");
     theirs.set_read_timeout(Some(PATIENCE)).expect("deadline");
     (
