@@ -18,6 +18,8 @@ use crate::tls::ServerTls;
 const RETRY_FROM: usize = 256;
 /// The most unfinished connections of one worker.
 const UNFINISHED_MAX: usize = 4096;
+/// So many connections without a session are a crowd: what they leave behind is worth tidying up.
+const CROWD: usize = 128;
 /// How long an address token is good for.
 const RETRY_LIFETIME: Duration = Duration::from_secs(15);
 
@@ -28,6 +30,8 @@ pub(super) struct Doorkeeper {
     configs: HashMap<u16, Arc<ServerConfig>>,
     /// Connections without a session.
     unfinished: usize,
+    /// The most of them since a crowd last left.
+    most_unfinished: usize,
 }
 
 impl Doorkeeper {
@@ -37,6 +41,7 @@ impl Doorkeeper {
             limits,
             configs: HashMap::new(),
             unfinished: 0,
+            most_unfinished: 0,
         }
     }
 
@@ -90,7 +95,7 @@ impl Doorkeeper {
             .accept(incoming, now, gate.response, Some(config))
         {
             Ok(accepted) => {
-                self.unfinished += 1;
+                self.begun();
                 Some(accepted)
             }
             Err(error) => {
@@ -109,6 +114,20 @@ impl Doorkeeper {
 
     /// A connection lost its session and is not forgotten yet.
     pub(super) fn unfinished_again(&mut self) {
+        self.begun();
+    }
+
+    /// True once after a crowd of connections without a session, or that lost it, has come and gone.
+    pub(super) fn crowd_has_left(&mut self) -> bool {
+        let left = self.most_unfinished >= CROWD && self.unfinished <= self.most_unfinished / 8;
+        if left {
+            self.most_unfinished = self.unfinished;
+        }
+        left
+    }
+
+    fn begun(&mut self) {
         self.unfinished += 1;
+        self.most_unfinished = self.most_unfinished.max(self.unfinished);
     }
 }
