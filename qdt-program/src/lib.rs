@@ -7,6 +7,7 @@
 //! where, and what to do about it. Nothing in this crate touches a packet.
 
 mod config_file;
+mod core_dump;
 mod duration;
 mod flags;
 mod host_port;
@@ -17,6 +18,7 @@ mod token;
 mod yaml;
 
 pub use config_file::{ConfigProblem, Loaded, ReadError, read_config_text, read_config_yaml};
+pub use core_dump::forbid_core_dumps;
 pub use duration::{DurationError, GoDuration};
 pub use flags::{EarlyExit, config_path};
 pub use host_port::{HostPort, HostPortError, ListenAddress, Protocol, ResolveError};

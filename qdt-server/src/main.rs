@@ -7,7 +7,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use qdt_program::{EarlyExit, Loaded, config_path, init_log, log_warnings, startup_error};
+use qdt_program::{
+    EarlyExit, Loaded, config_path, forbid_core_dumps, init_log, log_warnings, startup_error,
+};
 use qdt_server::prepare::{Prepared, announce, prepare};
 use qdt_server::serve::{ServeError, Server, Signal, Signals};
 use qdt_transport::ServerTls;
@@ -15,6 +17,7 @@ use tokio::runtime::Runtime;
 use tracing::{error, info};
 
 fn main() -> ExitCode {
+    forbid_core_dumps();
     let path = match config_path(std::env::args_os(), "server.yaml") {
         Ok(path) => path,
         Err(early) => return EarlyExit::report(early),
