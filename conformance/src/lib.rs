@@ -6,10 +6,14 @@
 //! the host's own network: every machine of a lab is an anonymous network
 //! namespace that is gone with the test process, even when that is killed.
 
+mod hostile;
 mod lab;
 pub mod probe;
 mod traffic;
 
+pub use hostile::{
+    Initials, JunkSender, crowd, everybody, receive_queue_drained, resident_bytes, session_lines,
+};
 pub use lab::{
     Binaries, Client, Config, Lab, Machine, Metrics, Process, Server, Token, at_full_length,
     check_requirements, stay_silent, wait_for, wait_until,

@@ -130,6 +130,7 @@ impl Probe {
         let socket = machine
             .enter(|| UdpSocket::bind(local))
             .unwrap_or_else(|error| panic!("bind {local} on {}: {error}", machine.name()));
+        make_room(&socket);
         let _runtime = runtime().enter();
         Endpoint::new(
             EndpointConfig::default(),
@@ -150,18 +151,18 @@ impl Probe {
     }
 
     /// Opens that many streams, writes `beginning` on each and then `more`
-    /// again and again, for as long as the server takes it. Returns at once.
+    /// again and again; another one for each that the server stops, for as
+    /// long as the connection stands. Returns at once.
     pub fn flood_streams(&self, count: usize, beginning: &[u8], more: &[u8]) {
         for _ in 0..count {
             let connection = self.connection.clone();
             let (beginning, more) = (beginning.to_vec(), more.to_vec());
             runtime().spawn(async move {
-                let Ok((mut send, _receive)) = connection.open_bi().await else {
-                    return;
-                };
-                let mut sent = send.write_all(&beginning).await;
-                while sent.is_ok() {
-                    sent = send.write_all(&more).await;
+                while let Ok((mut send, _receive)) = connection.open_bi().await {
+                    let mut sent = send.write_all(&beginning).await;
+                    while sent.is_ok() {
+                        sent = send.write_all(&more).await;
+                    }
                 }
             });
         }
@@ -176,6 +177,16 @@ impl Probe {
     /// Sends the bytes of one DATAGRAM frame and waits until there is room.
     pub fn send_datagram_wait(&self, bytes: Vec<u8>) {
         let _ = runtime().block_on(self.connection.send_datagram_wait(Bytes::from(bytes)));
+    }
+
+    /// Sends many DATAGRAM frames one after the other and waits for room where
+    /// there is none.
+    pub fn send_datagrams(&self, frames: impl IntoIterator<Item = Vec<u8>>) {
+        runtime().block_on(async {
+            for bytes in frames {
+                let _ = self.connection.send_datagram_wait(Bytes::from(bytes)).await;
+            }
+        });
     }
 
     /// The next DATAGRAM frame that comes `within` that time.
@@ -201,6 +212,22 @@ impl Probe {
     pub fn close(&self) {
         self.connection.close(0_u32.into(), b"");
         finish(Duration::from_secs(1), self.endpoint.wait_idle());
+    }
+}
+
+/// Answers to many connections come at once on one socket.
+fn make_room(socket: &UdpSocket) {
+    use std::os::fd::AsRawFd as _;
+    let size: libc::c_int = 8 << 20;
+    // SAFETY: the value outlives the call and its size is given. A refusal costs a repetition at most.
+    unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVBUFFORCE,
+            (&raw const size).cast(),
+            size_of_val(&size) as libc::socklen_t,
+        );
     }
 }
 

@@ -44,6 +44,12 @@ pub struct Exchange {
     receive: RecvStream,
 }
 
+impl From<(SendStream, RecvStream)> for Exchange {
+    fn from((send, receive): (SendStream, RecvStream)) -> Self {
+        Self { send, receive }
+    }
+}
+
 impl Exchange {
     /// Opens a stream and writes nothing yet.
     ///

@@ -118,6 +118,15 @@ impl Session {
         self.probe.send_datagram_wait(bytes);
     }
 
+    /// As [`Session::send`], for many.
+    pub fn send_many(&self, datagrams: impl IntoIterator<Item = Vec<u8>>) {
+        let prefix = quarter(self.exchange.quarter_stream_id());
+        let frames = datagrams
+            .into_iter()
+            .map(|datagram| [&prefix[..], &datagram].concat());
+        self.probe.send_datagrams(frames);
+    }
+
     /// Seals an inner packet as data and sends it.
     pub fn send_packet(&mut self, packet: &[u8]) {
         let datagram = self.sealer.seal(0, packet);

@@ -4,9 +4,10 @@
 use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 
-use conformance::{Client, Config, Lab, Server, ping, wait_until};
+use conformance::probe::{echo_request, udp_packet};
+use conformance::{Capture, Client, Config, Lab, Server, ping, wait_until};
 
-use crate::{SECOND, pings};
+use crate::{SECOND, pings, session};
 
 /// Clients that send what is for the pool into the tunnel.
 fn connected(lab: &Lab) -> Vec<Client<'_>> {
@@ -37,9 +38,9 @@ fn three_clients_have_addresses_of_their_own_and_all_are_served() {
 
 /// H4: clients do not reach each other.
 #[test]
-fn nothing_travels_from_client_to_client() {
+fn h4_nothing_travels_from_client_to_client_and_the_attempts_are_counted() {
     let lab = Lab::new(3);
-    let _server = Server::start(&lab.server, Config::server());
+    let server = Server::start(&lab.server, Config::server());
     let clients = connected(&lab);
     let addresses = addresses(&clients);
     for (n, client) in clients.iter().enumerate() {
@@ -48,6 +49,8 @@ fn nothing_travels_from_client_to_client() {
             assert!(answer.is_none(), "client {n} reached client {m}");
         }
     }
+    let dropped = server.metrics().drops("client_to_client");
+    assert!(dropped >= 6.0, "{dropped} of six attempts are counted");
     assert!(clients.iter().all(pings), "and all are served still");
 }
 
@@ -73,7 +76,7 @@ fn client_to_client_true_lets_clients_reach_each_other() {
 
 /// H4: metrics, health and pprof answer on the host, not in the tunnel.
 #[test]
-fn metrics_health_and_pprof_do_not_answer_inside_the_tunnel() {
+fn h4_metrics_health_and_pprof_do_not_answer_inside_the_tunnel_and_the_attempts_are_counted() {
     let lab = Lab::new(1);
     let server = Server::start(&lab.server, Config::server().set("pprof_addr", "\":6060\""));
     let client = Client::start(&lab.clients[0], Config::client());
@@ -101,7 +104,46 @@ fn metrics_health_and_pprof_do_not_answer_inside_the_tunnel() {
         }
     }
     assert!(pings(&client));
-    drop(server);
+    let refused = server.metrics().value("qdt_control_refused_total");
+    assert!(refused >= 6.0, "{refused} of six attempts are counted");
+}
+
+/// H4: what lies beside the server is out of reach, unless it is where NAT leads.
+#[test]
+fn h4_a_client_does_not_reach_the_servers_lan_and_the_attempts_are_counted() {
+    let lab = Lab::new(1);
+    // A host on a second link of the server, which would have to be forwarded to.
+    let neighbour = Ipv4Addr::new(192, 168, 50, 2);
+    for command in [
+        "link add lan0 type veth peer name lan1",
+        "address add 192.168.50.1/24 dev lan0",
+        "link set lan0 up",
+        "link set lan1 up",
+        "neigh replace 192.168.50.2 lladdr 02:00:00:00:00:02 dev lan0",
+    ] {
+        lab.server.ip(command);
+    }
+    let config = Config::server().set("nat", "{enabled: true, external_iface: eth0}");
+    let _server = Server::start(&lab.server, config);
+    let on_lan = Capture::start(&lab.server, "lan0", |captured| {
+        captured.packet.get(16..20) == Some(&[192, 168, 50, 2])
+    });
+    let mut client = session(&lab, 0);
+    for port in [22, 53, 443] {
+        let probe = udp_packet((client.inner(), 4000), (neighbour, port), b"anybody there?");
+        client.send_packet(&probe);
+    }
+    // The same way, where it is allowed: the internet host answers, after everything before was judged.
+    let request = echo_request(client.inner(), Lab::INTERNET, 1, 56);
+    client.send_packet(&request);
+    let answer = client.receive_packet(2 * SECOND, |packet| packet[9] == 1 && packet[20] == 0);
+    assert!(answer.is_some(), "NAT leads to the internet host");
+    assert!(on_lan.packets().is_empty(), "{:?}", on_lan.packets());
+    let rules = lab.server.run("nft", &["list", "ruleset"]);
+    let counted = rules
+        .lines()
+        .any(|rule| rule.contains("iifname \"qdt0\" counter packets 3 ") && rule.contains("drop"));
+    assert!(counted, "three packets are counted:\n{rules}");
 }
 
 /// What a GET from that local address is answered with in half a second;

@@ -32,6 +32,16 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Where the server is reached from outside.
 const SERVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Lab::SERVER), 443);
 
+/// Memory is asserted in these.
+const MIB: u64 = 1 << 20;
+
+/// A server that counts no handshakes.
+fn unlimited() -> Config {
+    Config::server()
+        .set("handshake_rate", "{pps: -1}")
+        .set("handshake_ip_rate", "{pps: -1}")
+}
+
 /// Our server and our client on client 0, both with the lab's configuration.
 #[track_caller]
 fn pair(lab: &Lab) -> (Server<'_>, Client<'_>) {

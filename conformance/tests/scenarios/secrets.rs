@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 
 use conformance::{Binaries, Client, Config, Lab, Process, Server, Token, wait_until};
@@ -9,7 +10,7 @@ use conformance::{Binaries, Client, Config, Lab, Process, Server, Token, wait_un
 use crate::{SECOND, pings};
 
 #[test]
-fn the_token_is_in_no_log_and_no_argument_at_the_loudest_level() {
+fn l9_the_token_is_in_no_log_and_no_argument_at_the_loudest_level() {
     let lab = Lab::new(1);
     let mut server = Server::start(&lab.server, Config::server().set("log_level", "debug"));
     let mut client = Client::start(&lab.clients[0], Config::client().set("log_level", "debug"));
@@ -36,7 +37,7 @@ fn the_token_is_in_no_log_and_no_argument_at_the_loudest_level() {
 }
 
 #[test]
-fn a_first_start_writes_its_secrets_for_the_owner_only_and_logs_none() {
+fn l9_a_first_start_writes_its_secrets_for_the_owner_only_and_logs_none() {
     let lab = Lab::new(0);
     let folder = lab.server.folder().join("first");
     fs::create_dir(&folder).expect("the machine's folder is writable");
@@ -71,6 +72,28 @@ fn a_first_start_writes_its_secrets_for_the_owner_only_and_logs_none() {
     assert!(token.len() >= 43, "32 random bytes in base64");
     let output = server.stdout() + &server.stderr();
     assert!(!output.contains(token), "the token is in the log");
+}
+
+/// A core file would hold the token, the keys and everybody's packets.
+#[test]
+fn l9_neither_program_leaves_a_core_file_behind_when_it_crashes() {
+    let lab = Lab::new(1);
+    let mut server = Server::start(&lab.server, Config::server());
+    let mut client = Client::start(&lab.clients[0], Config::client());
+    for process in [&mut *client, &mut *server] {
+        let limits = fs::read_to_string(format!("/proc/{}/limits", process.pid()));
+        let limits = limits.expect("it runs");
+        let core = limits
+            .lines()
+            .find_map(|line| line.strip_prefix("Max core file size"))
+            .expect("every process has that limit");
+        let bytes: Vec<&str> = core.split_whitespace().take(2).collect();
+        // One byte, and no more by any means: no file, and no pipe to a collector (core(5)).
+        assert_eq!(bytes, ["1", "1"]);
+        process.signal(libc::SIGABRT);
+        process.wait_for_exit(5 * SECOND);
+        assert!(process.ended().is_some_and(|status| !status.core_dumped()));
+    }
 }
 
 fn mode_of(path: &Path) -> u32 {
