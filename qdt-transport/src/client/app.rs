@@ -5,7 +5,7 @@
 //! established one in exactly one of `Closed` or a hang-up; nothing is reported after a hang-up.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -138,7 +138,7 @@ impl ClientApp {
         let to = port.address_for(address);
         match endpoint.connect(now, config, to, &self.settings.server_name) {
             Ok((handle, quic)) => {
-                let deadline = super::asking::deadline(now, &self.settings);
+                let deadline = now + self.settings.dial_timeout;
                 let app = Attempt {
                     id: attempt,
                     size,
@@ -432,12 +432,5 @@ fn end_text(reason: &ConnectionError) -> String {
             .into()
         }
         other => other.to_string(),
-    }
-}
-
-/// The gateway as an address of any family.
-impl Established {
-    pub(super) fn gateway_ip(&self) -> IpAddr {
-        self.gateway.into()
     }
 }

@@ -3,8 +3,6 @@
 //! The request stream is never finished: its end would end the session at a Go server. The answer counts as
 //! complete with its first JSON value or the end of the stream.
 
-use std::time::Instant;
-
 use aws_lc_rs::rand;
 use qdt_proto::datagram::Aead;
 use qdt_proto::handshake::{
@@ -185,9 +183,4 @@ impl Asking {
         });
         Ok(Answer::Granted(Box::new(Granted { session, response })))
     }
-}
-
-/// When an attempt that began at `start` is over.
-pub(super) fn deadline(start: Instant, settings: &ClientSettings) -> Instant {
-    start + settings.dial_timeout
 }

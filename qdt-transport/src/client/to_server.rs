@@ -1,6 +1,7 @@
 //! A packet's way out: TUN, split, checked, sealed, into the queue of the connection that carries the tunnel;
 //! and the client's own probes, which take the same way.
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use qdt_proto::datagram::MessageType;
@@ -51,7 +52,7 @@ impl ClientApp {
             backlog: link.backlog,
         };
         let quic = &mut link.quic;
-        let gateway = established.gateway_ip();
+        let gateway = IpAddr::from(established.gateway);
         let Established {
             session,
             inner,

@@ -272,6 +272,13 @@ mod tests {
         verdicts
     }
 
+    /// So many packets were sent, and the peer answered each.
+    fn answer(seen: &mut Seen, packets: u64) {
+        seen.sent += packets;
+        seen.received += packets;
+        seen.acknowledged += packets;
+    }
+
     fn ours(now: Instant) -> Watch {
         Watch::new(
             Peer::Ours { probes_path: true },
@@ -348,9 +355,7 @@ mod tests {
             Duration::from_secs(600),
             |seen, _, probe, _| {
                 if probe.is_some() {
-                    seen.sent += 1;
-                    seen.received += 1;
-                    seen.acknowledged += 1;
+                    answer(seen, 1);
                 }
             },
         );
@@ -369,9 +374,7 @@ mod tests {
             Duration::from_secs(10),
             |seen, _, probe, _| {
                 if probe.is_some() {
-                    seen.sent += 1;
-                    seen.received += 1;
-                    seen.acknowledged += 1;
+                    answer(seen, 1);
                 }
             },
         );
@@ -391,9 +394,7 @@ mod tests {
             Duration::from_secs(600),
             |seen, _, probe, _| {
                 if probe.is_some() {
-                    seen.sent += 1;
-                    seen.received += 1;
-                    seen.acknowledged += 1;
+                    answer(seen, 1);
                     seen.inner_received += 1;
                 }
             },
@@ -411,9 +412,7 @@ mod tests {
             &mut seen,
             Duration::from_secs(8),
             |seen, _, _, _| {
-                seen.sent += 1;
-                seen.received += 1;
-                seen.acknowledged += 1;
+                answer(seen, 1);
                 seen.inner_sent += 1;
             },
         );
@@ -433,9 +432,7 @@ mod tests {
             &mut seen,
             Duration::from_secs(3600),
             |seen, watch, probe, now| {
-                seen.sent += 10;
-                seen.received += 10;
-                seen.acknowledged += 10;
+                answer(seen, 10);
                 seen.inner_sent += 10;
                 seen.lost += 1;
                 dice = dice
