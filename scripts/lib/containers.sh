@@ -1,0 +1,197 @@
+# shellcheck shell=bash
+# The container engine, docker compose, the base image and the project's images: each found, or else installed,
+# started or built, with a word about it. What somebody else started or made is left alone. Sourced after common.sh
+# and install.sh.
+
+# The base of every image of ours, under its public name.
+base_image=debian:bookworm-slim
+# Where the engine's log, the builds' logs and the folders that images are built from go.
+containers=$target/containers
+# Built as a Go module, checked against the public checksum database, where the distribution has no compose v2.
+compose_version=v2.40.3
+compose_plugins=/usr/local/lib/docker/cli-plugins
+
+# engine ARGUMENT...: docker, as root where this user may not talk to the engine.
+engine() {
+    if [[ ${engine_needs_root:-} ]]; then as_root docker "$@"; else docker "$@"; fi
+}
+
+# Whether there is an engine that answers; finds out whether root is needed for that.
+engine_answers() {
+    have docker || return 1
+    engine_needs_root=
+    docker info >/dev/null 2>&1 && return
+    ((EUID != 0)) || return 1
+    engine_needs_root=1
+    as_root docker info >/dev/null 2>&1
+}
+
+# The engine's programs from the distribution, unless an engine answers already, whoever's it is.
+install_engine() {
+    engine_answers && return
+    install_packages docker:docker.io dockerd:docker.io iptables:iptables
+}
+
+# An engine that answers. Started by systemd where that runs, else as a process of its own, whose log is
+# target/containers/dockerd.log; it goes on after the script, unless stop_engine is called.
+start_engine() {
+    engine_answers && return
+    mkdir -p "$containers"
+    if [[ -d /run/systemd/system ]]; then
+        say "Starting the container engine (systemctl start docker)"
+        as_root systemctl start docker || die "the engine does not start: see journalctl -u docker"
+    else
+        # The engine keeps its containers' limits there and does not start without.
+        grep -q ' /sys/fs/cgroup' /proc/self/mounts || {
+            install_packages cgroupfs-mount:cgroupfs-mount
+            as_root cgroupfs-mount
+        }
+        say "Starting the container engine (dockerd, log in $containers/dockerd.log)"
+        # shellcheck disable=SC2024 # the log belongs to the user, the engine to root
+        as_root setsid dockerd </dev/null >"$containers/dockerd.log" 2>&1 &
+    fi
+    engine_started=1
+    local until=$((SECONDS + 60))
+    until engine_answers; do
+        ((SECONDS < until)) || {
+            tail -n 20 "$containers/dockerd.log" >&2 2>/dev/null || true
+            die "the container engine does not answer after 60 s: is this a container without the rights to run one?"
+        }
+        # It has no event to wait for: neither a socket that is there from the start nor a word to its parent.
+        sleep 0.2
+    done
+}
+
+# Stops the engine if start_engine of this very script started it; containers that run in it end.
+stop_engine() {
+    [[ ${engine_started:-} ]] || return 0
+    engine_started=
+    say "Stopping the container engine that was started here"
+    if [[ -d /run/systemd/system ]]; then
+        as_root systemctl stop docker.service docker.socket
+        return
+    fi
+    local pid
+    pid=$(cat /run/docker.pid)
+    as_root kill "$pid"
+    as_root timeout 60 tail --pid="$pid" -f /dev/null || die "dockerd (pid $pid) does not stop within 60 s"
+}
+
+# `docker compose` of version 2: from the distribution, else from its source.
+install_compose() {
+    docker compose version >/dev/null 2>&1 && return
+    local package
+    for package in docker-compose-plugin docker-compose-v2; do
+        apt-cache show "$package" >/dev/null 2>&1 || continue
+        install_packages "docker compose:$package"
+        docker compose version >/dev/null 2>&1 && return
+    done
+    install_go
+    say "Building docker compose $compose_version (two minutes)"
+    local folder
+    folder=$(mktemp -d)
+    (
+        cd "$folder" || exit
+        go mod init compose.invalid/build >/dev/null 2>&1
+        go get "github.com/docker/compose/v2/cmd@$compose_version" >get.log 2>&1 || {
+            cat get.log >&2
+            die "docker compose cannot be fetched: install it (docs.docker.com/compose/install) and start again"
+        }
+        go build -trimpath \
+            -ldflags "-s -w -X github.com/docker/compose/v2/internal.Version=$compose_version" \
+            -o docker-compose github.com/docker/compose/v2/cmd
+    )
+    as_root install -D -m 755 "$folder/docker-compose" "$compose_plugins/docker-compose"
+    rm -rf "$folder"
+    docker compose version >/dev/null || die "$compose_plugins/docker-compose was built and does not run"
+}
+
+# Debian's base image under its public name: the one that is there, else pulled, else made of Debian's packages.
+make_base_image() {
+    engine image inspect "$base_image" >/dev/null 2>&1 && return
+    say "Pulling $base_image"
+    timeout 300 "$(type -P docker)" pull --quiet "$base_image" >/dev/null 2>&1 && return
+    engine image inspect "$base_image" >/dev/null 2>&1 && return
+    install_packages debootstrap:debootstrap
+    say "It cannot be pulled: making $base_image with debootstrap (a minute)"
+    local folder
+    folder=$(mktemp -d)
+    mkdir -p "$containers"
+    as_root debootstrap --variant=minbase bookworm "$folder" >"$containers/debootstrap.log" 2>&1 || {
+        tail -n 20 "$containers/debootstrap.log" >&2
+        as_root rm -rf "$folder"
+        die "debootstrap failed: see $containers/debootstrap.log"
+    }
+    # What the public image leaves out too: nobody reads manuals in a container.
+    as_root find "$folder/usr/share/doc" "$folder/usr/share/man" "$folder/usr/share/locale" \
+        "$folder/usr/share/info" -mindepth 1 ! -name copyright -type f -delete
+    as_root find "$folder/var/cache/apt" "$folder/var/lib/apt/lists" "$folder/var/log" -type f -delete
+    as_root tar -C "$folder" --one-file-system -c . |
+        engine import --change 'CMD ["bash"]' --message 'debootstrap --variant=minbase bookworm' - "$base_image" >/dev/null
+    as_root rm -rf "$folder"
+}
+
+# build_images TAG BIN_DIR [NAME...]: the images qdt-NAME:TAG, by default server, client and go-peer, of the programs
+# qdt-server, qdt-client and go-peer in BIN_DIR. Other names: server-nonroot (tagged qdt-server:TAG-nonroot), and
+# prometheus, try-out, aioquic, which need no BIN_DIR.
+build_images() {
+    local tag=$1 programs=$2 names=("${@:3}") name
+    ((${#names[@]})) || names=(server client go-peer)
+    make_base_image
+    for name in "${names[@]}"; do
+        case $name in
+            server | client) build_program_image "$name" "qdt-$name:$tag" "$programs" ;;
+            server-nonroot) build_program_image "$name" "qdt-server:$tag-nonroot" "$programs" ;;
+            go-peer) build_go_peer_image "qdt-$name:$tag" "$programs" ;;
+            prometheus | try-out) build_image "qdt-$name:$tag" "$root/docker/$name" ;;
+            aioquic) build_image "qdt-$name:$tag" "$root/conformance/$name" ;;
+            *) die "no image is called $name: server, client, server-nonroot, go-peer, prometheus, try-out, aioquic" ;;
+        esac
+    done
+}
+
+# stage_program FOLDER BIN_DIR PROGRAM: puts a program into a folder of a build context.
+stage_program() {
+    local into=$1 program=$2/$3
+    [[ -x $program ]] || die "$program does not exist: build it (scripts/images does) or name the folder that has it"
+    # Function names stay, so that profiles name functions; line tables only help a debugger.
+    if have strip; then strip --strip-debug -o "$into/$3" "$program"; else cp "$program" "$into/$3"; fi
+    chmod 755 "$into/$3"
+}
+
+# build_program_image TARGET IMAGE BIN_DIR: one stage of Dockerfile.prebuilt, from a context of nothing but what that
+# stage copies.
+build_program_image() {
+    local stage=$1 image=$2 kind=${1%-nonroot} folder
+    folder=$(mktemp -d)
+    mkdir -p "$folder/docker" "$folder/programs/server" "$folder/programs/client"
+    cp -r "$root/docker/runtime" "$folder/docker/runtime"
+    stage_program "$folder/programs/$kind" "$3" "qdt-$kind"
+    build_image "$image" "$folder" --file "$root/docker/Dockerfile.prebuilt" --target "$stage"
+    rm -rf "$folder"
+}
+
+build_go_peer_image() {
+    local folder
+    folder=$(mktemp -d)
+    mkdir "$folder/programs"
+    stage_program "$folder/programs" "$2" go-peer
+    build_image "$1" "$folder" --file "$root/docker/go-peer/Dockerfile"
+    rm -rf "$folder"
+}
+
+# build_image IMAGE FOLDER [ARGUMENT...]: docker build with the labels of this source; its output is shown on failure
+# and stays in target/containers/.
+build_image() {
+    local image=$1 folder=$2 log=$containers/build-${1//[^a-z0-9.-]/-}.log began=$SECONDS
+    mkdir -p "$containers"
+    say "Building $image"
+    engine build "${@:3}" --tag "$image" \
+        --build-arg "VERSION=$(sed -n 's/^version = "\(.*\)"/\1/p' "$root/Cargo.toml" | head -n 1)" \
+        --build-arg "REVISION=$(git -C "$root" rev-parse HEAD 2>/dev/null || echo unknown)" \
+        "$folder" </dev/null >"$log" 2>&1 || {
+        cat "$log" >&2
+        die "$image does not build: see above, or $log"
+    }
+    say "   $image: $(engine image inspect --format '{{.Size}}' "$image" | numfmt --to=si)B after $(duration $((SECONDS - began)))"
+}
