@@ -144,7 +144,7 @@ build_images() {
             server-nonroot) build_program_image "$name" "qdt-server:$tag-nonroot" "$programs" ;;
             go-peer) build_go_peer_image "qdt-$name:$tag" "$programs" ;;
             prometheus | try-out) build_image "qdt-$name:$tag" "$root/docker/$name" ;;
-            aioquic) build_image "qdt-$name:$tag" "$root/conformance/$name" ;;
+            aioquic) build_aioquic_image "qdt-$name:$tag" ;;
             *) die "no image is called $name: server, client, server-nonroot, go-peer, prometheus, try-out, aioquic" ;;
         esac
     done
@@ -177,6 +177,16 @@ build_go_peer_image() {
     mkdir "$folder/programs"
     stage_program "$folder/programs" "$2" go-peer
     build_image "$1" "$folder" --file "$root/docker/go-peer/Dockerfile"
+    rm -rf "$folder"
+}
+
+# The second stack. pip inside the build trusts what this host trusts, so that an index behind a proxy is reached too.
+build_aioquic_image() {
+    local folder roots=${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}
+    folder=$(mktemp -d)
+    cp -r "$root/conformance/aioquic/." "$folder"
+    [[ ! -r $roots ]] || cp --dereference "$roots" "$folder/ca-certificates.crt"
+    build_image "$1" "$folder"
     rm -rf "$folder"
 }
 
