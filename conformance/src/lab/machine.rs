@@ -1,7 +1,8 @@
 //! A machine of the lab: a network namespace, a folder of its own, and a
 //! private view of /run, /var/lib, /sys, /etc/resolv.conf and /etc/hosts for
 //! what runs on it. It has no name on the host: when its last file descriptor and its
-//! last process are gone, so is the machine.
+//! last process are gone, so is the machine. The namespace is made here, or
+//! belongs to a container that runs already.
 
 use std::ffi::CString;
 use std::fs::{self, File};
@@ -32,16 +33,6 @@ impl Machine {
     /// When the kernel refuses a namespace or the folder cannot be written.
     #[must_use]
     pub fn new(name: &str, parent: &Path) -> Self {
-        let folder = parent.join(name);
-        for below in ["run", "lib"] {
-            fs::create_dir_all(folder.join(below)).expect("the lab's folder is writable");
-        }
-        fs::write(
-            folder.join("resolv.conf"),
-            "# written by the lab\nnameserver 192.0.2.53\n",
-        )
-        .expect("the lab's folder is writable");
-        fs::write(folder.join("hosts"), HOSTS).expect("the lab's folder is writable");
         let namespace = std::thread::scope(|scope| {
             scope
                 .spawn(|| {
@@ -53,13 +44,42 @@ impl Machine {
                 .join()
                 .expect("a new network namespace")
         });
-        let machine = Self {
+        let machine = Self::around(namespace, name, parent);
+        machine.ip("link set lo up");
+        machine
+    }
+
+    /// A machine around the network of a process that runs, as that of a
+    /// container: what is started on it shares the network and nothing else.
+    /// The network lives at least as long as the machine.
+    ///
+    /// # Errors
+    /// Those of opening `/proc/<pid>/ns/net`: the process has ended, or the
+    /// caller may not look at it.
+    ///
+    /// # Panics
+    /// When the folder below `parent` cannot be written.
+    pub fn adopt(name: &str, pid: u32, parent: &Path) -> io::Result<Self> {
+        let namespace = File::open(format!("/proc/{pid}/ns/net"))?;
+        Ok(Self::around(namespace, name, parent))
+    }
+
+    fn around(namespace: File, name: &str, parent: &Path) -> Self {
+        let folder = parent.join(name);
+        for below in ["run", "lib"] {
+            fs::create_dir_all(folder.join(below)).expect("the lab's folder is writable");
+        }
+        fs::write(
+            folder.join("resolv.conf"),
+            "# written by the lab\nnameserver 192.0.2.53\n",
+        )
+        .expect("the lab's folder is writable");
+        fs::write(folder.join("hosts"), HOSTS).expect("the lab's folder is writable");
+        Self {
             name: name.to_owned(),
             namespace,
             folder,
-        };
-        machine.ip("link set lo up");
-        machine
+        }
     }
 
     /// The machine's name in messages and file names.
@@ -176,23 +196,6 @@ impl Machine {
         let path = self.folder.join("script.nft");
         fs::write(&path, script).expect("the machine's folder is writable");
         self.run("nft", &["-f", &path.to_string_lossy()]);
-    }
-
-    /// Bytes received and sent by an interface since it was made.
-    ///
-    /// # Panics
-    /// When there is no such interface.
-    #[must_use]
-    #[track_caller]
-    pub fn bytes(&self, interface: &str) -> (u64, u64) {
-        let of = |way: &str| {
-            let path = format!("/sys/class/net/{interface}/statistics/{way}_bytes");
-            self.run("cat", &[&path])
-                .trim()
-                .parse()
-                .expect("a counter is a number")
-        };
-        (of("rx"), of("tx"))
     }
 
     /// Sets a value below /proc/sys of this machine.

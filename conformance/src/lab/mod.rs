@@ -3,6 +3,7 @@
 mod binaries;
 mod config;
 mod impair;
+mod interfaces;
 mod machine;
 mod metrics;
 mod process;

@@ -118,7 +118,7 @@ impl<'lab> Server<'lab> {
     #[track_caller]
     pub fn wait_until_udp_listens(&self) {
         wait_until("a UDP socket on port 443", START, || {
-            udp_port_is_bound(self.machine, 443)
+            self.machine.udp_port_is_bound(443)
         });
     }
 
@@ -266,18 +266,7 @@ impl<'lab> Client<'lab> {
     #[must_use]
     pub fn inner_address(&self) -> Option<Ipv4Addr> {
         let name = self.config.get("tun_name").unwrap_or("qdt0");
-        let output = self
-            .machine
-            .command("ip")
-            .args(["-4", "-o", "address", "show", "dev", name])
-            .output()
-            .ok()?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let address = text
-            .split_whitespace()
-            .skip_while(|word| *word != "inet")
-            .nth(1)?;
-        address.split('/').next()?.parse().ok()
+        self.machine.ipv4(name)
     }
 
     /// The MTU of the client's TUN device.
@@ -288,12 +277,7 @@ impl<'lab> Client<'lab> {
     #[track_caller]
     pub fn device_mtu(&self) -> usize {
         let name = self.config.get("tun_name").unwrap_or("qdt0");
-        let text = self.machine.ip(&format!("-o link show dev {name}"));
-        text.split_whitespace()
-            .skip_while(|word| *word != "mtu")
-            .nth(1)
-            .and_then(|mtu| mtu.parse().ok())
-            .expect("a device has an MTU")
+        self.machine.mtu(name)
     }
 
     /// The machine it runs on.
@@ -327,21 +311,6 @@ impl DerefMut for Client<'_> {
     fn deref_mut(&mut self) -> &mut Process {
         &mut self.process
     }
-}
-
-/// Whether /proc/net/udp or udp6 of the machine lists a socket on that port.
-fn udp_port_is_bound(machine: &Machine, port: u16) -> bool {
-    let wanted = format!(":{port:04X}");
-    machine.enter(|| {
-        ["udp", "udp6"].iter().any(|table| {
-            fs::read_to_string(format!("/proc/thread-self/net/{table}"))
-                .unwrap_or_default()
-                .lines()
-                .skip(1)
-                .filter_map(|line| line.split_whitespace().nth(1))
-                .any(|local| local.ends_with(&wanted))
-        })
-    })
 }
 
 /// Writes a configuration that only its owner may read, as the programs ask.
