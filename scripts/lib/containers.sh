@@ -106,6 +106,25 @@ install_compose() {
     docker compose version >/dev/null || die "$compose_plugins/docker-compose was built and does not run"
 }
 
+# docker-compose 1.29, the last of its kind, which the compose files work with too: from a distribution that has it,
+# else from PyPI. Only tests need it.
+install_compose_1() {
+    [[ $(docker-compose version --short 2>/dev/null) == 1.29.* ]] && return
+    if apt-cache show docker-compose 2>/dev/null | grep -q '^Version: 1\.29\.'; then
+        install_packages docker-compose:docker-compose
+        return
+    fi
+    install_packages python3:python3-venv
+    say "Installing docker-compose 1.29.2 from PyPI"
+    local folder=/usr/local/lib/docker-compose-1
+    as_root python3 -m venv "$folder"
+    # It asks for releases by their lowest number only, and for a parser of YAML that today's tools do not build.
+    as_root "$folder/bin/pip" install --quiet 'setuptools<72' wheel 'Cython<3'
+    as_root "$folder/bin/pip" install --quiet --no-build-isolation 'requests<2.29' 'urllib3<2' docker==5.0.3 \
+        docker-compose==1.29.2
+    as_root ln -sf "$folder/bin/docker-compose" /usr/local/bin/docker-compose
+}
+
 # Debian's base image under its public name: the one that is there, else pulled, else made of Debian's packages.
 make_base_image() {
     engine image inspect "$base_image" >/dev/null 2>&1 && return
