@@ -8,6 +8,7 @@
 
 mod hostile;
 mod lab;
+pub mod parity;
 pub mod probe;
 mod traffic;
 

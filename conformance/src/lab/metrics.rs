@@ -59,6 +59,19 @@ impl Metrics {
         self.value("process_resident_memory_bytes")
     }
 
+    /// The values of a counter by one of its labels, as whole numbers.
+    #[must_use]
+    pub fn labels(&self, name: &str, label: &str) -> BTreeMap<String, u64> {
+        let prefix = format!("{name}{{{label}=\"");
+        self.series
+            .iter()
+            .filter_map(|(series, value)| {
+                let value_of_label = series.strip_prefix(&prefix)?.strip_suffix("\"}")?;
+                Some((value_of_label.to_owned(), *value as u64))
+            })
+            .collect()
+    }
+
     /// The whole scrape.
     #[must_use]
     pub fn text(&self) -> &str {

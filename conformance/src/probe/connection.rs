@@ -67,11 +67,28 @@ impl Probe {
     /// # Errors
     /// [`ConnectError`]: the server did not take it.
     pub fn connect_on(endpoint: &Endpoint, server: SocketAddr) -> Result<Self, ConnectError> {
+        Self::connect_as(endpoint, server, "qdt.test", lab_transport(), PATIENCE)
+    }
+
+    /// One more connection that asks for the server by `name` (a DNS name or an IP address; what is neither is
+    /// replaced by the server's address), with QUIC parameters of the caller's choice.
+    ///
+    /// # Errors
+    /// [`ConnectError`]: the server did not take it `within` that time.
+    pub fn connect_as(
+        endpoint: &Endpoint,
+        server: SocketAddr,
+        name: &str,
+        transport: TransportConfig,
+        within: Duration,
+    ) -> Result<Self, ConnectError> {
         let _runtime = runtime().enter();
+        let address = server.ip().to_string();
+        let name = ServerName::try_from(name).map_or(address.as_str(), |_| name);
         let connecting = endpoint
-            .connect_with(client_config(), server, "qdt.test")
+            .connect_with(client_config(transport), server, name)
             .expect("the configuration is complete");
-        match finish(PATIENCE, connecting) {
+        match finish(within, connecting) {
             Some(Ok(connection)) => Ok(Self {
                 endpoint: endpoint.clone(),
                 connection,
@@ -97,9 +114,13 @@ impl Probe {
         }
     }
 
-    /// Opens the control stream.
+    /// Opens the control stream with `SETTINGS_H3_DATAGRAM` = 1.
+    ///
+    /// # Panics
+    /// When the connection is gone or the server grants no stream.
+    #[must_use]
     #[track_caller]
-    fn with_settings(mut self) -> Self {
+    pub fn with_settings(mut self) -> Self {
         let opened = runtime().block_on(async {
             let mut control = self.connection.open_uni().await.ok()?;
             control
@@ -130,6 +151,15 @@ impl Probe {
         let socket = machine
             .enter(|| UdpSocket::bind(local))
             .unwrap_or_else(|error| panic!("bind {local} on {}: {error}", machine.name()));
+        Self::endpoint_of(socket)
+    }
+
+    /// An endpoint on a socket that is bound already.
+    ///
+    /// # Panics
+    /// When the system refuses to work with the socket without blocking.
+    #[must_use]
+    pub fn endpoint_of(socket: UdpSocket) -> Endpoint {
         make_room(&socket);
         let _runtime = runtime().enter();
         Endpoint::new(
@@ -207,6 +237,18 @@ impl Probe {
         self.connection.close_reason().is_none()
     }
 
+    /// UDP datagrams that have left on this connection: what was written before one of them left has been sent, or
+    /// was kept back by flow control.
+    #[must_use]
+    pub fn datagrams_sent(&self) -> u64 {
+        self.connection.stats().udp_tx.datagrams
+    }
+
+    /// Closes the connection with application code 0, as the Go client does, and does not wait.
+    pub fn hang_up(&self) {
+        self.connection.close(0_u32.into(), b"");
+    }
+
     /// Closes the connection with application code 0, as the Go client does,
     /// and waits until the server must have been told.
     pub fn close(&self) {
@@ -232,11 +274,11 @@ fn make_room(socket: &UdpSocket) {
 }
 
 /// Runs a future of a stream to its end, for at most `within`.
-pub(super) fn finish<T>(within: Duration, work: impl Future<Output = T>) -> Option<T> {
+pub(crate) fn finish<T>(within: Duration, work: impl Future<Output = T>) -> Option<T> {
     runtime().block_on(async { tokio::time::timeout(within, work).await.ok() })
 }
 
-fn client_config() -> ClientConfig {
+fn client_config(transport: TransportConfig) -> ClientConfig {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
@@ -246,6 +288,13 @@ fn client_config() -> ClientConfig {
         .with_no_client_auth();
     tls.alpn_protocols = vec![b"h3".to_vec()];
     let quic = QuicClientConfig::try_from(tls).expect("the provider has AES-128-GCM");
+    let mut config = ClientConfig::new(Arc::new(quic));
+    config.transport_config(Arc::new(transport));
+    config
+}
+
+/// The lab's network carries 1400 bytes, and its tests send datagrams by the thousand.
+fn lab_transport() -> TransportConfig {
     let mut transport = TransportConfig::default();
     transport
         .initial_mtu(1400)
@@ -253,9 +302,7 @@ fn client_config() -> ClientConfig {
         .mtu_discovery_config(None)
         .datagram_send_buffer_size(8 << 20)
         .datagram_receive_buffer_size(Some(8 << 20));
-    let mut config = ClientConfig::new(Arc::new(quic));
-    config.transport_config(Arc::new(transport));
-    config
+    transport
 }
 
 /// Takes every certificate: who the server is does not matter to a probe.

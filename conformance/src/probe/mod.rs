@@ -10,6 +10,7 @@ mod packet;
 mod seal;
 mod session;
 
+pub(crate) use connection::finish;
 pub use connection::{ConnectError, Probe};
 pub use http::{Answer, Exchange, request_body};
 pub use packet::{echo_request, ipv4_packet, udp_packet};

@@ -77,7 +77,10 @@ impl Exchanges {
         quic: &mut Connection,
         context: &Context<'_>,
     ) -> Option<Granted> {
-        let mut granted = None;
+        // QUIC tells of new streams first: a request that was given up in the same packet makes room for them.
+        let mut granted = self
+            .pending()
+            .and_then(|earlier| self.read(quic, earlier, context));
         while let Some(id) = quic.streams().accept(Dir::Bi) {
             self.requests.push(Exchange {
                 id,
@@ -88,6 +91,12 @@ impl Exchanges {
             granted = granted.or(self.read(quic, id, context));
         }
         granted
+    }
+
+    /// The request that has a place for a session and waits for its body.
+    fn pending(&self) -> Option<StreamId> {
+        let waits = |request: &&Exchange| matches!(request.state, State::Body { .. });
+        self.requests.iter().find(waits).map(|request| request.id)
     }
 
     /// Reads one stream; gives the session that its request was granted.
