@@ -41,6 +41,10 @@ type ServerConfig struct {
 	SessionTimeout     time.Duration `yaml:"session_timeout"`
 	MaxReassemblyBytes int           `yaml:"max_reassembly_bytes"`
 	SendDatagramQueue  int           `yaml:"send_datagram_queue"`
+	MaxSessions        int           `yaml:"max_sessions"`
+	RateLimit          Rate          `yaml:"rate_limit"`
+	HandshakeRate      Rate          `yaml:"handshake_rate"`
+	HandshakeIPRate    Rate          `yaml:"handshake_ip_rate"`
 
 	// LenientContentLength makes the server read the request although its
 	// content-length says 0. The deployed server does not: only with this can a

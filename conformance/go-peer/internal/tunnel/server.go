@@ -36,6 +36,7 @@ type Server struct {
 	pool    netip.Prefix
 	gateway netip.Addr
 	token   []byte
+	limits  *handshakeLimits
 
 	mu       sync.Mutex
 	sessions map[netip.Addr]*session
@@ -56,6 +57,7 @@ func (s *Server) Run(ctx context.Context, socket net.PacketConn) error {
 	}
 	s.token = []byte(s.Config.Token)
 	s.sessions = make(map[netip.Addr]*session)
+	s.limits = newHandshakeLimits(s.Config.HandshakeRate, s.Config.HandshakeIPRate)
 
 	mux := http.NewServeMux()
 	mux.HandleFunc("/connect", s.connect)
@@ -93,6 +95,15 @@ func (s *Server) connect(w http.ResponseWriter, r *http.Request) {
 	}
 	if subtle.ConstantTimeCompare([]byte(r.Header.Get("x-qdt-token")), s.token) != 1 {
 		http.Error(w, "unauthorized", http.StatusUnauthorized)
+		return
+	}
+	// Behind the token: guesses are not limited, which is a weakness to keep.
+	if !s.limits.allow(r.RemoteAddr) {
+		http.Error(w, "rate limited", http.StatusTooManyRequests)
+		return
+	}
+	if s.full() {
+		http.Error(w, "server busy", http.StatusServiceUnavailable)
 		return
 	}
 	var body io.Reader = r.Body
@@ -163,6 +174,13 @@ func (s *Server) connect(w http.ResponseWriter, r *http.Request) {
 		}
 		s.end(session, fmt.Errorf("request stream: %w", err))
 	}()
+}
+
+// full says whether there are as many sessions as the configuration allows.
+func (s *Server) full() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.Config.MaxSessions > 0 && len(s.sessions) >= s.Config.MaxSessions
 }
 
 // admit gives the session the first free address.

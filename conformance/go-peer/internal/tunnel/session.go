@@ -20,6 +20,9 @@ type session struct {
 	sealer *wire.Sealer
 	opener *wire.Opener
 	queue  chan []byte
+	// One for both directions, charged for each datagram and so for each
+	// fragment: as deployed.
+	bucket *bucket
 	seen   atomic.Int64
 	cancel context.CancelFunc
 }
@@ -33,7 +36,11 @@ func newSession(id uint64, keys wire.Keys, mtu int, config ServerConfig) (*sessi
 	if err != nil {
 		return nil, err
 	}
-	s := &session{id: id, sealer: sealer, opener: opener, queue: make(chan []byte, config.SendDatagramQueue)}
+	s := &session{
+		id: id, sealer: sealer, opener: opener,
+		queue:  make(chan []byte, config.SendDatagramQueue),
+		bucket: newBucket(config.RateLimit),
+	}
 	s.touch()
 	return s, nil
 }
@@ -50,6 +57,9 @@ func (s *session) receive(ctx context.Context, stream *http3.Stream, tun device.
 		datagram, err := stream.ReceiveDatagram(ctx)
 		if err != nil {
 			return fmt.Errorf("receive datagram: %w", err)
+		}
+		if !s.bucket.take() {
+			continue
 		}
 		packet, err := s.opener.Open(datagram)
 		if err != nil || !isIPv4(packet) {
@@ -79,6 +89,9 @@ func (s *session) send(ctx context.Context, stream datagramSender) error {
 			return fmt.Errorf("encode: %w", err)
 		}
 		for _, datagram := range datagrams {
+			if !s.bucket.take() {
+				continue
+			}
 			if err := stream.SendDatagram(datagram); err != nil {
 				return fmt.Errorf("send datagram: %w", err)
 			}

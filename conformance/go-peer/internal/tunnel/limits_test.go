@@ -1,0 +1,54 @@
+package tunnel
+
+import (
+	"io"
+	"testing"
+)
+
+func TestRequestsAboveTheRateAreRefusedBehindTheToken(t *testing.T) {
+	for name, change := range map[string]func(*Server){
+		"of everybody":    func(s *Server) { s.Config.HandshakeRate = Rate{PPS: 0.001, Burst: 1} },
+		"of each address": func(s *Server) { s.Config.HandshakeIPRate = Rate{PPS: 0.001, Burst: 1} },
+	} {
+		server := startServer(t, func(s *Server) {
+			s.Config.LenientContentLength = false
+			change(s)
+		})
+		for _, c := range []struct {
+			token, answer string
+			status        int
+		}{
+			{"secret", "bad request\n", 400},
+			{"secret", "rate limited\n", 429},
+			{"wrong", "unauthorized\n", 401},
+		} {
+			response := post(t, server.address, c.token, `{"version":2}`)
+			text, _ := io.ReadAll(response.Body)
+			if response.StatusCode != c.status || string(text) != c.answer {
+				t.Errorf("%s: %d %q instead of %d %q", name, response.StatusCode, text, c.status, c.answer)
+			}
+		}
+	}
+}
+
+func TestMoreSessionsThanAllowedAreBusy(t *testing.T) {
+	server := startServer(t, func(s *Server) { s.Config.MaxSessions = 1 })
+	startClient(t, server.address).connected(t)
+	response := post(t, server.address, "secret", `{"version":1}`)
+	text, _ := io.ReadAll(response.Body)
+	if response.StatusCode != 503 || string(text) != "server busy\n" {
+		t.Errorf("%d %q", response.StatusCode, text)
+	}
+}
+
+func TestABucketHoldsItsBurstAndNoBucketHoldsEverything(t *testing.T) {
+	limited := newBucket(Rate{PPS: 0.001, Burst: 2})
+	if !limited.take() || !limited.take() || limited.take() {
+		t.Error("a burst of two is two")
+	}
+	for range 1000 {
+		if !newBucket(Rate{}).take() {
+			t.Error("a limit that is not configured has refused")
+		}
+	}
+}
