@@ -24,7 +24,7 @@ pub(crate) struct Cell {
     /// The pair of programs: a column of the table. Empty where a topic has one column only.
     pub(crate) column: String,
     /// What this pair is expected to do, where that is not simply to carry packets.
-    pub(crate) expected: &'static str,
+    pub(crate) expected: Vec<&'static str>,
     /// What it does.
     pub(crate) work: Work,
 }
@@ -41,7 +41,7 @@ impl Cell {
             group,
             row: row.to_owned(),
             column: column.to_owned(),
-            expected: "",
+            expected: Vec::new(),
             work: Work::Run(Box::new(run)),
         }
     }
@@ -68,10 +68,10 @@ impl Cell {
         }
     }
 
-    /// Says in the report what is expected of this pair.
+    /// Says in the report what is expected of this pair; several times for several things.
     #[must_use]
     pub(crate) fn expecting(mut self, expected: &'static str) -> Self {
-        self.expected = expected;
+        self.expected.push(expected);
         self
     }
 

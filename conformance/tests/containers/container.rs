@@ -252,6 +252,11 @@ impl Container {
         })
     }
 
+    /// As [`Container::machine`], where it ran long enough to have one.
+    pub(crate) fn machine_seen(&self) -> Option<&Machine> {
+        self.machine.as_ref()
+    }
+
     fn find_machine(&mut self) {
         self.machine = self
             .pid()

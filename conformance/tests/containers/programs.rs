@@ -198,7 +198,7 @@ impl Client {
     /// The inner address, where it has one.
     #[track_caller]
     pub(crate) fn inner_address(&self) -> Option<Ipv4Addr> {
-        self.machine().ipv4(DEVICE)
+        self.machine_seen()?.ipv4(DEVICE)
     }
 
     /// The MTU of its TUN device.

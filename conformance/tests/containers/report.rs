@@ -23,7 +23,7 @@ pub(crate) struct Entry {
     /// The column, empty where the table has one.
     pub(crate) column: String,
     /// What is expected beyond carrying packets.
-    pub(crate) expected: &'static str,
+    pub(crate) expected: Vec<&'static str>,
     /// Why the combination has no meaning, where it has none.
     pub(crate) meaningless: Option<&'static str>,
 }
@@ -184,9 +184,15 @@ fn shown(entry: &Entry, outcomes: &Outcomes, notes: &mut Notes) -> String {
     if let Some(reason) = entry.meaningless {
         return format!("n/a [{}]", notes.number(reason));
     }
-    let note = match entry.expected {
-        "" => String::new(),
-        expected => format!(" [{}]", notes.number(expected)),
+    let numbers: Vec<_> = entry
+        .expected
+        .iter()
+        .map(|expected| notes.number(expected).to_string())
+        .collect();
+    let note = if numbers.is_empty() {
+        String::new()
+    } else {
+        format!(" [{}]", numbers.join(", "))
     };
     match outcomes.of(&entry.name) {
         Some(Outcome::Passed(after)) => format!("ok {}{note}", seconds(after)),

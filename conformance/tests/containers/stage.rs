@@ -45,6 +45,16 @@ impl Stage {
         Network::new(&self.engine_name(name))
     }
 
+    /// A network whose links carry packets of that many bytes.
+    ///
+    /// # Panics
+    /// When the engine makes none.
+    #[track_caller]
+    pub(crate) fn network_of_mtu(&self, name: &str, mtu: u16) -> Network {
+        let option = ("com.docker.network.driver.mtu", mtu.to_string());
+        Network::with_options(&self.engine_name(name), &[(option.0, &option.1)])
+    }
+
     /// How the engine calls what the cell calls `name`.
     pub(crate) fn engine_name(&self, name: &str) -> String {
         format!("qdt-suite-{}-{}-{name}", std::process::id(), self.number)
