@@ -11,15 +11,16 @@
 mod cell;
 mod container;
 mod engine;
+mod itself;
 mod matrix;
 mod network;
 mod outcome;
 mod programs;
+mod progress;
 mod report;
 mod stage;
 
 use std::fs;
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -45,7 +46,10 @@ const IMAGES: [&str; 3] = ["qdt-server", "qdt-client", "qdt-go-peer"];
 
 /// Every topic, in the order of the report.
 fn all_cells() -> Vec<Cell> {
-    [matrix::cells()].into_iter().flatten().collect()
+    [matrix::cells(), itself::cells()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn main() -> ExitCode {
@@ -57,11 +61,13 @@ fn main() -> ExitCode {
         check_requirements();
         let leftovers = Engine::get().sweep(false);
         if leftovers > 0 {
-            progress(&format!(
+            progress::line(&format!(
                 "removed {leftovers} containers and networks of runs that were killed"
             ));
         }
         fs::create_dir_all(output_folder()).expect("the target folder is writable");
+        let record = output_folder().join("harness.log");
+        arguments.logfile = Some(record.to_string_lossy().into_owned());
         outcome::remember_places();
     }
 
@@ -72,7 +78,13 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     Engine::get().sweep(true);
-    write_reports(&entries, &outcomes, start.elapsed());
+    let took = start.elapsed();
+    let failed: Vec<_> = entries
+        .iter()
+        .filter_map(|entry| Some((entry, outcomes.of(&entry.name)?)))
+        .collect();
+    progress::summary(&failed, &report::totals(&entries, &outcomes), took);
+    write_reports(&entries, &outcomes, took);
     conclusion.exit_code()
 }
 
@@ -110,19 +122,13 @@ fn trials(
         let (begun, of, outcomes) = (begun.clone(), total.clone(), outcomes.clone());
         let trial = Trial::test(name.clone(), move || {
             let place = begun.fetch_add(1, Ordering::Relaxed) + 1;
-            progress(&format!(
-                "[{place} of {}, {} s] {name}",
-                of.load(Ordering::Relaxed),
-                start.elapsed().as_secs()
-            ));
+            progress::begins(&name, place, of.load(Ordering::Relaxed), start.elapsed());
             let outcome = outcome::run(Stage::new(number, &name), work);
+            progress::ended(&name, &outcome);
             outcomes.note(&name, outcome.clone());
             match outcome {
                 Outcome::Passed(_) => Ok(()),
-                Outcome::Failed { message, logs, .. } => Err(Failed::from(match logs {
-                    Some(logs) => format!("{message}\ncontainer logs: {}", logs.display()),
-                    None => message,
-                })),
+                Outcome::Failed { message, .. } => Err(Failed::from(message)),
             }
         });
         if !arguments.is_filtered_out(&trial) {
@@ -149,11 +155,6 @@ fn write_reports(entries: &[Entry], outcomes: &Outcomes, took: Duration) {
     ] {
         let path = folder.join(name);
         fs::write(&path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        progress(&format!("report: {}", path.display()));
+        progress::line(&format!("report: {}", path.display()));
     }
-}
-
-/// A line for whoever watches: on stderr, because stdout is the harness's.
-fn progress(line: &str) {
-    let _ = writeln!(io::stderr(), "-- {line}");
 }

@@ -9,6 +9,7 @@ use crate::network::Network;
 
 /// The stage of one cell.
 pub(crate) struct Stage {
+    name: String,
     number: usize,
     folder: TempDir,
     logs: PathBuf,
@@ -30,10 +31,21 @@ impl Stage {
             .tempdir()
             .expect("the temporary folder is writable");
         Self {
+            name: cell.to_owned(),
             number,
             folder,
             logs,
         }
+    }
+
+    /// Another stage of the same cell, with other logs.
+    pub(crate) fn beside(&self, name: &str) -> Self {
+        Self::new(self.number, name)
+    }
+
+    /// The name of the cell.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     /// A network with a name of its own.

@@ -1,0 +1,166 @@
+//! The suite's own promises: a cell that fails says so and keeps its logs, and
+//! a run that was killed leaves nothing behind for the next.
+
+use std::collections::HashMap;
+use std::fs;
+use std::panic;
+use std::time::Duration;
+
+use conformance::Config;
+use testcontainers::bollard::models::NetworkCreateRequest;
+
+use crate::SECOND;
+use crate::cell::Cell;
+use crate::engine::{Engine, LABEL};
+use crate::outcome::{self, Outcome, Outcomes};
+use crate::programs::{Client, Kind, Server};
+use crate::report::{self, Entry, Totals};
+use crate::stage::Stage;
+
+/// The topic in the report.
+const GROUP: &str = "the suite itself";
+
+/// The cells about the suite itself.
+pub(crate) fn cells() -> Vec<Cell> {
+    vec![
+        Cell::named(
+            GROUP,
+            "a cell with a wrong expectation fails and its logs are kept and named",
+            a_wrong_expectation_fails_and_names_its_logs,
+        ),
+        Cell::named(
+            GROUP,
+            "what a killed run left is removed and what runs stays",
+            what_a_killed_run_left_is_removed,
+        ),
+        Cell::named(
+            GROUP,
+            "a combination without a meaning is neither passed nor failed",
+            a_combination_without_a_meaning_is_not_counted,
+        ),
+    ]
+}
+
+/// The failing path from one end to the other: a real cell whose expectation
+/// is wrong.
+fn a_wrong_expectation_fails_and_names_its_logs(stage: &Stage) {
+    let name = format!("{}::failing", stage.name());
+    let outcome = outcome::run(stage.beside(&name), Box::new(fails));
+    let Outcome::Failed {
+        message,
+        logs: Some(logs),
+        ..
+    } = &outcome
+    else {
+        panic!("a cell that panics has not failed: {outcome:?}");
+    };
+    assert!(
+        message.contains("a client with a wrong token connects"),
+        "{message}"
+    );
+    for (container, line) in [("server", "server started"), ("client", "401 Unauthorized")] {
+        let path = logs.join(format!("{container}.log"));
+        let log =
+            fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        assert!(log.contains(line), "{log}");
+    }
+
+    let entry = entry(&name, None);
+    let outcomes = Outcomes::default();
+    outcomes.note(&name, outcome.clone());
+    let versions = Engine::get().versions(&[]);
+    let folder = logs.display().to_string();
+    let text = report::markdown(std::slice::from_ref(&entry), &outcomes, &versions, SECOND);
+    assert!(
+        text.contains("**0 passed, 1 failed**") && text.contains("**FAILED**"),
+        "{text}"
+    );
+    assert!(text.contains(&folder), "the report names the logs: {text}");
+    let text = report::junit(&[entry], &outcomes, &versions, SECOND);
+    assert!(
+        text.contains("failures=\"1\"") && text.contains(&folder),
+        "{text}"
+    );
+    fs::remove_dir_all(logs).expect("the logs are there");
+}
+
+fn fails(stage: &Stage) {
+    let network = stage.network("net");
+    let server = Server::start(stage, &network, Kind::Ours, Config::server());
+    let config = Config::client().set("token", "another-token-of-32-characters-1");
+    let client = Client::spawn(
+        stage,
+        "client",
+        &network,
+        Kind::Ours,
+        server.address(),
+        config,
+    );
+    if client.wait_for_exit(15 * SECOND) == 1 {
+        // As any assertion does, but without a word on stderr: it is meant.
+        panic::resume_unwind(Box::new("a client with a wrong token connects"));
+    }
+}
+
+fn what_a_killed_run_left_is_removed(stage: &Stage) {
+    let engine = Engine::get();
+    let kept = stage.network("kept");
+    // Process ids end far below this one.
+    let left = stage.engine_name("left");
+    let request = NetworkCreateRequest {
+        name: left.clone(),
+        internal: Some(true),
+        labels: Some(HashMap::from([(
+            LABEL.to_owned(),
+            "4294967295.1".to_owned(),
+        )])),
+        ..NetworkCreateRequest::default()
+    };
+    engine
+        .wait(engine.docker().create_network(request))
+        .expect("the engine makes a network");
+    engine.sweep(false);
+    let is_there = |name: &str| {
+        engine
+            .wait(engine.docker().inspect_network(name, None))
+            .is_ok()
+    };
+    assert!(
+        !is_there(&left),
+        "a network of a run that has ended is still there"
+    );
+    assert!(is_there(kept.name()), "a network of this run is gone");
+}
+
+fn a_combination_without_a_meaning_is_not_counted(_: &Stage) {
+    let entries = [
+        entry("a", Some("for this reason")),
+        entry("b", None),
+        entry("c", None),
+    ];
+    let outcomes = Outcomes::default();
+    outcomes.note("b", Outcome::Passed(Duration::ZERO));
+    let expected = Totals {
+        passed: 1,
+        failed: 0,
+        left_out: 1,
+        meaningless: 1,
+    };
+    assert_eq!(report::totals(&entries, &outcomes), expected);
+    let text = report::markdown(&entries, &outcomes, &Engine::get().versions(&[]), SECOND);
+    assert!(
+        text.contains("n/a [1]") && text.contains("1. for this reason"),
+        "{text}"
+    );
+}
+
+fn entry(name: &str, meaningless: Option<&'static str>) -> Entry {
+    Entry {
+        name: name.to_owned(),
+        group: GROUP,
+        row: name.to_owned(),
+        column: String::new(),
+        expected: Vec::new(),
+        meaningless,
+    }
+}
