@@ -14,10 +14,12 @@ mod engine;
 mod itself;
 mod matrix;
 mod network;
+mod observability;
 mod outcome;
 mod programs;
 mod progress;
 mod report;
+mod second_stack;
 mod stage;
 
 use std::fs;
@@ -42,14 +44,25 @@ const SECOND: Duration = Duration::from_secs(1);
 const AT_ONCE: usize = 2;
 
 /// The images under test, named in the report.
-const IMAGES: [&str; 3] = ["qdt-server", "qdt-client", "qdt-go-peer"];
+const IMAGES: [&str; 5] = [
+    "qdt-server",
+    "qdt-client",
+    "qdt-go-peer",
+    "qdt-aioquic",
+    "qdt-prometheus",
+];
 
 /// Every topic, in the order of the report.
 fn all_cells() -> Vec<Cell> {
-    [matrix::cells(), itself::cells()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        matrix::cells(),
+        second_stack::cells(),
+        observability::cells(),
+        itself::cells(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn main() -> ExitCode {

@@ -1,0 +1,75 @@
+//! CPU profiles of a running server under load, read by Go's own tool.
+
+use std::process::Command;
+
+use conformance::Config;
+use conformance::probe::{Session, SessionOptions};
+
+use super::{Named, echo};
+use crate::container::Spec;
+use crate::programs::{Kind, Server};
+use crate::stage::Stage;
+
+pub(super) fn cells() -> Vec<Named> {
+    vec![(
+        "go tool pprof reads a CPU profile of the running server and finds its functions",
+        profile,
+    )]
+}
+
+fn profile(stage: &Stage) {
+    let network = stage.network("net");
+    let config = Config::server()
+        .set("pprof_addr", "127.0.0.1:6060")
+        .set("rate_limit", "{pps: -1, burst: -1}");
+    let server = Server::start(stage, &network, Kind::Ours, config);
+    // Any container is a machine in the network; this one only has to be there.
+    let beside = Spec::new("beside", "qdt-prometheus")
+        .unprivileged()
+        .network(&network)
+        .start(stage);
+    let mut session = Session::open(
+        beside.machine(),
+        server.address(),
+        &SessionOptions::default(),
+    )
+    .unwrap_or_else(|refused| panic!("the server refused a session: {refused:?}"));
+    let file = stage.folder().join("profile.pb");
+    let path = file.to_string_lossy().into_owned();
+    let machine = server.machine();
+    std::thread::scope(|scope| {
+        let fetching = scope.spawn(|| {
+            let url = "http://127.0.0.1:6060/debug/pprof/profile?seconds=3";
+            let options = ["--silent", "--show-error", "--fail", "--max-time", "60"];
+            machine.run("curl", &[&options[..], &["--output", &path, url]].concat())
+        });
+        while !fetching.is_finished() {
+            echo(&mut session, [1000; 50]);
+        }
+    });
+
+    let read = Command::new("go")
+        .args(["tool", "pprof", "-top", &path])
+        .output()
+        .unwrap_or_else(|error| {
+            panic!("go tool pprof does not run ({error}): scripts/containers installs Go")
+        });
+    let text = String::from_utf8_lossy(&read.stdout).into_owned();
+    assert!(
+        read.status.success(),
+        "{}",
+        String::from_utf8_lossy(&read.stderr)
+    );
+    assert!(text.lines().any(|line| line == "Type: cpu"), "{text}");
+    let total = text
+        .lines()
+        .find_map(|line| line.split_once("Total samples = "))
+        .map(|(_, total)| total);
+    assert!(
+        total.is_some_and(|total| !total.starts_with("0 ")),
+        "{text}"
+    );
+    for name in ["qdt_transport::", "quinn_proto::"] {
+        assert!(text.contains(name), "no function of {name} in\n{text}");
+    }
+}
