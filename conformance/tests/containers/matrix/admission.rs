@@ -6,7 +6,7 @@ use std::time::Duration;
 use conformance::probe::{Exchange, Probe, Session, SessionOptions, request_body};
 use conformance::{Config, Lab, Pinger, Token, wait_until};
 
-use super::{Pair, row};
+use super::{GROUP, Pair, row};
 use crate::SECOND;
 use crate::cell::Cell;
 use crate::programs::{Client, Kind, Server};
@@ -18,6 +18,7 @@ const BUSY: &str = r"503 Service Unavailable (server busy\n)";
 const EXHAUSTED: &str = r"503 Service Unavailable (address pool exhausted\n)";
 const LIMITED: &str = r"429 Too Many Requests (rate limited\n)";
 
+const SECOND_POST: &str = "second POST on one connection";
 const STANDS_BACK: &str =
     "Our client waits and gets in as soon as there is room; the Go client exits 1.";
 
@@ -55,6 +56,11 @@ pub(super) fn cells() -> Vec<Cell> {
     .into_iter()
     .flatten()
     .collect();
+    cells.extend(Pair::ALL.map(|pair| {
+        let reason =
+            "Neither client asks twice on one connection; a probe does, see \"asked by a probe\".";
+        Cell::meaningless(GROUP, SECOND_POST, &pair.column(), reason)
+    }));
     cells.extend([Kind::Ours, Kind::Go].map(second_post));
     cells
 }
@@ -253,43 +259,38 @@ fn second_post(kind: Kind) -> Cell {
             "200: the Go server opens a session for every stream.",
         ),
     };
-    Cell::new(
-        "asked by a probe",
-        "second POST on one connection",
-        column,
-        move |stage| {
-            let network = stage.network("net");
-            let server = Server::start(stage, &network, kind, Config::server());
-            let session = match Session::open(
-                server.machine(),
-                server.address(),
-                &SessionOptions::default(),
-            ) {
-                Ok(session) => session,
-                Err(answer) => panic!("the server refused a good request: {answer:?}"),
-            };
-            let mut second = Exchange::open(&session.probe);
-            let body = request_body("AAAAAAAAAAAAAAAAAAAAAA", 1242);
-            second.write_headers(&[
-                (":method", b"POST"),
-                (":scheme", b"https"),
-                (":authority", b"qdt.test"),
-                (":path", b"/connect"),
-                ("x-qdt-token", Token::TEXT.as_bytes()),
-                ("content-length", body.len().to_string().as_bytes()),
-            ]);
-            second.write_data(&body);
-            let answer = second
-                .answer(5 * SECOND)
-                .expect("the server answers a request");
-            match kind {
-                Kind::Ours => assert_eq!(
-                    (answer.status, answer.text().as_str()),
-                    (503, "server busy\n")
-                ),
-                Kind::Go => assert_eq!(answer.status, 200),
-            }
-        },
-    )
+    Cell::new("asked by a probe", SECOND_POST, column, move |stage| {
+        let network = stage.network("net");
+        let server = Server::start(stage, &network, kind, Config::server());
+        let session = match Session::open(
+            server.machine(),
+            server.address(),
+            &SessionOptions::default(),
+        ) {
+            Ok(session) => session,
+            Err(answer) => panic!("the server refused a good request: {answer:?}"),
+        };
+        let mut second = Exchange::open(&session.probe);
+        let body = request_body("AAAAAAAAAAAAAAAAAAAAAA", 1242);
+        second.write_headers(&[
+            (":method", b"POST"),
+            (":scheme", b"https"),
+            (":authority", b"qdt.test"),
+            (":path", b"/connect"),
+            ("x-qdt-token", Token::TEXT.as_bytes()),
+            ("content-length", body.len().to_string().as_bytes()),
+        ]);
+        second.write_data(&body);
+        let answer = second
+            .answer(5 * SECOND)
+            .expect("the server answers a request");
+        match kind {
+            Kind::Ours => assert_eq!(
+                (answer.status, answer.text().as_str()),
+                (503, "server busy\n")
+            ),
+            Kind::Go => assert_eq!(answer.status, 200),
+        }
+    })
     .expecting(expected)
 }
