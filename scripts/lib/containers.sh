@@ -216,8 +216,8 @@ build_image() {
     mkdir -p "$containers"
     say "Building $image"
     engine build "${@:3}" --tag "$image" \
-        --build-arg "VERSION=$(sed -n 's/^version = "\(.*\)"/\1/p' "$root/Cargo.toml" | head -n 1)" \
-        --build-arg "REVISION=$(git -C "$root" rev-parse HEAD 2>/dev/null || echo unknown)" \
+        --label "org.opencontainers.image.version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$root/Cargo.toml" | head -n 1)" \
+        --label "org.opencontainers.image.revision=$(git -C "$root" rev-parse HEAD 2>/dev/null || echo unknown)" \
         "$folder" </dev/null >"$log" 2>&1 || {
         cat "$log" >&2
         die "$image does not build: see above, or $log"
