@@ -35,7 +35,7 @@ pub(crate) struct Spec {
     entrypoint: Option<String>,
     read_only: bool,
     capabilities: Vec<String>,
-    tun: bool,
+    tun: Option<String>,
 }
 
 impl Spec {
@@ -54,7 +54,7 @@ impl Spec {
             entrypoint: None,
             read_only: false,
             capabilities: vec!["NET_ADMIN".to_owned()],
-            tun: true,
+            tun: Some("/dev/net/tun".to_owned()),
         }
     }
 
@@ -115,6 +115,13 @@ impl Spec {
         self
     }
 
+    /// Another device node of the host as its /dev/net/tun.
+    #[must_use]
+    pub(crate) fn tun_device(mut self, node: &str) -> Self {
+        self.tun = Some(node.to_owned());
+        self
+    }
+
     /// A root file system that cannot be written.
     #[must_use]
     pub(crate) fn read_only(mut self) -> Self {
@@ -126,7 +133,7 @@ impl Spec {
     #[must_use]
     pub(crate) fn unprivileged(mut self) -> Self {
         self.capabilities.clear();
-        self.tun = false;
+        self.tun = None;
         self
     }
 
@@ -153,9 +160,9 @@ impl Spec {
             .with_host_config_modifier(move |host| {
                 // Ports of an image are not to appear on the machine that tests it.
                 host.publish_all_ports = Some(false);
-                if tun {
+                if let Some(node) = &tun {
                     host.devices = Some(vec![DeviceMapping {
-                        path_on_host: Some("/dev/net/tun".to_owned()),
+                        path_on_host: Some(node.clone()),
                         path_in_container: Some("/dev/net/tun".to_owned()),
                         cgroup_permissions: Some("rwm".to_owned()),
                     }]);

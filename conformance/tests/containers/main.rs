@@ -9,8 +9,11 @@
 #![allow(dead_code, reason = "topics take from the handles what they need")]
 
 mod cell;
+mod command;
+mod compose;
 mod container;
 mod engine;
+mod images;
 mod itself;
 mod matrix;
 mod network;
@@ -21,6 +24,7 @@ mod progress;
 mod report;
 mod second_stack;
 mod stage;
+mod try_out;
 
 use std::fs;
 use std::process::ExitCode;
@@ -58,6 +62,8 @@ fn all_cells() -> Vec<Cell> {
         matrix::cells(),
         second_stack::cells(),
         observability::cells(),
+        images::cells(),
+        compose::cells(),
         itself::cells(),
     ]
     .into_iter()
