@@ -37,6 +37,7 @@ def _arguments() -> argparse.Namespace:
     ping.add_argument("--within", default=5.0, type=float, help="seconds that each reply may take")
     ping.add_argument("--early", default=0, type=int, help="datagrams sent before the server has answered")
     ping.add_argument("--misbehave", action="store_true", help="send what a server must drop, then ping once more")
+    ping.add_argument("--again", action="store_true", help="ask for a second session on the same connection")
     ping.add_argument("--hold", action="store_true", help="keep the session until SIGTERM")
     return parser.parse_args()
 
@@ -54,6 +55,8 @@ async def _ping(arguments: argparse.Namespace) -> None:
             shown = {name: value for name, value in session.response.items() if name not in ("server_nonce", "resume")}
             say("session", **shown)
             await _use(session, arguments)
+            if arguments.again:
+                await _again(client, arguments, token, session)
             if arguments.hold:
                 patience.reschedule(None)
                 say("holding")
@@ -75,6 +78,16 @@ async def _use(session: Session, arguments: argparse.Namespace) -> None:
         say("misbehaved", expected=session.misbehave())
         pong = await session.ping(84, arguments.within)
         say("pong", size=84, **vars(pong))
+
+
+async def _again(client: Client, arguments: argparse.Namespace, token: bytes, first: Session) -> None:
+    """A second request on a connection that has its session: refused, and the first session goes on."""
+    try:
+        await open_session(client, arguments.server, token, arguments.mtu)
+    except Refusal as refusal:
+        say("refused_again", status=refusal.answer.status, body=refusal.answer.body.decode(errors="replace"))
+    pong = await first.ping(84, arguments.within)
+    say("pong", size=84, **vars(pong))
 
 
 async def _hold(client: Client, stop: asyncio.Event) -> None:

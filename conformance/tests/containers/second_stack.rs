@@ -54,6 +54,10 @@ pub(crate) fn cells() -> Vec<Cell> {
             "what a peer must not send is dropped, counted and not answered",
             misbehaviour,
         ),
+        cell(
+            "a second request on a connection is answered busy and the first session goes on",
+            second_request,
+        ),
         cell("a server that stops tells the peer", server_stops),
     ]
 }
@@ -279,6 +283,22 @@ fn misbehaviour(stage: &Stage) {
     peer.container().signal("SIGTERM");
     peer.ends_with(0);
     assert_eq!(peer.event("end")["refused"], Value::Array(Vec::new()));
+    lab.wait_for_no_session();
+}
+
+fn second_request(stage: &Stage) {
+    let lab = Setting::new(stage);
+    let peer = lab.peer(stage, &["--again"]);
+    peer.ends_with(0);
+    let refused = peer.event("refused_again");
+    assert_eq!(refused["status"], 503);
+    assert_eq!(refused["body"], "server busy\n");
+    assert_eq!(peer.events("pong").len(), 2, "one before and one after it");
+    let metrics = lab.server.metrics();
+    assert_eq!(
+        (metrics.handshakes("ok"), metrics.handshakes("busy")),
+        (1.0, 1.0)
+    );
     lab.wait_for_no_session();
 }
 

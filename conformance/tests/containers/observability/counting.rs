@@ -67,9 +67,9 @@ fn traffic(stage: &Stage) {
 
     // And so do rates. Prometheus reckons from the scrapes inside the window to its edges, up to one scrape's distance
     // on each side.
-    prometheus.wait_for_result("count_over_time(qdt_sessions_active[30s]) >= 12");
+    prometheus.wait_for_result("count_over_time(qdt_sessions_active[60s]) >= 12");
     for (counter, sent) in counters.iter().zip([packets, packets, bytes, bytes]) {
-        let reckoned = prometheus.value(&format!("rate({counter}[30s]) * 30"));
+        let reckoned = prometheus.value(&format!("rate({counter}[60s]) * 60"));
         assert!(
             (sent * 0.95..sent * 1.25).contains(&reckoned),
             "{counter}: {reckoned} of {sent}"

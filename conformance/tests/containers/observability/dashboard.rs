@@ -17,6 +17,7 @@ use crate::stage::Stage;
 
 const DASHBOARD: &str = "docs/grafana/qdt-server.json";
 const RULES: &str = "docs/grafana/alerts.yml";
+const RULES_TESTS: &str = "conformance/tests/containers/observability/alerts.test.yml";
 
 pub(super) fn cells() -> Vec<Named> {
     vec![
@@ -32,6 +33,10 @@ pub(super) fn cells() -> Vec<Named> {
         (
             "the alert rules are valid, quiet beside a healthy server, and name documented series",
             rules,
+        ),
+        (
+            "each alert rises for its reason and for no other",
+            each_alert,
         ),
         ("an alert rises when the server is gone", server_gone),
         (
@@ -156,7 +161,11 @@ fn examples(stage: &Stage) {
 }
 
 fn rules(stage: &Stage) {
-    let (code, output) = promtool(stage, "promtool check rules /input", &repository(RULES));
+    let (code, output) = promtool(
+        stage,
+        "promtool check rules /rules.yml",
+        &[("/rules.yml", &repository(RULES))],
+    );
     assert!(code == 0 && output.contains("SUCCESS"), "{code}: {output}");
 
     let setting = Setting::new(stage);
@@ -176,6 +185,11 @@ fn rules(stage: &Stage) {
         let rules = rules();
         !rules.is_empty() && rules.iter().all(|rule| rule["health"] == "ok")
     });
+    wait_until(
+        "every rule is quiet beside a healthy server",
+        30 * SECOND,
+        || rules().iter().all(|rule| rule["state"] == "inactive"),
+    );
     let rules = rules();
     let text = fs::read_to_string(repository(RULES)).expect("the rules can be read");
     assert_eq!(
@@ -184,11 +198,6 @@ fn rules(stage: &Stage) {
         "every rule of the file is loaded"
     );
     for rule in rules {
-        assert_eq!(
-            rule["state"], "inactive",
-            "{} beside a healthy server",
-            rule["name"]
-        );
         let expression = rule["query"].as_str().unwrap_or_default();
         check(&setting.prometheus, &series, expression)
             .unwrap_or_else(|fault| panic!("{expression}: {fault}"));
@@ -200,6 +209,24 @@ fn rules(stage: &Stage) {
             );
         }
         assert!(rule["labels"]["severity"].is_string(), "{}", rule["name"]);
+    }
+}
+
+fn each_alert(stage: &Stage) {
+    let files = [
+        ("/rules.yml", &*repository(RULES)),
+        ("/tests.yml", &*repository(RULES_TESTS)),
+    ];
+    let (code, output) = promtool(stage, "promtool test rules /tests.yml", &files);
+    assert!(code == 0 && output.contains("SUCCESS"), "{code}: {output}");
+    let text = |path| fs::read_to_string(repository(path)).expect("the file can be read");
+    let (rules, tests) = (text(RULES), text(RULES_TESTS));
+    for rule in rules
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "))
+    {
+        let raised = format!("alertname=\"{rule}\"");
+        assert!(tests.contains(&raised), "no test raises {rule}");
     }
 }
 

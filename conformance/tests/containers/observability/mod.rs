@@ -16,7 +16,7 @@ use conformance::probe::{Session, SessionOptions, echo_request};
 use conformance::{Config, Lab, Machine};
 
 use crate::cell::Cell;
-use crate::container::Container;
+use crate::container::Spec;
 use crate::network::Network;
 use crate::programs::{Kind, Server};
 use crate::stage::Stage;
@@ -99,15 +99,17 @@ fn echo(session: &mut Session, payloads: impl IntoIterator<Item = usize>) -> u64
     bytes
 }
 
-/// Runs a shell line in a container of the image that holds promtool, with a file of the host as /input, and returns
-/// exit code and output.
+/// Runs a shell line in a container of the image that holds promtool, with files of the host (path there, path here),
+/// and returns exit code and output.
 #[track_caller]
-fn promtool(stage: &Stage, line: &str, input: &str) -> (i64, String) {
-    let container: Container = crate::container::Spec::new("promtool", "qdt-prometheus")
+fn promtool(stage: &Stage, line: &str, files: &[(&str, &str)]) -> (i64, String) {
+    let spec = Spec::new("promtool", "qdt-prometheus")
         .unprivileged()
         .entrypoint("/bin/sh")
-        .command(&["-c", line])
-        .mount(input, "/input", true)
+        .command(&["-c", line]);
+    let container = files
+        .iter()
+        .fold(spec, |spec, (inside, host)| spec.mount(host, inside, true))
         .start(stage);
     let code = container.wait_for_exit(Duration::from_secs(20));
     (code, container.output())

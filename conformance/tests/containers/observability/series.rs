@@ -104,7 +104,7 @@ fn check_metrics(stage: &Stage) {
     let (code, output) = promtool(
         stage,
         "promtool check metrics < /input",
-        &page.to_string_lossy(),
+        &[("/input", &page.to_string_lossy())],
     );
     // Not one line is excused: names and HELP lines that are inherited pass as well.
     assert_eq!((code, output.as_str()), (0, ""));
@@ -114,7 +114,7 @@ fn check_metrics(stage: &Stage) {
     let (code, output) = promtool(
         stage,
         "promtool check metrics < /input",
-        &page.to_string_lossy(),
+        &[("/input", &page.to_string_lossy())],
     );
     assert!(
         code != 0 && output.contains("qdt_wrong"),
