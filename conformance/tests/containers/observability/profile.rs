@@ -2,10 +2,10 @@
 
 use std::process::Command;
 
-use conformance::Config;
-use conformance::probe::{Session, SessionOptions};
+use conformance::probe::{Session, SessionOptions, udp_packet};
+use conformance::{Config, Lab};
 
-use super::{Named, echo};
+use super::Named;
 use crate::container::Spec;
 use crate::programs::{Kind, Server};
 use crate::stage::Stage;
@@ -44,7 +44,11 @@ fn profile(stage: &Stage) {
             machine.run("curl", &[&options[..], &["--output", &path, url]].concat())
         });
         while !fetching.is_finished() {
-            echo(&mut session, [1000; 50]);
+            // Many at once, so that the server is busy; nobody listens to them.
+            let (from, to) = ((session.inner(), 1000), (Lab::GATEWAY, 9));
+            let packet = udp_packet(from, to, &[0; 1000]);
+            let sealed: Vec<_> = (0..500).map(|_| session.sealer.seal(0, &packet)).collect();
+            session.send_many(sealed);
         }
     });
 
@@ -69,7 +73,8 @@ fn profile(stage: &Stage) {
         total.is_some_and(|total| !total.starts_with("0 ")),
         "{text}"
     );
-    for name in ["qdt_transport::", "quinn_proto::"] {
-        assert!(text.contains(name), "no function of {name} in\n{text}");
-    }
+    assert!(
+        text.contains("qdt_transport::"),
+        "no function of the packet workers in\n{text}"
+    );
 }
