@@ -5,8 +5,10 @@ The certificate is not checked: the peer is for networks of a test, where the se
 
 import asyncio
 import ssl
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import cast
 
 from aioquic.asyncio.client import connect
 from aioquic.asyncio.protocol import QuicConnectionProtocol
@@ -100,7 +102,7 @@ class Client(QuicConnectionProtocol):
             self._http.send_datagram(stream, datagram)
         self.transmit()
 
-    async def until(self, reached) -> None:
+    async def until(self, reached: Callable[[], bool]) -> None:
         """Waits until `reached` holds. Raises Ended when the connection ends first."""
         while not reached():
             if self.ended is not None:
@@ -110,7 +112,7 @@ class Client(QuicConnectionProtocol):
 
 
 @asynccontextmanager
-async def dial(host: str, port: int):
+async def dial(host: str, port: int) -> AsyncIterator[Client]:
     """A connection on which the server has sent its settings; closed with application code 0 at the end."""
     configuration = QuicConfiguration(
         is_client=True,
@@ -120,6 +122,7 @@ async def dial(host: str, port: int):
         max_datagram_size=_UDP_PAYLOAD,
         verify_mode=ssl.CERT_NONE,
     )
-    async with connect(host, port, configuration=configuration, create_protocol=Client) as client:
+    async with connect(host, port, configuration=configuration, create_protocol=Client) as protocol:
+        client = cast(Client, protocol)
         await client.until(lambda: client.server_settings() is not None)
         yield client
