@@ -125,12 +125,19 @@ install_compose_1() {
     as_root ln -sf "$folder/bin/docker-compose" /usr/local/bin/docker-compose
 }
 
+# pull_image IMAGE: the image that is there, else pulled; fails where it cannot be.
+pull_image() {
+    engine image inspect "$1" >/dev/null 2>&1 && return
+    say "Pulling $1"
+    # The engine tries long enough by itself to reach a registry; one that is reached and stalls is given up.
+    local pull=(timeout 900 docker pull --quiet "$1")
+    if [[ ${engine_needs_root:-} ]]; then pull=(as_root "${pull[@]}"); fi
+    "${pull[@]}" </dev/null >/dev/null 2>&1
+}
+
 # Debian's base image under its public name: the one that is there, else pulled, else made of Debian's packages.
 make_base_image() {
-    engine image inspect "$base_image" >/dev/null 2>&1 && return
-    say "Pulling $base_image"
-    timeout 300 "$(type -P docker)" pull --quiet "$base_image" >/dev/null 2>&1 && return
-    engine image inspect "$base_image" >/dev/null 2>&1 && return
+    pull_image "$base_image" && return
     install_packages debootstrap:debootstrap
     say "It cannot be pulled: making $base_image with debootstrap (a minute)"
     local folder

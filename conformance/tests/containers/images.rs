@@ -56,12 +56,25 @@ pub(crate) fn cells() -> Vec<Cell> {
             sigterm_ends_both,
         ),
     ];
-    for (user, suffix) in [("root", ""), ("another user", "-nonroot")] {
-        let name = format!(
-            "run by {user} the server carries packets through a closed FORWARD chain and NAT"
-        );
-        cells.push(Cell::named(GROUP, &name, move |stage| {
-            carries_packets_through_nat(stage, suffix);
+    for (name, suffix, iptables) in [
+        (
+            "run by root the server carries packets through a closed FORWARD chain and NAT",
+            "",
+            "iptables",
+        ),
+        (
+            "run by root the server carries packets through a FORWARD chain that an older iptables closed",
+            "",
+            "iptables-legacy",
+        ),
+        (
+            "run by another user the server carries packets through a closed FORWARD chain and NAT",
+            "-nonroot",
+            "iptables",
+        ),
+    ] {
+        cells.push(Cell::named(GROUP, name, move |stage| {
+            carries_packets_through_nat(stage, suffix, iptables);
         }));
     }
     cells
@@ -164,8 +177,8 @@ fn sigterm_ends_both(stage: &Stage) {
 }
 
 /// Client, server and a host that only the server reaches, in a container where what is forwarded is dropped unless a
-/// rule of iptables allows it; the server runs as the user of the image.
-fn carries_packets_through_nat(stage: &Stage, suffix: &str) {
+/// rule made with `iptables` allows it; the server runs as the user of the image.
+fn carries_packets_through_nat(stage: &Stage, suffix: &str, iptables: &str) {
     let (inside, outside) = (stage.network("inside"), stage.network("outside"));
     let internet = Spec::new("internet", "qdt-client")
         .entrypoint("/bin/sleep")
@@ -183,7 +196,7 @@ fn carries_packets_through_nat(stage: &Stage, suffix: &str) {
         .entrypoint("/bin/sh")
         .command(&[
             "-c",
-            "iptables -P FORWARD DROP && exec qdt-server -config /etc/qdt/server.yaml",
+            &format!("{iptables} -P FORWARD DROP && exec qdt-server -config /etc/qdt/server.yaml"),
         ])
         .start(stage);
     docker(&[
@@ -214,7 +227,7 @@ fn carries_packets_through_nat(stage: &Stage, suffix: &str) {
     wait_until("an answer from behind the server", 10 * SECOND, || {
         ping(client.machine(), internet.ipv4().into(), 56, SECOND).is_some()
     });
-    let rules = machine.run("iptables", &["-S", "FORWARD"]);
+    let rules = machine.run(iptables, &["-S", "FORWARD"]);
     assert!(
         rules.contains("-P FORWARD DROP") && rules.contains("qdt qdt0"),
         "{rules}"
