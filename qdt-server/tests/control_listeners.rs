@@ -1,7 +1,7 @@
 //! The HTTP listeners of the control side, over real sockets on loopback.
 #![allow(clippy::unwrap_used, reason = "a test ends where an expectation fails")]
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -183,33 +183,58 @@ fn h4_the_gateways_own_address_is_no_client() {
 }
 
 #[test]
-fn idle_connections_beyond_the_cap_wait_and_take_no_descriptor() {
-    let control = control(&[Role::Health], &any_port(), "10.8.0.0/24");
-    let mut idle: Vec<_> = (0..MAX_CONNECTIONS)
+fn idle_connections_however_many_keep_nobody_from_healthz_and_take_few_descriptors() {
+    let control = control(&[Role::Metrics], &any_port(), "10.8.0.0/24");
+    let idle: Vec<_> = (0..4 * MAX_CONNECTIONS)
         .map(|_| TcpStream::connect(control.address()).unwrap())
         .collect();
-    // Each one answers, so each one has been accepted.
-    for stream in &mut idle {
+    assert_eq!(get(control.address(), "/healthz").unwrap().1, b"ok");
+    // All but as many as there are places find their connection closed.
+    for mut stream in idle.iter().take(3 * MAX_CONNECTIONS - 1) {
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let end = stream.read(&mut [0; 16]);
+        assert!(!matches!(end, Ok(1..)), "an answer to nothing");
+        let timed_out = end.is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+        assert!(
+            !timed_out,
+            "an idle connection beyond the cap is still open"
+        );
+    }
+}
+
+#[test]
+fn beginnings_of_requests_and_answers_that_nobody_reads_keep_nobody_from_healthz() {
+    let control = control(&[Role::Metrics], &any_port(), "10.8.0.0/24");
+    let stuck: Vec<_> = (0..2 * MAX_CONNECTIONS)
+        .map(|n| {
+            let mut stream = TcpStream::connect(control.address()).unwrap();
+            let end = if n % 2 == 0 { "" } else { "\r\n\r\n" };
+            // Those that had to give way already are reset.
+            let _ = write!(stream, "GET /metrics HTTP/1.1\r\nhost: x{end}");
+            stream
+        })
+        .collect();
+    assert_eq!(get(control.address(), "/healthz").unwrap().1, b"ok");
+    drop(stuck);
+}
+
+#[test]
+fn a_connection_serves_one_request_after_the_other() {
+    let control = control(&[Role::Health], &any_port(), "10.8.0.0/24");
+    let mut stream = TcpStream::connect(control.address()).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    for _ in 0..3 {
         stream
             .write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
             .unwrap();
-        assert_ne!(stream.read(&mut [0; 512]).unwrap(), 0);
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\nok") {
+            let mut part = [0; 512];
+            let len = stream.read(&mut part).unwrap();
+            assert_ne!(len, 0, "closed after {answer:?}");
+            answer.extend_from_slice(&part[..len]);
+        }
     }
-    let mut waiting = TcpStream::connect(control.address()).unwrap();
-    waiting
-        .write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
-        .unwrap();
-    waiting
-        .set_read_timeout(Some(Duration::from_millis(200)))
-        .unwrap();
-    assert!(
-        waiting.read(&mut [0; 512]).is_err(),
-        "served beyond the cap"
-    );
-    idle.pop();
-    waiting.set_read_timeout(Some(DEADLINE)).unwrap();
-    assert_ne!(waiting.read(&mut [0; 512]).unwrap(), 0);
 }
 
 #[inline(never)]

@@ -1,23 +1,27 @@
-//! A TCP listener that turns peers away at accept and bounds its connections.
+//! The TCP listeners of the control side: opened, and served with HTTP/1.
+//!
+//! What always holds: a peer that the [`Guard`] does not admit is reset before a byte of it is read; one that keeps a
+//! connection without a request is cut off after a while, and at once when its place is needed.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::serve::Listener;
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::warn;
 
+use super::connections::{Connections, Taken};
 use super::guard::Guard;
 
-/// Connections that one listener serves at a time; further ones wait in the kernel's queue.
-pub const MAX_CONNECTIONS: usize = 64;
+/// How long a connection may take to send the head of a request, and may wait between two: longer than scrapers pause.
+const REQUEST_WITHIN: Duration = Duration::from_secs(90);
 
 /// Opens the first of `addresses` that can be had. An unspecified IPv6 address takes IPv4 too.
 ///
@@ -54,96 +58,50 @@ fn open(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
     Ok((listener, address))
 }
 
-/// Accepts whom the [`Guard`] admits, at most [`MAX_CONNECTIONS`] at a time.
-#[derive(Debug)]
-pub struct GuardedListener {
-    listener: TcpListener,
-    guard: Arc<Guard>,
-    slots: Arc<Semaphore>,
-}
-
-impl GuardedListener {
-    /// Guards `listener`.
-    #[must_use]
-    pub fn new(listener: TcpListener, guard: Arc<Guard>) -> Self {
-        Self {
-            listener,
-            guard,
-            slots: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
-        }
-    }
-}
-
-impl Listener for GuardedListener {
-    type Io = Connection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
-        loop {
-            let slot = Arc::clone(&self.slots)
-                .acquire_owned()
-                .await
-                .expect("nobody closes this semaphore");
-            match self.listener.accept().await {
-                Ok((stream, peer)) if self.guard.admits(peer.ip()) => {
-                    return (
-                        Connection {
-                            stream,
-                            _slot: slot,
-                        },
-                        peer,
-                    );
-                }
-                Ok((stream, _)) => {
+/// Serves `router` on `listener` for ever, to whom `guard` admits.
+pub(super) async fn serve(listener: TcpListener, guard: Arc<Guard>, router: Router) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(REQUEST_WITHIN);
+    let connections = Arc::<Connections>::default();
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                let admitted = guard.admits(peer.ip()).then(|| connections.enter());
+                if let Some(taken) = admitted.flatten() {
+                    let http = http.clone();
+                    tokio::spawn(converse(http, stream, taken, router.clone()));
+                } else {
                     // A reset instead of an orderly end: no state stays behind for a turned-away peer.
                     let _ = stream.set_zero_linger();
                 }
-                Err(error) => {
-                    // Out of descriptors or memory, most likely. What waits in the kernel's queue makes
-                    // the next accept return at once, so give others time to free some.
-                    warn!(err = %error, "accept on a control listener failed");
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                }
+            }
+            Err(error) => {
+                // Out of descriptors or memory, most likely. What waits in the kernel's queue makes
+                // the next accept return at once, so give others time to free some.
+                warn!(err = %error, "accept on a control listener failed");
+                tokio::time::sleep(Duration::from_secs(1)).await;
             }
         }
     }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
 }
 
-/// A connection that holds one of the listener's slots.
-#[derive(Debug)]
-pub struct Connection {
-    stream: TcpStream,
-    _slot: OwnedSemaphorePermit,
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+/// Answers the requests of one connection until it ends or has to give way.
+async fn converse(http: http1::Builder, stream: TcpStream, taken: Taken, router: Router) {
+    let pages = TowerToHyperService::new(router);
+    let service = service_fn(|request| {
+        let busy = taken.busy();
+        let answer = pages.call(request);
+        async move {
+            let answer = answer.await;
+            drop(busy);
+            answer
+        }
+    });
+    let connection = http.serve_connection(TokioIo::new(stream), service);
+    tokio::select! {
+        // Whatever ends it, a peer that went away or did not speak HTTP, is the peer's business.
+        _ = connection => {}
+        () = taken.must_give_way() => {}
     }
 }

@@ -3,8 +3,10 @@
 //! What always holds: a listener that cannot be opened costs its own pages and nothing else - the
 //! tunnel runs; peers from inside the tunnel are turned away at accept, whatever address of the
 //! server they chose; and the number of connections is bounded, so that nobody can use these ports
-//! to take the file descriptors that the tunnel needs.
+//! to take the file descriptors that the tunnel needs, nor keep others from their pages by holding
+//! connections open.
 
+mod connections;
 mod guard;
 mod listener;
 mod pages;
@@ -16,8 +18,9 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use tracing::{error, info};
 
+pub use connections::MAX_CONNECTIONS;
 pub use guard::Guard;
-pub use listener::{GuardedListener, MAX_CONNECTIONS, bind};
+pub use listener::bind;
 pub use pages::{Pages, Roles, router};
 
 /// One of the listeners that the configuration names.
@@ -68,11 +71,9 @@ impl ControlServer {
             match opened {
                 Ok((socket, address)) => {
                     info!(addr = %address, serves = %roles, "control listener");
-                    let listener = GuardedListener::new(socket, Arc::clone(guard));
-                    let service = router(roles, pages);
+                    let (guard, pages) = (Arc::clone(guard), router(roles, pages));
                     server.tasks.spawn(async move {
-                        // `serve` returns only on graceful shut-down, which is not asked for.
-                        let _ = axum::serve(listener, service).await;
+                        listener::serve(socket, guard, pages).await;
                         roles
                     });
                     server.open.push((roles, address));
