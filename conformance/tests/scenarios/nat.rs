@@ -2,11 +2,12 @@
 //! becomes of the rules.
 
 use std::net::{IpAddr, UdpSocket};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use conformance::{
-    Capture, Client, Config, DnsResponder, Lab, Machine, Reflector, Server, dns_query, reflect,
-    stay_silent, wait_until,
+    Binaries, Capture, Client, Config, DnsResponder, Lab, Machine, Process, Reflector, Server,
+    dns_query, reflect, stay_silent, wait_until,
 };
 
 use crate::{SECOND, pings};
@@ -45,6 +46,43 @@ fn nat_without_a_named_interface_uses_that_of_the_default_route() {
         reflect(client.machine(), Lab::INTERNET),
         Some(IpAddr::V4(Lab::SERVER))
     );
+}
+
+#[test]
+fn nat_without_the_program_nft_ends_the_start_and_names_the_package() {
+    // Wherever it is installed, it is no file any more for what runs under this shell.
+    const HIDDEN: &str = "for nft in /usr/sbin/nft /usr/bin/nft /sbin/nft /usr/local/sbin/nft; do
+        [ -e $nft ] && mount --bind /dev/null $nft
+    done
+    exec \"$0\" -config \"$1\"";
+    for nat in ["{enabled: true, external_iface: eth0}", "{enabled: true}"] {
+        let lab = Lab::new(1);
+        let config = lab.server.folder().join("server.yaml");
+        std::fs::write(&config, Config::server().set("nat", nat).yaml()).expect("writable");
+        let mut server = Process::start(
+            &lab.server,
+            "qdt-server",
+            Path::new("/bin/sh"),
+            &[
+                "-c",
+                HIDDEN,
+                &Binaries::server().to_string_lossy(),
+                &config.to_string_lossy(),
+            ],
+        );
+        assert_eq!(server.wait_for_exit(10 * SECOND), 1, "{}", server.stdout());
+        let log = server.stdout();
+        let lines: Vec<_> = log.lines().filter(|line| line.contains("nft")).collect();
+        assert_eq!(lines.len(), 1, "said once: {log}");
+        assert!(lines[0].contains("server init error"), "{log}");
+        assert!(lines[0].contains("install the package nftables"), "{log}");
+        assert!(
+            lab.server
+                .run("ip", &["link"])
+                .lines()
+                .all(|line| !line.contains("qdt0"))
+        );
+    }
 }
 
 #[test]
