@@ -145,6 +145,59 @@ fn after_a_restart_a_ticket_gets_its_address_and_newcomers_keep_clear() {
 }
 
 #[test]
+fn after_a_restart_two_tickets_for_one_address_have_its_flows_forgotten_once() {
+    let mut leases = leases("10.8.0.0/24");
+    let of_lineage = |lineage| Claim {
+        address: address(40),
+        lineage,
+    };
+    // Whoever comes back keeps its flows...
+    leases.grant(1, Some(of_lineage(5)), 1).unwrap();
+    assert!(leases.take_unclean().is_empty());
+    leases.grant(2, Some(of_lineage(5)), 2).unwrap();
+    assert!(leases.take_unclean().is_empty());
+    // ...until another client shows that they may be its own.
+    let other = leases.grant(3, Some(of_lineage(6)), 3).unwrap();
+    assert_eq!(leases.take_unclean(), [address(40), other.address]);
+    leases.grant(4, Some(of_lineage(7)), 4).unwrap();
+    assert!(!leases.take_unclean().contains(&address(40)), "said once");
+}
+
+#[test]
+fn in_one_run_an_old_ticket_has_nobodys_flows_forgotten() {
+    let start = Instant::now();
+    let mut leases = leases("10.8.0.0/29");
+    let first = leases.grant(1, None, 77).unwrap();
+    leases.park(1, first.address, start);
+    leases.expire(start + KEEP);
+    leases.release(first.address);
+    for session in 2..=6 {
+        leases.grant(session, None, 100 + session).unwrap();
+    }
+    leases.take_unclean();
+    let stale = Claim {
+        address: first.address,
+        lineage: 77,
+    };
+    assert!(leases.grant(9, Some(stale), 200).is_err());
+    assert!(leases.take_unclean().is_empty());
+}
+
+#[test]
+fn of_two_sessions_of_one_ticket_the_later_grant_has_the_higher_number() {
+    let mut leases = leases("10.8.0.0/24");
+    let first = leases.grant(1, None, 77).unwrap();
+    let claim = Claim {
+        address: first.address,
+        lineage: first.lineage,
+    };
+    let numbers: Vec<_> = (2..10)
+        .map(|session| leases.grant(session, Some(claim), session).unwrap().number)
+        .collect();
+    assert!(first.number < numbers[0] && numbers.is_sorted_by(|a, b| a < b));
+}
+
+#[test]
 fn a_ticket_for_an_address_outside_the_pool_gets_another_one() {
     let mut leases = leases("10.8.0.0/24");
     for outside in [

@@ -12,6 +12,10 @@
 //! read-only host works). A ticket then gets its address if nobody else has it, and the first such
 //! ticket tells that the server was restarted: the cursor passes the redeemed address, so that
 //! clients without a ticket are given addresses beyond those that others are coming back for.
+//!
+//! Such a bearer keeps the flows that the kernel holds for the address, so that its connections live
+//! on. But an old ticket may name an address that had gone to another client before the restart. As
+//! soon as a ticket of another lineage for the same address shows that, its flows are forgotten.
 
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
@@ -37,6 +41,8 @@ pub struct Grant {
     pub lineage: u64,
     /// The session that had the address until now and must end.
     pub replaces: Option<u64>,
+    /// Rises by one with every grant: of two grants of an address the higher number is the later one.
+    pub number: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -60,8 +66,12 @@ pub struct Leases {
     keep: Duration,
     /// Addresses that this process has seen in use or has cleaned.
     known: HashSet<Ipv4Addr>,
-    /// Given to newcomers while the kernel may still hold flows from before this process.
+    /// Whose flows the kernel has to forget, because they may be another client's from before this process.
     unclean: Vec<Ipv4Addr>,
+    /// Given back to the bearer of a ticket on its word alone: this process has never seen or cleaned them.
+    unproven: HashSet<Ipv4Addr>,
+    /// The number of the latest grant.
+    granted: u64,
 }
 
 impl Leases {
@@ -74,6 +84,8 @@ impl Leases {
             keep,
             known: HashSet::new(),
             unclean: Vec::new(),
+            unproven: HashSet::new(),
+            granted: 0,
         }
     }
 
@@ -108,6 +120,7 @@ impl Leases {
             address,
             lineage: new_lineage,
             replaces: None,
+            number: self.next_number(),
         })
     }
 
@@ -120,13 +133,21 @@ impl Leases {
                     Holder::Parked { .. } | Holder::Leaving => None,
                 }
             }
-            Some(_) => return None,
+            Some(_) => {
+                // Two clients had the address before this process: the kernel may hold flows of both.
+                if self.unproven.remove(&claim.address) {
+                    self.unclean.push(claim.address);
+                }
+                return None;
+            }
             None => {
                 if !self.pool.take(claim.address) {
                     return None;
                 }
                 self.pool.pass(claim.address);
-                self.known.insert(claim.address);
+                if self.known.insert(claim.address) {
+                    self.unproven.insert(claim.address);
+                }
                 self.leases.insert(
                     claim.address,
                     Lease {
@@ -141,7 +162,13 @@ impl Leases {
             address: claim.address,
             lineage: claim.lineage,
             replaces,
+            number: self.next_number(),
         })
+    }
+
+    fn next_number(&mut self) -> u64 {
+        self.granted += 1;
+        self.granted
     }
 
     /// Whether `claim` would take its address over from a live session, and so needs no new place.
@@ -205,12 +232,14 @@ impl Leases {
             })
         ) {
             self.leases.remove(&address);
+            self.unproven.remove(&address);
             self.pool.release(address);
         }
     }
 
-    /// Addresses that newcomers were given and that an earlier server process may have given to others
-    /// before: the kernel's flows of those must be forgotten. Every address is named once at most.
+    /// Addresses that somebody has who may not be the one that had them in an earlier server process:
+    /// newcomers', and those for which tickets of two lineages were shown. The kernel's flows of
+    /// those must be forgotten. Every address is named once at most.
     pub fn take_unclean(&mut self) -> Vec<Ipv4Addr> {
         std::mem::take(&mut self.unclean)
     }

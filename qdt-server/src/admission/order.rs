@@ -177,6 +177,7 @@ impl Doorkeeper {
             },
             caps,
             inner: grant.address,
+            grant: grant.number,
             mtu,
             response: response.encode(),
             replaces: grant.replaces.and_then(|old| {

@@ -4,7 +4,8 @@
 //! Within one run of the server an address is cleaned between two owners: when `session_timeout` is
 //! over its flows are deleted, and only then it returns to the pool. What an earlier run left in the
 //! kernel is deleted when an address is given to a newcomer for the first time; a client that comes
-//! back with its ticket keeps its flows, so that its connections live on.
+//! back with its ticket keeps its flows, so that its connections live on, unless another client shows
+//! a ticket for the same address.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;

@@ -80,6 +80,9 @@ pub struct Admitted {
     pub caps: Capabilities,
     /// The client's inner address: the only source it may use.
     pub inner: Ipv4Addr,
+    /// Rises with every grant of an address: where two sessions were granted the same one at the same moment, by
+    /// two workers, packets go to the later grant.
+    pub grant: u64,
     /// No datagram of the session is longer.
     pub mtu: u16,
     /// The body of the 200 answer.
@@ -116,6 +119,7 @@ mod tests {
             aead: Aead::Aes256Gcm,
             caps: Capabilities::all(),
             inner: Ipv4Addr::new(10, 8, 0, 2),
+            grant: 1,
             mtu: 1350,
             response: b"ticket".to_vec(),
             replaces: None,

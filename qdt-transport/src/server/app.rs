@@ -111,7 +111,7 @@ impl ServerApp {
             max_reassembly_bytes: self.shared.max_reassembly_bytes,
             stream: stream.into(),
         });
-        let location = Location::new(self.worker, link.handle, admitted.id);
+        let location = Location::new(self.worker, link.handle, admitted.grant);
         self.shared.table.set(admitted.inner, location);
         self.sessions.insert(admitted.id, link.handle);
         self.door.finished();

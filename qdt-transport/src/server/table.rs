@@ -3,12 +3,14 @@
 //! Looking up is one load (two for the page); it takes no lock and never waits. Pages of 4096 addresses are
 //! made when their first session comes, so that a pool of 16 million addresses costs what it uses. Only the
 //! worker that owns a session writes its entry, and clears it only while it is still its own.
+//!
+//! What always holds: of two sessions that were granted one address, the later grant has the entry, in whatever
+//! order their workers come here. Grants are numbered where they are made; the number's lower half is in the word.
 
 use std::net::Ipv4Addr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use qdt_proto::datagram::SessionId;
 use quinn_proto::ConnectionHandle;
 
 const PAGE: usize = 4096;
@@ -19,27 +21,33 @@ pub(super) const MAX_WORKERS: usize = 1 << 7;
 /// The most connections of one worker a location can name.
 pub(super) const MAX_CONNECTIONS: usize = 1 << 24;
 
-/// Where a session lives: its worker, its connection there, and a part of its id that tells it from a later
-/// user of the same place.
+/// Where a session lives: its worker, its connection there, and the lower half of the number of its grant, which
+/// tells it from a later user of the same place and says which of two is later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Location {
     pub(super) worker: usize,
     pub(super) handle: ConnectionHandle,
-    pub(super) tag: u32,
+    tag: u32,
 }
 
 impl Location {
-    pub(super) fn new(worker: usize, handle: ConnectionHandle, session: SessionId) -> Self {
+    pub(super) fn new(worker: usize, handle: ConnectionHandle, grant: u64) -> Self {
         Self {
             worker,
             handle,
-            tag: session.0 as u32,
+            tag: grant as u32,
         }
     }
 
     fn pack(self) -> u64 {
         debug_assert!(self.worker < MAX_WORKERS && self.handle.0 < MAX_CONNECTIONS);
         VALID | (self.worker as u64) << 56 | (self.handle.0 as u64) << 32 | u64::from(self.tag)
+    }
+
+    /// Whether this grant was made after that one. Numbers may wrap: two grants that meet here are never two
+    /// thousand million apart.
+    fn is_later_than(self, other: Self) -> bool {
+        self.tag.wrapping_sub(other.tag) as i32 > 0
     }
 
     fn unpack(word: u64) -> Option<Self> {
@@ -86,12 +94,17 @@ impl AddressTable {
         Location::unpack(page[index % PAGE].load(Ordering::Acquire))
     }
 
-    /// Gives `address` to a session.
+    /// Gives `address` to a session, unless a later grant has it already.
     pub(super) fn set(&self, address: Ipv4Addr, location: Location) {
         if let Some(index) = self.index(address) {
             let page = self.pages[index / PAGE]
                 .get_or_init(|| (0..PAGE).map(|_| AtomicU64::new(0)).collect());
-            page[index % PAGE].store(location.pack(), Ordering::Release);
+            // Refused where a later grant was first; its worker ends this session.
+            let _ = page[index % PAGE].fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
+                Location::unpack(word)
+                    .is_none_or(|present| location.is_later_than(present))
+                    .then(|| location.pack())
+            });
         }
     }
 
@@ -114,8 +127,8 @@ impl AddressTable {
 mod tests {
     use super::*;
 
-    fn at(worker: usize, handle: usize, session: u64) -> Location {
-        Location::new(worker, ConnectionHandle(handle), SessionId(session))
+    fn at(worker: usize, handle: usize, grant: u64) -> Location {
+        Location::new(worker, ConnectionHandle(handle), grant)
     }
 
     #[test]
@@ -147,5 +160,45 @@ mod tests {
         assert_eq!(table.get(address), Some(at(1, 1, 2)));
         table.clear(address, at(1, 1, 2));
         assert_eq!(table.get(address), None);
+    }
+
+    #[test]
+    fn of_two_grants_of_one_address_the_later_has_it_in_whatever_order_they_arrive() {
+        let address = Ipv4Addr::new(10, 8, 0, 7);
+        for first in [1, u64::from(u32::MAX), u64::MAX] {
+            let (earlier, later) = (at(0, 5, first), at(1, 5, first.wrapping_add(1)));
+            for order in [[earlier, later], [later, earlier]] {
+                let table = AddressTable::new(Ipv4Addr::new(10, 8, 0, 0), 256);
+                order
+                    .iter()
+                    .for_each(|location| table.set(address, *location));
+                assert_eq!(table.get(address), Some(later));
+                table.clear(address, earlier);
+                assert_eq!(table.get(address), Some(later));
+            }
+        }
+    }
+
+    #[test]
+    fn many_workers_that_answer_at_the_same_moment_leave_the_latest_grant() {
+        const GRANTS: u64 = 10_000;
+        const WORKERS: u64 = 4;
+        let table = AddressTable::new(Ipv4Addr::new(10, 8, 0, 0), 256);
+        let address = Ipv4Addr::new(10, 8, 0, 7);
+        std::thread::scope(|scope| {
+            for worker in 0..WORKERS {
+                let table = &table;
+                scope.spawn(move || {
+                    for grant in (worker..GRANTS).step_by(WORKERS as usize) {
+                        table.set(address, at(worker as usize, 1, grant));
+                    }
+                });
+            }
+        });
+        let last = GRANTS - 1;
+        assert_eq!(
+            table.get(address),
+            Some(at((last % WORKERS) as usize, 1, last))
+        );
     }
 }

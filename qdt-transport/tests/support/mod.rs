@@ -99,6 +99,7 @@ impl Admission for Policy {
             },
             caps,
             inner,
+            grant: id.0,
             mtu,
             response: response.encode(),
             replaces: None,
