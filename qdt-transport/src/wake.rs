@@ -2,13 +2,16 @@
 //!
 //! Any thread may ring it, any number of times; the worker sees one readable descriptor and silences it
 //! before it looks at its queues, so that a ring between the two is never lost.
+//!
+//! What always holds: a descriptor that will not be read in this turn is not asked about. `poll` reports errors and
+//! hang-ups unasked, and a loop that does nothing about them would never sleep.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::event::{EventfdFlags, PollFd, Timespec, eventfd, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 /// A handle that rings one worker. Clones ring the same worker.
 #[derive(Clone, Debug)]
@@ -45,6 +48,53 @@ impl AsFd for Bell {
     }
 }
 
+/// What a worker sleeps on.
+pub(crate) struct Sources<'a> {
+    /// The UDP socket.
+    pub(crate) udp: BorrowedFd<'a>,
+    /// The socket is full: to be woken when it has room, too.
+    pub(crate) udp_is_full: bool,
+    /// What other threads ring.
+    pub(crate) bell: BorrowedFd<'a>,
+    /// The TUN queue, where it would be read now.
+    pub(crate) tun: Option<BorrowedFd<'a>>,
+}
+
+/// What there is to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ready {
+    /// The UDP socket has something, or an error that reading it takes away.
+    pub(crate) udp: bool,
+    /// Somebody rang.
+    pub(crate) bell: bool,
+    /// The TUN queue has something, or is gone, which reading it turns into words.
+    pub(crate) tun: bool,
+}
+
+impl Sources<'_> {
+    /// Sleeps until there is something to do or `until` has come, not at all if `busy`.
+    ///
+    /// # Errors
+    /// The system is out of memory, or a descriptor is not one.
+    pub(crate) fn wait(&self, busy: bool, until: Option<Instant>) -> io::Result<Ready> {
+        let mut udp = PollFlags::IN;
+        udp.set(PollFlags::OUT, self.udp_is_full);
+        let mut fds = [
+            PollFd::new(&self.udp, udp),
+            PollFd::new(&self.bell, PollFlags::IN),
+            PollFd::new(self.tun.as_ref().unwrap_or(&self.bell), PollFlags::IN),
+        ];
+        if !sleep(&mut fds, busy, until)? {
+            return Ok(Ready::default());
+        }
+        Ok(Ready {
+            udp: !fds[0].revents().difference(PollFlags::OUT).is_empty(),
+            bell: !fds[1].revents().is_empty(),
+            tun: self.tun.is_some() && !fds[2].revents().is_empty(),
+        })
+    }
+}
+
 /// Sleeps until one of `fds` is ready or `until` has come, not at all if `busy`. False when a signal
 /// interrupted it: then nothing is known about the descriptors.
 ///
@@ -73,8 +123,9 @@ pub(crate) fn sleep(
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixDatagram;
+
     use super::*;
-    use rustix::event::PollFlags;
 
     fn readable(bell: &Bell) -> bool {
         let mut fds = [PollFd::new(bell, PollFlags::IN)];
@@ -94,5 +145,41 @@ mod tests {
         assert!(readable(&bell));
         bell.silence();
         assert!(!readable(&bell));
+    }
+
+    #[test]
+    fn a_device_that_is_gone_wakes_a_worker_that_would_read_it_and_no_other() {
+        let bell = Bell::new().expect("eventfd");
+        let (udp, _peer) = UnixDatagram::pair().expect("pair");
+        let (tun, kernel) = std::os::unix::net::UnixStream::pair().expect("pair");
+        drop(kernel);
+        let sources = |tun| Sources {
+            udp: udp.as_fd(),
+            udp_is_full: false,
+            bell: bell.as_fd(),
+            tun,
+        };
+        let soon = || Some(Instant::now() + Duration::from_millis(50));
+        let reading = sources(Some(tun.as_fd())).wait(false, soon());
+        assert!(reading.expect("poll").tun);
+        let start = Instant::now();
+        let full = sources(None).wait(false, soon());
+        assert_eq!(full.expect("poll"), Ready::default());
+        assert!(start.elapsed() >= Duration::from_millis(50), "it slept");
+    }
+
+    #[test]
+    fn room_in_a_full_socket_wakes_a_worker_without_a_packet_to_read() {
+        let bell = Bell::new().expect("eventfd");
+        let (udp, peer) = UnixDatagram::pair().expect("pair");
+        let sources = Sources {
+            udp: udp.as_fd(),
+            udp_is_full: true,
+            bell: bell.as_fd(),
+            tun: None,
+        };
+        assert_eq!(sources.wait(false, None).expect("poll"), Ready::default());
+        peer.send(b"packet").expect("send");
+        assert!(sources.wait(false, None).expect("poll").udp);
     }
 }

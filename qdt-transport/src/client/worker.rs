@@ -8,13 +8,11 @@ use std::os::fd::AsFd;
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
-use rustix::event::{PollFd, PollFlags};
-
 use super::app::{ClientApp, Phase};
 use super::{AttemptId, ClientCommand, ClientEvent};
 use crate::engine::Engine;
 use crate::tun_port::{READ_BUFFER, SEALED_READ, TunPort};
-use crate::wake::{Bell, sleep};
+use crate::wake::{Bell, Ready, Sources};
 
 /// TUN reads per turn: one super-packet is 50 segments, plain packets are few bytes each.
 const TUN_BUDGET: usize = 32;
@@ -69,32 +67,14 @@ impl ClientLoop {
     }
 
     fn wait(&self, busy: bool) -> io::Result<Ready> {
-        let socket = self.engine.socket();
-        let writable = if self.engine.is_blocked() {
-            PollFlags::OUT
-        } else {
-            PollFlags::empty()
+        let tun = self.app.tun.as_ref().filter(|_| self.reads_tun());
+        let sources = Sources {
+            udp: self.engine.socket(),
+            udp_is_full: self.engine.is_blocked(),
+            bell: self.bell.as_fd(),
+            tun: tun.map(AsFd::as_fd),
         };
-        let bell = self.bell.as_fd();
-        let tun = self
-            .app
-            .tun
-            .as_ref()
-            .filter(|_| self.reads_tun())
-            .map(AsFd::as_fd);
-        let mut fds = [
-            PollFd::new(&socket, PollFlags::IN | writable),
-            PollFd::new(&bell, PollFlags::IN),
-            PollFd::new(tun.as_ref().unwrap_or(&bell), PollFlags::IN),
-        ];
-        if !sleep(&mut fds, busy, self.engine.next_deadline())? {
-            return Ok(Ready::default());
-        }
-        Ok(Ready {
-            udp: fds[0].revents().contains(PollFlags::IN),
-            bell: !fds[1].revents().is_empty(),
-            tun: tun.is_some() && !fds[2].revents().is_empty(),
-        })
+        sources.wait(busy, self.engine.next_deadline())
     }
 
     fn read_tun(&mut self, buffer: &mut [u8]) -> bool {
@@ -186,12 +166,4 @@ impl ClientLoop {
             }
         }
     }
-}
-
-/// What `poll` found.
-#[derive(Default)]
-struct Ready {
-    udp: bool,
-    bell: bool,
-    tun: bool,
 }

@@ -11,6 +11,8 @@
 
 mod deadlines;
 mod link;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -95,6 +97,7 @@ impl Gate<'_> {
 
 /// A packet train that the socket had no room for.
 struct Unsent {
+    handle: ConnectionHandle,
     transmit: Transmit,
     contents: Vec<u8>,
 }
@@ -278,7 +281,7 @@ impl<A: Application> Engine<A> {
 
     /// Sends what every touched connection has to send, and forgets those that are over.
     pub(crate) fn flush(&mut self, app: &mut A, now: Instant, counters: &WorkerCounters) {
-        if self.unsent.is_some() && !self.retry_unsent(counters) {
+        if self.unsent.is_some() && !self.retry_unsent(app, counters) {
             return;
         }
         self.deliver(app, now);
@@ -361,7 +364,11 @@ impl<A: Application> Engine<A> {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let contents =
                         std::mem::replace(&mut self.scratch, Vec::with_capacity(SEND_BYTES));
-                    self.unsent = Some(Unsent { transmit, contents });
+                    self.unsent = Some(Unsent {
+                        handle: link.handle,
+                        transmit,
+                        contents,
+                    });
                     return;
                 }
                 Err(error) => app.unsendable(link, &error),
@@ -370,20 +377,23 @@ impl<A: Application> Engine<A> {
     }
 
     /// Tries the waiting train again; true when the socket has taken (or refused) it.
-    fn retry_unsent(&mut self, counters: &WorkerCounters) -> bool {
+    fn retry_unsent(&mut self, app: &mut A, counters: &WorkerCounters) -> bool {
         let Some(unsent) = self.unsent.take() else {
             return true;
         };
         match self.port.send(&unsent.transmit, &unsent.contents) {
+            Ok(()) => counters.udp_written(datagrams_of(&unsent.transmit)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.unsent = Some(unsent);
-                false
+                return false;
             }
-            _ => {
-                counters.udp_written(datagrams_of(&unsent.transmit));
-                true
+            Err(error) => {
+                if let Some(link) = self.link(unsent.handle) {
+                    app.unsendable(link, &error);
+                }
             }
         }
+        true
     }
 
     fn schedule(&mut self, link: &mut Link<A::Connection>, now: Instant) {

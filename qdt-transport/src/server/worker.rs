@@ -11,7 +11,6 @@ use std::time::Instant;
 
 use qdt_proto::datagram::SessionId;
 use qdt_proto::http3::code;
-use rustix::event::{PollFd, PollFlags};
 
 use super::WorkerExit;
 use super::app::{REPLACED, ServerApp, Shared};
@@ -20,7 +19,7 @@ use crate::counters::DropReason;
 use crate::engine::Engine;
 use crate::http3_streams::error_code;
 use crate::tun_port::{READ_BUFFER, SEALED_READ};
-use crate::wake::sleep;
+use crate::wake::{Ready, Sources};
 
 /// See the module.
 pub(super) struct ServerWorker {
@@ -71,7 +70,7 @@ impl ServerWorker {
                 taken.clear();
             }
             self.hand_over(&mut elsewhere);
-            if ready.inbox {
+            if ready.bell {
                 let inbox = &self.shared.inboxes[self.app.worker];
                 inbox.silence();
                 inbox.take_packets(&mut taken);
@@ -105,33 +104,14 @@ impl ServerWorker {
         }
     }
 
-    fn wait(&mut self, busy: bool) -> io::Result<Ready> {
-        let udp = PollFlags::IN.union(if self.engine.is_blocked() {
-            PollFlags::OUT
-        } else {
-            PollFlags::empty()
-        });
-        let tun = if self.engine.is_blocked() {
-            PollFlags::empty()
-        } else {
-            PollFlags::IN
+    fn wait(&self, busy: bool) -> io::Result<Ready> {
+        let sources = Sources {
+            udp: self.engine.socket(),
+            udp_is_full: self.engine.is_blocked(),
+            bell: self.shared.inboxes[self.app.worker].as_fd(),
+            tun: (!self.engine.is_blocked()).then(|| self.app.tun.as_fd()),
         };
-        let socket = self.engine.socket();
-        let tun_fd = self.app.tun.as_fd();
-        let mut fds = [
-            PollFd::new(&socket, udp),
-            PollFd::new(&tun_fd, tun),
-            PollFd::new(&self.shared.inboxes[self.app.worker], PollFlags::IN),
-        ];
-        if !sleep(&mut fds, busy, self.engine.next_deadline())? {
-            return Ok(Ready::default());
-        }
-        Ok(Ready {
-            udp: fds[0].revents().contains(PollFlags::IN),
-            // A device that is gone reports an error, which reading turns into words.
-            tun: !fds[1].revents().is_empty(),
-            inbox: !fds[2].revents().is_empty(),
-        })
+        sources.wait(busy, self.engine.next_deadline())
     }
 
     /// Reads the TUN within its budget; true when there may be more.
@@ -186,14 +166,6 @@ impl ServerWorker {
             self.engine.touch(handle);
         }
     }
-}
-
-/// What `poll` found.
-#[derive(Default)]
-struct Ready {
-    udp: bool,
-    tun: bool,
-    inbox: bool,
 }
 
 /// Returns to the system what the allocator keeps of freed memory: after a crowd has left that is most of
