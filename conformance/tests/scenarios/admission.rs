@@ -301,3 +301,33 @@ fn handshakes_above_the_rate_are_answered_rate_limited() {
     assert_refusal(&refused, 429, "rate limited");
     wait_for_handshake(&server, "rate_limited");
 }
+
+#[test]
+fn a_body_that_breaks_the_rules_of_http3_costs_its_stream_and_not_the_connection() {
+    let lab = Lab::new(1);
+    let server = Server::start(&lab.server, Config::server());
+    let probe = Probe::connect(&lab.clients[0], SERVER);
+    let mut broken = Exchange::open(&probe);
+    broken.write_headers(&[
+        (":method", b"POST"),
+        (":scheme", b"https"),
+        (":authority", b"qdt.test"),
+        (":path", b"/connect"),
+        ("x-qdt-token", Token::TEXT.as_bytes()),
+    ]);
+    broken.write_data(b"{");
+    // Trailers of a megabyte (a HEADERS frame, and its length as a varint).
+    broken.write(&[0x01, 0x80, 0x10, 0x00, 0x00]);
+    assert_eq!(broken.answer(5 * SECOND), None, "an answer to nonsense");
+    assert!(probe.is_open());
+    let body = request_body(NONCE, 1242);
+    let answer = ask_on(
+        &probe,
+        "POST",
+        "/connect",
+        Some(Token::TEXT.as_bytes()),
+        &body,
+    );
+    assert_eq!(answer.status, 200);
+    assert_eq!(server.metrics().sessions(), 1.0);
+}

@@ -5,8 +5,8 @@
 //! JSON value, the end of the stream, 4096 bytes or the deadline, whichever comes first, because a Go client
 //! announces `content-length: 0` before it and never ends the stream.
 //!
-//! Memory before authentication is bounded: of the 32 streams that QUIC allows, each parser holds at most 8 KiB,
-//! and what is not read yet is at most 16 KiB a stream and 128 KiB a connection.
+//! Memory is bounded: of the 32 streams that QUIC allows, each parser holds at most 8 KiB, and what is not read yet is
+//! at most 16 KiB a stream and 32 KiB a connection, in a bounded number of frames.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -66,8 +66,10 @@ enum State {
         body: Vec<u8>,
         deadline: Instant,
     },
-    /// Answered.
-    Done,
+    /// Answered with a session.
+    Granted,
+    /// Answered with a refusal.
+    Refused,
 }
 
 impl Exchanges {
@@ -168,7 +170,7 @@ impl Exchanges {
             matches!(&request.state, State::Body { deadline, .. } if *deadline <= context.now)
         }) {
             if let State::Body { permit: Some(permit), .. } =
-                std::mem::replace(&mut self.requests[position].state, State::Done)
+                std::mem::replace(&mut self.requests[position].state, State::Refused)
             {
                 let judged = context.admission.body(permit, None, context.peer, context.worker, context.now);
                 let refusal = judged.err().unwrap_or(Refusal { status: 400, body: "bad request" });
@@ -181,8 +183,8 @@ impl Exchanges {
         let gone = self.requests.swap_remove(position);
         if self.claimed == Some(gone.id) {
             match gone.state {
-                State::Done => self.session_given_up = true,
-                State::Head | State::Body { .. } => self.claimed = None,
+                State::Granted => self.session_given_up = true,
+                State::Head | State::Body { .. } | State::Refused => self.claimed = None,
             }
         }
     }
@@ -196,7 +198,6 @@ impl Exchanges {
     ) -> Option<Granted> {
         let exchange = &mut self.requests[position];
         let id = exchange.id;
-        exchange.state = State::Done;
         let date = http_date(
             SystemTime::now()
                 .duration_since(UNIX_EPOCH)
@@ -204,6 +205,7 @@ impl Exchanges {
         );
         let (mut out, granted) = match verdict {
             Verdict::Granted(session) => {
+                exchange.state = State::Granted;
                 let out = Outgoing::new(encode_success(&date, &session.response), false);
                 (
                     out,
@@ -214,6 +216,7 @@ impl Exchanges {
                 )
             }
             Verdict::Refused(refusal, is_head) => {
+                exchange.state = State::Refused;
                 if self.claimed == Some(id) {
                     self.claimed = None;
                 }
@@ -318,4 +321,49 @@ fn judge(permit: &mut Option<Permit>, body: &[u8], context: &Context<'_>) -> Opt
 /// Whether more bytes cannot change what the body means.
 fn is_complete(body: &[u8]) -> bool {
     !matches!(ConnectRequest::decode(body), Err(DecodeError::Incomplete))
+}
+
+#[cfg(test)]
+mod tests {
+    use quinn_proto::Side;
+
+    use super::*;
+
+    fn with(state: State) -> Exchanges {
+        let id = StreamId::new(Side::Client, Dir::Bi, 0);
+        Exchanges {
+            requests: vec![Exchange {
+                id,
+                parser: RequestStream::new(),
+                state,
+                out: None,
+            }],
+            claimed: Some(id),
+            session_given_up: false,
+        }
+    }
+
+    #[test]
+    fn a_request_that_goes_before_it_was_granted_leaves_its_place_to_another() {
+        let body = State::Body {
+            permit: Some(Permit(Box::new(()))),
+            body: Vec::new(),
+            deadline: Instant::now(),
+        };
+        for state in [State::Head, body, State::Refused] {
+            let mut exchanges = with(state);
+            exchanges.forget(0);
+            assert_eq!(
+                (exchanges.claimed, exchanges.session_given_up),
+                (None, false)
+            );
+        }
+    }
+
+    #[test]
+    fn a_granted_request_that_goes_ends_the_session() {
+        let mut exchanges = with(State::Granted);
+        exchanges.forget(0);
+        assert!(exchanges.session_given_up);
+    }
 }
