@@ -13,7 +13,8 @@ pub mod probe;
 mod traffic;
 
 pub use hostile::{
-    Initials, JunkSender, crowd, everybody, receive_queue_drained, resident_bytes, session_lines,
+    Flooded, HandshakeFlood, Initials, JunkSender, crowd, everybody, many_addresses,
+    receive_queue_drained, resident_bytes, session_lines,
 };
 pub use lab::{
     Binaries, Client, Config, Lab, Machine, Metrics, Process, Server, Token, at_full_length,

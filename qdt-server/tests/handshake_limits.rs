@@ -4,8 +4,9 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
-use qdt_server::admission::{LimitKey, Limiter};
+use qdt_server::admission::Limiter;
 use qdt_server::config::Rate;
+use qdt_transport::LimitKey;
 
 const TTL: Duration = Duration::from_secs(60);
 

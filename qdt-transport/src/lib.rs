@@ -18,6 +18,7 @@ mod client;
 mod counters;
 mod engine;
 mod http3_streams;
+mod limit_key;
 mod limits;
 mod path;
 mod server;
@@ -31,6 +32,7 @@ pub use client::{
     AttemptId, ClientCommand, ClientEvent, ClientSettings, ClientWorker, Dial, DialError, Ticket,
 };
 pub use counters::{Counters, DropReason, WorkerCounters};
+pub use limit_key::LimitKey;
 pub use limits::SessionLimits;
 pub use path::PacketSize;
 pub use server::{

@@ -91,6 +91,12 @@ pub(crate) struct Limits {
     pub(crate) receive: usize,
 }
 
+/// What may wait unread on a stream: a request's head, with room for long headers, or its whole body.
+const STREAM_WINDOW: u32 = 16 << 10;
+/// What may wait unread on all streams of a connection. What comes in order is read at once, so this is for data with
+/// gaps before it; a tunnel has none to speak of.
+const CONNECTION_WINDOW: u32 = 2 * STREAM_WINDOW;
+
 /// The QUIC settings of one side of a connection with packets of `size` bytes.
 pub(crate) fn transport(size: u16, limits: Limits, is_client: bool) -> Arc<TransportConfig> {
     let mut config = TransportConfig::default();
@@ -100,8 +106,8 @@ pub(crate) fn transport(size: u16, limits: Limits, is_client: bool) -> Arc<Trans
         .mtu_discovery_config(None)
         .max_concurrent_bidi_streams(VarInt::from_u32(if is_client { 0 } else { 32 }))
         .max_concurrent_uni_streams(VarInt::from_u32(32))
-        .stream_receive_window(VarInt::from_u32(16 << 10))
-        .receive_window(VarInt::from_u32(128 << 10))
+        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
+        .receive_window(VarInt::from_u32(CONNECTION_WINDOW))
         .send_window(64 << 10)
         .crypto_buffer_size(16 << 10)
         .max_idle_timeout(Some(

@@ -9,7 +9,9 @@ use qdt_proto::handshake::Capabilities;
 use qdt_transport::{
     AttemptId, ClientCommand, ClientEvent, ClientTrust, DialError, DropReason, PacketSize,
 };
-use support::{Client, GATEWAY, Relay, Server, packet, receive, unfragmentable, until};
+use support::{
+    Client, GATEWAY, Relay, Server, new_certificate, packet, receive, unfragmentable, until,
+};
 
 #[test]
 fn packets_of_every_size_arrive_unchanged_in_both_directions() {
@@ -258,14 +260,42 @@ fn a_restarted_server_resets_the_connections_of_its_predecessor() {
         .tun()
         .send(&packet(client.inner, GATEWAY, 64))
         .expect("send");
-    match client.event() {
+    assert_is_told_of_a_restart(&client);
+}
+
+/// Waits for the end of the connection by a stateless reset; that it is silent may be noticed before.
+#[track_caller]
+fn assert_is_told_of_a_restart(client: &Client) {
+    let closed = match client.event() {
+        ClientEvent::Suspect { .. } => client.event(),
+        other => other,
+    };
+    match closed {
         ClientEvent::Closed { reason, .. } => assert!(reason.contains("restarted"), "{reason}"),
-        ClientEvent::Suspect { .. } => match client.event() {
-            ClientEvent::Closed { reason, .. } => assert!(reason.contains("restarted"), "{reason}"),
-            other => panic!("{other:?}"),
-        },
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn a_server_restarted_after_a_change_of_its_key_resets_connections_made_since() {
+    let first = Server::start(1);
+    let second_key = new_certificate();
+    first.workers().use_tls(&second_key);
+    let trust = ClientTrust::Pin(second_key.pin().into());
+    until("the new certificate is shown", || {
+        let client = Client::start(Client::settings(&trust));
+        client.dial(1, first.addr, PacketSize::Full);
+        matches!(client.event(), ClientEvent::Established { .. })
+    });
+    let relay = Relay::to(first.addr);
+    let client = Client::connect_through(relay.addr, Client::settings(&trust));
+    let second = Server::start_with(1, second_key);
+    relay.lead_to(second.addr);
+    client
+        .tun()
+        .send(&packet(client.inner, GATEWAY, 64))
+        .expect("send");
+    assert_is_told_of_a_restart(&client);
 }
 
 #[test]

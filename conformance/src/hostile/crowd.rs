@@ -1,24 +1,43 @@
-//! Many connections from one socket, and many doing the same thing at once.
+//! Many connections from a few sockets, and many doing the same thing at once.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use quinn::Endpoint;
 
+use crate::Lab;
 use crate::probe::Probe;
 
 /// Handshakes under way at a time.
 const AT_ONCE: usize = 16;
 
-/// Makes that many silent connections; those that the server does not take are left out.
+/// Sockets on client 0 with that many addresses of its own, one each: a server counts them as different hosts.
+///
+/// # Panics
+/// When the lab's routers take no route.
 #[must_use]
-pub fn crowd(endpoint: &Endpoint, server: SocketAddr, count: usize) -> Vec<Probe> {
+#[track_caller]
+pub fn many_addresses(lab: &Lab, count: u8) -> Vec<Endpoint> {
+    const NET: &str = "10.99.0.0/24";
+    lab.clients[0].ip(&format!("route add local {NET} dev lo"));
+    lab.edge.ip(&format!("route add {NET} via 10.77.0.2"));
+    lab.core.ip(&format!("route add {NET} via 172.31.0.2"));
+    (0..count)
+        .map(|n| Probe::endpoint_from(&lab.clients[0], Ipv4Addr::new(10, 99, 0, n).into()))
+        .collect()
+}
+
+/// Makes that many silent connections, spread over the sockets; those that the server does not take are left out.
+#[must_use]
+pub fn crowd(endpoints: &[Endpoint], server: SocketAddr, count: usize) -> Vec<Probe> {
     std::thread::scope(|scope| {
         let dialling: Vec<_> = (0..AT_ONCE)
             .map(|n| {
                 let share = count / AT_ONCE + usize::from(n < count % AT_ONCE);
                 scope.spawn(move || {
-                    (0..share)
-                        .filter_map(|_| Probe::connect_on(endpoint, server).ok())
+                    let turns = endpoints.iter().cycle().skip(n).step_by(AT_ONCE);
+                    turns
+                        .take(share)
+                        .filter_map(|endpoint| Probe::connect_on(endpoint, server).ok())
                         .collect::<Vec<_>>()
                 })
             })

@@ -14,8 +14,6 @@ use rustls::quic::{ClientConnection, Suite, Version};
 
 const LENGTH: usize = 1200;
 const TAG: usize = 16;
-/// Bytes before the packet number: first byte, version, two ids of 8 bytes, no token, length.
-const HEADER: usize = 1 + 4 + 9 + 9 + 1 + 2;
 /// Bytes of the packet number; its sample begins 4 bytes behind the number's start (RFC 9001 section 5.4.2).
 const NUMBER: usize = 4;
 
@@ -56,7 +54,8 @@ impl Initials {
 
     /// A packet whose header is right and whose payload is noise.
     pub fn undecryptable(&mut self) -> Vec<u8> {
-        let mut packet = self.header().0;
+        let destination: [u8; 8] = self.random.random();
+        let mut packet = self.header(&destination, &[]);
         let start = packet.len();
         packet.resize(LENGTH, 0);
         self.random.fill_bytes(&mut packet[start..]);
@@ -68,19 +67,41 @@ impl Initials {
     /// # Panics
     /// Never: sizes are constant.
     pub fn decryptable(&mut self) -> Vec<u8> {
-        let (mut packet, destination) = self.header();
+        let destination: [u8; 8] = self.random.random();
+        self.hello_to(&destination, &[])
+    }
+
+    /// The packet that answers a server's Retry, with the token that proves the sender's address; `None` where
+    /// the packet is no Retry (RFC 9000 section 17.2.5).
+    ///
+    /// # Panics
+    /// When the token leaves no room for the ClientHello.
+    pub fn after_retry(&mut self, retry: &[u8]) -> Option<Vec<u8>> {
+        let (first, rest) = retry.split_first()?;
+        let behind_version = rest
+            .strip_prefix(&[0, 0, 0, 1])
+            .filter(|_| first & 0xf0 == 0xf0)?;
+        let (_, behind) = connection_id(behind_version)?;
+        let (source, behind) = connection_id(behind)?;
+        let token = behind.get(..behind.len().checked_sub(TAG)?)?;
+        Some(self.hello_to(source, token))
+    }
+
+    fn hello_to(&self, destination: &[u8], token: &[u8]) -> Vec<u8> {
+        let mut packet = self.header(destination, token);
+        let header = packet.len();
         // A CRYPTO frame at offset 0, then PADDING (RFC 9000 sections 19.1 and 19.6).
         let mut payload = vec![0x06, 0x00];
         let length = u16::try_from(self.hello.len()).expect("a ClientHello below 16 KiB");
         payload.extend_from_slice(&(0x4000 | length).to_be_bytes());
         payload.extend_from_slice(&self.hello);
-        let room = LENGTH - HEADER - NUMBER - TAG;
+        let room = LENGTH - header - NUMBER - TAG;
         assert!(payload.len() <= room, "the ClientHello fits one packet");
         payload.resize(room, 0);
 
         let keys = self
             .suite
-            .keys(&destination, rustls::Side::Client, Version::V1)
+            .keys(destination, rustls::Side::Client, Version::V1)
             .local;
         packet.extend_from_slice(&[0; NUMBER]);
         let tag = keys
@@ -90,27 +111,35 @@ impl Initials {
         packet.extend_from_slice(&payload);
         packet.extend_from_slice(tag.as_ref());
         let (first, rest) = packet.split_at_mut(1);
-        let (number, behind) = rest[HEADER - 1..].split_at_mut(NUMBER);
+        let (number, behind) = rest[header - 1..].split_at_mut(NUMBER);
         keys.header
             .encrypt_in_place(&behind[..16], &mut first[0], number)
             .expect("a sample of 16 bytes");
         packet
     }
 
-    /// Everything before the packet number, and the destination connection id in it.
-    fn header(&mut self) -> (Vec<u8>, [u8; 8]) {
-        let destination: [u8; 8] = self.random.random();
+    /// Everything before the packet number.
+    fn header(&self, destination: &[u8], token: &[u8]) -> Vec<u8> {
         // Long header, Initial, packet number of 4 bytes.
         let mut packet = Vec::with_capacity(LENGTH);
-        packet.extend_from_slice(&[0xc3, 0, 0, 0, 1, 8]);
-        packet.extend_from_slice(&destination);
+        packet.extend_from_slice(&[0xc3, 0, 0, 0, 1]);
+        packet.push(u8::try_from(destination.len()).expect("an id of at most 20 bytes"));
+        packet.extend_from_slice(destination);
         packet.push(8);
         packet.extend_from_slice(&self.source_id);
-        packet.push(0);
-        let length = u16::try_from(LENGTH - HEADER).expect("below 16 KiB");
+        let length = u16::try_from(token.len()).expect("a token below 16 KiB");
         packet.extend_from_slice(&(0x4000 | length).to_be_bytes());
-        (packet, destination)
+        packet.extend_from_slice(token);
+        let length = u16::try_from(LENGTH - packet.len() - 2).expect("below 16 KiB");
+        packet.extend_from_slice(&(0x4000 | length).to_be_bytes());
+        packet
     }
+}
+
+/// A connection id behind its length, and what follows it.
+fn connection_id(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first()?;
+    rest.split_at_checked(usize::from(*length))
 }
 
 /// A ClientHello with one key share, ALPN h3 and the transport parameter that has to match the packet.

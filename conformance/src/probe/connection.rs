@@ -107,7 +107,7 @@ impl Probe {
     #[track_caller]
     pub fn connect_from(machine: &Machine, source: &str, server: SocketAddr) -> Self {
         let source: std::net::IpAddr = source.parse().expect("an IP address");
-        let endpoint = Self::endpoint_on(machine, SocketAddr::new(source, 0));
+        let endpoint = Self::endpoint_from(machine, source);
         match Self::connect_on(&endpoint, server) {
             Ok(probe) => probe.with_settings(),
             Err(error) => panic!("the probe cannot connect to {server}: {error:?}"),
@@ -145,6 +145,15 @@ impl Probe {
             "[::]:0"
         };
         Self::endpoint_on(machine, any.parse().expect("an address"))
+    }
+
+    /// A UDP socket on `machine` with that address.
+    ///
+    /// # Panics
+    /// When the address is not the machine's, or there is no socket to be had.
+    #[must_use]
+    pub fn endpoint_from(machine: &Machine, source: std::net::IpAddr) -> Endpoint {
+        Self::endpoint_on(machine, SocketAddr::new(source, 0))
     }
 
     fn endpoint_on(machine: &Machine, local: SocketAddr) -> Endpoint {

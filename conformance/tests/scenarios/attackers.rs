@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use conformance::probe::{Exchange, Probe, Session, SessionOptions, ipv4_packet, udp_packet};
 use conformance::{
     Capture, Client, Config, Initials, JunkSender, Lab, Machine, Pinger, RawIp, Server, Token,
-    crowd, everybody, receive_queue_drained, resident_bytes, session_lines, wait_until,
+    crowd, everybody, many_addresses, receive_queue_drained, resident_bytes, session_lines,
+    wait_until,
 };
 use rand::rngs::SmallRng;
 use rand::{Rng as _, RngCore as _, SeedableRng as _};
@@ -118,9 +119,9 @@ fn is_retry(first: &u8) -> bool {
 fn u3_2_000_silent_connections_are_gone_after_ten_seconds_and_their_memory_is_back() {
     let lab = Lab::new(1);
     let mut server = Server::start(&lab.server, Config::server());
-    let endpoint = Probe::endpoint(&lab.clients[0], SERVER);
+    let endpoints = many_addresses(&lab, 50);
     let before = resident_bytes(&server);
-    let silent = crowd(&endpoint, SERVER, 2_000);
+    let silent = crowd(&endpoints, SERVER, 2_000);
     assert!(silent.len() >= 1_990, "only {} connected", silent.len());
     wait_until("every silent connection is closed", 10 * SECOND, || {
         silent.iter().all(|probe| !probe.is_open())
@@ -138,8 +139,7 @@ fn u4_endless_headers_and_bodies_on_32_streams_of_100_connections_hold_little_me
     let lab = Lab::new(2);
     let mut server = Server::start(&lab.server, unlimited());
     let before = resident_bytes(&server);
-    let endpoint = Probe::endpoint(&lab.clients[0], SERVER);
-    let probes = crowd(&endpoint, SERVER, 100);
+    let probes = crowd(&many_addresses(&lab, 4), SERVER, 100);
     assert_eq!(probes.len(), 100);
     for (probe, beginning) in probes.iter().zip(floods().iter().cycle()) {
         probe.flood_streams(32, beginning, &[b' '; 4096]);
@@ -153,8 +153,7 @@ fn u4_headers_that_stop_short_of_their_end_hold_little_memory() {
     let lab = Lab::new(1);
     let mut server = Server::start(&lab.server, unlimited());
     let before = resident_bytes(&server);
-    let endpoint = Probe::endpoint(&lab.clients[0], SERVER);
-    let probes = crowd(&endpoint, SERVER, 100);
+    let probes = crowd(&many_addresses(&lab, 4), SERVER, 100);
     assert_eq!(probes.len(), 100);
     // A HEADERS frame of 16 KiB, nearly all of it: as much as a server has to keep.
     let mut beginning = vec![0x01, 0x80, 0, 0x40, 0];

@@ -8,8 +8,8 @@ use conformance::probe::{
     Exchange, Probe, Session, SessionOptions, echo_request, ipv4_packet, request_body,
 };
 use conformance::{
-    Capture, Client, Config, Lab, Metrics, Pinger, Server, Token, crowd, everybody, resident_bytes,
-    wait_until,
+    Capture, Client, Config, Lab, Metrics, Pinger, Server, Token, crowd, everybody, many_addresses,
+    resident_bytes, wait_until,
 };
 use rand::rngs::SmallRng;
 use rand::{Rng as _, RngCore as _, SeedableRng as _};
@@ -284,7 +284,7 @@ fn h9_max_sessions_holds_when_everybody_asks_at_once_and_stalled_requests_give_t
     let endpoint = Probe::endpoint(&lab.clients[0], SERVER);
 
     // Ten times as many stop after a head that is right.
-    let probes = crowd(&endpoint, SERVER, 100);
+    let probes = crowd(&many_addresses(&lab, 4), SERVER, 100);
     assert_eq!(probes.len(), 100);
     let stalled = everybody(probes.iter().collect(), |probe| {
         let mut exchange = Exchange::open(probe);
@@ -308,7 +308,7 @@ fn h9_max_sessions_holds_when_everybody_asks_at_once_and_stalled_requests_give_t
         server.metrics().sessions() == 0.0
     });
 
-    let answers = everybody(crowd(&endpoint, SERVER, 60), |probe| {
+    let answers = everybody(crowd(&[endpoint], SERVER, 60), |probe| {
         Session::open_on(probe, &SessionOptions::default())
     });
     let (granted, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
@@ -320,6 +320,32 @@ fn h9_max_sessions_holds_when_everybody_asks_at_once_and_stalled_requests_give_t
         );
     }
     assert_eq!(server.metrics().sessions(), 10.0);
+}
+
+#[test]
+fn h9_who_has_a_session_cannot_use_its_streams_to_hold_memory() {
+    let lab = Lab::new(2);
+    let server = Server::start(&lab.server, unlimited());
+    let before = resident_bytes(&server);
+    let talkative: Vec<_> = (0..20).map(|_| session(&lab, 0)).collect();
+    let mut other = session(&lab, 1);
+    for session in &talkative {
+        // A frame of a type that does not exist, without an end: HTTP/3 has it ignored.
+        session
+            .probe
+            .flood_streams(31, &[0x21, 0xbf, 0xff, 0xff, 0xff], &[b' '; 100]);
+    }
+    for session in &talkative {
+        let end = session.probe.closed(10 * SECOND);
+        assert!(
+            matches!(&end, Some(quinn::ConnectionError::ApplicationClosed(close))
+                if close.error_code == quinn::VarInt::from_u32(0x107)),
+            "not H3_EXCESSIVE_LOAD: {end:?}"
+        );
+    }
+    let growth = resident_bytes(&server).saturating_sub(before) / MIB;
+    assert!(growth < 32, "resident memory grew by {growth} MiB");
+    assert!(answers(&mut other, SECOND));
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod attackers;
 mod clients;
 mod go_client;
 mod go_server;
+mod handshake_flood;
 mod hostile;
 mod idle;
 mod ipv6;

@@ -5,8 +5,7 @@
 //! addresses costs a fixed amount of memory; `handshake_ip_rate.ttl`, after which an idle address is
 //! as good as new; and a refund, so that a good token does not count as a guess.
 //!
-//! Addresses are counted by /32 (IPv4, also when mapped into IPv6) and /64 (IPv6): within a /64 a
-//! peer may choose addresses at will. A full table forgets those it has not seen for longest, so that
+//! Addresses are counted by /32 and /64 ([`qdt_transport::LimitKey`]). A full table forgets those it has not seen for longest, so that
 //! a crowd of strangers never keeps an honest newcomer out; who can overrun the table has more
 //! addresses, and so more buckets, than the table could hold anyway.
 //!
@@ -14,7 +13,6 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,19 +31,6 @@ pub const TABLE_CAP: usize = 16_384;
 
 fn at_least_one(value: u32) -> NonZeroU32 {
     NonZeroU32::new(value).unwrap_or(NonZeroU32::MIN)
-}
-
-/// The part of a peer's address that limits count by: one IPv4 address, or an IPv6 /64.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct LimitKey(IpAddr);
-
-impl From<IpAddr> for LimitKey {
-    fn from(address: IpAddr) -> Self {
-        Self(match address.to_canonical() {
-            IpAddr::V4(v4) => v4.into(),
-            IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
-        })
-    }
 }
 
 /// A limiter with one bucket per key and a hard cap on their number.

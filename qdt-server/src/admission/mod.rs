@@ -25,14 +25,14 @@ use arc_swap::ArcSwap;
 use qdt_program::Token;
 use qdt_proto::datagram::SessionId;
 use qdt_proto::http3::RequestHead;
-use qdt_transport::{Admission, Admitted, Permit, Refusal, SessionLimits};
+use qdt_transport::{Admission, Admitted, LimitKey, Permit, Refusal, SessionLimits};
 use tokio::sync::Notify;
 use tracing::info;
 
 use crate::address::{AddressPool, Leases, TicketSealer};
 use crate::config::Rate;
 
-pub use limits::{LimitKey, Limiter, TABLE_CAP};
+pub use limits::{Limiter, TABLE_CAP};
 pub use outcome::{HandshakeCounters, Outcome};
 pub use seats::{Seat, Seats};
 pub use sessions::{SessionEntry, SessionTable};

@@ -16,9 +16,8 @@ use qdt_proto::handshake::{
     decode_nonce_text,
 };
 use qdt_proto::http3::RequestHead;
-use qdt_transport::{Admitted, Permit};
+use qdt_transport::{Admitted, LimitKey, Permit};
 
-use super::limits::LimitKey;
 use super::outcome::Outcome;
 use super::seats::Seat;
 use super::token;

@@ -18,13 +18,14 @@ use quinn_proto::{ConnectionError, ConnectionHandle, Dir, Event, Incoming, Strea
 
 use super::admission::Admission;
 use super::exchange::{Context, Exchanges, Granted};
-use super::gate::Doorkeeper;
+use super::gate::{Doorkeeper, LetIn};
 use super::inbox::{Inbox, Order, PacketBatch};
 use super::table::{AddressTable, Location};
 use crate::arena::Arena;
 use crate::counters::WorkerCounters;
 use crate::engine::{Accepted, Application, Gate, Link, Pace};
 use crate::http3_streams::{UniStreams, error_code, fail, open_control_stream};
+use crate::limit_key::LimitKey;
 use crate::limits::Bucket;
 use crate::session::{Session, Terms};
 use crate::tun_port::TunPort;
@@ -37,6 +38,9 @@ const AUTHENTICATE_WITHIN: Duration = Duration::from_secs(6);
 /// A connection that sends more STREAM frames without having a session is closed. A request and HTTP/3's own
 /// streams need a dozen; data with gaps between stays in memory, each piece with the packet that it came in.
 const STREAM_FRAMES_BEFORE_SESSION: u64 = 256;
+/// So many more a connection may send once it has a session, for what was on its way: from then on datagrams carry
+/// everything, and what is left for streams is less than a dozen frames again.
+const STREAM_FRAMES_WITH_SESSION: u64 = 128;
 
 /// What all workers of a server share.
 pub(super) struct Shared {
@@ -62,8 +66,12 @@ pub(super) struct Client {
     exchanges: Exchanges,
     pub(super) uni: UniStreams,
     pub(super) served: Option<Box<Served>>,
+    /// Who answers for the connection's place among those without a session.
+    place_of: Option<LimitKey>,
     /// Without a session by then the connection is closed.
     authenticate_by: Instant,
+    /// STREAM frames that the connection may have sent.
+    stream_frames: u64,
     /// Why the connection ended, for `session closed`.
     end: Option<String>,
     /// It ended because nothing was heard for the idle time.
@@ -114,8 +122,9 @@ impl ServerApp {
         let location = Location::new(self.worker, link.handle, admitted.grant);
         self.shared.table.set(admitted.inner, location);
         self.sessions.insert(admitted.id, link.handle);
-        self.door.finished();
+        self.door.finished(link.app.place_of.take());
         link.pace = admitted.caps.is_empty().then(|| Pace::new(now));
+        link.app.stream_frames = link.quic.stats().frame_rx.stream + STREAM_FRAMES_WITH_SESSION;
         link.app.served = Some(Box::new(Served {
             session,
             inner: admitted.inner,
@@ -135,6 +144,7 @@ impl ServerApp {
     }
 
     fn streams(&mut self, now: Instant, link: &mut Link<Client>, event: StreamEvent) {
+        close_the_talkative(now, link);
         let quic = &mut link.quic;
         let admission = self.shared.admission.clone();
         let context = Context {
@@ -185,6 +195,19 @@ impl ServerApp {
     }
 }
 
+/// Closes a connection that has sent more STREAM frames than it may. Each that adds to memory is also an event.
+fn close_the_talkative(now: Instant, link: &mut Link<Client>) {
+    if link.quic.stats().frame_rx.stream > link.app.stream_frames && !link.quic.is_closed() {
+        link.app
+            .ends_because("more on its streams than a tunnel has to say");
+        link.quic.close(
+            now,
+            error_code(code::H3_EXCESSIVE_LOAD),
+            Bytes::from_static(b"too many STREAM frames"),
+        );
+    }
+}
+
 /// Why a session ends whose address moved.
 pub(super) const REPLACED: &str = "replaced by a newer connection of the same client";
 
@@ -198,21 +221,26 @@ impl Application for ServerApp {
         len: usize,
         gate: &mut Gate<'_>,
     ) -> Option<Accepted<Client>> {
-        let client = Client {
-            exchanges: Exchanges::default(),
-            uni: UniStreams::new(Side::Server),
-            served: None,
-            authenticate_by: now + AUTHENTICATE_WITHIN,
-            end: None,
-            timed_out: false,
-        };
-        let wake_at = Some(client.authenticate_by);
-        let (handle, quic) = self.door.admit(now, incoming, len, gate)?;
+        let LetIn {
+            handle,
+            quic,
+            place_of,
+        } = self.door.admit(now, incoming, len, gate)?;
+        let authenticate_by = now + AUTHENTICATE_WITHIN;
         Some(Accepted {
             handle,
             quic,
-            app: client,
-            wake_at,
+            app: Client {
+                exchanges: Exchanges::default(),
+                uni: UniStreams::new(Side::Server),
+                served: None,
+                place_of: Some(place_of),
+                authenticate_by,
+                stream_frames: STREAM_FRAMES_BEFORE_SESSION,
+                end: None,
+                timed_out: false,
+            },
+            wake_at: Some(authenticate_by),
         })
     }
 
@@ -229,15 +257,9 @@ impl Application for ServerApp {
     }
 
     fn datagrams(&mut self, now: Instant, link: &mut Link<Client>) {
-        if link.app.served.is_none()
-            && !link.quic.is_closed()
-            && link.quic.stats().frame_rx.stream > STREAM_FRAMES_BEFORE_SESSION
-        {
-            link.quic.close(
-                now,
-                error_code(code::H3_EXCESSIVE_LOAD),
-                Bytes::from_static(b"too much without a session"),
-            );
+        // With a session this is left to the frames themselves: here is the way of every packet.
+        if link.app.served.is_none() {
+            close_the_talkative(now, link);
         }
         self.receive_from_client(now, link);
     }
@@ -299,8 +321,8 @@ impl Application for ServerApp {
         self.door.unfinished_again();
     }
 
-    fn gone(&mut self, _link: Box<Link<Client>>) {
-        self.door.finished();
+    fn gone(&mut self, link: Box<Link<Client>>) {
+        self.door.finished(link.app.place_of);
     }
 
     fn unsendable(&mut self, _link: &mut Link<Client>, _error: &io::Error) {

@@ -1,53 +1,62 @@
 //! Who may begin a QUIC handshake, and with which packet size it is answered.
 //!
-//! Until a connection has a session it costs memory that nobody has paid for. So their number is bounded:
-//! from some on a client has to prove its address first (Retry, RFC 9000 section 8.1.2), which a spoofed
-//! sender cannot; beyond the bound new ones are ignored, and their clients try again.
+//! Whether there is room for one more is the business of [`Places`]; here it becomes an accepted connection, a Retry
+//! or silence. A client that is met with silence sends its first packet again.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use quinn_proto::crypto::HmacKey;
 use quinn_proto::{Connection, ConnectionHandle, Incoming, ServerConfig};
 
+use super::places::{Places, Room};
 use crate::engine::Gate;
+use crate::limit_key::LimitKey;
 use crate::path::{Limits, answering_size, transport};
-use crate::tls::ServerTls;
+use crate::tls::{ResetKey, ServerTls};
 
-/// Unfinished connections of one worker from which on an address must be proven.
-const RETRY_FROM: usize = 256;
-/// The most unfinished connections of one worker.
-const UNFINISHED_MAX: usize = 4096;
-/// So many connections without a session are a crowd: what they leave behind is worth tidying up.
-const CROWD: usize = 128;
 /// How long an address token is good for.
 const RETRY_LIFETIME: Duration = Duration::from_secs(15);
 
 /// See the module.
 pub(super) struct Doorkeeper {
     tls: ServerTls,
+    resets: ResetKey,
     limits: Limits,
     configs: HashMap<u16, Arc<ServerConfig>>,
-    /// Connections without a session.
-    unfinished: usize,
-    /// The most of them since a crowd last left.
-    most_unfinished: usize,
+    places: Places,
+}
+
+/// A connection that was let in.
+pub(super) struct LetIn {
+    pub(super) handle: ConnectionHandle,
+    pub(super) quic: Connection,
+    /// Who answers for its place until it has a session.
+    pub(super) place_of: LimitKey,
 }
 
 impl Doorkeeper {
     pub(super) fn new(tls: ServerTls, limits: Limits) -> Self {
         Self {
+            resets: tls.secrets().reset_key(),
             tls,
             limits,
             configs: HashMap::new(),
-            unfinished: 0,
-            most_unfinished: 0,
+            places: Places::default(),
         }
     }
 
-    /// New connections use this certificate. The secrets of the first one stay: resets and tokens that are
-    /// out in the world were made with them.
+    /// What the endpoint signs stateless resets with.
+    pub(super) fn reset_key(&self) -> Arc<dyn HmacKey> {
+        Arc::new(self.resets.clone())
+    }
+
+    /// New connections use this certificate, and get resets that a later process with the same key can send. The
+    /// key of Retry tokens stays the first one: those that are out in the world were made with it, and they live
+    /// for seconds.
     pub(super) fn use_tls(&mut self, tls: ServerTls) {
+        self.resets.change_to(tls.secrets());
         self.tls = self.tls.with_certificate_of(tls);
         self.configs.clear();
     }
@@ -75,28 +84,37 @@ impl Doorkeeper {
         incoming: Incoming,
         len: usize,
         gate: &mut Gate<'_>,
-    ) -> Option<(ConnectionHandle, Connection)> {
-        if self.unfinished >= UNFINISHED_MAX {
-            gate.endpoint.ignore(incoming);
-            return None;
-        }
-        if self.unfinished >= RETRY_FROM
-            && !incoming.remote_address_validated()
-            && incoming.may_retry()
+    ) -> Option<LetIn> {
+        let address = LimitKey::from(incoming.remote_address().ip());
+        // Who has proven its address cannot be asked again, and who has not can.
+        match self
+            .places
+            .room_for(address, incoming.remote_address_validated())
         {
-            if let Ok(transmit) = gate.endpoint.retry(incoming, gate.response) {
-                gate.respond(transmit);
+            Room::Free => {}
+            Room::AfterProof => {
+                if let Ok(transmit) = gate.endpoint.retry(incoming, gate.response) {
+                    gate.respond(transmit);
+                }
+                return None;
             }
-            return None;
+            Room::Full => {
+                gate.endpoint.ignore(incoming);
+                return None;
+            }
         }
         let config = self.config(answering_size(len));
         match gate
             .endpoint
             .accept(incoming, now, gate.response, Some(config))
         {
-            Ok(accepted) => {
-                self.begun();
-                Some(accepted)
+            Ok((handle, quic)) => {
+                self.places.take(Some(address));
+                Some(LetIn {
+                    handle,
+                    quic,
+                    place_of: address,
+                })
             }
             Err(error) => {
                 if let Some(transmit) = error.response {
@@ -107,27 +125,19 @@ impl Doorkeeper {
         }
     }
 
-    /// A connection got its session, or is forgotten.
-    pub(super) fn finished(&mut self) {
-        self.unfinished -= 1;
+    /// A connection got its session, or is forgotten; `place_of` answered for its place.
+    pub(super) fn finished(&mut self, place_of: Option<LimitKey>) {
+        self.places.give_back(place_of);
     }
 
-    /// A connection lost its session and is not forgotten yet.
+    /// A connection lost its session and is not forgotten yet. Its client had the token, so its address does not
+    /// answer for the place: many clients behind one address may lose their sessions at once and come back.
     pub(super) fn unfinished_again(&mut self) {
-        self.begun();
+        self.places.take(None);
     }
 
     /// True once after a crowd of connections without a session, or that lost it, has come and gone.
     pub(super) fn crowd_has_left(&mut self) -> bool {
-        let left = self.most_unfinished >= CROWD && self.unfinished <= self.most_unfinished / 8;
-        if left {
-            self.most_unfinished = self.unfinished;
-        }
-        left
-    }
-
-    fn begun(&mut self) {
-        self.unfinished += 1;
-        self.most_unfinished = self.most_unfinished.max(self.unfinished);
+        self.places.crowd_has_left()
     }
 }

@@ -6,6 +6,7 @@ mod exchange;
 mod from_client;
 mod gate;
 mod inbox;
+mod places;
 mod table;
 mod to_client;
 mod worker;
@@ -173,7 +174,7 @@ impl ServerWorkers {
         for (worker, (port, tun)) in ports.into_iter().zip(settings.queues).enumerate() {
             let counters = Arc::new(WorkerCounters::default());
             let mut door = Doorkeeper::new(settings.tls.clone(), limits);
-            let mut config = EndpointConfig::new(settings.tls.secrets().reset_key());
+            let mut config = EndpointConfig::new(door.reset_key());
             config.cid_generator(move || Box::new(SteeredConnectionIds::new(worker, workers)));
             let endpoint =
                 Endpoint::new(Arc::new(config), Some(door.config(BASE_PACKET)), true, None);

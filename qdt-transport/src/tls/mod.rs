@@ -10,6 +10,7 @@ mod server;
 mod trust;
 
 pub use client::{ClientTls, TrustError};
+pub(crate) use secrets::ResetKey;
 pub use secrets::ServerSecrets;
 pub use server::{CertificateError, ServerTls, spki_pin};
 pub use trust::ClientTrust;

@@ -6,11 +6,11 @@
 //! from the key itself.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use aws_lc_rs::{hkdf, hmac};
 use hkdf::KeyType;
-use quinn_proto::crypto::{HandshakeTokenKey, HmacKey};
+use quinn_proto::crypto::{CryptoError, HandshakeTokenKey, HmacKey};
 use zeroize::Zeroizing;
 
 const SALT: &[u8] = b"qdt server secrets v1";
@@ -59,12 +59,49 @@ impl ServerSecrets {
         &self.ticket
     }
 
-    pub(crate) fn reset_key(&self) -> Arc<dyn HmacKey> {
-        self.reset.clone()
+    /// The key for the stateless resets of one endpoint.
+    pub(crate) fn reset_key(&self) -> ResetKey {
+        ResetKey(Arc::new(RwLock::new(self.reset.clone())))
     }
 
     pub(crate) fn token_key(&self) -> Arc<dyn HandshakeTokenKey> {
         Arc::new(hkdf::Salt::new(hkdf::HKDF_SHA256, SALT).extract(&*self.token))
+    }
+}
+
+/// The key of an endpoint's stateless resets, which may change while the endpoint lives. Clones change together.
+///
+/// What a connection was told when it began stays with it: after a change the endpoint itself cannot reset older
+/// connections, but a later process with the new key can reset those that began since.
+#[derive(Clone)]
+pub(crate) struct ResetKey(Arc<RwLock<Arc<hmac::Key>>>);
+
+impl ResetKey {
+    /// From now on resets are those of `secrets`.
+    pub(crate) fn change_to(&self, secrets: &ServerSecrets) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = secrets.reset.clone();
+    }
+
+    /// The key now. Asked for when a connection begins or is unknown, never for a packet of a known one.
+    fn now(&self) -> Arc<hmac::Key> {
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+impl HmacKey for ResetKey {
+    fn sign(&self, data: &[u8], signature_out: &mut [u8]) {
+        HmacKey::sign(&*self.now(), data, signature_out);
+    }
+
+    fn signature_len(&self) -> usize {
+        HmacKey::signature_len(&*self.now())
+    }
+
+    fn verify(&self, data: &[u8], signature: &[u8]) -> Result<(), CryptoError> {
+        HmacKey::verify(&*self.now(), data, signature)
     }
 }
 
@@ -103,5 +140,23 @@ mod tests {
             format!("{:?}", ServerSecrets::derive(b"key")),
             "ServerSecrets(..)"
         );
+    }
+
+    #[test]
+    fn resets_follow_a_change_of_the_key() {
+        let (a, b) = (
+            ServerSecrets::derive(b"key a"),
+            ServerSecrets::derive(b"key b"),
+        );
+        let tag = |key: &ResetKey| {
+            let mut out = [0; 32];
+            key.sign(b"connection id", &mut out);
+            out
+        };
+        let key = a.reset_key();
+        let endpoint = key.clone();
+        key.change_to(&b);
+        assert_eq!(tag(&endpoint), tag(&b.reset_key()));
+        assert_ne!(tag(&endpoint), tag(&a.reset_key()));
     }
 }
