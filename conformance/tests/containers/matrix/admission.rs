@@ -94,10 +94,10 @@ fn wrong_token(stage: &Stage, pair: Pair) {
     client.wait_for_line(UNAUTHORIZED, SECOND);
     if pair.server == Kind::Ours {
         let metrics = server.metrics();
-        assert_eq!(
-            (metrics.handshakes("unauthorized"), metrics.sessions()),
-            (1.0, 0.0)
-        );
+        // Our client asks on a second connection too where the first takes long to answer.
+        let counted = metrics.handshakes("unauthorized");
+        assert!((1.0..=2.0).contains(&counted), "{counted} refusals counted");
+        assert_eq!(metrics.sessions(), 0.0);
     }
 }
 
