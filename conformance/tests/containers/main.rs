@@ -6,8 +6,6 @@
 //! that cannot be run fails, it is never skipped. At the end stand
 //! `target/containers/report.md` and `junit.xml`.
 
-#![allow(dead_code, reason = "topics take from the handles what they need")]
-
 mod cell;
 mod command;
 mod compose;
@@ -23,6 +21,7 @@ mod programs;
 mod progress;
 mod report;
 mod second_stack;
+mod spec;
 mod stage;
 mod try_out;
 
