@@ -182,6 +182,43 @@ impl Drop for Project {
     }
 }
 
+/// Removes containers, networks, volumes and images that compose files made in runs which have ended: they bear the
+/// label of compose, and a name with the id of the run's process. Returns how many.
+///
+/// # Panics
+/// When the engine does not answer.
+pub(crate) fn sweep() -> usize {
+    let project = "{{.Label \"com.docker.compose.project\"}}";
+    let labelled = |id: &str| format!("{id} {project}");
+    let images = "{{.Repository}}:{{.Tag}}".to_owned();
+    let made: [(&[&str], String, &[&str]); 4] = [
+        (&["ps", "--all"], labelled("{{.ID}}"), &["rm", "--force"]),
+        (&["network", "ls"], labelled("{{.ID}}"), &["network", "rm"]),
+        (&["volume", "ls"], labelled("{{.Name}}"), &["volume", "rm"]),
+        (&["images"], format!("{images} {images}"), &["rmi"]),
+    ];
+    let mut removed = 0;
+    for (list, format, remove) in made {
+        let listed = docker(&[list, &["--format", &format]].concat());
+        for line in listed.lines() {
+            let (id, name) = line.split_once(' ').unwrap_or((line, ""));
+            if is_of_an_ended_run(name) {
+                let done = Command::new("docker").args(remove).arg(id).output();
+                removed += usize::from(done.is_ok_and(|it| it.status.success()));
+            }
+        }
+    }
+    removed
+}
+
+/// Whether a name is one of [`Stage::engine_name`], of a process that has ended.
+fn is_of_an_ended_run(name: &str) -> bool {
+    let process = name
+        .split_once("qdt-suite-")
+        .and_then(|(_, rest)| rest.split('-').next());
+    process.is_some_and(|id| id.parse::<u32>().is_ok() && !Path::new("/proc").join(id).exists())
+}
+
 /// Runs a command to its end and returns what it wrote to stdout, without the line end.
 ///
 /// # Panics

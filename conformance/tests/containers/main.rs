@@ -77,7 +77,7 @@ fn main() -> ExitCode {
     let start = Instant::now();
     if !listing {
         check_requirements();
-        let leftovers = Engine::get().sweep(false);
+        let leftovers = Engine::get().sweep(false) + command::sweep();
         if leftovers > 0 {
             progress::line(&format!(
                 "removed {leftovers} containers and networks of runs that were killed"
