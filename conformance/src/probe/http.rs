@@ -100,6 +100,11 @@ impl Exchange {
         self.write(&frame)
     }
 
+    /// Gives the request up: RESET_STREAM with H3_REQUEST_CANCELLED (RFC 9114 section 4.1.1).
+    pub fn give_up(&mut self) {
+        let _ = self.send.reset(quinn::VarInt::from_u32(0x10c));
+    }
+
     /// Finishes the sending side.
     pub fn finish(&mut self) {
         let _ = self.send.finish();

@@ -3,7 +3,7 @@
 use conformance::probe::{Answer, Exchange, Probe, Session, SessionOptions, request_body};
 use conformance::{Config, Lab, Metrics, Server, Token, wait_for, wait_until};
 
-use crate::{SECOND, SERVER, session};
+use crate::{SECOND, SERVER, session, unlimited};
 
 const NONCE: &str = "AAAAAAAAAAAAAAAAAAAAAA";
 
@@ -330,4 +330,45 @@ fn a_body_that_breaks_the_rules_of_http3_costs_its_stream_and_not_the_connection
     );
     assert_eq!(answer.status, 200);
     assert_eq!(server.metrics().sessions(), 1.0);
+}
+
+#[test]
+fn a_request_that_was_given_up_makes_room_for_one_that_comes_with_its_end() {
+    let lab = Lab::new(1);
+    let _server = Server::start(&lab.server, unlimited());
+    for round in 0..50 {
+        let probe = Probe::connect(&lab.clients[0], SERVER);
+        let mut given_up = Exchange::open(&probe);
+        given_up.write_headers(&[
+            (":method", b"POST"),
+            (":scheme", b"https"),
+            (":authority", b"qdt.test"),
+            (":path", b"/connect"),
+            ("x-qdt-token", Token::TEXT.as_bytes()),
+        ]);
+        given_up.write_data(b"{");
+        if round % 2 == 0 {
+            // The server has begun with it for certain: one beside it is refused.
+            let body = request_body(NONCE, 1242);
+            let beside = ask_on(
+                &probe,
+                "POST",
+                "/connect",
+                Some(Token::TEXT.as_bytes()),
+                &body,
+            );
+            assert_refusal(&beside, 503, "server busy");
+        }
+        given_up.give_up();
+        let body = request_body(NONCE, 1242);
+        let answer = ask_on(
+            &probe,
+            "POST",
+            "/connect",
+            Some(Token::TEXT.as_bytes()),
+            &body,
+        );
+        assert_eq!(answer.status, 200, "round {round}: {}", answer.text());
+        probe.close();
+    }
 }
