@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"io"
+	"net/http"
 	"testing"
 )
 
@@ -38,6 +39,22 @@ func TestMoreSessionsThanAllowedAreBusy(t *testing.T) {
 	text, _ := io.ReadAll(response.Body)
 	if response.StatusCode != 503 || string(text) != "server busy\n" {
 		t.Errorf("%d %q", response.StatusCode, text)
+	}
+}
+
+func TestAFullPoolIsToldBeforeANonceOfAnotherLength(t *testing.T) {
+	for pool, status := range map[string]int{
+		"10.8.0.0/30": http.StatusInternalServerError,
+		"10.8.0.0/31": http.StatusServiceUnavailable, // No address beside the gateway's.
+	} {
+		server := startServer(t, func(s *Server) {
+			s.Config.PoolCIDR = pool
+			s.Config.LenientContentLength = false
+		})
+		response := post(t, server.address, "secret", `{"version":1,"client_nonce":"AAAA"}`)
+		if response.StatusCode != status {
+			t.Errorf("%s: status %d instead of %d", pool, response.StatusCode, status)
+		}
 	}
 }
 

@@ -127,6 +127,10 @@ func (s *Server) connect(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	serverNonce, id := random[:wire.NonceSize], binary.BigEndian.Uint64(random[wire.NonceSize:])
+	if !s.hasAddress() {
+		http.Error(w, "address pool exhausted", http.StatusServiceUnavailable)
+		return
+	}
 	keys, err := wire.DeriveKeys(s.token, clientNonce, serverNonce)
 	if err != nil {
 		http.Error(w, "key derivation error", http.StatusInternalServerError)
@@ -183,19 +187,33 @@ func (s *Server) full() bool {
 	return s.Config.MaxSessions > 0 && len(s.sessions) >= s.Config.MaxSessions
 }
 
+// hasAddress says whether an address is free; the deployed server looks before it derives keys.
+func (s *Server) hasAddress() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.free().IsValid()
+}
+
 // admit gives the session the first free address.
 func (s *Server) admit(session *session) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for inner := s.pool.Addr().Next(); s.pool.Contains(inner.Next()); inner = inner.Next() {
-		if inner == s.gateway || s.sessions[inner] != nil {
-			continue
-		}
-		session.inner = inner
-		s.sessions[inner] = session
-		return true
+	session.inner = s.free()
+	if !session.inner.IsValid() {
+		return false
 	}
-	return false
+	s.sessions[session.inner] = session
+	return true
+}
+
+// free is the first address that nobody has, or none. The caller holds mu.
+func (s *Server) free() netip.Addr {
+	for inner := s.pool.Addr().Next(); s.pool.Contains(inner.Next()); inner = inner.Next() {
+		if inner != s.gateway && s.sessions[inner] == nil {
+			return inner
+		}
+	}
+	return netip.Addr{}
 }
 
 // end forgets the session. Its connection and its stream stay as they are,
