@@ -9,6 +9,9 @@
 mod checks;
 mod compare;
 mod exchange;
+mod extensions;
+mod library;
+mod living;
 mod metrics;
 mod report;
 mod request;

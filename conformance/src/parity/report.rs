@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::table::Dialect;
+use super::table::{self, Dialect};
 
 /// What became of one check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,6 +164,7 @@ impl Report {
         for note in &self.notes {
             let _ = writeln!(text, "\nNote: {note}.");
         }
+        let _ = write!(text, "\n## The documented answers\n\n{}", table::markdown());
         let mut group = "";
         for line in &self.lines {
             if line.group != group {

@@ -15,8 +15,8 @@ use super::exchange::{Outcome, Pending};
 use super::metrics::Page;
 use super::report::{Line, Report, Verdict};
 use super::request::{Head, Request};
-use super::session;
 use super::table::{Dialect, Expect, HINTS};
+use super::{extensions, library, living};
 use crate::probe::{ConnectError, Probe};
 
 /// How long a connection may take.
@@ -72,7 +72,9 @@ pub fn run(options: &Options, progress: &mut dyn FnMut(&Line)) -> Result<Report,
     for check in &quick {
         run.check(check);
     }
-    session::probe(&mut run);
+    living::probe(&mut run);
+    extensions::probe(&mut run);
+    library::probe(&mut run);
     run.check_at_deadline(&slow);
     run.endpoint.close(0_u32.into(), b"");
     Ok(Report {
@@ -153,6 +155,11 @@ impl<'a> Run<'a> {
 
     /// A new connection with its control stream, in the pace of the run.
     pub(super) fn connect(&mut self) -> Result<Probe, String> {
+        self.connect_bare().map(Probe::with_settings)
+    }
+
+    /// A new connection on which nothing was sent yet, in the pace of the run.
+    pub(super) fn connect_bare(&mut self) -> Result<Probe, String> {
         if self.options.rate > 0 {
             std::thread::sleep(self.next.saturating_duration_since(Instant::now()));
             self.next = Instant::now() + Duration::from_secs(1) / self.options.rate;
@@ -365,12 +372,12 @@ impl<'a> Run<'a> {
     }
 }
 
-/// A connection with its control stream to the server that was named as `host:port`.
+/// A connection to the server that was named as `host:port`.
 fn connect(endpoint: &Endpoint, address: SocketAddr, server: &str) -> Result<Probe, String> {
     let host = server.rsplit_once(':').map_or("", |(host, _)| host);
     let name = host.trim_matches(['[', ']']);
     match Probe::connect_as(endpoint, address, name, TransportConfig::default(), CONNECT) {
-        Ok(probe) => Ok(probe.with_settings()),
+        Ok(probe) => Ok(probe),
         Err(ConnectError::TimedOut) => Err("no answer".into()),
         Err(ConnectError::Connection(error)) => Err(error.to_string()),
     }

@@ -1,94 +1,45 @@
-//! What holds while a session lives: the stream stays open, datagrams carry its quarter stream id and open with its
-//! keys, a second request on the connection is answered as documented, and extensions exist only where asked for.
-//!
-//! The first session hangs on the second stream of its connection, where a quarter stream id of 0 is wrong.
+//! A session in the probe's hand: opened, with its keys and its stream, and compared with what is documented.
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use qdt_proto::handshake::{Nonce, SessionKeys};
 
-use super::checks::{DEFAULT_MTU, NONCE};
 use super::compare::{Success, differences, shown};
 use super::exchange::{Outcome, Pending};
-use super::report::Line;
-use super::request::{Head, Request, Step, read_varint, varint};
+use super::request::{Head, Request, read_varint, varint};
 use super::run::Run;
-use super::table::{BUSY, Dialect, Expect, NOT_FOUND};
+use super::table::{Expect, NOT_FOUND};
 use crate::probe::{Probe, RawMessage, RawOpener, RawSealer, echo_request};
 
-const GROUP: &str = "a living session";
-const EXTENSIONS: &str = "extensions";
 /// How long an answer may take.
-const ANSWER: Duration = Duration::from_secs(4);
+pub(super) const ANSWER: Duration = Duration::from_secs(4);
+/// How often a datagram is sent before it counts as lost: datagrams are not repeated.
+pub(super) const TRIES: u16 = 3;
 /// What sessions here ask for: small enough that the answer is the same with and without extensions.
 const MTU: i64 = 1242;
-/// How often an echo is asked for before it counts as lost: datagrams are not repeated.
-const TRIES: u16 = 3;
-/// QDT message types.
+/// The QDT message type of inner packets.
 const DATA: u8 = 0;
-const PING: u8 = 2;
-const PONG: u8 = 3;
 
 /// A session in the probe's hand.
-struct Session {
-    probe: Probe,
-    pending: Pending,
-    success: Success,
-    quarter: u64,
+pub(super) struct Session {
+    pub(super) probe: Probe,
+    pub(super) pending: Pending,
+    pub(super) success: Success,
+    pub(super) quarter: u64,
     sealer: RawSealer,
     opener: RawOpener,
     sequence: u16,
 }
 
 /// A datagram of the server.
-struct Received {
-    quarter: u64,
-    message: RawMessage,
-}
-
-/// Makes every check about living sessions.
-pub(super) fn probe(run: &mut Run<'_>) {
-    if let Some(mut session) = open(run, GROUP, "a session opens on the second stream", "", true) {
-        packets(run, &mut session);
-        second_request(run, &mut session);
-        session.probe.hang_up();
-    }
-    given_up(run);
-    extensions(run);
-}
-
-/// A client may change its mind before its request is complete.
-fn given_up(run: &mut Run<'_>) {
-    let head = Head::connect(&run.options.token);
-    let body = format!(r#"{{"version":1,"client_nonce":"{}"}}"#, NONCE);
-    let (front, _) = body.as_bytes().split_at(20);
-    let half = Request::new(&head)
-        .data(front)
-        .then(Step::Flush)
-        .then(Step::GiveUp);
-    let whole = Request::new(&head).data(body.as_bytes());
-    let outcome = match run.connect() {
-        Ok(probe) => {
-            let _first = Pending::start(&probe, &half);
-            let outcome = Pending::start(&probe, &whole).map(|mut pending| pending.outcome(ANSWER));
-            probe.hang_up();
-            outcome.unwrap_or_else(|outcome| outcome)
-        }
-        Err(why) => Outcome::Broken(why),
-    };
-    let found = compare(run, Expect::Session, &outcome, DEFAULT_MTU);
-    run.report(
-        GROUP,
-        "a request that was given up makes room for the next one",
-        "half of POST /connect, RESET_STREAM, and a whole one",
-        Expect::Session,
-        found,
-    );
+pub(super) struct Received {
+    pub(super) quarter: u64,
+    pub(super) message: RawMessage,
 }
 
 /// Opens a session whose request has these `fields` besides; on the second stream where told so.
-fn open(
+pub(super) fn open(
     run: &mut Run<'_>,
     group: &'static str,
     name: &str,
@@ -109,7 +60,7 @@ fn open(
         let elsewhere = Request::new(&head.clone().set(":path", "/"));
         let outcome = Pending::start(&probe, &elsewhere).map(|mut pending| pending.outcome(ANSWER));
         let outcome = outcome.unwrap_or_else(|outcome| outcome);
-        let found = compare(run, Expect::Refused(NOT_FOUND), &outcome, MTU);
+        let found = compare(run, Expect::Refused(NOT_FOUND), &outcome, false, MTU);
         run.report(
             group,
             "a refusal leaves the connection open",
@@ -136,7 +87,7 @@ fn open(
         Err(outcome) => return failed(run, shown(&outcome)),
     };
     let outcome = pending.outcome(ANSWER);
-    let mut found = compare(run, Expect::Session, &outcome, MTU);
+    let mut found = compare(run, Expect::Session, &outcome, false, MTU);
     let success: Option<Success> = match &outcome {
         Outcome::Answer(answer) => serde_json::from_slice(&answer.body).ok(),
         _ => None,
@@ -165,14 +116,18 @@ fn open(
 
 impl Session {
     /// Seals a message and sends it on the session's quarter stream id.
-    fn send(&mut self, kind: u8, plaintext: &[u8]) {
+    pub(super) fn send(&mut self, kind: u8, plaintext: &[u8]) {
         let mut frame = varint(self.quarter);
         frame.extend(self.sealer.seal(kind, plaintext));
         self.probe.send_datagram_wait(frame);
     }
 
     /// The next authentic datagram that `is` the right one, whatever its quarter stream id.
-    fn receive(&self, within: Duration, is: impl Fn(&RawMessage) -> bool) -> Option<Received> {
+    pub(super) fn receive(
+        &self,
+        within: Duration,
+        is: impl Fn(&RawMessage) -> bool,
+    ) -> Option<Received> {
         let deadline = Instant::now() + within;
         loop {
             let left = deadline.checked_duration_since(Instant::now())?;
@@ -187,7 +142,7 @@ impl Session {
     }
 
     /// An ICMP echo to the gateway and its reply.
-    fn echo(&mut self) -> Option<Received> {
+    pub(super) fn echo(&mut self) -> Option<Received> {
         let (inner, gateway) = (self.success.client_ip, self.success.gateway_ip);
         (0..TRIES).find_map(|_| {
             self.sequence += 1;
@@ -210,206 +165,20 @@ fn is_reply(packet: &[u8], source: Ipv4Addr, destination: Ipv4Addr, sequence: u1
         && packet[26..28] == sequence.to_be_bytes()
 }
 
-/// Differences of an outcome where a head was no HEAD.
-fn compare(run: &Run<'_>, expected: Expect, outcome: &Outcome, asked: i64) -> Vec<String> {
+/// Differences of an outcome to what is documented.
+pub(super) fn compare(
+    run: &Run<'_>,
+    expected: Expect,
+    outcome: &Outcome,
+    is_head: bool,
+    asked: i64,
+) -> Vec<String> {
     differences(
         expected,
         outcome,
-        false,
+        is_head,
         asked,
         run.learned.as_ref(),
         run.options.dialect,
     )
-}
-
-/// Packets there and back, and what their datagrams have to look like.
-fn packets(run: &mut Run<'_>, session: &mut Session) {
-    let sent = format!(
-        "an ICMP echo from {} to {}",
-        session.success.client_ip, session.success.gateway_ip
-    );
-    let line = |name: &str, expected: &str, found: &[String]| {
-        Line::judged(GROUP, name, sent.as_str(), expected, found)
-    };
-    let replies: Vec<Received> = (0..3).map_while(|_| session.echo()).collect();
-    let missing = (replies.len() < 3).then(|| {
-        "no reply: does a firewall on the server's host drop ICMP from the tunnel, or is its TUN device down?".to_owned()
-    });
-    run.push(line(
-        "the gateway answers an echo through the session",
-        "an echo reply",
-        missing.as_slice(),
-    ));
-    if replies.is_empty() {
-        return;
-    }
-    let wrong: Vec<String> = replies
-        .iter()
-        .filter(|reply| reply.quarter != session.quarter)
-        .map(|reply| format!("quarter stream id {}", reply.quarter))
-        .collect();
-    let expected = format!("quarter stream id {}", session.quarter);
-    run.push(line(
-        "datagrams carry the quarter stream id of the session's stream",
-        &expected,
-        &wrong,
-    ));
-    let mut faults = Vec::new();
-    let mut last = None;
-    for Received { message, .. } in &replies {
-        if message.session != session.success.session_id {
-            faults.push("another session id".to_owned());
-        }
-        if last.is_some_and(|last| message.counter <= last) {
-            faults.push(format!(
-                "counter {} after {}",
-                message.counter,
-                last.unwrap_or(0)
-            ));
-        }
-        last = Some(message.counter);
-    }
-    run.push(line(
-        "datagrams carry the session's id and counters that only rise",
-        "the session's id, rising counters",
-        &faults,
-    ));
-    // The replies came behind the answer on the same way: an end sent with the answer is here by now.
-    let over = session.pending.is_over(Duration::from_millis(100));
-    let over = over.then(|| "the stream is finished or reset".to_owned());
-    run.push(line(
-        "the stream of a session stays open",
-        "an open stream",
-        over.as_slice(),
-    ));
-}
-
-/// One connection carries one session; a Go server opens one for every request.
-fn second_request(run: &mut Run<'_>, session: &mut Session) {
-    let expected = match run.options.dialect {
-        Dialect::Qdt => Expect::Refused(BUSY),
-        Dialect::Go => Expect::Session,
-    };
-    let head = Head::connect(&run.options.token);
-    let body = format!(r#"{{"version":1,"client_nonce":"{}"}}"#, NONCE);
-    let request = Request::new(&head).data(body.as_bytes());
-    let started = Pending::start(&session.probe, &request);
-    let (outcome, _pending) = match started {
-        Ok(mut pending) => (pending.outcome(ANSWER), Some(pending)),
-        Err(outcome) => (outcome, None),
-    };
-    let found = compare(run, expected, &outcome, DEFAULT_MTU);
-    run.report(
-        GROUP,
-        "a second request on the connection of a session is answered",
-        "POST /connect on the same connection",
-        expected,
-        found,
-    );
-    let lost = session.echo().is_none().then(|| "no reply".to_owned());
-    run.push(Line::judged(
-        GROUP,
-        "the session lives on behind a second request",
-        "an ICMP echo",
-        "an echo reply",
-        lost.as_slice(),
-    ));
-}
-
-/// What the suite's own ends agree on by `caps`.
-fn extensions(run: &mut Run<'_>) {
-    let asked = r#","caps":["ping","no-such-extension"]"#;
-    let Some(mut session) = open(
-        run,
-        EXTENSIONS,
-        "a request with caps opens a session",
-        asked,
-        false,
-    ) else {
-        return;
-    };
-    let caps = session.success.caps.clone();
-    let ticket = session.success.resume.clone();
-    let sent = "caps ping and no-such-extension";
-    if run.options.dialect == Dialect::Go {
-        let found = (caps.is_some() || ticket.is_some()).then(|| format!("caps {caps:?}"));
-        run.push(Line::judged(
-            EXTENSIONS,
-            "a Go server confirms no caps",
-            sent,
-            "no caps, no resume",
-            found.as_slice(),
-        ));
-        session.probe.hang_up();
-        return;
-    }
-    let mut found = Vec::new();
-    if caps.as_deref() != Some(&["ping".to_owned()]) {
-        found.push(format!("caps {caps:?}"));
-    }
-    if ticket.is_none() {
-        found.push("no resume".into());
-    }
-    run.push(Line::judged(
-        EXTENSIONS,
-        "caps that are known are confirmed, and a ticket is given",
-        sent,
-        "caps [\"ping\"] and a ticket",
-        &found,
-    ));
-    let payload = b"when it was sent";
-    let pong = (0..TRIES).find_map(|_| {
-        session.send(PING, payload);
-        session.receive(ANSWER / u32::from(TRIES), |message| {
-            message.kind == PONG && message.plaintext == payload
-        })
-    });
-    let found = pong.is_none().then(|| "no pong".to_owned());
-    run.push(Line::judged(
-        EXTENSIONS,
-        "a ping is answered with what it held",
-        "a ping",
-        "a pong",
-        found.as_slice(),
-    ));
-    if let Some(ticket) = ticket {
-        resume(run, &session, &ticket);
-    }
-    session.probe.hang_up();
-}
-
-/// A ticket moves the session's address to a new connection and ends the old one.
-fn resume(run: &mut Run<'_>, old: &Session, ticket: &str) {
-    let fields = format!(r#","caps":["ping"],"resume":{}"#, serde_json::json!(ticket));
-    let Some(session) = open(
-        run,
-        EXTENSIONS,
-        "a request with a ticket opens a session",
-        &fields,
-        false,
-    ) else {
-        return;
-    };
-    let (was, is) = (old.success.client_ip, session.success.client_ip);
-    let found = (was != is).then(|| format!("{is} instead of {was}"));
-    run.push(Line::judged(
-        EXTENSIONS,
-        "a ticket gives the same address",
-        "a ticket",
-        "the same client_ip",
-        found.as_slice(),
-    ));
-    let found = old
-        .probe
-        .closed(ANSWER)
-        .is_none()
-        .then(|| "it is still open".to_owned());
-    run.push(Line::judged(
-        EXTENSIONS,
-        "the connection that had the address before ends",
-        "a ticket",
-        "a closed connection",
-        found.as_slice(),
-    ));
-    session.probe.hang_up();
 }

@@ -22,24 +22,51 @@ pub(super) struct Row {
     /// The value of the `result` label; none where nothing counts it.
     pub(super) label: Option<&'static str>,
     /// What the row means.
-    pub(super) meaning: &'static str,
+    meaning: &'static str,
+    /// Where it is known from.
+    source: &'static str,
 }
 
 macro_rules! rows {
-    ($($name:ident => $status:literal, $body:literal, $label:expr, $meaning:literal;)*) => {
-        $(pub(super) const $name: &Row =
-            &Row { status: $status, body: $body, label: $label, meaning: $meaning };)*
+    ($($name:ident => $status:literal, $body:literal, $label:expr, $meaning:literal, $source:literal;)*) => {
+        $(pub(super) const $name: &Row = &Row {
+            status: $status, body: $body, label: $label, meaning: $meaning, source: $source,
+        };)*
+
+        /// The rows in the order in which a server comes to them.
+        const ROWS: &[&Row] = &[$($name),*];
     };
 }
 
 rows! {
-    NOT_FOUND => 404, "404 page not found", None, "another path than /connect";
-    METHOD => 405, "method not allowed", Some("method"), "another method than POST, whatever the token";
-    UNAUTHORIZED => 401, "unauthorized", Some("unauthorized"), "a wrong token or none";
-    BUSY => 503, "server busy", Some("busy"), "max_sessions reached, or the connection has a session";
-    BAD_REQUEST => 400, "bad request", Some("bad_request"), "no JSON of version 1 within 4096 bytes and the deadline";
-    BAD_NONCE => 400, "bad nonce", Some("bad_nonce"), "the nonce is not unpadded standard base64";
-    KEY_DERIVATION => 500, "key derivation error", Some("key_derivation_error"), "the nonce is not 16 bytes";
+    NOT_FOUND => 404, "404 page not found", None,
+        "another path than /connect", "Go's net/http, which answers before the server is asked";
+    METHOD => 405, "method not allowed", Some("method"),
+        "another method than POST, whatever the token", "the Go server, observed: no Allow header";
+    UNAUTHORIZED => 401, "unauthorized", Some("unauthorized"),
+        "a wrong token or none", "the Go server, observed; its client exits on it";
+    BUSY => 503, "server busy", Some("busy"),
+        "the connection has a session already", "this suite: the Go server opens 32 on one connection";
+    BAD_REQUEST => 400, "bad request", Some("bad_request"),
+        "no JSON of version 1 within 4096 bytes and the deadline", "vectors/connect_request_decode.json, recorded";
+    BAD_NONCE => 400, "bad nonce", Some("bad_nonce"),
+        "the nonce is not unpadded standard base64", "vectors/nonce_base64.json, recorded";
+    KEY_DERIVATION => 500, "key derivation error", Some("key_derivation_error"),
+        "the nonce is not 16 bytes", "vectors/nonce_base64.json, recorded, and the Go server, observed";
+}
+
+/// The rows as a table for the report.
+pub(super) fn markdown() -> String {
+    let mut text =
+        "| status | body | label | meaning | source |\n|---|---|---|---|---|\n".to_owned();
+    for row in ROWS {
+        let label = row.label.unwrap_or("none");
+        text += &format!(
+            "| {} | {} | {label} | {} | {} |\n",
+            row.status, row.body, row.meaning, row.source
+        );
+    }
+    text + "| 200 | one JSON object | ok | a session | vectors/connect_response_encode.json, recorded |\n"
 }
 
 /// Answers that only say that a server cannot be probed now.

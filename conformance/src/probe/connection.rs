@@ -246,6 +246,11 @@ impl Probe {
         self.connection.close_reason().is_none()
     }
 
+    /// The QUIC connection itself, for another library to speak on.
+    pub(crate) fn quic(&self) -> &Connection {
+        &self.connection
+    }
+
     /// UDP datagrams that have left on this connection: what was written before one of them left has been sent, or
     /// was kept back by flow control.
     #[must_use]
