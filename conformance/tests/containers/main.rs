@@ -17,6 +17,7 @@ mod matrix;
 mod network;
 mod observability;
 mod outcome;
+mod parity;
 mod programs;
 mod progress;
 mod report;
@@ -63,6 +64,7 @@ fn all_cells() -> Vec<Cell> {
         observability::cells(),
         images::cells(),
         compose::cells(),
+        parity::cells(),
         itself::cells(),
     ]
     .into_iter()
