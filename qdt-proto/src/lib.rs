@@ -3,4 +3,5 @@
 pub mod datagram;
 pub mod handshake;
 pub mod http3;
+pub mod mutants;
 pub mod packet;

@@ -18,6 +18,10 @@ use tracing::{error, info};
 
 fn main() -> ExitCode {
     forbid_core_dumps();
+    #[cfg(feature = "mutants")]
+    if !choose_mutant() {
+        return ExitCode::FAILURE;
+    }
     let path = match config_path(std::env::args_os(), "server.yaml") {
         Ok(path) => path,
         Err(early) => return EarlyExit::report(early),
@@ -39,6 +43,18 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Chooses the fault that QDT_MUTANT names; false where it names none that exists.
+#[cfg(feature = "mutants")]
+fn choose_mutant() -> bool {
+    std::env::var_os("QDT_MUTANT").is_none_or(|name| {
+        let known = name.to_str().is_some_and(qdt_proto::mutants::choose);
+        if !known {
+            startup_error("server init error", &"QDT_MUTANT names no mutant");
+        }
+        known
+    })
 }
 
 fn run(runtime: &Runtime, path: PathBuf) -> ExitCode {

@@ -156,6 +156,7 @@ impl Session {
             .seal(needed, |space| {
                 let (head, body) = space.split_at_mut(prefix.len());
                 head.copy_from_slice(prefix);
+                qdt_proto::mutant!(QuarterStreamId0 => head.fill(0));
                 let len = sealer.seal(kind, plaintext, body)?;
                 Ok::<_, SealError>(Some(head.len() + len))
             })

@@ -46,6 +46,24 @@ impl Binaries {
         Self::find("qdt-client")
     }
 
+    /// The path of the `qdt-server` that has faults on purpose: `QDT_MUTANTS_SERVER`, else
+    /// `mutants/qdt-server` in cargo's target folder.
+    ///
+    /// # Panics
+    /// When it was not built.
+    #[must_use]
+    pub fn mutants() -> PathBuf {
+        let path = std::env::var_os("QDT_MUTANTS_SERVER")
+            .map_or_else(|| Self::target().join("mutants/qdt-server"), PathBuf::from);
+        assert!(
+            path.is_file(),
+            "{} does not exist: run scripts/test, or `cargo build -p qdt-server --features mutants` and copy \
+             target/debug/qdt-server there",
+            path.display()
+        );
+        path
+    }
+
     fn find(name: &str) -> PathBuf {
         let path = Self::folder().join(name);
         assert!(

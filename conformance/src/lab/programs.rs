@@ -43,13 +43,46 @@ impl<'lab> Server<'lab> {
     /// When the program cannot be started.
     #[track_caller]
     pub fn spawn(machine: &'lab Machine, config: Config) -> Self {
+        let program = Binaries::server().to_string_lossy().into_owned();
+        Self::spawn_command(machine, config, &[&program])
+    }
+
+    /// Starts the build of our server that has faults on purpose, with one of them or none, and waits until it is
+    /// ready.
+    ///
+    /// # Panics
+    /// When it was not built or does not become ready.
+    #[must_use]
+    #[track_caller]
+    pub fn start_mutant(machine: &'lab Machine, config: Config, mutant: Option<&str>) -> Self {
+        let program = Binaries::mutants().to_string_lossy().into_owned();
+        let chosen = mutant.map(|name| format!("QDT_MUTANT={name}"));
+        let words: Vec<&str> = ["env"]
+            .into_iter()
+            .chain(chosen.as_deref())
+            .chain([program.as_str()])
+            .collect();
+        let mut server = Self::spawn_command(machine, config, &words);
+        server.wait_until_ready();
+        server
+    }
+
+    /// Starts a program that is our server with the words before its arguments.
+    #[track_caller]
+    fn spawn_command(machine: &'lab Machine, config: Config, words: &[&str]) -> Self {
         let path = machine.folder().join("server.yaml");
         write_private(&path, &config.yaml());
+        let path = path.to_string_lossy();
+        let arguments: Vec<&str> = words[1..]
+            .iter()
+            .copied()
+            .chain(["-config", path.as_ref()])
+            .collect();
         let process = Process::start(
             machine,
             "qdt-server",
-            &Binaries::server(),
-            &["-config", &path.to_string_lossy()],
+            std::path::Path::new(words[0]),
+            &arguments,
         );
         Self {
             process,

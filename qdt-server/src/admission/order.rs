@@ -64,6 +64,8 @@ impl Doorkeeper {
         if !self.is_ready() {
             return Err(Outcome::NotReady);
         }
+        qdt_proto::mutant!(LateCheckOrder => if !token::matches(&self.token.load(),
+            head.header(b"x-qdt-token").unwrap_or_default()) { return Err(Outcome::Unauthorized); });
         if head.method != b"POST" {
             return Err(Outcome::Method);
         }

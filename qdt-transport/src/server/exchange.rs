@@ -237,7 +237,9 @@ impl Exchanges {
                 warn!(id = session.id.0, ip = %session.inner, %err, "connect response failed");
                 self.session_given_up = true;
             }
-            (Sending::Done, Some(_)) => {}
+            (Sending::Done, Some(_)) => {
+                qdt_proto::mutant!(FinOn200 => _ = quic.send_stream(id).finish());
+            }
             (Sending::Done | Sending::Refused(_), None) => {
                 self.requests.swap_remove(position);
             }
