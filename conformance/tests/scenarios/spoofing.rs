@@ -4,7 +4,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use conformance::probe::{Session, echo_request, ipv4_packet, udp_packet};
-use conformance::{Capture, Config, Lab, Server};
+use conformance::{Capture, Config, Lab, Server, wait_until};
 
 use crate::{SECOND, answers, session};
 
@@ -74,9 +74,17 @@ fn refused_and_counted(reason: &str, packets: impl Fn(Ipv4Addr, Ipv4Addr) -> Vec
     assert!(answers(&mut mine, SECOND), "and the session lives");
     let counted = server.metrics().drops(reason) - before;
     assert_eq!(counted, 2.0 * packets.len() as f64, "{reason}");
+    // The capture may lag behind the answer: the honest request, the last of all, has to show up in it.
+    let is_honest =
+        |packet: &[u8]| packet.get(9) == Some(&1) && crate::source(packet) == Some(mine.inner());
+    wait_until("the honest echo request is captured", 5 * SECOND, || {
+        let seen = capture.packets();
+        seen.iter().any(|captured| is_honest(&captured.packet))
+    });
     let seen = capture.packets();
-    assert!(
-        seen.len() == 1 && crate::source(&seen[0].packet) == Some(mine.inner()),
+    assert_eq!(
+        seen.len(),
+        1,
         "only the honest echo request may be on the device: {seen:?}"
     );
 }
