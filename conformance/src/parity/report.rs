@@ -98,6 +98,8 @@ pub struct Report {
     pub lines: Vec<Line>,
     /// What the reader should know besides.
     pub notes: Vec<String>,
+    /// Connections that were made.
+    pub connections: usize,
     /// How long it took.
     pub took: Duration,
 }
@@ -134,11 +136,12 @@ impl Report {
 
     fn figures(&self) -> String {
         format!(
-            "{} as documented, {} different, {} not asked; {} in {:.0} s",
+            "{} as documented, {} different, {} not asked; {}, {} connections in {:.0} s",
             self.count(Verdict::Same),
             self.count(Verdict::Different),
             self.count(Verdict::NotAsked),
             self.server,
+            self.connections,
             self.took.as_secs_f64()
         )
     }
@@ -211,6 +214,7 @@ mod tests {
                 Line::judged("paths", "/x is another", "POST /x", "404", differences),
             ],
             notes: Vec::new(),
+            connections: 2,
             took: Duration::from_secs(3),
         }
     }
@@ -229,11 +233,9 @@ mod tests {
                 .summary()
                 .starts_with("DIFFERENT: paths: /x is another\n")
         );
-        assert!(
-            report
-                .summary()
-                .ends_with("1 as documented, 1 different, 0 not asked; vpn.example.org:443 in 3 s")
-        );
+        assert!(report.summary().ends_with(
+            "1 as documented, 1 different, 0 not asked; vpn.example.org:443, 2 connections in 3 s"
+        ));
         assert!(
             report
                 .markdown()

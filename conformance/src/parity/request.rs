@@ -174,7 +174,7 @@ impl Request {
 
     /// Some of the body in one DATA frame.
     pub(super) fn data(mut self, body: &[u8]) -> Self {
-        let text = body.escape_ascii().to_string();
+        let text = readable(body);
         match text.char_indices().nth(90) {
             None => self.shown += &format!(" {text}"),
             Some((cut, _)) => {
@@ -213,6 +213,19 @@ impl Request {
     }
 }
 
+/// Bytes as text in one line; what is no text or no character to be printed shows as a replacement or an escape.
+fn readable(bytes: &[u8]) -> String {
+    let mut line = String::new();
+    for letter in String::from_utf8_lossy(bytes).chars() {
+        if letter.is_control() {
+            line.extend(letter.escape_default());
+        } else {
+            line.push(letter);
+        }
+    }
+    line
+}
+
 /// A QUIC variable-length integer in its shortest form.
 pub(super) fn varint(value: u64) -> Vec<u8> {
     match value {
@@ -246,6 +259,18 @@ mod tests {
             let fields = decode_field_section(&section, 8192).expect("a section");
             assert_eq!(fields, head.fields, "{form:?}");
         }
+    }
+
+    #[test]
+    fn a_body_is_shown_in_one_line_and_cut_where_it_is_long() {
+        let head = Head::connect(b"a secret token");
+        let shown = Request::new(&head).data(b"{\"a\":\n\xff}").shown;
+        assert_eq!(shown, "POST /connect {\"a\":\\n\u{fffd}}");
+        let shown = Request::new(&head).data(&[b'x'; 5000]).shown;
+        assert!(
+            shown.ends_with("x... (5000 bytes)") && shown.len() < 130,
+            "{shown}"
+        );
     }
 
     #[test]

@@ -83,6 +83,7 @@ pub fn run(options: &Options, progress: &mut dyn FnMut(&Line)) -> Result<Report,
         labels: options.metrics.is_some(),
         lines: run.lines,
         notes: run.notes,
+        connections: run.connections,
         took: began.elapsed(),
     })
 }
@@ -95,6 +96,7 @@ pub(super) struct Run<'a> {
     pub(super) learned: Option<Learned>,
     page: Option<Page>,
     next: Instant,
+    connections: usize,
     progress: &'a mut dyn FnMut(&Line),
     lines: Vec<Line>,
     notes: Vec<String>,
@@ -137,6 +139,7 @@ impl<'a> Run<'a> {
                         learned: None,
                         page,
                         next: Instant::now(),
+                        connections: 1,
                         progress,
                         lines: Vec::new(),
                         notes: Vec::new(),
@@ -164,6 +167,7 @@ impl<'a> Run<'a> {
             std::thread::sleep(self.next.saturating_duration_since(Instant::now()));
             self.next = Instant::now() + Duration::from_secs(1) / self.options.rate;
         }
+        self.connections += 1;
         connect(&self.endpoint, self.address, &self.options.server)
     }
 
