@@ -24,7 +24,7 @@ struct Arguments {
 enum Task {
     /// Send every documented request to a server and compare its answers, to the byte.
     ///
-    /// Makes some 220 connections and opens some 70 sessions one after the other and closes each (few where the pool is small), in the pace of
+    /// Makes some 200 connections and opens some 70 sessions one after the other and closes each (few where the pool is small), in the pace of
     /// --rate, and needs about half a minute. The certificate is not checked: who the server is does not matter here.
     Probe {
         /// The server: host:port, UDP.
