@@ -5,40 +5,72 @@
 
 # The base of every image of ours, under its public name.
 base_image=debian:bookworm-slim
+# Where an engine of this machine listens, and where it notes its process id, when nobody says anything else.
+default_engine=unix:///var/run/docker.sock
+engine_pid_file=/run/docker.pid
 # Where the engine's log, the builds' logs and the folders that images are built from go.
 containers=$target/containers
 # Built as a Go module, checked against the public checksum database, where the distribution has no compose v2.
 compose_version=v2.40.3
 compose_plugins=/usr/local/lib/docker/cli-plugins
+# Set by a script that wants base images and Debian's packages as they are today, and not as an earlier build had them.
+fresh=
+base_is_fresh=
 
 # engine ARGUMENT...: docker, as root where this user may not talk to the engine.
 engine() {
     if [[ ${engine_needs_root:-} ]]; then as_root docker "$@"; else docker "$@"; fi
 }
 
+# Where the user's docker command finds its engine: by DOCKER_HOST, a context, or as everybody does.
+engine_address() { docker context inspect --format '{{.Endpoints.docker.Host}}' 2>/dev/null || echo "$default_engine"; }
+
 # Whether there is an engine that answers; finds out whether root is needed for that.
 engine_answers() {
     have docker || return 1
     engine_needs_root=
     docker info >/dev/null 2>&1 && return
-    ((EUID != 0)) || return 1
+    # Root would look for another engine than the one that this user has chosen.
+    ((EUID != 0)) && [[ $(engine_address) == "$default_engine" ]] || return 1
     engine_needs_root=1
     as_root docker info >/dev/null 2>&1
 }
 
-# The engine's programs from the distribution, unless an engine answers already, whoever's it is.
+# Ends the script where an engine runs, or was chosen, that does not answer: beside it none is installed or started,
+# and none is stopped later that somebody else uses.
+check_no_engine_runs() {
+    local address=$default_engine pid
+    ! have docker || address=$(engine_address)
+    [[ $address == "$default_engine" ]] ||
+        die "the container engine at $address does not answer (DOCKER_HOST, or docker context show): start it, or choose another"
+    if [[ -d /run/systemd/system ]] && systemctl is-active --quiet docker; then
+        die "docker.service runs and does not answer: see docker info, and journalctl -u docker"
+    fi
+    pid=$(cat "$engine_pid_file" 2>/dev/null) || return 0
+    [[ ! -d /proc/${pid:-none} ]] ||
+        die "$engine_pid_file names process $pid, which runs, and no engine answers: see docker info; where it is no dockerd, remove that file"
+}
+
+# The engine's programs from the distribution, unless an engine answers already, whoever's it is. Where installing
+# them starts it, it counts as started here.
 install_engine() {
     engine_answers && return
-    install_packages docker:docker.io dockerd:docker.io iptables:iptables
+    check_no_engine_runs
+    install_packages dockerd:docker.io iptables:iptables
+    # A package of its own in later releases.
+    if ! have docker; then install_packages docker:docker-cli; fi
+    if engine_answers; then engine_started=systemd; fi
 }
 
 # An engine that answers. Started by systemd where that runs, else as a process of its own, whose log is
 # target/containers/dockerd.log; it goes on after the script, unless stop_engine is called.
 start_engine() {
     engine_answers && return
+    check_no_engine_runs
     mkdir -p "$containers"
     if [[ -d /run/systemd/system ]]; then
         say "Starting the container engine (systemctl start docker)"
+        engine_started=systemd
         as_root systemctl start docker || die "the engine does not start: see journalctl -u docker"
     else
         # The engine keeps its containers' limits there and does not start without.
@@ -47,10 +79,13 @@ start_engine() {
             as_root cgroupfs-mount
         }
         say "Starting the container engine (dockerd, log in $containers/dockerd.log)"
-        # shellcheck disable=SC2024 # the log belongs to the user, the engine to root
-        as_root setsid dockerd </dev/null >"$containers/dockerd.log" 2>&1 &
+        rm -f "$containers/dockerd.pid"
+        # It says its process id before it becomes the engine, so that nothing else is ever stopped.
+        # shellcheck disable=SC2016,SC2024 # the shell inside expands; the log belongs to the user, the engine to root
+        as_root setsid sh -c 'echo $$ >"$0" && exec dockerd' "$containers/dockerd.pid" \
+            </dev/null >"$containers/dockerd.log" 2>&1 &
+        engine_started=process
     fi
-    engine_started=1
     local until=$((SECONDS + 60))
     until engine_answers; do
         ((SECONDS < until)) || {
@@ -64,27 +99,29 @@ start_engine() {
 
 # Stops the engine if start_engine of this very script started it; containers that run in it end.
 stop_engine() {
-    [[ ${engine_started:-} ]] || return 0
+    local how=${engine_started:-} pid
+    [[ $how ]] || return 0
     engine_started=
     say "Stopping the container engine that was started here"
-    if [[ -d /run/systemd/system ]]; then
+    if [[ $how == systemd ]]; then
         as_root systemctl stop docker.service docker.socket
         return
     fi
-    local pid
-    pid=$(cat /run/docker.pid)
+    pid=$(cat "$containers/dockerd.pid" 2>/dev/null) || return 0
+    # It may have ended by itself, and its id be that of another process.
+    [[ $(cat "/proc/$pid/comm" 2>/dev/null) == dockerd ]] || return 0
     as_root kill "$pid"
     as_root timeout 60 tail --pid="$pid" -f /dev/null || die "dockerd (pid $pid) does not stop within 60 s"
 }
 
 # `docker compose` of version 2: from the distribution, else from its source.
 install_compose() {
-    docker compose version >/dev/null 2>&1 && return
+    engine compose version >/dev/null 2>&1 && return
     local package
     for package in docker-compose-plugin docker-compose-v2; do
         apt-cache show "$package" >/dev/null 2>&1 || continue
         install_packages "docker compose:$package"
-        docker compose version >/dev/null 2>&1 && return
+        engine compose version >/dev/null 2>&1 && return
     done
     install_go
     say "Building docker compose $compose_version (two minutes)"
@@ -103,31 +140,44 @@ install_compose() {
     )
     as_root install -D -m 755 "$folder/docker-compose" "$compose_plugins/docker-compose"
     rm -rf "$folder"
-    docker compose version >/dev/null || die "$compose_plugins/docker-compose was built and does not run"
+    engine compose version >/dev/null || die "$compose_plugins/docker-compose was built and does not run"
 }
 
-# docker-compose 1.29, the last of its kind, which the compose files work with too: from a distribution that has it,
-# else from PyPI. Only tests need it.
+# docker-compose 1.29, the last of its kind, which the compose files work with too: the one that is there, else from a
+# distribution that has it, else from PyPI into the build folder. Only tests need it; they find it by QDT_COMPOSE_1,
+# and what is called docker-compose here stays as it is.
 install_compose_1() {
-    [[ $(docker-compose version --short 2>/dev/null) == 1.29.* ]] && return
+    local own=$target/docker-compose-1
+    find_compose_1 "${QDT_COMPOSE_1:-}" docker-compose /usr/bin/docker-compose "$own/bin/docker-compose" && return
     if apt-cache show docker-compose 2>/dev/null | grep -q '^Version: 1\.29\.'; then
-        install_packages docker-compose:docker-compose
-        return
+        install_packages /usr/bin/docker-compose:docker-compose
+        find_compose_1 /usr/bin/docker-compose && return
     fi
-    install_packages python3:python3-venv
+    install_packages python3:python3
+    python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv
     say "Installing docker-compose 1.29.2 from PyPI"
-    local folder=/usr/local/lib/docker-compose-1
-    as_root python3 -m venv "$folder"
+    rm -rf "$own"
+    python3 -m venv "$own"
     # It asks for releases by their lowest number only, and for a parser of YAML that today's tools do not build.
-    as_root "$folder/bin/pip" install --quiet 'setuptools<72' wheel 'Cython<3'
-    as_root "$folder/bin/pip" install --quiet --no-build-isolation 'requests<2.29' 'urllib3<2' docker==5.0.3 \
-        docker-compose==1.29.2
-    as_root ln -sf "$folder/bin/docker-compose" /usr/local/bin/docker-compose
+    "$own/bin/pip" install --quiet 'setuptools<72' wheel 'Cython<3'
+    "$own/bin/pip" install --quiet --no-build-isolation 'requests<2.29' 'urllib3<2' docker==5.0.3 docker-compose==1.29.2
+    find_compose_1 "$own/bin/docker-compose" || die "$own/bin/docker-compose was installed and does not run"
 }
 
-# pull_image IMAGE: the image that is there, else pulled; fails where it cannot be.
+# find_compose_1 PROGRAM...: names the first one that is docker-compose 1.29 in QDT_COMPOSE_1.
+find_compose_1() {
+    local program
+    for program in "$@"; do
+        [[ $program && $("$program" version --short 2>/dev/null) == 1.29.* ]] || continue
+        export QDT_COMPOSE_1=$program
+        return
+    done
+    return 1
+}
+
+# pull_image IMAGE: the image that is there, else (or where a fresh one is wanted) pulled; fails where it cannot be.
 pull_image() {
-    engine image inspect "$1" >/dev/null 2>&1 && return
+    if [[ ! $fresh ]]; then engine image inspect "$1" >/dev/null 2>&1 && return; fi
     say "Pulling $1"
     # The engine tries long enough by itself to reach a registry; one that is reached and stalls is given up.
     local pull=(timeout 900 docker pull --quiet "$1")
@@ -135,8 +185,11 @@ pull_image() {
     "${pull[@]}" </dev/null >/dev/null 2>&1
 }
 
-# Debian's base image under its public name: the one that is there, else pulled, else made of Debian's packages.
+# Debian's base image under its public name: the one that is there, else pulled, else made of Debian's packages. Where
+# fresh ones are wanted, anew once in a script.
 make_base_image() {
+    if [[ $base_is_fresh ]]; then return; fi
+    base_is_fresh=$fresh
     pull_image "$base_image" && return
     install_packages debootstrap:debootstrap
     say "It cannot be pulled: making $base_image with debootstrap (a minute)"
@@ -222,7 +275,7 @@ build_image() {
     local image=$1 folder=$2 log=$containers/build-${1//[^a-z0-9.-]/-}.log began=$SECONDS
     mkdir -p "$containers"
     say "Building $image"
-    engine build "${@:3}" --tag "$image" \
+    engine build ${fresh:+--no-cache} "${@:3}" --tag "$image" \
         --label "org.opencontainers.image.version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$root/Cargo.toml" | head -n 1)" \
         --label "org.opencontainers.image.revision=$(git -C "$root" rev-parse HEAD 2>/dev/null || echo unknown)" \
         "$folder" </dev/null >"$log" 2>&1 || {

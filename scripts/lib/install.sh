@@ -20,25 +20,26 @@ install_packages() {
     for pair in "$@"; do
         have "${pair%%:*}" || missing+=("${pair##*:}")
     done
-    ((${#missing[@]})) || return 0
+    ((${#missing[@]} == 0)) || apt_install "${missing[@]}"
+}
+
+# apt_install PACKAGE ...: packages that are known to be missing.
+apt_install() {
     have apt-get ||
-        die "missing: ${missing[*]} (names of Debian packages); this system has no apt-get, so install them and start again"
-    say "Installing ${missing[*]}"
+        die "missing: $* (names of Debian packages); this system has no apt-get, so install them and start again"
+    say "Installing $*"
     # Another apt may be at work on a machine that has just started.
     local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300)
     as_root "${apt[@]}" update >/dev/null
-    as_root "${apt[@]}" install -y --no-install-recommends "${missing[@]}" >/dev/null
+    as_root "${apt[@]}" install -y --no-install-recommends "$@" >/dev/null
     hash -r
 }
 
 # What compiles the programs.
 install_build_tools() {
     install_packages cc:gcc ld:binutils c++:g++ make:make
-    [[ -f /usr/include/stdlib.h ]] || {
-        # A compiler without the C library's headers.
-        say "Installing libc6-dev"
-        as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 install -y libc6-dev >/dev/null
-    }
+    # There are compilers without the C library's headers.
+    [[ -f /usr/include/stdlib.h ]] || apt_install libc6-dev
     install_rust
 }
 
