@@ -145,6 +145,10 @@ impl ServerApp {
 
     fn streams(&mut self, now: Instant, link: &mut Link<Client>, event: StreamEvent) {
         close_the_talkative(now, link);
+        if link.quic.is_closed() {
+            // Nobody is left to answer, and what was granted now would have no end.
+            return;
+        }
         let quic = &mut link.quic;
         let admission = self.shared.admission.clone();
         let context = Context {
