@@ -97,6 +97,15 @@ fn a_missing_nosniff_is_caught() {
 }
 
 #[test]
+fn an_mtu_above_the_clamp_is_caught() {
+    assert_caught(
+        "unclamped_mtu",
+        "the server",
+        "a good request opens a session",
+    );
+}
+
+#[test]
 fn a_build_without_debug_assertions_refuses_the_feature() {
     let folder = tempfile::tempdir().expect("the temporary folder is writable");
     let compile = |assertions: &str| {

@@ -49,16 +49,19 @@ mod chosen {
         QuarterStreamId0,
         /// Refusals lack `x-content-type-options`.
         MissingNosniff,
+        /// A peer without extensions gets an `mtu` that a Go program would not survive.
+        UnclampedMtu,
     }
 
     /// Every fault by its name.
-    const NAMES: [(&str, Mutant); 6] = [
+    const NAMES: [(&str, Mutant); 7] = [
         ("wrong_status", Mutant::WrongStatus),
         ("wrong_label", Mutant::WrongLabel),
         ("late_check_order", Mutant::LateCheckOrder),
         ("fin_on_200", Mutant::FinOn200),
         ("quarter_stream_id_0", Mutant::QuarterStreamId0),
         ("missing_nosniff", Mutant::MissingNosniff),
+        ("unclamped_mtu", Mutant::UnclampedMtu),
     ];
 
     /// Chooses the fault of this process, once; says whether there is one of that name.

@@ -1,7 +1,10 @@
 //! What came against what was to come, byte for byte.
 //!
-//! Three things are free: the value of `date` (it has to be a date), the order of headers, and the documented clamp of
-//! `mtu`. Everything else that differs is a difference, named in words.
+//! Three things are free: the value of `date` (it has to be a date), the order of headers, and `mtu` up to the
+//! documented clamp. Everything else that differs is a difference, named in words; so is a nonce or an id of a session
+//! that an earlier one had.
+
+use std::collections::HashSet;
 
 use ipnet::Ipv4Net;
 use serde::Deserialize;
@@ -12,6 +15,8 @@ use std::net::Ipv4Addr;
 
 /// The smallest `mtu` that the suite's server agrees to.
 const FLOOR: i64 = 576;
+/// The largest `mtu` that it agrees to with a peer that confirms no extension, whatever its own.
+const CLAMP: i64 = 1242;
 
 /// The body of a success, read by an independent reader of JSON.
 #[derive(Debug, Clone, Deserialize)]
@@ -55,13 +60,17 @@ impl Success {
     }
 }
 
-/// What the first session told about the server.
+/// What the first session told about the server, and what no later one may have again.
 #[derive(Debug, Clone)]
 pub(super) struct Learned {
     /// The answer to the first request.
     pub(super) first: Success,
     /// The pool that `cidr` names.
     pub(super) pool: Ipv4Net,
+    /// The ids of all sessions that were compared.
+    ids: HashSet<u64>,
+    /// Their nonces.
+    nonces: HashSet<String>,
 }
 
 impl Learned {
@@ -71,14 +80,19 @@ impl Learned {
             .cidr
             .parse()
             .map_err(|_| format!("`cidr` is no IPv4 network: {}", first.cidr))?;
-        Ok(Self { first, pool })
+        Ok(Self {
+            first,
+            pool,
+            ids: HashSet::new(),
+            nonces: HashSet::new(),
+        })
     }
 
-    /// The mtu that has to be agreed where `asked` was asked for.
+    /// The mtu that has to be agreed where `asked` was asked for and no extension was confirmed.
     fn mtu(&self, asked: i64, dialect: Dialect) -> i64 {
         let agreed = asked.min(self.first.mtu);
         match dialect {
-            Dialect::Qdt => agreed.max(FLOOR),
+            Dialect::Qdt => agreed.clamp(FLOOR, CLAMP),
             Dialect::Go => agreed,
         }
     }
@@ -90,7 +104,7 @@ pub(super) fn differences(
     outcome: &Outcome,
     is_head: bool,
     asked: i64,
-    learned: Option<&Learned>,
+    learned: Option<&mut Learned>,
     dialect: Dialect,
 ) -> Vec<String> {
     match (expected, outcome) {
@@ -137,7 +151,7 @@ fn refusal(row: &Row, answer: &Answer, is_head: bool) -> Vec<String> {
 fn success(
     answer: &Answer,
     asked: i64,
-    learned: Option<&Learned>,
+    learned: Option<&mut Learned>,
     dialect: Dialect,
 ) -> Vec<String> {
     if answer.status != 200 {
@@ -169,6 +183,12 @@ fn success(
     let Some(learned) = learned else {
         return found;
     };
+    if !learned.ids.insert(success.session_id) {
+        found.push("session_id is that of an earlier session".into());
+    }
+    if !learned.nonces.insert(success.server_nonce.clone()) {
+        found.push("server_nonce is that of an earlier session".into());
+    }
     let first = &learned.first;
     let mtu = learned.mtu(asked, dialect);
     if success.mtu != mtu {
@@ -312,10 +332,44 @@ mod tests {
         assert_eq!(success(&swapped, 1350, None, Dialect::Qdt).len(), 1);
     }
 
+    fn learned() -> Learned {
+        Learned::from(serde_json::from_str(SUCCESS).expect("a response")).expect("a pool")
+    }
+
+    #[test]
+    fn a_server_that_agrees_to_more_than_the_clamp_is_found_with_the_first_session() {
+        let text = SUCCESS.replace("1242", "1350");
+        let first = serde_json::from_str(&text).expect("a response");
+        let too_large = answer(200, &[DATE], &text);
+        for (dialect, count) in [(Dialect::Qdt, 1), (Dialect::Go, 0)] {
+            let mut learned = Learned::from(Success::clone(&first)).expect("a pool");
+            let found = success(&too_large, 65_535, Some(&mut learned), dialect);
+            assert_eq!(found.len(), count, "{dialect:?}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn no_session_has_the_id_or_the_nonce_of_an_earlier_one() {
+        let other_id = SUCCESS.replace("18446744073709551615", "1");
+        let other_nonce = SUCCESS.replace("r1PcM/V", "s1PcM/V");
+        let both = other_id.replace("r1PcM/V", "t1PcM/V");
+        let mut learned = learned();
+        for (text, count) in [
+            (SUCCESS, 0),
+            (&other_id, 1),
+            (&other_nonce, 1),
+            (SUCCESS, 2),
+            (&both, 1),
+        ] {
+            let answer = answer(200, &[DATE], text);
+            let found = success(&answer, 1242, Some(&mut learned), Dialect::Qdt);
+            assert_eq!(found.len(), count, "{text}: {found:?}");
+        }
+    }
+
     #[test]
     fn the_agreed_mtu_is_the_smaller_one_and_not_below_the_floor() {
-        let first = serde_json::from_str(SUCCESS).expect("a response");
-        let learned = Learned::from(first).expect("a pool");
+        let learned = learned();
         for (asked, qdt, go) in [(1350, 1242, 1242), (900, 900, 900), (50, 576, 50)] {
             assert_eq!(learned.mtu(asked, Dialect::Qdt), qdt);
             assert_eq!(learned.mtu(asked, Dialect::Go), go);

@@ -4,7 +4,7 @@
 //! It knows host, port and token, and nothing else of the server: what it needs besides it learns from the first
 //! session. `table` has the documented answers, `checks` the requests with their expected ends, `compare` what may
 //! differ, `run` the order of events. The answers of a server are judged to the byte, except for the value of `date`,
-//! the order of headers and the documented clamp of `mtu`.
+//! the order of headers and `mtu` up to the documented clamp.
 
 mod checks;
 mod compare;

@@ -214,7 +214,7 @@ impl<'a> Run<'a> {
             &outcome,
             false,
             ANY_MTU,
-            self.learned.as_ref(),
+            self.learned.as_mut(),
             self.options.dialect,
         );
         self.report(
@@ -327,7 +327,7 @@ impl<'a> Run<'a> {
             outcome,
             is_head,
             check.mtu,
-            self.learned.as_ref(),
+            self.learned.as_mut(),
             dialect,
         );
         if !found.is_empty()

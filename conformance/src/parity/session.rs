@@ -167,7 +167,7 @@ fn is_reply(packet: &[u8], source: Ipv4Addr, destination: Ipv4Addr, sequence: u1
 
 /// Differences of an outcome to what is documented.
 pub(super) fn compare(
-    run: &Run<'_>,
+    run: &mut Run<'_>,
     expected: Expect,
     outcome: &Outcome,
     is_head: bool,
@@ -178,7 +178,7 @@ pub(super) fn compare(
         outcome,
         is_head,
         asked,
-        run.learned.as_ref(),
+        run.learned.as_mut(),
         run.options.dialect,
     )
 }

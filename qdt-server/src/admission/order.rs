@@ -236,6 +236,7 @@ impl Doorkeeper {
 /// turn one packet into hundreds of datagrams.
 fn agreed_mtu(configured: u16, request: &ConnectRequest, caps: Capabilities) -> u16 {
     let asked = u16::try_from(request.mtu).unwrap_or(u16::MAX);
+    qdt_proto::mutant!(UnclampedMtu => return configured.min(asked).max(MTU_FLOOR));
     let asked = if caps.is_empty() {
         asked.min(GO_PEER_MTU)
     } else {
