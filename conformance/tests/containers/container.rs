@@ -136,16 +136,30 @@ impl Container {
     }
 
     /// What it wrote to stdout so far, in all its starts.
+    ///
+    /// # Panics
+    /// When the engine does not give its log: what is missing is not the same as nothing.
+    #[track_caller]
     pub(crate) fn stdout(&self) -> String {
         text(self.inner().stdout_to_vec())
+            .unwrap_or_else(|error| panic!("no stdout of {}: {error}", self.name))
     }
 
     /// What it wrote to stderr so far, in all its starts.
+    ///
+    /// # Panics
+    /// As [`Container::stdout`].
+    #[track_caller]
     pub(crate) fn stderr(&self) -> String {
         text(self.inner().stderr_to_vec())
+            .unwrap_or_else(|error| panic!("no stderr of {}: {error}", self.name))
     }
 
     /// stdout, then stderr.
+    ///
+    /// # Panics
+    /// As [`Container::stdout`].
+    #[track_caller]
     pub(crate) fn output(&self) -> String {
         self.stdout() + &self.stderr()
     }
@@ -254,7 +268,12 @@ impl Container {
 impl Drop for Container {
     fn drop(&mut self) {
         let mut kept = String::new();
-        for (title, text) in [("stdout", self.stdout()), ("stderr", self.stderr())] {
+        let inner = self.inner();
+        for (title, bytes) in [
+            ("stdout", inner.stdout_to_vec()),
+            ("stderr", inner.stderr_to_vec()),
+        ] {
+            let text = text(bytes).unwrap_or_else(|error| format!("(not given: {error})"));
             let _ = writeln!(kept, "==== {title} of {}\n{text}", self.name);
         }
         if fs::create_dir_all(&self.logs).is_ok() {
@@ -265,8 +284,8 @@ impl Drop for Container {
     }
 }
 
-fn text(bytes: testcontainers::core::error::Result<Vec<u8>>) -> String {
-    bytes
-        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-        .unwrap_or_default()
+fn text(
+    bytes: testcontainers::core::error::Result<Vec<u8>>,
+) -> testcontainers::core::error::Result<String> {
+    bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
