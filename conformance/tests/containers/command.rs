@@ -183,7 +183,8 @@ impl Drop for Project {
 }
 
 /// Removes containers, networks, volumes and images that compose files made in runs which have ended: they bear the
-/// label of compose, and a name with the id of the run's process. Returns how many.
+/// label of compose, and a name with the id of the run's process. Which processes run is read from
+/// this machine's /proc. Returns how many.
 ///
 /// # Panics
 /// When the engine does not answer.

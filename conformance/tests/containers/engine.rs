@@ -3,7 +3,9 @@
 //!
 //! Everything the suite makes bears the label [`LABEL`], whose value names the
 //! process that made it. What bears the name of a process that has ended is a
-//! leftover; what belongs to a run beside this one stays.
+//! leftover; what belongs to a run beside this one stays. Which processes run is
+//! read from /proc: a run in a container of its own, or on another machine that
+//! uses the same engine, is not seen there, and what it made counts as leftover.
 
 use std::collections::HashMap;
 use std::fs;
