@@ -45,7 +45,7 @@ pub(crate) fn source() -> PathBuf {
 pub(crate) enum Generation {
     /// The plugin, `docker compose`.
     Second,
-    /// `docker-compose` 1.29, the last of its kind.
+    /// `docker-compose` 1.29, the last of its kind: the program that QDT_COMPOSE_1 names, else what is called so.
     First,
 }
 
@@ -69,10 +69,14 @@ impl Generation {
     pub(crate) fn command(self) -> Command {
         let (mut command, wanted) = match self {
             Self::Second => (Command::new("docker"), None),
-            Self::First => (Command::new("docker-compose"), Some("1.29.")),
+            Self::First => {
+                let program = std::env::var_os("QDT_COMPOSE_1");
+                let program = program.unwrap_or_else(|| "docker-compose".into());
+                (Command::new(program), Some("1.29."))
+            }
         };
         if let Some(wanted) = wanted {
-            let version = Command::new("docker-compose")
+            let version = Command::new(command.get_program())
                 .args(["version", "--short"])
                 .output();
             let version = version.map(|it| String::from_utf8_lossy(&it.stdout).into_owned());

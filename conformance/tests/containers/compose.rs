@@ -14,6 +14,7 @@ use crate::SECOND;
 use crate::cell::Cell;
 use crate::command::{Generation, Project, docker, run, source};
 use crate::container::Spec;
+use crate::images::{gets_through, internet};
 use crate::network::Network;
 use crate::programs::{Client, Kind};
 use crate::stage::Stage;
@@ -77,6 +78,14 @@ pub(crate) fn cells() -> Vec<Cell> {
     cells.push(cell(
         "a user's own files are used and never written",
         own_files_are_used,
+    ));
+    cells.push(cell(
+        "with no more rights than the file leaves it the server carries packets through a closed FORWARD chain",
+        |stage| the_rights_are_enough(stage, "iptables-nft"),
+    ));
+    cells.push(cell(
+        "with no more rights than the file leaves it the server carries packets where an older iptables closed it",
+        |stage| the_rights_are_enough(stage, "iptables-legacy"),
     ));
     cells
 }
@@ -222,11 +231,45 @@ fn own_files_are_used(stage: &Stage) {
     );
 }
 
+/// The server with all that the project's own file takes from it: capabilities, new privileges, a writable root file system;
+/// but in a network that is not the host's, whose FORWARD chain is closed before the server starts.
+fn the_rights_are_enough(stage: &Stage, iptables: &str) {
+    let (inside, outside) = (stage.network("inside"), stage.network("outside"));
+    let internet = internet(stage, &outside);
+    let folder = stage.folder().join("own");
+    fs::create_dir(&folder).expect("the cell's folder is writable");
+    let nat = "{ enabled: true, external_iface: eth2 }";
+    write_own_files(&folder, &Config::server().set("nat", nat));
+    let entrypoint = format!(
+        "    entrypoint: [/bin/sh, -c, \"{iptables} -P FORWARD DROP && exec qdt-server -config /etc/qdt/server.yaml\"]\n"
+    );
+    let project = project_with(stage, Generation::Second, "unused", &entrypoint)
+        .variable("QDT_CONFIG", &folder.to_string_lossy());
+    project.up();
+    for network in [&inside, &outside] {
+        docker(&[
+            "network",
+            "connect",
+            network.name(),
+            &project.container(SERVER),
+        ]);
+    }
+    wait_until_ready(&project);
+    let machine = project.machine(SERVER);
+    let address = machine.ipv4("eth1").expect("the first network's interface");
+    gets_through(stage, &machine, (&inside, address), &internet, iptables);
+}
+
 /// The project's own file in a network that is not the host's, with a volume of another name than users have.
 fn our_project(stage: &Stage, generation: Generation, volume: &str) -> Project {
+    project_with(stage, generation, volume, "")
+}
+
+/// As [`our_project`], with further lines for the service.
+fn project_with(stage: &Stage, generation: Generation, volume: &str, lines: &str) -> Project {
     let elsewhere = stage.folder().join("elsewhere.yaml");
     let text = format!(
-        "services:\n  {SERVER}:\n    network_mode: bridge\nvolumes:\n  qdt-config:\n    name: {volume}\n"
+        "services:\n  {SERVER}:\n    network_mode: bridge\n{lines}volumes:\n  qdt-config:\n    name: {volume}\n"
     );
     fs::write(&elsewhere, text).expect("the cell's folder is writable");
     Project::new(

@@ -2,17 +2,19 @@
 //! their stop work, and as which users they run.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
 use std::time::Instant;
 
-use conformance::{Config, get, ping, wait_until};
+use conformance::{Config, Machine, get, ping, wait_until};
 
 use crate::SECOND;
 use crate::cell::Cell;
 use crate::command::{docker, source, wait_for_health};
-use crate::container::Spec;
+use crate::container::{Container, Spec};
 use crate::engine::image_tag;
+use crate::network::Network;
 use crate::programs::{Client, Kind, Server};
 use crate::stage::Stage;
 
@@ -140,6 +142,16 @@ fn health_follows_the_server(stage: &Stage) {
     wait_for_health(&name, "unhealthy");
     server.signal("SIGCONT");
     wait_for_health(&name, "healthy");
+
+    let last = format!(
+        "{}health_addr: \"127.0.0.1:9444\"",
+        Config::server().without("health_addr").yaml()
+    );
+    let unended = Spec::new("unended", "qdt-server")
+        .file("/etc/qdt/server.yaml", last)
+        .network(&network)
+        .start(stage);
+    wait_for_health(&stage.engine_name(unended.name()), "healthy");
 }
 
 fn read_only_is_enough(stage: &Stage) {
@@ -189,12 +201,7 @@ fn sigterm_ends_both(stage: &Stage) {
 /// rule made with `iptables` allows it; the server runs as the user of the image.
 fn carries_packets_through_nat(stage: &Stage, suffix: &str, iptables: &str) {
     let (inside, outside) = (stage.network("inside"), stage.network("outside"));
-    let internet = Spec::new("internet", "qdt-client")
-        .entrypoint("/bin/sleep")
-        .command(&["infinity"])
-        .unprivileged()
-        .network(&outside)
-        .start(stage);
+    let internet = internet(stage, &outside);
     let nat = "{ enabled: true, external_iface: eth1 }";
     let folder = own_files(stage, Config::server().set("nat", nat));
     let server = Spec::new("server", "qdt-server")
@@ -231,12 +238,35 @@ fn carries_packets_through_nat(stage: &Stage, suffix: &str, iptables: &str) {
     );
 
     let address = machine.ipv4("eth0").expect("the first network's interface");
+    gets_through(stage, machine, (&inside, address), &internet, iptables);
+}
+
+/// A host that only the server reaches.
+pub(crate) fn internet(stage: &Stage, outside: &Network) -> Container {
+    Spec::new("internet", "qdt-client")
+        .entrypoint("/bin/sleep")
+        .command(&["infinity"])
+        .unprivileged()
+        .network(outside)
+        .start(stage)
+}
+
+/// A client in the network of the server's address gets an answer from behind the server, although the server's
+/// FORWARD chain is closed.
+#[track_caller]
+pub(crate) fn gets_through(
+    stage: &Stage,
+    server: &Machine,
+    (inside, address): (&Network, Ipv4Addr),
+    internet: &Container,
+    iptables: &str,
+) {
     let config = Config::client().set("route_mode", "default");
-    let client = Client::start(stage, &inside, Kind::Ours, (address, 443).into(), config);
+    let client = Client::start(stage, inside, Kind::Ours, (address, 443).into(), config);
     wait_until("an answer from behind the server", 10 * SECOND, || {
         ping(client.machine(), internet.ipv4().into(), 56, SECOND).is_some()
     });
-    let rules = machine.run(iptables, &["-S", "FORWARD"]);
+    let rules = server.run(iptables, &["-S", "FORWARD"]);
     assert!(
         rules.contains("-P FORWARD DROP") && rules.contains("qdt qdt0"),
         "{rules}"

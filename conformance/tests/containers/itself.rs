@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::panic;
+use std::process::Command;
 use std::time::Duration;
 
 use conformance::Config;
@@ -11,6 +12,7 @@ use testcontainers::bollard::models::NetworkCreateRequest;
 
 use crate::SECOND;
 use crate::cell::Cell;
+use crate::command::source;
 use crate::engine::{Engine, LABEL};
 use crate::outcome::{self, Outcome, Outcomes};
 use crate::programs::{Client, Kind, Server};
@@ -38,7 +40,54 @@ pub(crate) fn cells() -> Vec<Cell> {
             "a combination without a meaning is neither passed nor failed",
             a_combination_without_a_meaning_is_not_counted,
         ),
+        Cell::named(
+            GROUP,
+            "an engine that does not answer is left alone and none is started beside it",
+            an_engine_that_does_not_answer_is_left_alone,
+        ),
     ]
+}
+
+/// What the scripts do before they start an engine; in this cell they could not, because root is taken from them.
+fn an_engine_that_does_not_answer_is_left_alone(stage: &Stage) {
+    let pid_file = stage.folder().join("docker.pid");
+    fs::write(&pid_file, std::process::id().to_string()).expect("the cell's folder is writable");
+    for (situation, step, reason) in [
+        (
+            "export DOCKER_HOST=unix:///nowhere/docker.sock",
+            "start_engine",
+            "DOCKER_HOST",
+        ),
+        (
+            "unset DOCKER_HOST DOCKER_CONTEXT; docker() { return 1; }",
+            "start_engine",
+            "see docker info",
+        ),
+        (
+            "unset DOCKER_HOST DOCKER_CONTEXT; docker() { return 1; }",
+            "install_engine",
+            "see docker info",
+        ),
+    ] {
+        let script = format!(
+            "cd scripts/lib; source ./common.sh; source ./install.sh; source ./containers.sh
+            engine_pid_file=$0
+            as_root() {{ echo \"as root: $*\"; exit 9; }}
+            trap stop_engine EXIT
+            {situation}
+            {step}"
+        );
+        let output = Command::new("bash")
+            .current_dir(source())
+            .args(["-c", &script])
+            .arg(&pid_file)
+            .output()
+            .expect("bash is there");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{situation}: {output:?}");
+        assert!(said.contains(reason), "{situation}: {said}");
+        assert!(output.stdout.is_empty(), "{situation}: {output:?}");
+    }
 }
 
 /// The failing path from one end to the other: a real cell whose expectation

@@ -76,6 +76,12 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(AT_ONCE);
     let listing = arguments.list;
+    if !listing && !any_is_run(&arguments) {
+        progress::line(
+            "NO CELL IS RUN: no name contains the filter, or what does is n/a; --list names all that can be run",
+        );
+        return ExitCode::FAILURE;
+    }
     let start = Instant::now();
     if !listing {
         check_requirements();
@@ -106,6 +112,14 @@ fn main() -> ExitCode {
     progress::summary(&failed, &report::totals(&entries, &outcomes), took);
     write_reports(&entries, &outcomes, took);
     conclusion.exit_code()
+}
+
+/// Whether the command line leaves anything to run: a filter with a mistake in it must not pass for a success.
+fn any_is_run(arguments: &Arguments) -> bool {
+    all_cells()
+        .into_iter()
+        .filter(|cell| matches!(cell.work, Work::Run(_)))
+        .any(|cell| !arguments.is_filtered_out(&Trial::test(cell.name(), || Ok(()))))
 }
 
 /// Makes a trial of every cell that can be run, and an entry of the report of every cell.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
 use std::process::Command;
 
@@ -60,7 +61,11 @@ impl Drop for Images {
     }
 }
 
-/// The files that a clone of this source would hold, with changes that are not committed yet.
+/// The owner of the clone: nobody that an image knows.
+const OWNER: u32 = 54321;
+
+/// The files that a clone of this source would hold, with changes that are not committed yet; of a user other than root
+/// and with umask 077, because modes go from a clone into images and mounts.
 fn copy_of_a_clone(into: &Path) {
     // The suite runs as root, also where the source is another user's.
     let listed = run(Command::new("git")
@@ -72,6 +77,14 @@ fn copy_of_a_clone(into: &Path) {
             fs::create_dir_all(to.parent().expect("a file has a folder"))
                 .expect("the cell's folder is writable");
             fs::copy(&from, &to).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
+            let mode = from
+                .metadata()
+                .expect("it was just read")
+                .permissions()
+                .mode();
+            fs::set_permissions(&to, fs::Permissions::from_mode(mode & 0o700))
+                .expect("the file is ours");
+            chown(&to, Some(OWNER), Some(OWNER)).expect("the suite runs as root");
         }
     }
     assert!(
