@@ -87,6 +87,24 @@ impl Exchange {
         self.write_frame(1, &section.finish())
     }
 
+    /// Writes the head of a good `POST /connect`, with `content-length` where one is given.
+    pub fn write_connect_head(&mut self, token: &[u8], content_length: Option<usize>) -> bool {
+        let length = content_length.map(|length| length.to_string());
+        let mut headers: Vec<(&str, &[u8])> = vec![
+            (":method", b"POST"),
+            (":scheme", b"https"),
+            (":authority", b"qdt.test"),
+            (":path", b"/connect"),
+            ("x-qdt-token", token),
+        ];
+        headers.extend(
+            length
+                .as_ref()
+                .map(|length| ("content-length", length.as_bytes())),
+        );
+        self.write_headers(&headers)
+    }
+
     /// Writes a DATA frame.
     pub fn write_data(&mut self, body: &[u8]) -> bool {
         self.write_frame(0, body)

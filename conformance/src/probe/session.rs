@@ -164,15 +164,7 @@ impl Session {
 /// Sends POST /connect as a good client does and returns the answer.
 #[track_caller]
 fn connect(exchange: &mut Exchange, token: &[u8], body: &[u8]) -> Answer {
-    let length = body.len().to_string();
-    exchange.write_headers(&[
-        (":method", b"POST"),
-        (":scheme", b"https"),
-        (":authority", b"qdt.test"),
-        (":path", b"/connect"),
-        ("x-qdt-token", token),
-        ("content-length", length.as_bytes()),
-    ]);
+    exchange.write_connect_head(token, Some(body.len()));
     exchange.write_data(body);
     exchange
         .answer(PATIENCE)

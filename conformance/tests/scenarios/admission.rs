@@ -308,13 +308,7 @@ fn a_body_that_breaks_the_rules_of_http3_costs_its_stream_and_not_the_connection
     let server = Server::start(&lab.server, Config::server());
     let probe = Probe::connect(&lab.clients[0], SERVER);
     let mut broken = Exchange::open(&probe);
-    broken.write_headers(&[
-        (":method", b"POST"),
-        (":scheme", b"https"),
-        (":authority", b"qdt.test"),
-        (":path", b"/connect"),
-        ("x-qdt-token", Token::TEXT.as_bytes()),
-    ]);
+    broken.write_connect_head(Token::TEXT.as_bytes(), None);
     broken.write_data(b"{");
     // Trailers of a megabyte (a HEADERS frame, and its length as a varint).
     broken.write(&[0x01, 0x80, 0x10, 0x00, 0x00]);
@@ -339,13 +333,7 @@ fn a_request_that_was_given_up_makes_room_for_one_that_comes_with_its_end() {
     for round in 0..50 {
         let probe = Probe::connect(&lab.clients[0], SERVER);
         let mut given_up = Exchange::open(&probe);
-        given_up.write_headers(&[
-            (":method", b"POST"),
-            (":scheme", b"https"),
-            (":authority", b"qdt.test"),
-            (":path", b"/connect"),
-            ("x-qdt-token", Token::TEXT.as_bytes()),
-        ]);
+        given_up.write_connect_head(Token::TEXT.as_bytes(), None);
         given_up.write_data(b"{");
         if round % 2 == 0 {
             // The server has begun with it for certain: one beside it is refused.

@@ -268,13 +268,7 @@ fn h9_thirty_two_requests_at_once_on_one_connection_open_one_session() {
 
 /// Writes the head of a right request, and no body.
 fn write_head(exchange: &mut Exchange) {
-    exchange.write_headers(&[
-        (":method", b"POST"),
-        (":scheme", b"https"),
-        (":authority", b"qdt.test"),
-        (":path", b"/connect"),
-        ("x-qdt-token", Token::TEXT.as_bytes()),
-    ]);
+    exchange.write_connect_head(Token::TEXT.as_bytes(), None);
 }
 
 #[test]

@@ -211,14 +211,7 @@ fn ask(probe: &Probe) -> Option<u16> {
     let (send, receive) = probe.open_stream().ok()??;
     let mut exchange = Exchange::from((send, receive));
     let body = br#"{"version":2}"#;
-    exchange.write_headers(&[
-        (":method", b"POST"),
-        (":scheme", b"https"),
-        (":authority", b"qdt.test"),
-        (":path", b"/connect"),
-        ("x-qdt-token", Token::TEXT.as_bytes()),
-        ("content-length", body.len().to_string().as_bytes()),
-    ]);
+    exchange.write_connect_head(Token::TEXT.as_bytes(), Some(body.len()));
     exchange.write_data(body);
     exchange.finish();
     exchange.answer(5 * SECOND).map(|answer| answer.status)
@@ -272,14 +265,7 @@ fn second_post(kind: Kind) -> Cell {
         };
         let mut second = Exchange::open(&session.probe);
         let body = request_body("AAAAAAAAAAAAAAAAAAAAAA", 1242);
-        second.write_headers(&[
-            (":method", b"POST"),
-            (":scheme", b"https"),
-            (":authority", b"qdt.test"),
-            (":path", b"/connect"),
-            ("x-qdt-token", Token::TEXT.as_bytes()),
-            ("content-length", body.len().to_string().as_bytes()),
-        ]);
+        second.write_connect_head(Token::TEXT.as_bytes(), Some(body.len()));
         second.write_data(&body);
         let answer = second
             .answer(5 * SECOND)
