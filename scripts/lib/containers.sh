@@ -248,6 +248,10 @@ build_program_image() {
     stage_program "$folder/programs/$kind" "$3" "qdt-$kind"
     build_image "$image" "$folder" --file "$root/docker/Dockerfile.prebuilt" --target "$stage"
     rm -rf "$folder"
+    # Its usage: what it needs of the C library is older than what the image has, or nobody could start it.
+    engine run --rm --cap-add NET_ADMIN --cap-add NET_BIND_SERVICE "$image" -h >/dev/null 2>&1 ||
+        die "qdt-$kind does not run in $image: a program compiled here needs a newer C library than $base_image has;" \
+            "compile it in a container (scripts/images --from-source) or on Debian 12"
 }
 
 build_go_peer_image() {
