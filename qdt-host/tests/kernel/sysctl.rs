@@ -8,6 +8,8 @@ use crate::namespace::{Namespace, mount, private_mounts};
 fn forwarding_is_switched_on_and_left_on() {
     let namespace = Namespace::new();
     let read = || namespace.sh("cat /proc/sys/net/ipv4/ip_forward");
+    // A new namespace has what the host has, and a container engine switches it on there.
+    namespace.sh("echo 0 > /proc/sys/net/ipv4/ip_forward");
     assert_eq!(read(), "0\n");
     for _ in 0..2 {
         namespace.run(|| enable_ip_forward().unwrap());
