@@ -1,6 +1,5 @@
 //! A machine of the lab: a network namespace, a folder of its own, and a
-//! private view of /run, /var/lib, /sys, /etc/resolv.conf and /etc/hosts for
-//! what runs on it. It has no name on the host: when its last file descriptor and its
+//! private view of /run, /var/lib, /sys and /etc for what runs on it. It has no name on the host: when its last file descriptor and its
 //! last process are gone, so is the machine. The namespace is made here, or
 //! belongs to a container that runs already.
 
@@ -66,15 +65,15 @@ impl Machine {
 
     fn around(namespace: File, name: &str, parent: &Path) -> Self {
         let folder = parent.join(name);
-        for below in ["run", "lib"] {
+        for below in ["run", "lib", "etc"] {
             fs::create_dir_all(folder.join(below)).expect("the lab's folder is writable");
         }
+        copy_etc(&folder.join("etc"));
         fs::write(
             folder.join("resolv.conf"),
             "# written by the lab\nnameserver 192.0.2.53\n",
         )
         .expect("the lab's folder is writable");
-        fs::write(folder.join("hosts"), HOSTS).expect("the lab's folder is writable");
         Self {
             name: name.to_owned(),
             namespace,
@@ -138,8 +137,9 @@ impl Machine {
         let binds = [
             (self.folder.join("run"), "/run"),
             (self.folder.join("lib"), "/var/lib"),
+            (self.folder.join("etc"), "/etc"),
+            // A mount of its own, as an engine gives it to a container: it cannot be renamed over.
             (self.resolv_conf(), "/etc/resolv.conf"),
-            (self.folder.join("hosts"), "/etc/hosts"),
         ]
         .map(|(from, to)| (c_path(&from), c_path(Path::new(to))));
         // SAFETY: between fork and exec only system calls are made; the strings
@@ -209,6 +209,27 @@ impl Machine {
             .unwrap_or_else(|error| {
                 panic!("{} = {value} on {}: {error}", path.display(), self.name)
             });
+    }
+}
+
+/// Gives a machine an /etc of its own, because programs keep files beside those they change: the host's, with the
+/// lab's names.
+fn copy_etc(to: &Path) {
+    let copied = Command::new("cp")
+        .args(["-a", "/etc/."])
+        .arg(to)
+        .output()
+        .expect("cp can be started");
+    assert!(
+        copied.status.success(),
+        "/etc cannot be copied: {}",
+        String::from_utf8_lossy(&copied.stderr)
+    );
+    for (name, content) in [("hosts", HOSTS), ("resolv.conf", "")] {
+        let path = to.join(name);
+        // It may be a link to where the lab must not write.
+        let _ = fs::remove_file(&path);
+        fs::write(&path, content).expect("the lab's folder is writable");
     }
 }
 

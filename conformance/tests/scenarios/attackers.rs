@@ -9,7 +9,7 @@ use conformance::probe::{Exchange, Probe, Session, SessionOptions, ipv4_packet, 
 use conformance::{
     Capture, Client, Config, Initials, JunkSender, Lab, Machine, Pinger, RawIp, Server, Token,
     crowd, everybody, many_addresses, receive_queue_drained, resident_bytes, session_lines,
-    wait_until,
+    wait_for, wait_until,
 };
 use rand::rngs::SmallRng;
 use rand::{Rng as _, RngCore as _, SeedableRng as _};
@@ -367,13 +367,16 @@ fn u6_forged_resets_version_negotiation_and_icmp_errors_end_no_session() {
     );
     pinger.wait_for_reply_after(Instant::now(), 5 * SECOND);
     let is_short = |packet: &[u8]| packet.len() > 28 + 40 && packet[28] & 0xc0 == 0x40;
+    // The tap may be behind what the pinger has seen.
     let last = |tap: &Capture| {
-        let packets = tap.packets();
-        let found = packets
-            .iter()
-            .rev()
-            .find(|captured| is_short(&captured.packet));
-        found.expect("both directions carry packets").packet.clone()
+        wait_for("a short packet in this direction", 5 * SECOND, || {
+            let packets = tap.packets();
+            let found = packets
+                .iter()
+                .rev()
+                .find(|captured| is_short(&captured.packet));
+            found.map(|captured| captured.packet.clone())
+        })
     };
     let sender = RawIp::open(&lab.core);
     let mut random = SmallRng::seed_from_u64(66);

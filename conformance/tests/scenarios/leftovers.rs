@@ -21,7 +21,7 @@ fn everything(machine: &Machine) -> String {
     }
     text += &machine.run("nft", &["list", "ruleset"]);
     text += &fs::read_to_string(machine.resolv_conf()).expect("the lab wrote it");
-    for folder in ["run", "lib"] {
+    for folder in ["run", "lib", "etc"] {
         let mut files: Vec<_> = fs::read_dir(machine.folder().join(folder))
             .expect("the lab made it")
             .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
