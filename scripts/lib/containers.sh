@@ -214,19 +214,41 @@ make_base_image() {
 # qdt-server, qdt-client and go-peer in BIN_DIR. Other names: server-nonroot (tagged qdt-server:TAG-nonroot), and
 # prometheus, try-out, aioquic, which need no BIN_DIR.
 build_images() {
-    local tag=$1 programs=$2 names=("${@:3}") name
+    local tag=$1 programs=$2 names=("${@:3}") name image
     ((${#names[@]})) || names=(server client go-peer)
+    check_image_names "${names[@]}" || exit 1
     make_base_image
     for name in "${names[@]}"; do
+        image=$(image_of "$name" "$tag")
         case $name in
-            server | client) build_program_image "$name" "qdt-$name:$tag" "$programs" ;;
-            server-nonroot) build_program_image "$name" "qdt-server:$tag-nonroot" "$programs" ;;
-            go-peer) build_go_peer_image "qdt-$name:$tag" "$programs" ;;
-            prometheus | try-out) build_image "qdt-$name:$tag" "$root/docker/$name" ;;
-            aioquic) build_aioquic_image "qdt-$name:$tag" ;;
-            *) die "no image is called $name: server, client, server-nonroot, go-peer, prometheus, try-out, aioquic" ;;
+            server | client | server-nonroot) build_program_image "$name" "$image" "$programs" ;;
+            go-peer) build_go_peer_image "$image" "$programs" ;;
+            prometheus | try-out) build_image "$image" "$root/docker/$name" ;;
+            aioquic) build_aioquic_image "$image" ;;
         esac
     done
+}
+
+# check_image_names NAME...: whether build_images knows all of them, with a word about the first that it does not.
+check_image_names() {
+    local name
+    for name in "$@"; do
+        case $name in
+            server | client | server-nonroot | go-peer | prometheus | try-out | aioquic) ;;
+            *)
+                warn "no image is called $name: server, client, server-nonroot, go-peer, prometheus, try-out, aioquic"
+                return 1
+                ;;
+        esac
+    done
+}
+
+# image_of NAME TAG: what the engine calls it.
+image_of() {
+    case $1 in
+        *-nonroot) printf 'qdt-%s:%s-nonroot\n' "${1%-nonroot}" "$2" ;;
+        *) printf 'qdt-%s:%s\n' "$1" "$2" ;;
+    esac
 }
 
 # stage_program FOLDER BIN_DIR PROGRAM: puts a program into a folder of a build context.
