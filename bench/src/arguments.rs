@@ -5,12 +5,15 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::links;
+
 /// What `--help` prints.
 pub(crate) const HELP: &str = "\
-bench [measure|profile] [OPTIONS]
+bench [measure|profile|links] [OPTIONS]
 
   measure            everybody in turn, then a table and a JSON document (the default)
   profile            perf on both ends of our pair, under one TCP stream up and one down
+  links              round trips under load and throughput over shaped and lossy links (see `bench links --help`)
 
   --rounds N         rounds of the whole (3)
   --seconds N        length of one TCP stream (4)
@@ -30,6 +33,10 @@ pub(crate) enum Task {
     Measure,
     /// Take profiles.
     Profile,
+    /// Measure over shaped and lossy links.
+    Links(Box<links::Options>),
+    /// Print what `links` can be told.
+    LinksHelp,
     /// Be the client that does not announce AES, with this configuration; started by `measure`.
     ChachaClient(PathBuf),
     /// Print [`HELP`].
@@ -80,6 +87,12 @@ impl Arguments {
             match argument.as_str() {
                 "measure" => read.task = Task::Measure,
                 "profile" => read.task = Task::Profile,
+                "links" => {
+                    // Everything behind it is its own.
+                    let options = links::Options::parse(arguments.by_ref())?;
+                    read.task =
+                        options.map_or(Task::LinksHelp, |options| Task::Links(Box::new(options)));
+                }
                 "chacha-client" => read.task = Task::ChachaClient(value()?.into()),
                 "-h" | "--help" => read.task = Task::Help,
                 "--rounds" => read.rounds = positive(&argument, &value()?)?.into(),

@@ -1,4 +1,4 @@
-//! Two machines and the cable between them: a veth pair, nothing else.
+//! Two machines and what connects them: a veth pair and nothing else, unless a link is asked for.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub(crate) struct Cable {
 }
 
 impl Cable {
-    /// Makes the machines and connects them.
+    /// Makes the machines and connects them by a veth pair.
     ///
     /// # Errors
     /// When there is no folder for their files.
@@ -33,26 +33,44 @@ impl Cable {
     /// # Panics
     /// When the kernel refuses a namespace or a veth pair.
     pub(crate) fn lay() -> Result<Self> {
+        let (cable, ()) = Self::lay_with(|client, server| {
+            client.ip(&format!(
+                "link add {DEVICE} type veth peer name {DEVICE} netns {}",
+                server.namespace_path()
+            ));
+            Ok(())
+        })?;
+        Ok(cable)
+    }
+
+    /// Makes the machines and has them connected by `connect`, which gives each a device with the name [`DEVICE`].
+    ///
+    /// # Errors
+    /// When there is no folder for their files, and those of `connect`.
+    ///
+    /// # Panics
+    /// When the kernel refuses a namespace, or nothing passes between the devices.
+    pub(crate) fn lay_with<T>(
+        connect: impl FnOnce(&Machine, &Machine) -> Result<T>,
+    ) -> Result<(Self, T)> {
         let folder = tempfile::Builder::new()
             .prefix("qdt-bench-")
             .tempdir()
             .context("no folder for the machines' files")?;
         let client = Machine::new("client", folder.path());
         let server = Machine::new("server", folder.path());
-        client.ip(&format!(
-            "link add {DEVICE} type veth peer name {DEVICE} netns {}",
-            server.namespace_path()
-        ));
+        let connected = connect(&client, &server)?;
         for (machine, address) in [(&client, CLIENT), (&server, SERVER)] {
             machine.ip(&format!("address add {address}/24 dev {DEVICE}"));
             machine.ip(&format!("link set {DEVICE} up"));
         }
         wait_until_answered(&client, SERVER);
-        Ok(Self {
+        let cable = Self {
             client,
             server,
             _folder: folder,
-        })
+        };
+        Ok((cable, connected))
     }
 }
 

@@ -8,6 +8,7 @@ mod arguments;
 mod cable;
 mod chacha_client;
 mod cpu;
+mod links;
 mod measure;
 mod profile;
 mod programs;
@@ -33,6 +34,11 @@ fn main() -> ExitCode {
         Arguments::parse(std::env::args().skip(1)).and_then(|arguments| match &arguments.task {
             Task::Measure => run(&arguments),
             Task::Profile => profile::run(&arguments).map(|()| ExitCode::SUCCESS),
+            Task::Links(options) => links::run(options),
+            Task::LinksHelp => {
+                say(links::HELP);
+                Ok(ExitCode::SUCCESS)
+            }
             Task::ChachaClient(config) => chacha_client::run(config),
             Task::Help => {
                 say(arguments::HELP);
