@@ -6,6 +6,7 @@
 
 mod bars;
 mod drops;
+mod endurance;
 mod figures;
 mod link;
 mod load;
@@ -22,8 +23,9 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 
 use crate::arguments::Arguments;
-use crate::tunnels::Tunnel;
+use crate::tunnels::{QDT, Tunnel};
 use crate::{note, say};
+use endurance::Endurance;
 use figures::Round;
 use link::Link;
 pub(crate) use options::{HELP, Options};
@@ -37,10 +39,15 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     conformance::check_requirements();
     let mut report = Report::new(options);
     for link in &options.links {
-        let rounds =
-            measure_link(link, options).with_context(|| format!("the link {}", link.name))?;
+        let named = || format!("the link {}", link.name);
         // Each link's table is shown at once: a run over all of them takes a while.
-        say(&report.add(link, rounds));
+        if link.is_endurance {
+            let found = endure(link, options).with_context(named)?;
+            say(&report.add_endurance(link, found));
+        } else {
+            let rounds = measure_link(link, options).with_context(named)?;
+            say(&report.add(link, rounds));
+        }
     }
     say(&report.closing());
     let json = report.json()?;
@@ -59,12 +66,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 /// The rounds of every contender over one link, in the order of the tunnels.
 fn measure_link(link: &Link, options: &Options) -> Result<Vec<(&'static str, Vec<Round>)>> {
     let laid = link.lay(options.seed)?;
-    let only = Arguments {
-        only: options.only.clone(),
-        mtu: options.mtu,
-        ..Arguments::parse(std::iter::empty())?
-    };
-    let tunnels = Tunnel::start_all(laid.cable(), &only)?;
+    let tunnels = Tunnel::start_all(laid.cable(), &tunnels_of(options, options.only.clone())?)?;
     let mut rounds: Vec<(&'static str, Vec<Round>)> = tunnels
         .iter()
         .map(|tunnel| (tunnel.name, Vec::new()))
@@ -87,4 +89,22 @@ fn measure_link(link: &Link, options: &Options) -> Result<Vec<(&'static str, Vec
         }
     }
     Ok(rounds)
+}
+
+/// Our pair alone over a link that loses packets, for an hour's worth of them.
+fn endure(link: &Link, options: &Options) -> Result<Endurance> {
+    let laid = link.lay(options.seed)?;
+    let only = tunnels_of(options, vec![QDT.to_owned()])?;
+    let tunnels = Tunnel::start_all(laid.cable(), &only)?;
+    let tunnel = tunnels.first().context("our pair was not started")?;
+    endurance::run(&laid, tunnel)
+}
+
+/// What those that start the tunnels are told.
+fn tunnels_of(options: &Options, only: Vec<String>) -> Result<Arguments> {
+    Ok(Arguments {
+        only,
+        mtu: options.mtu,
+        ..Arguments::parse(std::iter::empty())?
+    })
 }

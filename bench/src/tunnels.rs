@@ -90,6 +90,14 @@ impl<'cable> Tunnel<'cable> {
         self.processes.iter().map(Process::pid).collect()
     }
 
+    /// What the server's end wrote so far; nothing for the bare cable.
+    pub(crate) fn server_log(&self) -> String {
+        self.processes
+            .last()
+            .map(|server| server.stdout() + &server.stderr())
+            .unwrap_or_default()
+    }
+
     /// Our server's counters; nobody else has any.
     ///
     /// # Panics

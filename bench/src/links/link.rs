@@ -29,6 +29,8 @@ pub(crate) struct Link {
     pub(crate) name: &'static str,
     /// Whether it is measured when no links are named.
     pub(crate) by_default: bool,
+    /// Whether it is there for an hour's worth of packets and not for rounds.
+    pub(crate) is_endurance: bool,
     kind: Kind,
 }
 
@@ -53,6 +55,7 @@ const fn lossy(name: &'static str, loss_per_mille: u32) -> Link {
     Link {
         name,
         by_default: true,
+        is_endurance: false,
         kind: Kind::Relay(Shape {
             rate: Some(100_000_000),
             queue: QUEUE,
@@ -69,11 +72,13 @@ pub(crate) const LINKS: &[Link] = &[
     Link {
         name: "tbf20",
         by_default: true,
+        is_endurance: false,
         kind: Kind::Tbf { mbit: 20 },
     },
     Link {
         name: "tbf100",
         by_default: true,
+        is_endurance: false,
         kind: Kind::Tbf { mbit: 100 },
     },
     lossy("loss0", 0),
@@ -83,6 +88,7 @@ pub(crate) const LINKS: &[Link] = &[
     Link {
         name: "reorder",
         by_default: true,
+        is_endurance: false,
         kind: Kind::Relay(Shape {
             rate: Some(100_000_000),
             queue: QUEUE,
@@ -95,7 +101,17 @@ pub(crate) const LINKS: &[Link] = &[
     Link {
         name: "open",
         by_default: false,
+        is_endurance: false,
         kind: Kind::Relay(OPEN),
+    },
+    Link {
+        name: "hour",
+        by_default: false,
+        is_endurance: true,
+        kind: Kind::Relay(Shape {
+            loss_per_mille: 10,
+            ..OPEN
+        }),
     },
 ];
 

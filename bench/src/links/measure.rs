@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use conformance::{stay_silent, wait_until};
 
 use super::drops;
 use super::figures::{Loaded, Round, Throughput};
@@ -10,6 +11,7 @@ use super::link::Laid;
 use super::load::{Carried, Flows, Running, WARM_UP, Way};
 use super::options::Options;
 use super::round_trips::{Asking, RoundTrips};
+use crate::cable::{Cable, DEVICE};
 use crate::tunnels::Tunnel;
 
 /// Flows that fill the link while round trips are taken.
@@ -18,12 +20,18 @@ const FLOWS: u32 = 4;
 const FILLING: &str = "cubic";
 /// Time of the round trips on the idle link.
 const IDLE: Duration = Duration::from_secs(3);
+/// A link over which each end sends less than this within [`LOOK`] is idle: tunnels keep themselves alive.
+const IDLE_BYTES: u64 = 4096;
+const LOOK: Duration = Duration::from_millis(200);
+/// Within this a link has to become idle.
+const SETTLE: Duration = Duration::from_secs(30);
 
 /// Measures `tunnel`, while the others are idle.
 ///
 /// # Errors
 /// When something cannot be measured at all.
 pub(crate) fn round(laid: &Laid, tunnel: &Tunnel<'_>, options: &Options) -> Result<Round> {
+    settle(laid.cable());
     let before = drops::counted(laid, tunnel);
     let mut round = Round::default();
     if options.measures.round_trips {
@@ -40,6 +48,23 @@ pub(crate) fn round(laid: &Laid, tunnel: &Tunnel<'_>, options: &Options) -> Resu
     }
     round.drops = drops::since(drops::counted(laid, tunnel), &before);
     Ok(round)
+}
+
+/// Waits until what the flows before left behind has passed: iperf3 ends with megabytes in the sender's socket, and a
+/// slow link takes seconds for them.
+fn settle(cable: &Cable) {
+    let sent = || [&cable.client, &cable.server].map(|machine| machine.bytes(DEVICE).1);
+    let mut before = sent();
+    wait_until("the link is idle", SETTLE, || {
+        stay_silent(LOOK);
+        let now = sent();
+        let is_idle = now
+            .iter()
+            .zip(before)
+            .all(|(now, before)| now - before < IDLE_BYTES);
+        before = now;
+        is_idle
+    });
 }
 
 fn idle(laid: &Laid, tunnel: &Tunnel<'_>) -> Result<RoundTrips> {

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use super::bars::{self, Bar};
+use super::endurance::Endurance;
 use super::figures::Round;
 use super::link::Link;
 use super::load::WARM_UP;
@@ -22,6 +23,7 @@ pub(crate) struct Report {
     seed: u64,
     mtu: Option<u16>,
     links: Vec<Measured>,
+    endurance: Option<Endurance>,
     bars: Vec<Bar>,
     does_not_hold_because: Vec<String>,
 }
@@ -53,6 +55,7 @@ impl Report {
             seed: options.seed,
             mtu: options.mtu,
             links: Vec::new(),
+            endurance: None,
             bars: Vec::new(),
             does_not_hold_because: Vec::new(),
         }
@@ -89,6 +92,13 @@ impl Report {
                 .map(|(name, rounds)| OfTunnel { name, rounds })
                 .collect(),
         });
+        text
+    }
+
+    /// Adds what an hour's worth of packets did and returns it for people.
+    pub(crate) fn add_endurance(&mut self, link: &Link, found: Endurance) -> String {
+        let text = format!("\n== {}: {link}\n{}", link.name, found.table());
+        self.endurance = Some(found);
         text
     }
 
