@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, bail};
 
 use crate::links;
+use crate::measure::Measure;
+use crate::tcp::Congestion;
 
 /// What `--help` prints.
 pub(crate) const HELP: &str = "\
@@ -16,7 +18,9 @@ bench [measure|profile|links] [OPTIONS]
   links              round trips under load and throughput over shaped and lossy links (see `bench links --help`)
 
   --rounds N         rounds of the whole (3)
-  --seconds N        length of one TCP stream (4)
+  --measures NAMES   rtt,tcp,udp: those of them (all)
+  --seconds N        length of one TCP run (4)
+  --congestion NAME  cubic or bbr: congestion control of the TCP streams (cubic)
   --only NAMES       cable,qdt,qdt-chacha,wireguard-go: those of them (all)
   --mtu N            `mtu` in both configurations of our pair (the programs' default)
   --json FILE        where the JSON document goes (stdout)
@@ -50,8 +54,12 @@ pub(crate) struct Arguments {
     pub(crate) task: Task,
     /// How often everybody is measured.
     pub(crate) rounds: usize,
-    /// Length of one TCP stream in seconds.
+    /// What is measured.
+    pub(crate) measures: Vec<Measure>,
+    /// Length of one TCP run in seconds.
     pub(crate) seconds: u32,
+    /// Congestion control of the TCP streams.
+    pub(crate) congestion: Congestion,
     /// Names of those to measure; empty: all.
     pub(crate) only: Vec<String>,
     /// `mtu` of our pair; none: the programs' default.
@@ -71,7 +79,9 @@ impl Arguments {
         let mut read = Self {
             task: Task::Measure,
             rounds: 3,
+            measures: Measure::ALL.map(|(_, measure)| measure).to_vec(),
             seconds: 4,
+            congestion: Congestion::Cubic,
             only: Vec::new(),
             mtu: None,
             json: None,
@@ -97,6 +107,16 @@ impl Arguments {
                 "-h" | "--help" => read.task = Task::Help,
                 "--rounds" => read.rounds = positive(&argument, &value()?)?.into(),
                 "--seconds" => read.seconds = positive(&argument, &value()?)?.into(),
+                "--measures" => {
+                    read.measures = value()?
+                        .split(',')
+                        .map(|name| named(&argument, name, &Measure::ALL))
+                        .collect::<Result<_>>()?;
+                }
+                "--congestion" => {
+                    let known = [Congestion::Cubic, Congestion::Bbr].map(|one| (one.name(), one));
+                    read.congestion = named(&argument, &value()?, &known)?;
+                }
                 "--mtu" => read.mtu = Some(positive(&argument, &value()?)?),
                 "--only" => read.only = value()?.split(',').map(str::to_owned).collect(),
                 "--json" => read.json = Some(value()?.into()),
@@ -106,6 +126,15 @@ impl Arguments {
         }
         Ok(read)
     }
+}
+
+fn named<T: Copy>(argument: &str, name: &str, known: &[(&str, T)]) -> Result<T> {
+    let found = known.iter().find(|(known, _)| *known == name);
+    let (_, value) = found.with_context(|| {
+        let names: Vec<_> = known.iter().map(|(known, _)| *known).collect();
+        format!("{argument} {name}: there are {}", names.join(", "))
+    })?;
+    Ok(*value)
 }
 
 fn positive(argument: &str, text: &str) -> Result<u16> {
@@ -138,6 +167,14 @@ mod tests {
             ("--round 3", "unknown argument --round"),
             ("--rounds", "--rounds needs a value"),
             ("--rounds 0", "--rounds 0: not a number"),
+            (
+                "--measures rtt,all",
+                "--measures all: there are rtt, tcp, udp",
+            ),
+            (
+                "--congestion reno",
+                "--congestion reno: there are cubic, bbr",
+            ),
         ] {
             let error = parse(line).expect_err(line).to_string();
             assert!(error.contains(words), "{error}");

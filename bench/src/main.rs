@@ -8,8 +8,10 @@ mod arguments;
 mod cable;
 mod chacha_client;
 mod cpu;
+mod figure;
 mod links;
 mod measure;
+mod memory;
 mod profile;
 mod programs;
 mod report;
@@ -17,6 +19,7 @@ mod rtt;
 mod statistics;
 mod tcp;
 mod tunnels;
+mod udp;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -25,7 +28,7 @@ use anyhow::{Context as _, Result};
 
 use arguments::{Arguments, Task};
 use cable::Cable;
-use measure::measure;
+use measure::{Known, Plan, measure};
 use report::Report;
 use tunnels::Tunnel;
 
@@ -56,6 +59,12 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     conformance::check_requirements();
     let cable = Cable::lay()?;
     let tunnels = Tunnel::start_all(&cable, arguments)?;
+    let plan = Plan {
+        measures: &arguments.measures,
+        seconds: arguments.seconds,
+        congestion: arguments.congestion,
+    };
+    let mut known = vec![Known::new(); tunnels.len()];
     let mut report = Report::new(arguments, &cable, &tunnels);
     for round in 0..arguments.rounds {
         // Everybody is first once: what a warm cache or a busy neighbour does is spread.
@@ -68,9 +77,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
                 arguments.rounds,
                 tunnel.name
             ));
-            let round = measure(&cable, tunnel, arguments.seconds)
-                .with_context(|| tunnel.name.to_owned())?;
-            report.add(index, round);
+            report.add(index, measure(&cable, tunnel, &plan, &mut known[index]));
         }
     }
     say(&report.table());

@@ -1,57 +1,203 @@
-//! One tunnel in one round: round-trip times on the idle path, one stream up, one stream down.
+//! One tunnel in one round, while the others are idle: round-trip times on the idle path, TCP up and
+//! down with one stream and with four, UDP of several sizes, and last what the ends hold in memory.
 
-use anyhow::Result;
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result};
+use serde::Serialize;
 
 use crate::cable::Cable;
 use crate::cpu::{CpuReading, CpuUse};
-use crate::rtt;
-use crate::tcp::{Direction, Stream, stream};
-use crate::tunnels::{Batching, Tunnel};
+use crate::figure::{Round, Run, UdpLoad, Way, What};
+use crate::rtt::{self, PER_SECOND, Pinging};
+use crate::tcp::{Congestion, Direction, Load, carry};
+use crate::tunnels::{Tunnel, path_counters};
+use crate::udp::{Found, HEADERS, LOSS_LIMIT, UdpPath};
+use crate::{memory, note};
 
-/// What a round found.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Round {
-    /// Median round-trip time in milliseconds.
-    pub(crate) rtt_ms: f64,
-    /// Client to server.
-    pub(crate) up: Way,
-    /// Server to client.
-    pub(crate) down: Way,
+/// What is sent as UDP. The larger packets fit into every tunnel here without being fragmented.
+pub(crate) const UDP_LOADS: [UdpLoad; 4] = [
+    one_by_one(64),
+    one_by_one(512),
+    one_by_one(1300),
+    UdpLoad {
+        bytes: 1300,
+        trains: true,
+    },
+];
+/// Streams at a time.
+pub(crate) const STREAMS: [u32; 2] = [1, 4];
+/// A rate that was found and does not hold when it has to prove itself is lowered by this factor, so
+/// many times at most.
+const LOWER: f64 = 0.95;
+const PROOFS: usize = 10;
+
+/// A part of what is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Measure {
+    /// Round-trip times on the idle path.
+    Rtt,
+    /// TCP; with one stream, round-trip times meanwhile.
+    Tcp,
+    /// UDP.
+    Udp,
 }
 
-/// One direction.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Way {
-    /// What arrived.
-    pub(crate) stream: Stream,
-    /// What it cost.
-    pub(crate) cpu: CpuUse,
-    /// How many packets our server's calls carried; other peers do not tell.
-    pub(crate) batching: Option<Batching>,
+impl Measure {
+    /// All of them and what they are called.
+    pub(crate) const ALL: [(&str, Self); 3] =
+        [("rtt", Self::Rtt), ("tcp", Self::Tcp), ("udp", Self::Udp)];
 }
 
-/// Measures `tunnel` for a round, while the others are idle.
+/// How to measure.
+#[derive(Debug)]
+pub(crate) struct Plan<'a> {
+    /// Which parts.
+    pub(crate) measures: &'a [Measure],
+    /// Length of one TCP run.
+    pub(crate) seconds: u32,
+    /// Congestion control of the streams.
+    pub(crate) congestion: Congestion,
+}
+
+/// The highest UDP rates found so far, in packets per second: the next round begins there.
+pub(crate) type Known = BTreeMap<UdpLoad, f64>;
+
+/// Measures `tunnel` for a round.
 ///
 /// # Errors
 /// When something cannot be measured at all.
-pub(crate) fn measure(cable: &Cable, tunnel: &Tunnel<'_>, seconds: u32) -> Result<Round> {
-    let way = |direction| {
-        let counted = tunnel.counters();
-        let before = CpuReading::take(&tunnel.ends())?;
-        let stream = stream(cable, tunnel.address, direction, seconds)?;
-        let cpu = CpuReading::take(&tunnel.ends())?.since(&before);
-        let batching = counted
-            .zip(tunnel.counters())
-            .map(|(before, after)| Batching::between(&before, &after, direction));
-        Ok::<_, anyhow::Error>(Way {
-            stream,
-            cpu,
-            batching,
-        })
+pub(crate) fn measure(
+    cable: &Cable,
+    tunnel: &Tunnel<'_>,
+    plan: &Plan<'_>,
+    known: &mut Known,
+) -> Result<Round> {
+    let mut round = Round::new();
+    if plan.measures.contains(&Measure::Rtt) {
+        let mut way = Way::new();
+        rtt::idle(&cable.client, tunnel.address)?.add_to(&mut way);
+        round.insert(Run::Idle, way);
+    }
+    if plan.measures.contains(&Measure::Tcp) {
+        for streams in STREAMS {
+            for direction in [Direction::Up, Direction::Down] {
+                let run = Run::tcp(streams, direction);
+                let way = tcp(cable, tunnel, plan, streams, direction)
+                    .with_context(|| run.to_string())?;
+                round.insert(run, way);
+            }
+        }
+    }
+    if plan.measures.contains(&Measure::Udp) {
+        for load in UDP_LOADS {
+            let run = Run::Udp(load);
+            let way = udp(cable, tunnel, load, known).with_context(|| run.to_string())?;
+            round.insert(run, way);
+        }
+    }
+    if !tunnel.ends().is_empty() {
+        round.insert(Run::Memory, memory::of_ends(&tunnel.ends())?);
+    }
+    Ok(round)
+}
+
+fn tcp(
+    cable: &Cable,
+    tunnel: &Tunnel<'_>,
+    plan: &Plan<'_>,
+    streams: u32,
+    direction: Direction,
+) -> Result<Way> {
+    let load = Load {
+        direction,
+        streams,
+        seconds: plan.seconds,
+        congestion: plan.congestion,
     };
-    Ok(Round {
-        rtt_ms: rtt::median_ms(&cable.client, tunnel.address)?,
-        up: way(Direction::Up)?,
-        down: way(Direction::Down)?,
-    })
+    // The pings end before the stream does.
+    let pings = plan.seconds as usize * PER_SECOND * 9 / 10;
+    let ((carried, rtt), cpu, mut way) = watched(tunnel, direction, || {
+        carry(cable, tunnel.address, load, || match streams {
+            1 => Ok(Some(
+                Pinging::start(&cable.client, tunnel.address, pings)?.finish()?,
+            )),
+            _ => Ok(None),
+        })
+    })?;
+    if let Some(rtt) = rtt {
+        rtt.add_to(&mut way);
+    }
+    way.insert(What::GbitPerSecond, carried.gbit_per_second);
+    way.insert(What::Retransmits, carried.retransmits as f64);
+    add_cpu(&mut way, cpu, carried.gbit);
+    Ok(way)
+}
+
+fn udp(cable: &Cable, tunnel: &Tunnel<'_>, load: UdpLoad, known: &mut Known) -> Result<Way> {
+    let mut path = UdpPath::open(cable, tunnel.address, load)?;
+    let Found {
+        mut rate,
+        sender_limited,
+    } = path.search(known.get(&load).copied())?;
+    let mut proofs = 1;
+    let (trial, cpu, mut way) = loop {
+        let proof = watched(tunnel, Direction::Up, || path.prove(rate))?;
+        if proof.0.holds() || proofs == PROOFS {
+            break proof;
+        }
+        (rate, proofs) = (rate * LOWER, proofs + 1);
+    };
+    if !trial.holds() {
+        note(&format!(
+            "{}: {} of {} bytes: no rate held {PROOFS} times in a row, {:.2} % are missing (limit {} %)",
+            tunnel.name,
+            Run::Udp(load),
+            load.bytes,
+            trial.loss() * 100.0,
+            LOSS_LIMIT * 100.0
+        ));
+    }
+    known.insert(load, rate);
+    let gbit = trial.received as f64 * (load.bytes - HEADERS) as f64 * 8e-9;
+    way.insert(What::PacketsPerSecond, trial.packets_per_second());
+    way.insert(What::GbitPerSecond, gbit / trial.seconds);
+    way.insert(What::Loss, trial.loss());
+    way.insert(
+        What::SenderLimited,
+        f64::from(sender_limited && proofs == 1),
+    );
+    add_cpu(&mut way, cpu, gbit);
+    Ok(way)
+}
+
+/// Does `work` and tells what it cost and, at our server, what the path did meanwhile.
+fn watched<T>(
+    tunnel: &Tunnel<'_>,
+    direction: Direction,
+    work: impl FnOnce() -> Result<T>,
+) -> Result<(T, CpuUse, Way)> {
+    let counted = tunnel.counters();
+    let before = CpuReading::take(&tunnel.ends())?;
+    let done = work()?;
+    let cpu = CpuReading::take(&tunnel.ends())?.since(&before);
+    let mut way = Way::new();
+    if let Some((before, after)) = counted.zip(tunnel.counters()) {
+        path_counters::add_between(&mut way, &before, &after, direction);
+    }
+    Ok((done, cpu, way))
+}
+
+fn add_cpu(way: &mut Way, cpu: CpuUse, gbit: f64) {
+    way.insert(What::EndsCpuSecondsPerGbit, cpu.ends / gbit);
+    way.insert(What::MachineCpuSecondsPerGbit, cpu.whole / gbit);
+    way.insert(What::Foreign, cpu.foreign);
+}
+
+const fn one_by_one(bytes: usize) -> UdpLoad {
+    UdpLoad {
+        bytes,
+        trains: false,
+    }
 }

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::arguments::Arguments;
 use crate::cable::Cable;
-use crate::tcp::{Direction, stream};
+use crate::tcp::{Direction, Load, carry};
 use crate::tunnels::{QDT, Tunnel};
 use crate::{note, say};
 
@@ -49,7 +49,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                     Ok((record(pid, &data, arguments.seconds)?, data))
                 })
                 .collect::<Result<Vec<_>>>()?;
-            let carried = stream(&cable, tunnel.address, direction, arguments.seconds + 1)?;
+            let load = Load {
+                direction,
+                streams: 1,
+                seconds: arguments.seconds + 1,
+                congestion: arguments.congestion,
+            };
+            let (carried, ()) = carry(&cable, tunnel.address, load, || Ok(()))?;
             say(&format!(
                 "{} {way} under perf: {:.2} Gbit/s",
                 tunnel.name, carried.gbit_per_second

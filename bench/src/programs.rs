@@ -58,6 +58,28 @@ pub(crate) fn wireguard_go() -> Result<PathBuf> {
     Ok(output)
 }
 
+/// What a program says when it is asked for its version: the first word there that begins with a digit,
+/// with or without a `v` before it, and what follows it in the line.
+///
+/// # Errors
+/// When the program cannot be started or says no such thing.
+pub(crate) fn version(program: &Path, arguments: &[&str]) -> Result<String> {
+    let output = Command::new(program)
+        .args(arguments)
+        .output()
+        .with_context(|| program.display().to_string())?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let version = text.lines().next().and_then(|line| {
+        let numbers = line.split_whitespace().skip_while(|word| {
+            let digits = word.strip_prefix('v').unwrap_or(word);
+            !digits.starts_with(|first: char| first.is_ascii_digit())
+        });
+        let words: Vec<_> = numbers.collect();
+        (!words.is_empty()).then(|| words.join(" "))
+    });
+    version.with_context(|| format!("{} {arguments:?} says no version", program.display()))
+}
+
 fn own_folder() -> Result<PathBuf> {
     let mut path = this()?;
     path.pop();

@@ -4,6 +4,7 @@
 //! What always holds here: a ratio is taken within a round and the median over rounds comes last,
 //! so that what disturbs a whole round disturbs no ratio.
 
+mod bars;
 mod figures;
 mod setting;
 mod table;
@@ -13,9 +14,11 @@ use serde::Serialize;
 
 use crate::arguments::Arguments;
 use crate::cable::Cable;
-use crate::measure::Round;
+use crate::figure::{Round, What};
 use crate::tunnels::{CABLE, QDT, Tunnel};
-use figures::{Figures, Ratios};
+use crate::udp::LOSS_LIMIT;
+use bars::Bar;
+use figures::Spreads;
 use setting::{Setting, TunnelSetting};
 
 /// Share of the machine that others may use while something is measured.
@@ -28,6 +31,7 @@ const DATAGRAMS_LIMIT: f64 = 1.2;
 pub(crate) struct Report {
     setting: Setting,
     tunnels: Vec<(TunnelSetting, Vec<Round>)>,
+    failures: Vec<String>,
 }
 
 /// The JSON document.
@@ -35,6 +39,7 @@ pub(crate) struct Report {
 struct Document<'a> {
     setting: &'a Setting,
     tunnels: Vec<Described<'a>>,
+    bars: Vec<Bar>,
     does_not_hold_because: Vec<String>,
 }
 
@@ -42,9 +47,8 @@ struct Document<'a> {
 struct Described<'a> {
     #[serde(flatten)]
     setting: &'a TunnelSetting,
-    #[serde(flatten)]
-    figures: Figures,
-    qdt_to_this: Option<Ratios>,
+    figures: Spreads,
+    qdt_to_this: Option<Spreads>,
 }
 
 impl Report {
@@ -56,12 +60,21 @@ impl Report {
                 .iter()
                 .map(|tunnel| (TunnelSetting::read(cable, tunnel), Vec::new()))
                 .collect(),
+            failures: Vec::new(),
         }
     }
 
-    /// Adds a round of the tunnel with that index.
-    pub(crate) fn add(&mut self, index: usize, round: Round) {
-        self.tunnels[index].1.push(round);
+    /// Adds a round of the tunnel with that index; one that failed is an empty round, so that those of
+    /// all tunnels stay side by side.
+    pub(crate) fn add(&mut self, index: usize, round: Result<Round>) {
+        let (setting, rounds) = &mut self.tunnels[index];
+        let round = round.unwrap_or_else(|error| {
+            let number = rounds.len() + 1;
+            self.failures
+                .push(format!("{}, round {number}: {error:#}", setting.name));
+            Round::new()
+        });
+        rounds.push(round);
     }
 
     /// Whether every figure holds.
@@ -71,7 +84,7 @@ impl Report {
 
     /// The table, with the setting above and the doubts below it.
     pub(crate) fn table(&self) -> String {
-        table::render(&self.setting, &self.describe(), &self.doubts())
+        table::render(&self.document())
     }
 
     /// The JSON document.
@@ -79,12 +92,16 @@ impl Report {
     /// # Errors
     /// When a figure is no number.
     pub(crate) fn json(&self) -> Result<String> {
-        let document = Document {
+        serde_json::to_string_pretty(&self.document()).context("the report as JSON")
+    }
+
+    fn document(&self) -> Document<'_> {
+        Document {
             setting: &self.setting,
             tunnels: self.describe(),
+            bars: bars::judge(self),
             does_not_hold_because: self.doubts(),
-        };
-        serde_json::to_string_pretty(&document).context("the report as JSON")
+        }
     }
 
     fn rounds(&self, name: &str) -> Option<&[Round]> {
@@ -100,14 +117,12 @@ impl Report {
         let qdt = self.rounds(QDT);
         self.tunnels
             .iter()
-            .filter_map(|(setting, rounds)| {
-                Some(Described {
-                    setting,
-                    figures: Figures::of(rounds, bare.filter(|_| setting.name != CABLE))?,
-                    qdt_to_this: qdt
-                        .filter(|_| setting.name != QDT)
-                        .and_then(|qdt| Ratios::of(qdt, rounds)),
-                })
+            .map(|(setting, rounds)| Described {
+                setting,
+                figures: figures::spreads(rounds, bare.filter(|_| setting.name != CABLE)),
+                qdt_to_this: qdt
+                    .filter(|_| setting.name != QDT)
+                    .map(|qdt| figures::ratios(qdt, rounds)),
             })
             .collect()
     }
@@ -115,23 +130,34 @@ impl Report {
     /// Why the figures are not what they look like; empty when they are.
     fn doubts(&self) -> Vec<String> {
         let mut doubts = self.setting.doubts();
+        doubts.extend(self.failures.iter().cloned());
         for (setting, rounds) in &self.tunnels {
             let name = setting.name;
-            let ways = || rounds.iter().flat_map(|round| [&round.up, &round.down]);
-            let foreign = ways().map(|way| way.cpu.foreign).fold(0.0, f64::max);
+            let most = |what: What| {
+                let figures = rounds
+                    .iter()
+                    .flat_map(|round| round.values())
+                    .filter_map(|way| way.get(&what).copied());
+                figures.fold(0.0, f64::max)
+            };
+            let foreign = most(What::Foreign);
             if foreign > FOREIGN_LIMIT {
                 doubts.push(format!(
                     "{name}: others used up to {:.0} % of the machine",
                     foreign * 100.0
                 ));
             }
-            let datagrams = ways()
-                .filter_map(|way| way.batching)
-                .map(|batching| batching.datagrams_per_packet)
-                .fold(0.0, f64::max);
+            let datagrams = most(What::DatagramsPerPacket);
             if datagrams > DATAGRAMS_LIMIT {
                 doubts.push(format!(
                     "{name}: up to {datagrams:.2} datagrams for a packet"
+                ));
+            }
+            let loss = most(What::Loss);
+            if loss >= LOSS_LIMIT {
+                doubts.push(format!(
+                    "{name}: no UDP rate held, {:.2} % were missing",
+                    loss * 100.0
                 ));
             }
         }

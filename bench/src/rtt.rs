@@ -1,35 +1,94 @@
-//! Round-trip times, as ping(8) measures them.
+//! Round-trip times, as ping(8) measures them: on an idle path, and while something else is sent.
 
 use std::net::Ipv4Addr;
+use std::process::{Child, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use conformance::Machine;
 
-use crate::statistics::Spread;
+use crate::figure::{Way, What};
+use crate::statistics::percentile;
 
-/// Echo requests per measurement, and seconds between two of them.
+/// Echo requests per measurement of an idle path.
 pub(crate) const REQUESTS: usize = 300;
-const INTERVAL: &str = "0.01";
+/// Echo requests per second. A path that was idle for longer than 10 ms has to wake up first, and how
+/// long that takes is the processor's business.
+pub(crate) const PER_SECOND: usize = 100;
 
-/// The median round-trip time to `address` in milliseconds, on an idle path.
+/// What the answers took.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Rtt {
+    /// Median, ms.
+    pub(crate) p50_ms: f64,
+    /// 99th percentile, ms.
+    pub(crate) p99_ms: f64,
+    /// Requests without an answer.
+    pub(crate) lost: usize,
+}
+
+/// A ping that runs.
+#[derive(Debug)]
+pub(crate) struct Pinging {
+    child: Child,
+    requests: usize,
+}
+
+/// Round-trip times to `address` on an idle path.
 ///
 /// # Errors
 /// When ping cannot be started, or a request stayed without an answer.
-pub(crate) fn median_ms(machine: &Machine, address: Ipv4Addr) -> Result<f64> {
-    let output = machine
-        .command("ping")
-        .args(["-n", "-i", INTERVAL, "-c", &REQUESTS.to_string()])
-        .arg(address.to_string())
-        .output()
-        .context("ping: apt-get install iputils-ping")?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let times = times(&text);
+pub(crate) fn idle(machine: &Machine, address: Ipv4Addr) -> Result<Rtt> {
+    let rtt = Pinging::start(machine, address, REQUESTS)?.finish()?;
     ensure!(
-        times.len() == REQUESTS,
-        "{} of {REQUESTS} pings to {address} were answered",
-        times.len()
+        rtt.lost == 0,
+        "{} of {REQUESTS} pings to {address} were not answered on an idle path",
+        rtt.lost
     );
-    Ok(Spread::of(times).context("no pings")?.median)
+    Ok(rtt)
+}
+
+impl Pinging {
+    /// Starts to send so many requests.
+    ///
+    /// # Errors
+    /// When ping cannot be started.
+    pub(crate) fn start(machine: &Machine, address: Ipv4Addr, requests: usize) -> Result<Self> {
+        let interval = 1.0 / PER_SECOND as f64;
+        let child = machine
+            .command("ping")
+            .args(["-n", "-i", &interval.to_string()])
+            .args(["-c", &requests.to_string(), "-W", "2"])
+            .arg(address.to_string())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("ping: apt-get install iputils-ping")?;
+        Ok(Self { child, requests })
+    }
+
+    /// Waits for the last answer.
+    ///
+    /// # Errors
+    /// When there was no answer at all.
+    pub(crate) fn finish(self) -> Result<Rtt> {
+        let output = self.child.wait_with_output().context("ping")?;
+        let times = times(&String::from_utf8_lossy(&output.stdout));
+        let of = |share| percentile(&times, share).context("no ping was answered");
+        Ok(Rtt {
+            p50_ms: of(0.5)?,
+            p99_ms: of(0.99)?,
+            lost: self.requests.saturating_sub(times.len()),
+        })
+    }
+}
+
+impl Rtt {
+    /// Adds its figures to those of a run.
+    pub(crate) fn add_to(self, way: &mut Way) {
+        way.insert(What::RttP50Ms, self.p50_ms);
+        way.insert(What::RttP99Ms, self.p99_ms);
+        way.insert(What::RttLost, self.lost as f64);
+    }
 }
 
 fn times(text: &str) -> Vec<f64> {

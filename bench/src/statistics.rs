@@ -29,6 +29,14 @@ impl Spread {
     }
 }
 
+/// The figure below which that share of them lies, 0 to 1 (nearest rank). Of no figures: nothing.
+pub(crate) fn percentile(figures: &[f64], share: f64) -> Option<f64> {
+    let mut sorted = figures.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let rank = (share * sorted.len() as f64).ceil() as usize;
+    sorted.get(rank.max(1) - 1).copied()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,5 +57,14 @@ mod tests {
         };
         assert_eq!(spread(&[2.0, 1.0]), Some(two));
         assert_eq!(spread(&[]), None);
+    }
+
+    #[test]
+    fn a_percentile_is_one_of_the_figures() {
+        let figures: Vec<_> = (1..=300).rev().map(f64::from).collect();
+        assert_eq!(percentile(&figures, 0.5), Some(150.0));
+        assert_eq!(percentile(&figures, 0.99), Some(297.0));
+        assert_eq!(percentile(&[7.0], 0.99), Some(7.0));
+        assert_eq!(percentile(&[], 0.5), None);
     }
 }

@@ -1,5 +1,6 @@
-//! One TCP stream with iperf3, its congestion control set and checked.
+//! TCP streams with iperf3, their congestion control set and checked.
 
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -7,16 +8,33 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use conformance::Process;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::cable::Cable;
 
-/// The congestion control of every stream. A figure without it means nothing: another one gives a
+/// The congestion control of the streams. A figure without it means nothing: another one gives a
 /// fraction or a multiple on the same path.
-pub(crate) const CONGESTION_CONTROL: &str = "cubic";
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Congestion {
+    /// RFC 9438.
+    Cubic,
+    /// Bottleneck bandwidth and round-trip time, as the kernel has it.
+    Bbr,
+}
+
+impl Congestion {
+    /// What the kernel calls it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Cubic => "cubic",
+            Self::Bbr => "bbr",
+        }
+    }
+}
 
 /// Which way the payload goes, seen from the client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Direction {
     /// From client to server.
     Up,
@@ -24,9 +42,31 @@ pub(crate) enum Direction {
     Down,
 }
 
-/// What a stream carried.
+impl fmt::Display for Direction {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str(match self {
+            Self::Up => "up",
+            Self::Down => "down",
+        })
+    }
+}
+
+/// What to send.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Stream {
+pub(crate) struct Load {
+    /// Which way.
+    pub(crate) direction: Direction,
+    /// Streams at a time.
+    pub(crate) streams: u32,
+    /// For how long.
+    pub(crate) seconds: u32,
+    /// Their congestion control.
+    pub(crate) congestion: Congestion,
+}
+
+/// What the streams carried together.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Carried {
     /// Payload received, in Gbit.
     pub(crate) gbit: f64,
     /// Payload received per second, in Gbit/s.
@@ -63,16 +103,17 @@ struct Received {
     bits_per_second: f64,
 }
 
-/// Sends for `seconds` between the client machine and `address` on the server machine.
+/// Sends between the client machine and `address` on the server machine. `meanwhile` is called as soon
+/// as the sender was started, and what it returns comes back with the figures.
 ///
 /// # Errors
 /// When iperf3 is missing or fails, or when the congestion control did not take.
-pub(crate) fn stream(
+pub(crate) fn carry<T>(
     cable: &Cable,
     address: Ipv4Addr,
-    direction: Direction,
-    seconds: u32,
-) -> Result<Stream> {
+    load: Load,
+    meanwhile: impl FnOnce() -> Result<T>,
+) -> Result<(Carried, T)> {
     static RUN: AtomicU32 = AtomicU32::new(0);
     let name = format!("iperf3-{}", RUN.fetch_add(1, Ordering::Relaxed));
     let mut server = Process::start(
@@ -82,24 +123,29 @@ pub(crate) fn stream(
         &["-s", "-1", "--forceflush"],
     );
     server.wait_for_line("Server listening", Duration::from_secs(10));
-    let output = cable
+    let sender = cable
         .client
         .command("iperf3")
-        .args(["-c", &address.to_string(), "-t", &seconds.to_string()])
-        .args(["-C", CONGESTION_CONTROL, "-J"])
-        .args((direction == Direction::Down).then_some("-R"))
+        .args(["-c", &address.to_string(), "-t", &load.seconds.to_string()])
+        .args(["-P", &load.streams.to_string()])
+        .args(["-C", load.congestion.name(), "-J"])
+        .args((load.direction == Direction::Down).then_some("-R"))
         .stdin(Stdio::null())
-        .output()
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
         .context("iperf3: apt-get install iperf3")?;
-    let stream = read(&output.stdout)?;
+    let seen = meanwhile();
+    let output = sender.wait_with_output().context("iperf3")?;
+    let carried = read(&output.stdout, load.congestion)?;
     server.wait_for_exit(Duration::from_secs(10));
-    Ok(stream)
+    Ok((carried, seen?))
 }
 
-fn read(json: &[u8]) -> Result<Stream> {
+fn read(json: &[u8], congestion: Congestion) -> Result<Carried> {
     let output: Output = serde_json::from_slice(json).context("iperf3 wrote no JSON")?;
     if let Some(error) = output.error {
-        bail!("iperf3: {error}");
+        bail!("iperf3 with {}: {error}", congestion.name());
     }
     let end = output.end;
     for (side, took) in [
@@ -108,14 +154,15 @@ fn read(json: &[u8]) -> Result<Stream> {
     ] {
         let took = took.as_deref().unwrap_or("an unknown one");
         ensure!(
-            took == CONGESTION_CONTROL,
-            "the {side} used the congestion control {took} and not {CONGESTION_CONTROL}: is it in \
-             net.ipv4.tcp_available_congestion_control?"
+            took == congestion.name(),
+            "the {side} used the congestion control {took} and not {}, so this run is void: is it in \
+             net.ipv4.tcp_available_congestion_control (modprobe tcp_{0})?",
+            congestion.name()
         );
     }
     let received = end.sum_received.context("iperf3 received nothing")?;
     ensure!(received.bytes > 0.0, "not a byte arrived");
-    Ok(Stream {
+    Ok(Carried {
         gbit: received.bytes * 8e-9,
         gbit_per_second: received.bits_per_second * 1e-9,
         retransmits: end.sum_sent.map_or(0, |sent| sent.retransmits),
@@ -136,14 +183,16 @@ mod tests {
 
     #[test]
     fn a_stream_is_what_arrived() {
-        let stream = read(json("cubic").as_bytes()).expect("a good run");
+        let stream = read(json("cubic").as_bytes(), Congestion::Cubic).expect("a good run");
         assert_eq!((stream.gbit, stream.gbit_per_second), (8.0, 4.0));
         assert_eq!(stream.retransmits, 7);
     }
 
     #[test]
     fn another_congestion_control_at_either_end_is_no_figure() {
-        let error = read(json("bbr").as_bytes()).expect_err("bbr").to_string();
+        let error = read(json("bbr").as_bytes(), Congestion::Cubic)
+            .expect_err("bbr")
+            .to_string();
         assert!(
             error.contains("the sender used the congestion control bbr"),
             "{error}"
@@ -152,7 +201,11 @@ mod tests {
 
     #[test]
     fn an_error_of_iperf3_is_passed_on() {
-        let error = read(br#"{"error": "the server is busy", "end": {}}"#).expect_err("busy");
+        let error = read(
+            br#"{"error": "the server is busy", "end": {}}"#,
+            Congestion::Bbr,
+        )
+        .expect_err("busy");
         assert!(error.to_string().contains("the server is busy"), "{error}");
     }
 }

@@ -1,8 +1,8 @@
 //! Those who are measured: the bare cable, our pair with either cipher, wireguard-go. All of them
 //! are up for the whole run, and all but one idle at any moment.
 
-mod batching;
 mod ours;
+pub(crate) mod path_counters;
 mod wireguard_go;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -12,7 +12,6 @@ use conformance::{Machine, Metrics, Process};
 
 use crate::arguments::Arguments;
 use crate::cable::{self, Cable};
-pub(crate) use batching::Batching;
 pub(crate) use ours::Inner;
 
 /// The bare cable.
@@ -29,6 +28,8 @@ pub(crate) const WIREGUARD_GO: &str = "wireguard-go";
 pub(crate) struct Tunnel<'cable> {
     /// Its name in the report.
     pub(crate) name: &'static str,
+    /// Which release it is.
+    pub(crate) version: String,
     /// The server machine's address on this way.
     pub(crate) address: Ipv4Addr,
     /// The client machine's device on this way.
@@ -78,6 +79,7 @@ impl<'cable> Tunnel<'cable> {
     fn bare_cable() -> Self {
         Self {
             name: CABLE,
+            version: "veth".to_owned(),
             address: cable::SERVER,
             device: cable::DEVICE,
             processes: Vec::new(),

@@ -1,168 +1,141 @@
 //! From rounds to medians, spreads and ratios.
 
-use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::measure::{Round, Way};
+use crate::figure::{Round, Run, What};
 use crate::statistics::Spread;
-use crate::tunnels::Batching;
 
-/// The figures of one tunnel.
-#[derive(Debug, Serialize)]
-pub(crate) struct Figures {
-    /// Median round-trip time of an idle path, ms.
-    pub(crate) rtt_ms: Spread,
-    /// What the tunnel adds to the bare cable's, ms.
-    pub(crate) rtt_added_ms: Option<Spread>,
-    /// One TCP stream from client to server.
-    pub(crate) up: WayFigures,
-    /// One TCP stream from server to client.
-    pub(crate) down: WayFigures,
-}
+/// Each figure over the rounds.
+pub(crate) type Spreads = BTreeMap<Run, BTreeMap<What, Spread>>;
 
-/// The figures of one direction.
-#[derive(Debug, Serialize)]
-pub(crate) struct WayFigures {
-    /// Payload received, Gbit/s.
-    pub(crate) gbit_per_second: Spread,
-    /// CPU of both ends of the tunnel, s/Gbit of payload.
-    pub(crate) ends_cpu_seconds_per_gbit: Spread,
-    /// CPU of the machine without that of others, s/Gbit: the ends, iperf3, and the kernel's work
-    /// that is put down to no process.
-    pub(crate) machine_cpu_seconds_per_gbit: Spread,
-    /// Segments that TCP sent again.
-    pub(crate) retransmits: Spread,
-    /// Share of the machine that others used, 0 to 1.
-    pub(crate) foreign: Spread,
-    /// How many packets shared a call at our server, of the last round.
-    pub(crate) batching: Option<Batching>,
-}
+/// What of somebody's is divided by somebody else's.
+const RATIOS: [What; 4] = [
+    What::GbitPerSecond,
+    What::EndsCpuSecondsPerGbit,
+    What::RttP50Ms,
+    What::RttP99Ms,
+];
 
-/// Our pair's figures divided by somebody's.
-#[derive(Debug, Serialize)]
-pub(crate) struct Ratios {
-    /// Throughput up.
-    pub(crate) up: Spread,
-    /// Throughput down.
-    pub(crate) down: Spread,
-    /// CPU of the ends for the same payload, up; none for the bare cable, which has no ends.
-    pub(crate) ends_cpu_up: Option<Spread>,
-    /// The same, down.
-    pub(crate) ends_cpu_down: Option<Spread>,
-}
-
-impl Figures {
-    /// Of the rounds of a tunnel, and of the bare cable's where it is another one. Nothing, where
-    /// there are no rounds.
-    pub(crate) fn of(rounds: &[Round], bare: Option<&[Round]>) -> Option<Self> {
-        Some(Self {
-            rtt_ms: Spread::of(rounds.iter().map(|round| round.rtt_ms))?,
-            rtt_added_ms: bare.and_then(|bare| {
-                Spread::of(
-                    rounds
-                        .iter()
-                        .zip(bare)
-                        .map(|(round, bare)| round.rtt_ms - bare.rtt_ms),
-                )
-            }),
-            up: WayFigures::of(rounds, |round| &round.up)?,
-            down: WayFigures::of(rounds, |round| &round.down)?,
-        })
+/// Of the rounds of a tunnel, and of the bare cable's where it is another one.
+pub(crate) fn spreads(rounds: &[Round], bare: Option<&[Round]>) -> Spreads {
+    let mut spreads = Spreads::new();
+    for (run, what) in names(rounds) {
+        let figures = rounds.iter().filter_map(|round| {
+            let way = round.get(&run)?;
+            match &what {
+                // Counted only where there were some.
+                What::Drops(_) => Some(way.get(&what).copied().unwrap_or(0.0)),
+                _ => way.get(&what).copied(),
+            }
+        });
+        insert(&mut spreads, run, what.clone(), Spread::of(figures));
     }
-}
-
-impl WayFigures {
-    fn of(rounds: &[Round], way: impl Fn(&Round) -> &Way) -> Option<Self> {
-        let spread =
-            |figure: fn(&Way) -> f64| Spread::of(rounds.iter().map(|round| figure(way(round))));
-        Some(Self {
-            gbit_per_second: spread(throughput)?,
-            ends_cpu_seconds_per_gbit: spread(ends_cpu)?,
-            machine_cpu_seconds_per_gbit: spread(|way| way.cpu.whole / way.stream.gbit)?,
-            retransmits: spread(|way| way.stream.retransmits as f64)?,
-            foreign: spread(|way| way.cpu.foreign)?,
-            batching: rounds.last().and_then(|round| way(round).batching),
-        })
+    if let Some(bare) = bare {
+        let idle = |round: &Round| round.get(&Run::Idle)?.get(&What::RttP50Ms).copied();
+        let added = rounds
+            .iter()
+            .zip(bare)
+            .filter_map(|(round, bare)| Some(idle(round)? - idle(bare)?));
+        let added = Spread::of(added);
+        insert(&mut spreads, Run::Idle, What::RttAddedP50Ms, added);
     }
+    spreads
 }
 
-impl Ratios {
-    /// Of our rounds and somebody's, round by round.
-    pub(crate) fn of(ours: &[Round], theirs: &[Round]) -> Option<Self> {
-        let ratio = |figure: fn(&Round) -> f64| {
-            Spread::of(
-                ours.iter()
-                    .zip(theirs)
-                    .map(|(ours, theirs)| figure(ours) / figure(theirs))
-                    .filter(|ratio| ratio.is_finite()),
-            )
-        };
-        Some(Self {
-            up: ratio(|round| throughput(&round.up))?,
-            down: ratio(|round| throughput(&round.down))?,
-            ends_cpu_up: ratio(|round| ends_cpu(&round.up)),
-            ends_cpu_down: ratio(|round| ends_cpu(&round.down)),
-        })
+/// Ours divided by theirs, round by round; what either of them did not measure is left out, and so is
+/// what cannot be divided (the bare cable has no ends that use CPU).
+pub(crate) fn ratios(ours: &[Round], theirs: &[Round]) -> Spreads {
+    let mut ratios = Spreads::new();
+    for (run, what) in names(ours) {
+        if !RATIOS.contains(&what) {
+            continue;
+        }
+        let of = |round: &Round| round.get(&run)?.get(&what).copied();
+        let found = ours
+            .iter()
+            .zip(theirs)
+            .filter_map(|(ours, theirs)| Some(of(ours)? / of(theirs)?))
+            .filter(|ratio| ratio.is_finite());
+        let found = Spread::of(found);
+        insert(&mut ratios, run, what.clone(), found);
     }
+    ratios
 }
 
-fn throughput(way: &Way) -> f64 {
-    way.stream.gbit_per_second
+/// One of them.
+pub(crate) fn find<'a>(spreads: &'a Spreads, run: Run, what: &What) -> Option<&'a Spread> {
+    spreads.get(&run)?.get(what)
 }
 
-fn ends_cpu(way: &Way) -> f64 {
-    way.cpu.ends / way.stream.gbit
+fn names(rounds: &[Round]) -> BTreeSet<(Run, What)> {
+    rounds
+        .iter()
+        .flatten()
+        .flat_map(|(run, way)| way.keys().map(|what| (*run, what.clone())))
+        .collect()
+}
+
+fn insert(spreads: &mut Spreads, run: Run, what: What, spread: Option<Spread>) {
+    if let Some(spread) = spread {
+        spreads.entry(run).or_default().insert(what, spread);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cpu::CpuUse;
-    use crate::tcp::Stream;
+    use crate::figure::Way;
+    use crate::tcp::Direction;
 
-    fn round(gbit_per_second: f64, ends: f64) -> Round {
-        let way = Way {
-            stream: Stream {
-                gbit: gbit_per_second * 2.0,
-                gbit_per_second,
-                retransmits: 0,
-            },
-            cpu: CpuUse {
-                ends,
-                whole: ends,
-                foreign: 0.0,
-            },
-            batching: None,
-        };
-        Round {
-            rtt_ms: gbit_per_second,
-            up: way,
-            down: way,
-        }
+    const UP: Run = Run::tcp(1, Direction::Up);
+
+    fn round(gbit_per_second: f64, ends_cpu: f64) -> Round {
+        Round::from([
+            (Run::Idle, Way::from([(What::RttP50Ms, gbit_per_second)])),
+            (
+                UP,
+                Way::from([
+                    (What::GbitPerSecond, gbit_per_second),
+                    (What::EndsCpuSecondsPerGbit, ends_cpu),
+                ]),
+            ),
+        ])
     }
 
     #[test]
     fn a_round_in_which_everything_was_slow_changes_no_ratio() {
-        let ours = [round(6.0, 1.0), round(1.2, 1.0), round(6.0, 1.0)];
-        let theirs = [round(3.0, 1.0), round(0.6, 1.0), round(3.0, 1.0)];
-        let ratios = Ratios::of(&ours, &theirs).expect("there are rounds");
-        assert_eq!((ratios.up.min, ratios.up.max), (2.0, 2.0));
-        assert_eq!(ratios.ends_cpu_down.map(|cpu| cpu.median), Some(0.5));
+        let ours = [round(6.0, 1.0), round(1.2, 5.0), round(6.0, 1.0)];
+        let theirs = [round(3.0, 2.0), round(0.6, 10.0), round(3.0, 2.0)];
+        let ratios = ratios(&ours, &theirs);
+        let throughput = find(&ratios, UP, &What::GbitPerSecond).expect("both measured it");
+        assert_eq!((throughput.min, throughput.max), (2.0, 2.0));
+        let cpu = find(&ratios, UP, &What::EndsCpuSecondsPerGbit);
+        assert_eq!(cpu.map(|cpu| cpu.median), Some(0.5));
     }
 
     #[test]
     fn the_bare_cable_has_no_ends_to_compare_with() {
-        let ratios = Ratios::of(&[round(6.0, 1.0)], &[round(60.0, 0.0)]).expect("there are rounds");
-        assert_eq!(ratios.up.median, 0.1);
-        assert!(ratios.ends_cpu_up.is_none());
+        let ratios = ratios(&[round(6.0, 1.0)], &[round(60.0, 0.0)]);
+        let throughput = find(&ratios, UP, &What::GbitPerSecond);
+        assert_eq!(throughput.map(|ratio| ratio.median), Some(0.1));
+        assert!(find(&ratios, UP, &What::EndsCpuSecondsPerGbit).is_none());
+    }
+
+    #[test]
+    fn a_round_that_one_of_them_did_not_finish_is_left_out() {
+        let ours = [round(6.0, 1.0), round(8.0, 1.0)];
+        let ratios = ratios(&ours, &[Round::new(), round(2.0, 1.0)]);
+        let throughput = find(&ratios, UP, &What::GbitPerSecond).expect("one round has both");
+        assert_eq!((throughput.min, throughput.max), (4.0, 4.0));
     }
 
     #[test]
     fn what_a_tunnel_adds_is_taken_round_by_round() {
-        let figures = Figures::of(
+        let spreads = spreads(
             &[round(3.0, 1.0), round(5.0, 1.0)],
             Some(&[round(1.0, 0.0), round(3.0, 0.0)]),
         );
-        let added = figures.and_then(|figures| figures.rtt_added_ms);
-        assert_eq!(added.map(|added| (added.min, added.max)), Some((2.0, 2.0)));
+        let added = find(&spreads, Run::Idle, &What::RttAddedP50Ms).expect("both were measured");
+        assert_eq!((added.min, added.max), (2.0, 2.0));
     }
 }

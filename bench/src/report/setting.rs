@@ -9,9 +9,10 @@ use serde::Serialize;
 
 use crate::arguments::Arguments;
 use crate::cable::Cable;
+use crate::measure::Measure;
 use crate::programs;
 use crate::rtt;
-use crate::tcp::CONGESTION_CONTROL;
+use crate::tcp::Congestion;
 use crate::tunnels::Tunnel;
 
 /// What holds for the whole run.
@@ -22,15 +23,17 @@ pub(crate) struct Setting {
     /// The processor, as /proc/cpuinfo calls it, and how many of them.
     pub(crate) processor: String,
     /// Congestion control of the streams inside; checked after each.
-    pub(crate) congestion_control: &'static str,
-    /// TCP streams at a time.
-    pub(crate) streams: u32,
-    /// Seconds per stream.
+    pub(crate) congestion: Congestion,
+    /// What was measured.
+    pub(crate) measures: Vec<Measure>,
+    /// Seconds per TCP run.
     pub(crate) seconds: u32,
     /// Rounds of the whole.
     pub(crate) rounds: usize,
-    /// Pings per round-trip figure.
+    /// Pings on an idle path.
     pub(crate) pings: usize,
+    /// Pings per second, on any path.
+    pub(crate) pings_per_second: usize,
     /// Which build of our programs.
     pub(crate) programs: String,
 }
@@ -40,6 +43,8 @@ pub(crate) struct Setting {
 pub(crate) struct TunnelSetting {
     /// Its name.
     pub(crate) name: &'static str,
+    /// Which release it is.
+    pub(crate) version: String,
     /// MTU of the device at the client.
     pub(crate) mtu: u32,
     /// Offload of that device: the names of those ethtool(8) shows as on.
@@ -71,11 +76,12 @@ impl Setting {
                 models.len(),
                 models.first().unwrap_or(&"unknown")
             ),
-            congestion_control: CONGESTION_CONTROL,
-            streams: 1,
+            congestion: arguments.congestion,
+            measures: arguments.measures.clone(),
             seconds: arguments.seconds,
             rounds: arguments.rounds,
             pings: rtt::REQUESTS,
+            pings_per_second: rtt::PER_SECOND,
             programs: programs::ours("qdt-server").map_or_else(
                 |_| "none".to_owned(),
                 |path| {
@@ -104,6 +110,7 @@ impl TunnelSetting {
     pub(crate) fn read(cable: &Cable, tunnel: &Tunnel<'_>) -> Self {
         Self {
             name: tunnel.name,
+            version: tunnel.version.clone(),
             mtu: mtu(&cable.client, tunnel.device),
             offload: offload(cable.client.command("ethtool").args(["-k", tunnel.device])),
         }

@@ -1,64 +1,183 @@
-//! The table for people.
+//! The tables for people: one for each kind of measure, then ratios, bars and doubts.
 
 use std::fmt::Write as _;
 
-use super::Described;
-use super::figures::WayFigures;
+use super::bars::{Asked, Bar};
+use super::figures::{Spreads, find};
 use super::setting::Setting;
+use super::{Described, Document};
+use crate::figure::{Run, What};
+use crate::measure::{STREAMS, UDP_LOADS};
 use crate::statistics::Spread;
+use crate::tcp::Direction;
+use crate::tunnels::QDT;
 
-/// The setting, a line per tunnel, the ratios, the doubts.
-pub(crate) fn render(setting: &Setting, tunnels: &[Described<'_>], doubts: &[String]) -> String {
-    let mut text = format!(
-        "{} on Linux {}; programs of {}\n\
-         one TCP stream of {} s with {} (checked), {} rounds: median (min-max); RTT: median of {} pings\n\n",
-        setting.processor,
-        setting.kernel,
-        setting.programs,
-        setting.seconds,
-        setting.congestion_control,
-        setting.rounds,
-        setting.pings,
-    );
-    let _ = writeln!(
-        text,
-        "{:<13} {:>5} {:<17} {:>16} {:>19} {:>19} {:>11} {:>11}",
-        "",
-        "MTU",
-        "offload",
-        "RTT ms (added)",
-        "up Gbit/s",
-        "down Gbit/s",
-        "CPU s/Gbit",
-        "of machine"
-    );
-    for tunnel in tunnels {
-        let figures = &tunnel.figures;
-        let added = figures
-            .rtt_added_ms
-            .map_or_else(|| "-".to_owned(), |added| format!("{:.3}", added.median));
-        let _ = writeln!(
-            text,
-            "{:<13} {:>5} {:<17} {:>16} {:>19} {:>19} {:>11} {:>11}",
-            tunnel.setting.name,
-            tunnel.setting.mtu,
-            tunnel.setting.offload.join(","),
-            format!("{:.3} ({added})", figures.rtt_ms.median),
-            spread(&figures.up.gbit_per_second),
-            spread(&figures.down.gbit_per_second),
-            both(figures, |way| &way.ends_cpu_seconds_per_gbit),
-            both(figures, |way| &way.machine_cpu_seconds_per_gbit),
-        );
-    }
-    text.push_str(
-        "CPU s/Gbit: of both ends, and of the machine with iperf3 and the kernel; up/down\n",
-    );
+/// Directions as they stand in a table.
+const WAYS: [Direction; 2] = [Direction::Up, Direction::Down];
+
+/// Everything that is known.
+pub(crate) fn render(document: &Document<'_>) -> String {
+    let tunnels = &document.tunnels;
+    let mut text = setting(document.setting);
+    ends(&mut text, tunnels);
+    rtt(&mut text, tunnels);
+    tcp(&mut text, tunnels);
+    udp(&mut text, tunnels);
     ratios(&mut text, tunnels);
-    batching(&mut text, tunnels);
-    for doubt in doubts {
+    path(&mut text, tunnels);
+    bars(&mut text, &document.bars);
+    for doubt in &document.does_not_hold_because {
         let _ = write!(text, "\nDOES NOT HOLD: {doubt}");
     }
     text
+}
+
+fn setting(setting: &Setting) -> String {
+    format!(
+        "{} on Linux {}; programs of {}\n\
+         {} rounds: median (min-max); TCP runs of {} s with {} (checked); pings: {} of them idle, {} per second\n",
+        setting.processor,
+        setting.kernel,
+        setting.programs,
+        setting.rounds,
+        setting.seconds,
+        setting.congestion.name(),
+        setting.pings,
+        setting.pings_per_second,
+    )
+}
+
+fn ends(text: &mut String, tunnels: &[Described<'_>]) {
+    let _ = writeln!(
+        text,
+        "\n{:<13} {:>5} {:<18} {:>27}  version",
+        "", "MTU", "offload", "MiB client, server (peak)"
+    );
+    for Described {
+        setting, figures, ..
+    } in tunnels
+    {
+        let mib = |what| cell(figures, Run::Memory, &what, 0);
+        let _ = writeln!(
+            text,
+            "{:<13} {:>5} {:<18} {:>27}  {}",
+            setting.name,
+            setting.mtu,
+            setting.offload.join(","),
+            format!(
+                "{} ({}), {} ({})",
+                mib(What::ClientMib),
+                mib(What::ClientPeakMib),
+                mib(What::ServerMib),
+                mib(What::ServerPeakMib)
+            ),
+            setting.version,
+        );
+    }
+}
+
+fn rtt(text: &mut String, tunnels: &[Described<'_>]) {
+    let loaded = WAYS.map(|way| Run::tcp(1, way));
+    if !measured(tunnels, Run::Idle) && !measured(tunnels, loaded[0]) {
+        return;
+    }
+    let _ = writeln!(
+        text,
+        "\n{:<13} {:>10} {:>10} {:>10} {:>22} {:>22}",
+        "RTT ms", "idle p50", "added", "idle p99", "1 up p50/p99", "1 down p50/p99"
+    );
+    for Described {
+        setting, figures, ..
+    } in tunnels
+    {
+        let idle = |what| cell(figures, Run::Idle, &what, 3);
+        let under = loaded.map(|run| {
+            let of = |what| cell(figures, run, &what, 2);
+            format!("{} / {}", of(What::RttP50Ms), of(What::RttP99Ms))
+        });
+        let _ = writeln!(
+            text,
+            "{:<13} {:>10} {:>10} {:>10} {:>22} {:>22}",
+            setting.name,
+            idle(What::RttP50Ms),
+            idle(What::RttAddedP50Ms),
+            idle(What::RttP99Ms),
+            under[0],
+            under[1],
+        );
+    }
+}
+
+fn tcp(text: &mut String, tunnels: &[Described<'_>]) {
+    let runs: Vec<_> = STREAMS
+        .iter()
+        .flat_map(|streams| WAYS.map(|way| Run::tcp(*streams, way)))
+        .collect();
+    if !measured(tunnels, runs[0]) {
+        return;
+    }
+    let _ = write!(text, "\n{:<13}", "TCP Gbit/s");
+    for run in &runs {
+        let _ = write!(text, " {:>19}", run.to_string());
+    }
+    let _ = writeln!(text, " {:>27} {:>13}", "CPU s/Gbit", "of machine");
+    for Described {
+        setting, figures, ..
+    } in tunnels
+    {
+        let _ = write!(text, "{:<13}", setting.name);
+        for run in &runs {
+            let _ = write!(text, " {:>19}", wide(figures, *run, &What::GbitPerSecond));
+        }
+        let each = |runs: &[Run], what: &What| {
+            let cells: Vec<_> = runs
+                .iter()
+                .map(|run| cell(figures, *run, what, 3))
+                .collect();
+            cells.join(" ")
+        };
+        let _ = writeln!(
+            text,
+            " {:>27} {:>13}",
+            each(&runs, &What::EndsCpuSecondsPerGbit),
+            each(&runs[..2], &What::MachineCpuSecondsPerGbit),
+        );
+    }
+    text.push_str(
+        "CPU: of both ends, in the order of the columns; of the machine with iperf3 and the kernel, one stream\n",
+    );
+}
+
+fn udp(text: &mut String, tunnels: &[Described<'_>]) {
+    if !measured(tunnels, Run::Udp(UDP_LOADS[0])) {
+        return;
+    }
+    let _ = write!(text, "\n{:<13}", "UDP up");
+    for load in UDP_LOADS {
+        let _ = write!(text, " {:>31}", Run::Udp(load).to_string());
+    }
+    text.push('\n');
+    for Described {
+        setting, figures, ..
+    } in tunnels
+    {
+        let _ = write!(text, "{:<13}", setting.name);
+        for load in UDP_LOADS {
+            let run = Run::Udp(load);
+            let limited = find(figures, run, &What::SenderLimited)
+                .is_some_and(|limited| limited.median > 0.0);
+            let packets = find(figures, run, &What::PacketsPerSecond)
+                .map_or_else(missing, |rate| format!("{:.0}k", rate.median / 1e3));
+            let packets = format!("{}{packets}", if limited { ">" } else { "" });
+            let gbit = wide(figures, run, &What::GbitPerSecond);
+            let cpu = cell(figures, run, &What::EndsCpuSecondsPerGbit, 2);
+            let _ = write!(text, " {:>31}", format!("{packets} {gbit} {cpu}"));
+        }
+        text.push('\n');
+    }
+    text.push_str(
+        "packets/s, Gbit/s of payload, CPU s/Gbit of both ends, at the highest rate with less than 0.1 % missing; >: no more was sent\n",
+    );
 }
 
 fn ratios(text: &mut String, tunnels: &[Described<'_>]) {
@@ -66,60 +185,101 @@ fn ratios(text: &mut String, tunnels: &[Described<'_>]) {
         let Some(ratios) = &tunnel.qdt_to_this else {
             continue;
         };
+        let list = |what: &What| {
+            let of = |(run, found): (&Run, &std::collections::BTreeMap<What, Spread>)| {
+                Some(format!("{run} {:.2}", found.get(what)?.median))
+            };
+            ratios.iter().filter_map(of).collect::<Vec<_>>().join(", ")
+        };
+        let name = tunnel.setting.name;
+        let _ = write!(text, "\n{QDT} / {name}: {}", list(&What::GbitPerSecond));
+        let cpu = list(&What::EndsCpuSecondsPerGbit);
+        if !cpu.is_empty() {
+            let _ = write!(text, "\n    CPU for the same payload: {cpu}");
+        }
+    }
+    text.push('\n');
+}
+
+fn path(text: &mut String, tunnels: &[Described<'_>]) {
+    let columns = [
+        ("TUN read", What::PacketsPerTunRead),
+        ("TUN write", What::PacketsPerTunWrite),
+        ("send", What::DatagramsPerSend),
+        ("receive", What::DatagramsPerReceive),
+        ("per packet", What::DatagramsPerPacket),
+    ];
+    let mut first = true;
+    for Described {
+        setting, figures, ..
+    } in tunnels
+    {
+        for (run, found) in figures.iter() {
+            if !found.contains_key(&What::PacketsPerTunRead) {
+                continue;
+            }
+            if std::mem::take(&mut first) {
+                let _ = write!(text, "\n{:<26}", "at our server");
+                for (name, _) in &columns {
+                    let _ = write!(text, " {name:>10}");
+                }
+                text.push_str("  retransmits, drops\n");
+            }
+            let _ = write!(text, "{:<26}", format!("{} {run}", setting.name));
+            for (_, what) in &columns {
+                let _ = write!(text, " {:>10}", cell(figures, *run, what, 2));
+            }
+            let _ = write!(text, "  {}", cell(figures, *run, &What::Retransmits, 0));
+            for (what, drops) in found {
+                if let What::Drops(reason) = what {
+                    let _ = write!(text, ", {reason} {:.0}", drops.median);
+                }
+            }
+            text.push('\n');
+        }
+    }
+    if !first {
+        text.push_str("packets per call on the TUN, datagrams per train sent and received, datagrams per packet\n");
+    }
+}
+
+fn bars(text: &mut String, bars: &[Bar]) {
+    for bar in bars {
+        let (sign, asked) = match bar.asked {
+            Asked::AtLeast(asked) => (">=", asked),
+            Asked::AtMost(asked) => ("<=", asked),
+        };
         let _ = write!(
             text,
-            "\nqdt / {}: up {}, down {}",
-            tunnel.setting.name,
-            spread(&ratios.up),
-            spread(&ratios.down)
+            "\n{:<12} {:>6.2} {sign} {asked:<5} {}",
+            if bar.reached {
+                "reached"
+            } else {
+                "NOT REACHED"
+            },
+            bar.found,
+            bar.what,
         );
-        if let (Some(up), Some(down)) = (ratios.ends_cpu_up, ratios.ends_cpu_down) {
-            let _ = write!(
-                text,
-                "; CPU for the same payload up {:.2}, down {:.2}",
-                up.median, down.median
-            );
-        }
     }
+    text.push('\n');
 }
 
-fn batching(text: &mut String, tunnels: &[Described<'_>]) {
-    for tunnel in tunnels {
-        let figures = &tunnel.figures;
-        for (way, found) in [("up", &figures.up), ("down", &figures.down)] {
-            let Some(batching) = found.batching else {
-                continue;
-            };
-            let (call, train) = match way {
-                "up" => ("written to the TUN", "received"),
-                _ => ("read from the TUN", "sent"),
-            };
-            let _ = write!(
-                text,
-                "\n{} {way}, at the server: {:.1} packets a super-packet {call}, {:.1} datagrams a train {train}, \
-                 {:.2} datagrams a packet, {:.0} drops, {:.0} retransmits",
-                tunnel.setting.name,
-                batching.packets_per_tun_call,
-                batching.datagrams_per_train,
-                batching.datagrams_per_packet,
-                batching.drops,
-                found.retransmits.median,
-            );
-        }
-    }
+fn measured(tunnels: &[Described<'_>], run: Run) -> bool {
+    tunnels
+        .iter()
+        .any(|tunnel| tunnel.figures.contains_key(&run))
 }
 
-fn spread(figures: &Spread) -> String {
-    format!(
-        "{:.2} ({:.2}-{:.2})",
-        figures.median, figures.min, figures.max
-    )
+fn cell(figures: &Spreads, run: Run, what: &What, digits: usize) -> String {
+    find(figures, run, what).map_or_else(missing, |found| format!("{:.digits$}", found.median))
 }
 
-fn both(figures: &super::Figures, figure: impl Fn(&WayFigures) -> &Spread) -> String {
-    format!(
-        "{:.3}/{:.3}",
-        figure(&figures.up).median,
-        figure(&figures.down).median
-    )
+fn wide(figures: &Spreads, run: Run, what: &What) -> String {
+    find(figures, run, what).map_or_else(missing, |found| {
+        format!("{:.2} ({:.2}-{:.2})", found.median, found.min, found.max)
+    })
+}
+
+fn missing() -> String {
+    "-".to_owned()
 }

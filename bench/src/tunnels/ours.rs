@@ -66,6 +66,7 @@ pub(crate) fn start(cable: &Cable, inner: Inner, mtu: Option<u16>) -> Result<Tun
     wait_until_answered(cable, gateway);
     Ok(Tunnel {
         name,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
         address: gateway,
         device,
         processes: vec![client, server],

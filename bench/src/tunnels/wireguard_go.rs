@@ -50,6 +50,7 @@ pub(crate) fn start(cable: &Cable) -> Result<Tunnel<'_>> {
     wait_until_answered(cable, SERVER_END.inner);
     Ok(Tunnel {
         name: WIREGUARD_GO,
+        version: programs::version(&program, &["--version"])?,
         address: SERVER_END.inner,
         device: DEVICE,
         processes: vec![client, server],

@@ -1,0 +1,47 @@
+//! What the ends of a tunnel hold in memory (/proc/PID/status, proc(5)).
+
+use std::fs;
+
+use anyhow::{Context as _, Result};
+
+use crate::figure::{Way, What};
+
+/// Resident memory of both ends, now and at most; the client's process comes first.
+///
+/// # Errors
+/// When an end is gone.
+pub(crate) fn of_ends(ends: &[u32]) -> Result<Way> {
+    let names = [
+        (What::ClientMib, What::ClientPeakMib),
+        (What::ServerMib, What::ServerPeakMib),
+    ];
+    let mut way = Way::new();
+    for (pid, (now, peak)) in ends.iter().zip(names) {
+        let status = fs::read_to_string(format!("/proc/{pid}/status"))
+            .with_context(|| format!("process {pid} has ended"))?;
+        for (what, line) in [(now, "VmRSS:"), (peak, "VmHWM:")] {
+            let mib = mib(&status, line).with_context(|| format!("{line} of process {pid}"))?;
+            way.insert(what, mib);
+        }
+    }
+    Ok(way)
+}
+
+fn mib(status: &str, name: &str) -> Option<f64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    let kib: f64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kib / 1024.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_knows_what_it_holds() {
+        let status = "Name:\tqdt\nVmHWM:\t   20480 kB\nVmRSS:\t   10240 kB\n";
+        assert_eq!(mib(status, "VmRSS:"), Some(10.0));
+        let ends = of_ends(&[std::process::id()]).expect("this process lives");
+        assert!(ends[&What::ClientPeakMib] >= ends[&What::ClientMib]);
+    }
+}
