@@ -175,3 +175,59 @@ fn be_punctual() {
         libc::setpriority(libc::PRIO_PROCESS, 0, -15);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use conformance::{check_requirements, ping, wait_until};
+
+    use super::*;
+    use crate::cable::{CLIENT, Cable, DEVICE, SERVER};
+
+    const DELAYED: Shape = Shape {
+        rate: Some(100_000_000),
+        queue: 100_000,
+        delay: Duration::from_millis(5),
+        loss_per_mille: 0,
+        late_per_mille: 0,
+        late_by: Duration::ZERO,
+    };
+
+    fn laid(shape: Shape) -> (Relay, Cable) {
+        check_requirements();
+        let start =
+            |client: &Machine, server: &Machine| Relay::start(client, server, DEVICE, shape, 1);
+        let (cable, relay) = Cable::lay_with(start).expect("namespaces and TUN devices");
+        (relay, cable)
+    }
+
+    #[test]
+    fn packets_pass_both_ways_not_before_their_delay_and_are_counted() {
+        let (relay, cable) = laid(DELAYED);
+        for (machine, to) in [(&cable.client, SERVER), (&cable.server, CLIENT)] {
+            let second = Duration::from_secs(1);
+            let took = ping(machine, to.into(), 1400, second).expect("an answer");
+            assert!(took >= 2 * DELAYED.delay, "{took:?}");
+        }
+        for counted in relay.counted() {
+            assert!(counted.passed >= 3, "{counted:?}");
+            // Before a device is up the kernel takes nothing for it, so one may have been refused.
+            assert_eq!((counted.lost, counted.queue_full), (0, 0));
+        }
+    }
+
+    #[test]
+    fn a_link_that_loses_half_of_the_packets_says_so() {
+        let (relay, cable) = laid(Shape {
+            loss_per_mille: 500,
+            ..DELAYED
+        });
+        let within = Duration::from_millis(20);
+        wait_until("losses each way", Duration::from_secs(10), || {
+            let _ = ping(&cable.client, SERVER.into(), 56, within);
+            relay
+                .counted()
+                .iter()
+                .all(|counted| counted.lost > 0 && counted.passed > 0)
+        });
+    }
+}
