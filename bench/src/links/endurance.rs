@@ -190,3 +190,54 @@ pub(crate) fn run(laid: &Laid, tunnel: &Tunnel<'_>) -> Result<Endurance> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn standing() -> Standing {
+        Standing {
+            sessions: vec!["session opened id=7 ip=10.8.0.2".to_owned()],
+            active: 1,
+            handshakes: 1,
+            address: Some("10.8.0.2".to_owned()),
+            mtu: 1312,
+            carries_mtu: true,
+        }
+    }
+
+    fn after(after: Standing, fragments: u64) -> Endurance {
+        Endurance {
+            packets: PACKETS,
+            lost: 36_000,
+            seconds: 40.0,
+            fragments,
+            before: standing(),
+            after,
+        }
+    }
+
+    #[test]
+    fn only_what_is_as_it_was_has_passed() {
+        assert!(after(standing(), 0).passed());
+        let changes: [fn(&mut Standing); 6] = [
+            |now| now.sessions.push("session closed id=7".to_owned()),
+            |now| now.active = 0,
+            |now| now.handshakes = 2,
+            |now| now.address = None,
+            |now| now.mtu = 1162,
+            |now| now.carries_mtu = false,
+        ];
+        for change in changes {
+            let mut changed = standing();
+            change(&mut changed);
+            let found = after(changed, 0);
+            assert!(!found.passed(), "{found:?}");
+            assert!(found.table().contains("NOT REACHED"));
+        }
+        assert!(
+            !after(standing(), 2).passed(),
+            "fragments are a smaller packet size"
+        );
+    }
+}
