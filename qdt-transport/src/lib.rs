@@ -27,6 +27,7 @@ mod tls;
 mod tun_port;
 mod udp;
 mod wake;
+mod worker_thread;
 
 pub use client::{
     AttemptId, ClientCommand, ClientEvent, ClientSettings, ClientWorker, Dial, DialError, Ticket,

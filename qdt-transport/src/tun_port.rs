@@ -66,15 +66,18 @@ impl TunPort {
         self.commit(packet.len(), counters);
     }
 
-    /// What was committed reaches the kernel now.
-    pub(crate) fn flush(&mut self, counters: &WorkerCounters) {
-        if self.out_is_open {
+    /// What was committed reaches the kernel now. Says whether there was anything: the kernel answers within the
+    /// write where it can (TCP's acknowledgements, an echo reply), so its answers can be read at once.
+    pub(crate) fn flush(&mut self, counters: &WorkerCounters) -> bool {
+        let had_packets = self.out_is_open;
+        if had_packets {
             let (queue, complaint) = (&self.queue, &mut self.complaint);
             self.out.flush(&mut |packet: &[u8]| {
                 write(queue, packet, counters, complaint);
             });
             self.out_is_open = false;
         }
+        had_packets
     }
 }
 

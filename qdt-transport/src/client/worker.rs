@@ -10,9 +10,11 @@ use std::time::Instant;
 
 use super::app::{ClientApp, Phase};
 use super::{AttemptId, ClientCommand, ClientEvent};
+use crate::counters::WorkerCounters;
 use crate::engine::Engine;
 use crate::tun_port::{READ_BUFFER, SEALED_READ, TunPort};
 use crate::wake::{Bell, Ready, Sources};
+use crate::worker_thread;
 
 /// TUN reads per turn: one super-packet is 50 segments, plain packets are few bytes each.
 const TUN_BUDGET: usize = 32;
@@ -28,6 +30,7 @@ pub(super) struct ClientLoop {
 impl ClientLoop {
     /// Runs until it is told to stop.
     pub(super) fn run(mut self) {
+        worker_thread::begin();
         let mut buffer = vec![0; READ_BUFFER];
         let mut busy = false;
         loop {
@@ -46,7 +49,9 @@ impl ClientLoop {
                 busy |= self.engine.receive(&mut self.app, now, &counters);
             }
             self.engine.expire(&mut self.app, now);
-            if ready.tun && self.reads_tun() {
+            // What the kernel answers to these packets leaves together with their acknowledgement.
+            let answered = self.flush_tun(&counters);
+            if (ready.tun || answered) && self.reads_tun() {
                 busy |= self.read_tun(&mut buffer);
             }
             if ready.bell {
@@ -56,10 +61,12 @@ impl ClientLoop {
                 }
             }
             self.engine.flush(&mut self.app, now, &counters);
-            if let Some(tun) = &mut self.app.tun {
-                tun.flush(&counters);
-            }
+            self.flush_tun(&counters);
         }
+    }
+
+    fn flush_tun(&mut self, counters: &WorkerCounters) -> bool {
+        self.app.tun.as_mut().is_some_and(|tun| tun.flush(counters))
     }
 
     fn reads_tun(&self) -> bool {

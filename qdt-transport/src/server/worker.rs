@@ -1,7 +1,7 @@
 //! One server worker's loop.
 //!
-//! A turn: wait until something is there, read the UDP socket, run timers, read the TUN, take what other
-//! workers and the control side left, then send. Every source has a budget, so that none starves another;
+//! A turn: wait until something is there, read the UDP socket, run timers, write the TUN, read the TUN, take what
+//! other workers and the control side left, then send. Every source has a budget, so that none starves another;
 //! while the UDP socket is full the TUN is not read, because what it holds would have nowhere to go.
 
 use std::io;
@@ -20,6 +20,7 @@ use crate::engine::Engine;
 use crate::http3_streams::error_code;
 use crate::tun_port::{READ_BUFFER, SEALED_READ};
 use crate::wake::{Ready, Sources};
+use crate::worker_thread;
 
 /// See the module.
 pub(super) struct ServerWorker {
@@ -33,6 +34,7 @@ pub(super) struct ServerWorker {
 impl ServerWorker {
     /// Runs until a drain order or the end of the TUN device.
     pub(super) fn run(mut self) -> WorkerExit {
+        worker_thread::begin();
         let mut buffer = vec![0; READ_BUFFER];
         let mut elsewhere: Vec<_> = self
             .shared
@@ -55,7 +57,9 @@ impl ServerWorker {
                 busy |= self.engine.receive(&mut self.app, now, &counters);
             }
             self.engine.expire(&mut self.app, now);
-            if ready.tun && !self.engine.is_blocked() {
+            // What the kernel answers to these packets leaves together with their acknowledgement.
+            let answered = self.app.tun.flush(&counters);
+            if (ready.tun || answered) && !self.engine.is_blocked() {
                 match self.read_tun(now, &mut buffer, &mut elsewhere) {
                     Ok(more) => busy |= more,
                     Err(error) => return WorkerExit::TunRead(error),
@@ -99,7 +103,7 @@ impl ServerWorker {
             }
             self.app.tun.flush(&counters);
             if self.app.door.crowd_has_left() {
-                give_free_memory_back();
+                worker_thread::give_free_memory_back();
             }
         }
     }
@@ -165,15 +169,5 @@ impl ServerWorker {
                 .close(now, error_code(code::H3_NO_ERROR), reason.as_bytes().into());
             self.engine.touch(handle);
         }
-    }
-}
-
-/// Returns to the system what the allocator keeps of freed memory: after a crowd has left that is most of
-/// it, scattered between what still lives, where the allocator alone would keep it for ever.
-fn give_free_memory_back() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: a call without preconditions (malloc_trim(3)); it takes the allocator's own locks.
-    unsafe {
-        libc::malloc_trim(0);
     }
 }

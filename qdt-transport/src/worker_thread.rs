@@ -1,0 +1,46 @@
+//! What a packet worker asks of the system for its thread and its memory.
+//!
+//! What always holds: nothing here is needed. Where the system refuses, the worker runs as it would have anyway.
+
+/// How much sooner than others a worker gets a processor (setpriority(2)). A program that fills the tunnel shares
+/// the processor with the worker that empties it; at the same weight each wakes up in the middle of the other's turn.
+const NICENESS: i32 = -5;
+
+/// Called by a worker's thread before its first turn.
+pub(crate) fn begin() {
+    prefer();
+    keep_memory();
+}
+
+/// Raises the thread's weight, where it may (`CAP_SYS_NICE`) and where nobody has chosen another one.
+fn prefer() {
+    // Of a thread and not of its process: Linux keeps a niceness for each (setpriority(2), "C library/kernel differences").
+    let this = None;
+    if rustix::process::getpriority_process(this) == Ok(0) {
+        let _ = rustix::process::setpriority_process(this, NICENESS);
+    }
+}
+
+/// Keeps the allocator from giving memory back and asking for it again with every round trip. QUIC remembers each
+/// packet in flight, some hundred bytes of each: with its usual threshold of 128 KiB the allocator returns that at
+/// every acknowledgement of a fast flow, and the kernel clears the same pages for it again.
+fn keep_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: mallopt(3) takes two numbers and the allocator's own locks.
+    unsafe {
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 4 << 20);
+        libc::mallopt(libc::M_TOP_PAD, 512 << 10);
+        // Setting one of these ends the adaption of this one, which is what large buffers that come and go need.
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 4 << 20);
+    }
+}
+
+/// Returns to the system what the allocator keeps of freed memory: after a crowd has left that is most of
+/// it, scattered between what still lives, where the allocator alone would keep it for ever.
+pub(crate) fn give_free_memory_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: a call without preconditions (malloc_trim(3)); it takes the allocator's own locks.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
