@@ -19,13 +19,7 @@ fn main() {
         .and_then(Path::file_name)
         .map_or("unknown".into(), |name| name.to_string_lossy());
     // Cargo reads this from stdout.
-    #[expect(
-        clippy::print_stdout,
-        reason = "this is how a build script talks to cargo"
-    )]
-    {
-        println!("cargo::rustc-env=GUARD_RUSTC={version}");
-        println!("cargo::rustc-env=GUARD_PROFILE={profile}");
-        println!("cargo::rerun-if-changed=build.rs");
-    }
+    println!("cargo::rustc-env=GUARD_RUSTC={version}");
+    println!("cargo::rustc-env=GUARD_PROFILE={profile}");
+    println!("cargo::rerun-if-changed=build.rs");
 }

@@ -127,14 +127,14 @@ fn check(change: impl FnOnce(&mut Value)) -> (Output, String) {
 fn check_case(name: &str, change: impl FnOnce(&mut Value)) -> (Output, String) {
     let mut record = recorded().clone();
     change(&mut record);
-    let folder = TempDir::new().unwrap();
+    let folder = TempDir::new().expect("a folder");
     let file = folder.path().join("counts.json");
-    std::fs::write(&file, record.to_string()).unwrap();
+    std::fs::write(&file, record.to_string()).expect("the record is written");
     let output = Command::new(env!("CARGO_BIN_EXE_guard"))
         .args(["check", "--only", name, "--recorded"])
         .arg(&file)
         .output()
-        .unwrap();
+        .expect("the guard starts");
     let text = [&output.stdout[..], &output.stderr].concat();
     (output, String::from_utf8_lossy(&text).into_owned())
 }
@@ -143,31 +143,37 @@ fn check_case(name: &str, change: impl FnOnce(&mut Value)) -> (Output, String) {
 fn recorded() -> &'static Value {
     static RECORDED: OnceLock<Value> = OnceLock::new();
     RECORDED.get_or_init(|| {
-        let folder = TempDir::new().unwrap();
+        let folder = TempDir::new().expect("a folder");
         let file: PathBuf = folder.path().join("counts.json");
         let output = Command::new(env!("CARGO_BIN_EXE_guard"))
             .args(["record", "--recorded"])
             .arg(&file)
             .output()
-            .unwrap();
+            .expect("the guard starts");
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{errors}");
-        serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap()
+        serde_json::from_slice(&std::fs::read(&file).expect("the record")).expect("JSON")
     })
 }
 
 fn last_case() -> String {
-    let cases = recorded()["cases"].as_array().unwrap();
-    cases.last().unwrap()[0].as_str().unwrap().to_owned()
+    let cases = recorded()["cases"].as_array().expect("a list");
+    cases.last().expect("cases")[0]
+        .as_str()
+        .expect("a name")
+        .to_owned()
 }
 
 fn scale(record: &mut Value, factor: f64) {
     let own = field_of(record, CASE, "own");
-    *own = (own.as_f64().unwrap() * factor).into();
+    *own = (own.as_f64().expect("a number") * factor).into();
 }
 
 fn field_of<'r>(record: &'r mut Value, name: &str, field: &str) -> &'r mut Value {
-    let cases = record["cases"].as_array_mut().unwrap();
-    let case = cases.iter_mut().find(|case| case[0] == name).unwrap();
+    let cases = record["cases"].as_array_mut().expect("a list");
+    let case = cases
+        .iter_mut()
+        .find(|case| case[0] == name)
+        .expect("the case");
     &mut case[1][field]
 }
