@@ -25,7 +25,11 @@ impl Arena {
     pub(crate) fn new(size: usize) -> Self {
         let buffer = BytesMut::zeroed(size);
         let base = buffer.as_ptr();
-        Self { buffer, base, size }
+        let mut arena = Self { buffer, base, size };
+        // What counts the pieces is allocated with the first of them: now, and not with the first packet.
+        drop(arena.take(size.min(1)));
+        arena.rewind();
+        arena
     }
 
     /// At least `len` writable bytes, at most one arena's worth; they become a piece with [`Self::take`].

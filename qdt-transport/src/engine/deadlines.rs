@@ -16,9 +16,18 @@ const STALE_MIN: usize = 256;
 const STALE_RATIO: usize = 8;
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Deadlines {
     heap: BinaryHeap<Reverse<(Instant, usize)>>,
+}
+
+impl Default for Deadlines {
+    /// With room for all the entries that a few connections ever have: it does not grow while packets pass.
+    fn default() -> Self {
+        Self {
+            heap: BinaryHeap::with_capacity(2 * STALE_MIN),
+        }
+    }
 }
 
 impl Deadlines {

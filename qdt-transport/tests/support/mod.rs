@@ -117,7 +117,7 @@ impl Admission for Policy {
 }
 
 /// A TUN device's two ends: the queue for the worker, and the kernel's side for the test.
-fn tun() -> (TunQueue, UnixDatagram) {
+fn tun(offload: Offload) -> (TunQueue, UnixDatagram) {
     // A pair of datagram sockets would hold ten packets and drop the rest; these hold as much as a device does.
     let kind = socket2::Type::SEQPACKET;
     let (ours, theirs) = socket2::Socket::pair(socket2::Domain::UNIX, kind, None).expect("pair");
@@ -127,10 +127,7 @@ fn tun() -> (TunQueue, UnixDatagram) {
     let theirs = UnixDatagram::from(OwnedFd::from(theirs));
     ours.set_nonblocking(true).expect("non-blocking");
     theirs.set_read_timeout(Some(PATIENCE)).expect("deadline");
-    (
-        TunQueue::from_fd(OwnedFd::from(ours), Offload::NONE),
-        theirs,
-    )
+    (TunQueue::from_fd(OwnedFd::from(ours), offload), theirs)
 }
 
 /// A running server and the kernel's side of its TUN queues.
@@ -150,15 +147,21 @@ impl Server {
 
     /// A server that lets its clients reach each other.
     pub(crate) fn start_open(workers: usize) -> Self {
-        Self::launch(workers, new_certificate(), true)
+        Self::launch(workers, new_certificate(), true, Offload::NONE)
     }
 
     pub(crate) fn start_with(workers: usize, tls: ServerTls) -> Self {
-        Self::launch(workers, tls, false)
+        Self::launch(workers, tls, false, Offload::NONE)
     }
 
-    fn launch(workers: usize, tls: ServerTls, client_to_client: bool) -> Self {
-        let (queues, tuns) = (0..workers).map(|_| tun()).unzip();
+    /// A server whose TUN device takes and gives what `offload` says.
+    pub(crate) fn launch(
+        workers: usize,
+        tls: ServerTls,
+        client_to_client: bool,
+        offload: Offload,
+    ) -> Self {
+        let (queues, tuns) = (0..workers).map(|_| tun(offload)).unzip();
         let (report, ended) = channel();
         let policy = Arc::new(Policy {
             next: AtomicU32::new(Ipv4Addr::new(10, 8, 0, 2).to_bits()),
@@ -318,7 +321,12 @@ impl Client {
 
     /// Gives the worker a TUN queue and returns the kernel's side of it.
     pub(crate) fn attach(&self) -> UnixDatagram {
-        let (queue, kernel) = tun();
+        self.attach_offloaded(Offload::NONE)
+    }
+
+    /// The same with a device that takes and gives what `offload` says.
+    pub(crate) fn attach_offloaded(&self, offload: Offload) -> UnixDatagram {
+        let (queue, kernel) = tun(offload);
         self.worker.send(ClientCommand::AttachTun(queue));
         kernel
     }
