@@ -21,9 +21,11 @@ bench [measure|profile|links] [OPTIONS]
   --measures NAMES   rtt,tcp,udp: those of them (all)
   --seconds N        length of one TCP run (4)
   --congestion NAME  cubic or bbr: congestion control of the TCP streams (cubic)
-  --only NAMES       cable,qdt,qdt-chacha,wireguard-go: those of them (all)
+  --only NAMES       cable,qdt,qdt-chacha,wireguard-go,boringtun,quincy,go-peer: those of them (all)
   --mtu N            `mtu` in both configurations of our pair (the programs' default)
   --json FILE        where the JSON document goes (stdout)
+  --last FILE        what the others reached last: read, and written by a run that holds (bench/last.json
+                     beside the folder of this program)
   --out FOLDER       where `profile` writes (a new folder in the folder for temporary files)
 
 The programs are taken from QDT_BIN_DIR, else from the folder of this program. wireguard-go is
@@ -66,6 +68,8 @@ pub(crate) struct Arguments {
     pub(crate) mtu: Option<u16>,
     /// Where the JSON document goes; none: stdout.
     pub(crate) json: Option<PathBuf>,
+    /// Where the last figures of the others are kept; none: beside the build.
+    pub(crate) last: Option<PathBuf>,
     /// Where profiles go; none: a new folder.
     pub(crate) out: Option<PathBuf>,
 }
@@ -85,6 +89,7 @@ impl Arguments {
             only: Vec::new(),
             mtu: None,
             json: None,
+            last: None,
             out: None,
         };
         let mut arguments = arguments;
@@ -120,6 +125,7 @@ impl Arguments {
                 "--mtu" => read.mtu = Some(positive(&argument, &value()?)?),
                 "--only" => read.only = value()?.split(',').map(str::to_owned).collect(),
                 "--json" => read.json = Some(value()?.into()),
+                "--last" => read.last = Some(value()?.into()),
                 "--out" => read.out = Some(value()?.into()),
                 _ => bail!("unknown argument {argument} (see --help)"),
             }

@@ -11,8 +11,10 @@ use crate::tcp::Direction;
 /// What was run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Run {
-    /// Nothing but pings.
-    Idle,
+    /// Nothing but pings, each sent when the one before it was answered: the processors stay awake.
+    Awake,
+    /// Nothing but pings, some time apart: the processors sleep in between and have to wake up for each.
+    Asleep,
     /// TCP streams, all of them one way.
     Tcp {
         /// How many at a time.
@@ -100,7 +102,8 @@ impl Run {
 impl fmt::Display for Run {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Idle => to.write_str("idle"),
+            Self::Awake => to.write_str("idle_awake"),
+            Self::Asleep => to.write_str("idle_asleep"),
             Self::Tcp { streams, direction } => write!(to, "tcp{streams}_{direction}"),
             Self::Udp(UdpLoad { bytes, trains }) => {
                 write!(to, "udp{bytes}{}", if *trains { "_trains" } else { "" })

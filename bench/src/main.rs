@@ -65,7 +65,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         congestion: arguments.congestion,
     };
     let mut known = vec![Known::new(); tunnels.len()];
-    let mut report = Report::new(arguments, &cable, &tunnels);
+    let mut report = Report::new(arguments, &cable, &tunnels)?;
     for round in 0..arguments.rounds {
         // Everybody is first once: what a warm cache or a busy neighbour does is spread.
         for place in 0..tunnels.len() {
@@ -87,6 +87,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
             .with_context(|| format!("cannot write {}", path.display()))?,
         None => say(&json),
     }
+    report.keep()?;
     Ok(if report.holds() {
         ExitCode::SUCCESS
     } else {

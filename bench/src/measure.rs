@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::cable::Cable;
 use crate::cpu::{CpuReading, CpuUse};
 use crate::figure::{Round, Run, UdpLoad, Way, What};
-use crate::rtt::{self, PER_SECOND, Pinging};
+use crate::rtt::{self, PER_SECOND, Pace, Pinging};
 use crate::tcp::{Congestion, Direction, Load, carry};
 use crate::tunnels::{Tunnel, path_counters};
 use crate::udp::{Found, HEADERS, LOSS_LIMIT, UdpPath};
@@ -29,8 +29,8 @@ pub(crate) const UDP_LOADS: [UdpLoad; 4] = [
 pub(crate) const STREAMS: [u32; 2] = [1, 4];
 /// A rate that was found and does not hold when it has to prove itself is lowered by this factor, so
 /// many times at most.
-const LOWER: f64 = 0.95;
-const PROOFS: usize = 10;
+const LOWER: f64 = 0.9;
+const PROOFS: usize = 15;
 
 /// A part of what is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -76,9 +76,11 @@ pub(crate) fn measure(
 ) -> Result<Round> {
     let mut round = Round::new();
     if plan.measures.contains(&Measure::Rtt) {
-        let mut way = Way::new();
-        rtt::idle(&cable.client, tunnel.address)?.add_to(&mut way);
-        round.insert(Run::Idle, way);
+        for (run, pace) in [(Run::Awake, Pace::BackToBack), (Run::Asleep, Pace::Spaced)] {
+            let mut way = Way::new();
+            rtt::idle(&cable.client, tunnel.address, pace)?.add_to(&mut way);
+            round.insert(run, way);
+        }
     }
     if plan.measures.contains(&Measure::Tcp) {
         for streams in STREAMS {
@@ -121,7 +123,7 @@ fn tcp(
     let ((carried, rtt), cpu, mut way) = watched(tunnel, direction, || {
         carry(cable, tunnel.address, load, || match streams {
             1 => Ok(Some(
-                Pinging::start(&cable.client, tunnel.address, pings)?.finish()?,
+                Pinging::start(&cable.client, tunnel.address, Pace::Spaced, pings)?.finish()?,
             )),
             _ => Ok(None),
         })
@@ -151,10 +153,9 @@ fn udp(cable: &Cable, tunnel: &Tunnel<'_>, load: UdpLoad, known: &mut Known) -> 
     };
     if !trial.holds() {
         note(&format!(
-            "{}: {} of {} bytes: no rate held {PROOFS} times in a row, {:.2} % are missing (limit {} %)",
+            "{} {}: no rate held in {PROOFS} attempts, {:.2} % are missing (limit {} %)",
             tunnel.name,
             Run::Udp(load),
-            load.bytes,
             trial.loss() * 100.0,
             LOSS_LIMIT * 100.0
         ));

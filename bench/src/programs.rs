@@ -1,6 +1,7 @@
 //! Where the programs are found. wireguard-go is built from the module that bench/wireguard-go
 //! names, with the checksums it names.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -58,6 +59,45 @@ pub(crate) fn wireguard_go() -> Result<PathBuf> {
     Ok(output)
 }
 
+/// A program that scripts/bench-tools installs, and its version: in `QDT_BENCH_TOOLS`, else in the folder
+/// `bench-tools` beside the one this program lies in.
+///
+/// # Errors
+/// When it is not there.
+pub(crate) fn tool(name: &str) -> Result<(PathBuf, String)> {
+    let folder = match std::env::var_os("QDT_BENCH_TOOLS") {
+        Some(folder) => PathBuf::from(folder),
+        None => own_folder()?.join("../bench-tools"),
+    };
+    let path = folder.join("bin").join(name);
+    ensure!(
+        path.is_file(),
+        "{} does not exist: scripts/bench-tools installs it (or leave it out with --only)",
+        path.display()
+    );
+    let list = folder.join(".crates.toml");
+    let installed = fs::read_to_string(&list).with_context(|| list.display().to_string())?;
+    let version = installed_version(&installed, name)
+        .with_context(|| format!("{} does not name {name}", list.display()))?;
+    Ok((path, version.to_owned()))
+}
+
+/// Where the last figures of the others are kept: beside the folder this program lies in, as the tools are.
+///
+/// # Errors
+/// When the kernel does not tell where that is.
+pub(crate) fn last_figures() -> Result<PathBuf> {
+    Ok(own_folder()?.join("../bench/last.json"))
+}
+
+/// The version of a crate in the list that `cargo install` keeps.
+fn installed_version<'a>(list: &'a str, name: &str) -> Option<&'a str> {
+    list.lines().find_map(|line| {
+        let line = line.strip_prefix('"')?.strip_prefix(name)?;
+        line.strip_prefix(' ')?.split(' ').next()
+    })
+}
+
 /// What a program says when it is asked for its version: the first word there that begins with a digit,
 /// with or without a `v` before it, and what follows it in the line.
 ///
@@ -84,4 +124,17 @@ fn own_folder() -> Result<PathBuf> {
     let mut path = this()?;
     path.pop();
     Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_of_a_tool_is_the_one_cargo_installed() {
+        let list = "[v1]\n\"quincy-client 3.1.1 (registry+x)\" = [\"quincy-client\"]\n\
+                    \"quincy-server 3.1.2 (registry+x)\" = [\"quincy-server\"]\n";
+        assert_eq!(installed_version(list, "quincy-server"), Some("3.1.2"));
+        assert_eq!(installed_version(list, "quincy"), None);
+    }
 }

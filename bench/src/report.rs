@@ -6,6 +6,7 @@
 
 mod bars;
 mod figures;
+mod last;
 mod setting;
 mod table;
 
@@ -15,10 +16,12 @@ use serde::Serialize;
 use crate::arguments::Arguments;
 use crate::cable::Cable;
 use crate::figure::{Round, What};
-use crate::tunnels::{CABLE, QDT, Tunnel};
+use crate::programs;
+use crate::tunnels::{CABLE, QDT, QDT_CHACHA, Tunnel};
 use crate::udp::LOSS_LIMIT;
 use bars::Bar;
 use figures::Spreads;
+use last::{Kept, Last};
 use setting::{Setting, TunnelSetting};
 
 /// Share of the machine that others may use while something is measured.
@@ -32,6 +35,7 @@ pub(crate) struct Report {
     setting: Setting,
     tunnels: Vec<(TunnelSetting, Vec<Round>)>,
     failures: Vec<String>,
+    kept: Kept,
 }
 
 /// The JSON document.
@@ -52,16 +56,28 @@ struct Described<'a> {
 }
 
 impl Report {
-    /// Nothing measured yet; the setting is read now.
-    pub(crate) fn new(arguments: &Arguments, cable: &Cable, tunnels: &[Tunnel<'_>]) -> Self {
-        Self {
+    /// Nothing measured yet; the setting is read now, and the last figures of the others.
+    ///
+    /// # Errors
+    /// When there are last figures that cannot be read.
+    pub(crate) fn new(
+        arguments: &Arguments,
+        cable: &Cable,
+        tunnels: &[Tunnel<'_>],
+    ) -> Result<Self> {
+        let path = match &arguments.last {
+            Some(path) => path.clone(),
+            None => programs::last_figures()?,
+        };
+        Ok(Self {
             setting: Setting::read(arguments),
             tunnels: tunnels
                 .iter()
                 .map(|tunnel| (TunnelSetting::read(cable, tunnel), Vec::new()))
                 .collect(),
             failures: Vec::new(),
-        }
+            kept: Kept::read(&path)?,
+        })
     }
 
     /// Adds a round of the tunnel with that index; one that failed is an empty round, so that those of
@@ -80,6 +96,26 @@ impl Report {
     /// Whether every figure holds.
     pub(crate) fn holds(&self) -> bool {
         self.doubts().is_empty()
+    }
+
+    /// Keeps the figures of the others for the next run; only of a run that holds.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub(crate) fn keep(&self) -> Result<()> {
+        if self.holds() {
+            self.kept.replace(self.now())?;
+        }
+        Ok(())
+    }
+
+    fn now(&self) -> Last {
+        let figures: Vec<_> = self
+            .tunnels
+            .iter()
+            .map(|(setting, rounds)| (setting, figures::spreads(rounds, None)))
+            .collect();
+        Last::of(&self.setting, &figures)
     }
 
     /// The table, with the setting above and the doubts below it.
@@ -130,7 +166,11 @@ impl Report {
     /// Why the figures are not what they look like; empty when they are.
     fn doubts(&self) -> Vec<String> {
         let mut doubts = self.setting.doubts();
+        if self.rounds(QDT_CHACHA).is_some() {
+            doubts.extend(setting::doubts_about_this_program());
+        }
         doubts.extend(self.failures.iter().cloned());
+        doubts.extend(self.kept.fallen(&self.now()));
         for (setting, rounds) in &self.tunnels {
             let name = setting.name;
             let most = |what: What| {

@@ -9,11 +9,20 @@ use conformance::Machine;
 use crate::figure::{Way, What};
 use crate::statistics::percentile;
 
-/// Echo requests per measurement of an idle path.
-pub(crate) const REQUESTS: usize = 300;
-/// Echo requests per second. A path that was idle for longer than 10 ms has to wake up first, and how
-/// long that takes is the processor's business.
+/// Echo requests to an idle path, back to back and spaced.
+pub(crate) const BACK_TO_BACK: usize = 1000;
+pub(crate) const SPACED: usize = 300;
+/// Echo requests per second where they are spaced, and of those while something else is sent.
 pub(crate) const PER_SECOND: usize = 100;
+
+/// When the next request is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// With the answer to the one before, so that no processor falls asleep.
+    BackToBack,
+    /// [`PER_SECOND`].
+    Spaced,
+}
 
 /// What the answers took.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -37,11 +46,15 @@ pub(crate) struct Pinging {
 ///
 /// # Errors
 /// When ping cannot be started, or a request stayed without an answer.
-pub(crate) fn idle(machine: &Machine, address: Ipv4Addr) -> Result<Rtt> {
-    let rtt = Pinging::start(machine, address, REQUESTS)?.finish()?;
+pub(crate) fn idle(machine: &Machine, address: Ipv4Addr, pace: Pace) -> Result<Rtt> {
+    let requests = match pace {
+        Pace::BackToBack => BACK_TO_BACK,
+        Pace::Spaced => SPACED,
+    };
+    let rtt = Pinging::start(machine, address, pace, requests)?.finish()?;
     ensure!(
         rtt.lost == 0,
-        "{} of {REQUESTS} pings to {address} were not answered on an idle path",
+        "{} of {requests} pings to {address} were not answered on an idle path",
         rtt.lost
     );
     Ok(rtt)
@@ -52,11 +65,21 @@ impl Pinging {
     ///
     /// # Errors
     /// When ping cannot be started.
-    pub(crate) fn start(machine: &Machine, address: Ipv4Addr, requests: usize) -> Result<Self> {
-        let interval = 1.0 / PER_SECOND as f64;
+    pub(crate) fn start(
+        machine: &Machine,
+        address: Ipv4Addr,
+        pace: Pace,
+        requests: usize,
+    ) -> Result<Self> {
+        let interval = (1.0 / PER_SECOND as f64).to_string();
+        let pace: &[&str] = match pace {
+            Pace::BackToBack => &["-A"],
+            Pace::Spaced => &["-i", &interval],
+        };
         let child = machine
             .command("ping")
-            .args(["-n", "-i", &interval.to_string()])
+            .arg("-n")
+            .args(pace)
             .args(["-c", &requests.to_string(), "-W", "2"])
             .arg(address.to_string())
             .stdin(Stdio::null())

@@ -1,11 +1,16 @@
-//! Those who are measured: the bare cable, our pair with either cipher, wireguard-go. All of them
-//! are up for the whole run, and all but one idle at any moment.
+//! Those who are measured: the bare cable, our pair with either cipher, and the others. All of them are up for
+//! the whole run, and all but one idle at any moment.
 
+mod go_peer;
 mod ours;
 pub(crate) mod path_counters;
-mod wireguard_go;
+mod quincy;
+mod wireguard;
 
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 use conformance::{Machine, Metrics, Process};
@@ -22,6 +27,12 @@ pub(crate) const QDT: &str = "qdt";
 pub(crate) const QDT_CHACHA: &str = "qdt-chacha";
 /// wireguard-go at both ends.
 pub(crate) const WIREGUARD_GO: &str = "wireguard-go";
+/// boringtun at both ends.
+pub(crate) const BORINGTUN: &str = "boringtun";
+/// quincy at both ends.
+pub(crate) const QUINCY: &str = "quincy";
+/// The stand-in for the deployed Go programs at both ends.
+pub(crate) const GO_PEER: &str = "go-peer";
 
 /// One way from the client machine to the server machine.
 #[derive(Debug)]
@@ -41,7 +52,7 @@ pub(crate) struct Tunnel<'cable> {
 /// Starts one of them.
 type Start = for<'cable> fn(&'cable Cable, &Arguments) -> Result<Tunnel<'cable>>;
 
-const ALL: [(&str, Start); 4] = [
+const ALL: [(&str, Start); 7] = [
     (CABLE, |_, _| Ok(Tunnel::bare_cable())),
     (QDT, |cable, arguments| {
         ours::start(cable, Inner::Aes, arguments.mtu)
@@ -49,7 +60,10 @@ const ALL: [(&str, Start); 4] = [
     (QDT_CHACHA, |cable, arguments| {
         ours::start(cable, Inner::ChaCha, arguments.mtu)
     }),
-    (WIREGUARD_GO, |cable, _| wireguard_go::start(cable)),
+    (WIREGUARD_GO, |cable, _| wireguard::start_go(cable)),
+    (BORINGTUN, |cable, _| wireguard::start_boringtun(cable)),
+    (QUINCY, |cable, _| quincy::start(cable)),
+    (GO_PEER, |cable, _| go_peer::start(cable)),
 ];
 
 impl<'cable> Tunnel<'cable> {
@@ -116,6 +130,15 @@ impl<'cable> Tunnel<'cable> {
 /// Waits until the far end answers through the tunnel.
 fn wait_until_answered(cable: &Cable, address: Ipv4Addr) {
     cable::wait_until_answered(&cable.client, address);
+}
+
+/// Writes a file into the machine's folder that only its owner may read, because it holds secrets.
+fn write_private(machine: &Machine, name: &str, text: &str) -> Result<PathBuf> {
+    let path = machine.folder().join(name);
+    fs::write(&path, text)
+        .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o600)))
+        .with_context(|| path.display().to_string())?;
+    Ok(path)
 }
 
 /// An address of the machine itself.

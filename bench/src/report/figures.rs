@@ -31,13 +31,15 @@ pub(crate) fn spreads(rounds: &[Round], bare: Option<&[Round]>) -> Spreads {
         insert(&mut spreads, run, what.clone(), Spread::of(figures));
     }
     if let Some(bare) = bare {
-        let idle = |round: &Round| round.get(&Run::Idle)?.get(&What::RttP50Ms).copied();
-        let added = rounds
-            .iter()
-            .zip(bare)
-            .filter_map(|(round, bare)| Some(idle(round)? - idle(bare)?));
-        let added = Spread::of(added);
-        insert(&mut spreads, Run::Idle, What::RttAddedP50Ms, added);
+        for run in [Run::Awake, Run::Asleep] {
+            let idle = |round: &Round| round.get(&run)?.get(&What::RttP50Ms).copied();
+            let added = rounds
+                .iter()
+                .zip(bare)
+                .filter_map(|(round, bare)| Some(idle(round)? - idle(bare)?));
+            let added = Spread::of(added);
+            insert(&mut spreads, run, What::RttAddedP50Ms, added);
+        }
     }
     spreads
 }
@@ -91,7 +93,7 @@ mod tests {
 
     fn round(gbit_per_second: f64, ends_cpu: f64) -> Round {
         Round::from([
-            (Run::Idle, Way::from([(What::RttP50Ms, gbit_per_second)])),
+            (Run::Awake, Way::from([(What::RttP50Ms, gbit_per_second)])),
             (
                 UP,
                 Way::from([
@@ -135,7 +137,7 @@ mod tests {
             &[round(3.0, 1.0), round(5.0, 1.0)],
             Some(&[round(1.0, 0.0), round(3.0, 0.0)]),
         );
-        let added = find(&spreads, Run::Idle, &What::RttAddedP50Ms).expect("both were measured");
+        let added = find(&spreads, Run::Awake, &What::RttAddedP50Ms).expect("both were measured");
         assert_eq!((added.min, added.max), (2.0, 2.0));
     }
 }

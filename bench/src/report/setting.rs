@@ -13,7 +13,7 @@ use crate::measure::Measure;
 use crate::programs;
 use crate::rtt;
 use crate::tcp::Congestion;
-use crate::tunnels::Tunnel;
+use crate::tunnels::{QDT_CHACHA, Tunnel};
 
 /// What holds for the whole run.
 #[derive(Debug, Serialize)]
@@ -30,9 +30,9 @@ pub(crate) struct Setting {
     pub(crate) seconds: u32,
     /// Rounds of the whole.
     pub(crate) rounds: usize,
-    /// Pings on an idle path.
-    pub(crate) pings: usize,
-    /// Pings per second, on any path.
+    /// Pings on an idle path, back to back and spaced.
+    pub(crate) pings: [usize; 2],
+    /// Pings per second where they are spaced.
     pub(crate) pings_per_second: usize,
     /// Which build of our programs.
     pub(crate) programs: String,
@@ -80,7 +80,7 @@ impl Setting {
             measures: arguments.measures.clone(),
             seconds: arguments.seconds,
             rounds: arguments.rounds,
-            pings: rtt::REQUESTS,
+            pings: [rtt::BACK_TO_BACK, rtt::SPACED],
             pings_per_second: rtt::PER_SECOND,
             programs: programs::ours("qdt-server").map_or_else(
                 |_| "none".to_owned(),
@@ -96,13 +96,27 @@ impl Setting {
 
     /// A build that is not the one people run tells nothing about it.
     pub(crate) fn doubts(&self) -> Vec<String> {
-        let profile = Path::new(&self.programs).file_name();
-        ["debug", "lab"]
-            .iter()
-            .filter(|wrong| profile == Some(wrong.as_ref()))
+        wrong_profile(Path::new(&self.programs))
             .map(|wrong| format!("our programs are of the profile {wrong}, not release"))
+            .into_iter()
             .collect()
     }
+}
+
+/// Where this program itself is the client of a tunnel, its own build counts too.
+pub(crate) fn doubts_about_this_program() -> Option<String> {
+    let this = programs::this().ok()?;
+    let wrong = wrong_profile(this.parent()?)?;
+    Some(format!(
+        "{QDT_CHACHA}: its client is a part of this program, which is of the profile {wrong}, not release"
+    ))
+}
+
+/// The last name of a folder of programs, where it is that of a profile nobody runs.
+fn wrong_profile(folder: &Path) -> Option<&'static str> {
+    ["debug", "lab"]
+        .into_iter()
+        .find(|wrong| folder.file_name() == Some(wrong.as_ref()))
 }
 
 impl TunnelSetting {
@@ -146,6 +160,12 @@ fn offload(ethtool: &mut Command) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn programs_of_another_profile_are_not_what_people_run() {
+        assert_eq!(wrong_profile(Path::new("/a/target/lab")), Some("lab"));
+        assert_eq!(wrong_profile(Path::new("/a/target/release")), None);
+    }
 
     #[test]
     fn offloads_that_are_on_are_named() {

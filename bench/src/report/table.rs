@@ -1,8 +1,9 @@
 //! The tables for people: one for each kind of measure, then ratios, bars and doubts.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::bars::{Asked, Bar};
+use super::bars::{Asked, Bar, Verdict};
 use super::figures::{Spreads, find};
 use super::setting::Setting;
 use super::{Described, Document};
@@ -35,14 +36,16 @@ pub(crate) fn render(document: &Document<'_>) -> String {
 fn setting(setting: &Setting) -> String {
     format!(
         "{} on Linux {}; programs of {}\n\
-         {} rounds: median (min-max); TCP runs of {} s with {} (checked); pings: {} of them idle, {} per second\n",
+         {} rounds: median (min-max); TCP runs of {} s with {} (checked); idle pings: {} back to back (awake), \
+         then {} of {} a second (asleep)\n",
         setting.processor,
         setting.kernel,
         setting.programs,
         setting.rounds,
         setting.seconds,
         setting.congestion.name(),
-        setting.pings,
+        setting.pings[0],
+        setting.pings[1],
         setting.pings_per_second,
     )
 }
@@ -78,32 +81,39 @@ fn ends(text: &mut String, tunnels: &[Described<'_>]) {
 
 fn rtt(text: &mut String, tunnels: &[Described<'_>]) {
     let loaded = WAYS.map(|way| Run::tcp(1, way));
-    if !measured(tunnels, Run::Idle) && !measured(tunnels, loaded[0]) {
+    if !measured(tunnels, Run::Awake) && !measured(tunnels, loaded[0]) {
         return;
     }
     let _ = writeln!(
         text,
-        "\n{:<13} {:>10} {:>10} {:>10} {:>22} {:>22}",
-        "RTT ms", "idle p50", "added", "idle p99", "1 up p50/p99", "1 down p50/p99"
+        "\n{:<13} {:>28} {:>28} {:>20} {:>20}",
+        "RTT ms",
+        "awake p50 (added) / p99",
+        "asleep p50 (added) / p99",
+        "1 up p50 / p99",
+        "1 down p50 / p99"
     );
     for Described {
         setting, figures, ..
     } in tunnels
     {
-        let idle = |what| cell(figures, Run::Idle, &what, 3);
+        let idle = [Run::Awake, Run::Asleep].map(|run| {
+            let of = |what| cell(figures, run, &what, 3);
+            format!(
+                "{} ({}) / {}",
+                of(What::RttP50Ms),
+                of(What::RttAddedP50Ms),
+                of(What::RttP99Ms)
+            )
+        });
         let under = loaded.map(|run| {
             let of = |what| cell(figures, run, &what, 2);
             format!("{} / {}", of(What::RttP50Ms), of(What::RttP99Ms))
         });
         let _ = writeln!(
             text,
-            "{:<13} {:>10} {:>10} {:>10} {:>22} {:>22}",
-            setting.name,
-            idle(What::RttP50Ms),
-            idle(What::RttAddedP50Ms),
-            idle(What::RttP99Ms),
-            under[0],
-            under[1],
+            "{:<13} {:>28} {:>28} {:>20} {:>20}",
+            setting.name, idle[0], idle[1], under[0], under[1],
         );
     }
 }
@@ -186,7 +196,7 @@ fn ratios(text: &mut String, tunnels: &[Described<'_>]) {
             continue;
         };
         let list = |what: &What| {
-            let of = |(run, found): (&Run, &std::collections::BTreeMap<What, Spread>)| {
+            let of = |(run, found): (&Run, &BTreeMap<What, Spread>)| {
                 Some(format!("{run} {:.2}", found.get(what)?.median))
             };
             ratios.iter().filter_map(of).collect::<Vec<_>>().join(", ")
@@ -251,11 +261,11 @@ fn bars(text: &mut String, bars: &[Bar]) {
         };
         let _ = write!(
             text,
-            "\n{:<12} {:>6.2} {sign} {asked:<5} {}",
-            if bar.reached {
-                "reached"
-            } else {
-                "NOT REACHED"
+            "\n{:<14} {:>6.3} {sign} {asked:<5} {}",
+            match bar.verdict {
+                Verdict::Reached => "reached",
+                Verdict::NotReached => "NOT REACHED",
+                Verdict::OtherTooSlow => "other too slow",
             },
             bar.found,
             bar.what,

@@ -1,15 +1,12 @@
 //! Our pair, started as a user starts it, with the limit on packets switched off.
 
-use std::fs;
 use std::net::Ipv4Addr;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
-use conformance::{Config, Machine, Process, wait_until};
+use anyhow::Result;
+use conformance::{Config, Process, wait_until};
 
-use super::{QDT, QDT_CHACHA, Tunnel, on_loopback, wait_until_answered};
+use super::{QDT, QDT_CHACHA, Tunnel, on_loopback, wait_until_answered, write_private};
 use crate::cable::{Cable, SERVER};
 use crate::programs;
 
@@ -38,7 +35,11 @@ pub(crate) fn start(cable: &Cable, inner: Inner, mtu: Option<u16>) -> Result<Tun
     let metrics = on_loopback(9100 + offset);
     let (server, client) = configurations(cable, name, device, net, offset, mtu);
 
-    let file = write(&cable.server, &format!("{name}-server.yaml"), &server)?;
+    let file = write_private(
+        &cable.server,
+        &format!("{name}-server.yaml"),
+        &server.yaml(),
+    )?;
     let server = Process::start(
         &cable.server,
         &format!("{name}-server"),
@@ -52,7 +53,11 @@ pub(crate) fn start(cable: &Cable, inner: Inner, mtu: Option<u16>) -> Result<Tun
         )
     });
 
-    let file = write(&cable.client, &format!("{name}-client.yaml"), &client)?;
+    let file = write_private(
+        &cable.client,
+        &format!("{name}-client.yaml"),
+        &client.yaml(),
+    )?;
     let (program, flag) = match inner {
         Inner::Aes => (programs::ours("qdt-client")?, "-config"),
         Inner::ChaCha => (programs::this()?, "chacha-client"),
@@ -105,13 +110,4 @@ fn configurations(
         client = client.set("mtu", &mtu.to_string());
     }
     (server, client)
-}
-
-/// The file holds the token, so only its owner may read it.
-fn write(machine: &Machine, name: &str, config: &Config) -> Result<PathBuf> {
-    let path = machine.folder().join(name);
-    fs::write(&path, config.yaml()).with_context(|| path.display().to_string())?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o600))
-        .with_context(|| path.display().to_string())?;
-    Ok(path)
 }
