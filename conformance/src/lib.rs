@@ -21,6 +21,6 @@ pub use lab::{
     check_requirements, stay_silent, wait_for, wait_until,
 };
 pub use traffic::{
-    Capture, Captured, DnsResponder, PingReply, Pinger, RawIp, Reflector, Transfer, UdpEcho,
+    Bulk, Capture, Captured, DnsResponder, PingReply, Pinger, RawIp, Reflector, Transfer, UdpEcho,
     dns_query, get, ping, ping_df, reflect, tcp_download, tcp_transfer, udp_echo_sizes,
 };

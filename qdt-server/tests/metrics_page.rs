@@ -53,6 +53,7 @@ fn values_stand_behind_the_labels_they_belong_to() {
     snapshot.traffic.udp_datagrams_out = 26;
     snapshot.traffic.fragments_in = 27;
     snapshot.traffic.fragments_out = 28;
+    snapshot.traffic.congestion_marks = 29;
     let page = page(snapshot);
     for line in [
         "\nqdt_sessions_active 2\n",
@@ -69,6 +70,7 @@ fn values_stand_behind_the_labels_they_belong_to() {
         "\nqdt_udp_datagrams_total{direction=\"out\"} 26\n",
         "\nqdt_fragments_total{direction=\"in\"} 27\n",
         "\nqdt_fragments_total{direction=\"out\"} 28\n",
+        "\nqdt_congestion_marks_total 29\n",
         "\nqdt_handshakes_total{result=\"ok\"} 3\n",
         "\nqdt_handshakes_total{result=\"unauthorized\"} 0\n",
     ] {
@@ -94,6 +96,8 @@ fn every_drop_reason_exists_at_zero_from_the_start() {
         "datagram_oversize",
         "no_session",
         "queue_full",
+        "client_to_client",
+        "congestion",
     ] {
         let line = format!("\nqdt_drops_total{{reason=\"{reason}\"}} 0\n");
         assert!(page.contains(&line), "{line:?} is not in\n{page}");

@@ -49,6 +49,8 @@ drop_reasons! {
     QueueFull => "queue_full",
     /// A packet from one client to another while clients are kept apart.
     ClientToClient => "client_to_client",
+    /// A queue stands in the path: the packet was dropped so that its sender slows down.
+    Congestion => "congestion",
 }
 
 /// The counters of one worker. Cache-line aligned so that two workers never share a line.
@@ -67,6 +69,7 @@ pub struct WorkerCounters {
     udp_datagrams_in: AtomicU64,
     udp_writes: AtomicU64,
     udp_datagrams_out: AtomicU64,
+    congestion_marks: AtomicU64,
     drops: [AtomicU64; DropReason::ALL.len()],
 }
 
@@ -97,6 +100,8 @@ pub struct Counters {
     pub udp_writes: u64,
     /// UDP datagrams sent.
     pub udp_datagrams_out: u64,
+    /// Inner packets marked with "congestion experienced" (RFC 3168).
+    pub congestion_marks: u64,
     /// Drops by reason, in the order of [`DropReason::ALL`].
     pub drops: [u64; DropReason::ALL.len()],
 }
@@ -162,6 +167,10 @@ impl WorkerCounters {
         bump(&self.udp_datagrams_out, datagrams as u64);
     }
 
+    pub(crate) fn marked(&self) {
+        bump(&self.congestion_marks, 1);
+    }
+
     /// Adds this worker's counters to `sum`.
     pub fn add_to(&self, sum: &mut Counters) {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -177,6 +186,7 @@ impl WorkerCounters {
         sum.udp_datagrams_in += get(&self.udp_datagrams_in);
         sum.udp_writes += get(&self.udp_writes);
         sum.udp_datagrams_out += get(&self.udp_datagrams_out);
+        sum.congestion_marks += get(&self.congestion_marks);
         for (total, counter) in sum.drops.iter_mut().zip(&self.drops) {
             *total += get(counter);
         }

@@ -21,6 +21,7 @@ mod http3_streams;
 mod limit_key;
 mod limits;
 mod path;
+mod queue;
 mod server;
 mod session;
 mod tls;

@@ -16,6 +16,7 @@ use quinn_proto::{IdleTimeout, TransportConfig, VarInt};
 mod congestion;
 
 use congestion::Uncontrolled;
+pub(crate) use congestion::relief_due;
 
 /// The smallest QUIC packet every path must carry (RFC 9000 section 14).
 pub(crate) const BASE_PACKET: u16 = 1200;

@@ -1,6 +1,8 @@
 //! What the world between client and server may do to packets: lose them,
 //! slow them, hold smaller ones only, or nothing get through at all.
 
+use std::time::Duration;
+
 use super::topology::Lab;
 
 /// One nft table in each router holds the impairments; replacing it is atomic.
@@ -39,13 +41,22 @@ impl Lab {
     /// # Panics
     /// When tc refuses it.
     pub fn limit_mbit(&self, mbit: u32) {
+        self.limit_mbit_with_queue(mbit, Duration::from_millis(50));
+    }
+
+    /// As [`Lab::limit_mbit`], with a queue in which a packet may wait for that long.
+    ///
+    /// # Panics
+    /// When tc refuses it.
+    pub fn limit_mbit_with_queue(&self, mbit: u32, queue: Duration) {
         for router in [&self.edge, &self.core] {
             let rate = format!("{mbit}mbit");
+            let latency = format!("{}ms", queue.as_millis());
             router.run(
                 "tc",
                 &[
                     "qdisc", "replace", "dev", "mid", "root", "tbf", "rate", &rate, "burst", "64k",
-                    "latency", "50ms",
+                    "latency", &latency,
                 ],
             );
         }

@@ -1,6 +1,7 @@
 //! Traffic through and beside the tunnel, with our own sockets in the
 //! machines' namespaces: no `ping`, `curl` or `iperf3` is needed.
 
+mod bulk;
 mod capture;
 mod dns;
 mod http;
@@ -10,6 +11,7 @@ mod reflect;
 mod tcp;
 mod udp;
 
+pub use bulk::Bulk;
 pub use capture::{Capture, Captured};
 pub use dns::{DnsResponder, dns_query};
 pub use http::get;

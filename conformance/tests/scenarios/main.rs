@@ -10,6 +10,7 @@ mod handshake_flood;
 mod hostile;
 mod idle;
 mod ipv6;
+mod latency;
 mod leftovers;
 mod loss;
 mod nat;

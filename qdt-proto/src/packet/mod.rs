@@ -4,7 +4,8 @@
 //! into packets that fit a datagram, in the read buffer itself. Upward opened packets are joined by
 //! [`Coalescer`] into super-packets for the TUN device. Between them stand the validated view
 //! ([`InnerPacket`]), the MSS clamp that keeps TCP from ever needing fragments, the ICMP answer to
-//! a packet that is too big, and the ICMP echo that asks a gateway for a sign of life.
+//! a packet that is too big, the mark that says congestion, and the ICMP echo that asks a gateway for
+//! a sign of life.
 //!
 //! What always holds here: nothing allocates after construction, nothing panics on any bytes, and
 //! no packet whose checksum is wrong ever leaves with a right one.
@@ -13,6 +14,7 @@ mod addresses;
 mod checksum;
 mod coalescer;
 mod echo;
+mod ecn;
 mod inner;
 mod join;
 mod mss;
@@ -26,6 +28,7 @@ pub use addresses::{Ipv4Addresses, ipv4_addresses};
 pub use checksum::{Sum, update_checksum};
 pub use coalescer::{Coalescer, MAX_PACKET};
 pub use echo::{ECHO_LEN, echo_reply, echo_reply_sequence, echo_request};
+pub use ecn::{Ecn, is_expendable, mark_congestion};
 pub use inner::{InnerError, InnerPacket, Ipv4Packet, Ipv6Packet};
 pub use mss::clamp_mss;
 pub use segments::Segments;

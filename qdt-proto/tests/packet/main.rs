@@ -8,6 +8,7 @@
 
 mod build;
 mod coalescer;
+mod ecn;
 mod icmp;
 mod inner;
 mod mss;

@@ -49,7 +49,7 @@ fn size(value: usize) -> f64 {
     float(value as u64)
 }
 
-const SERIES: [Series; 12] = [
+const SERIES: [Series; 13] = [
     Series {
         name: "qdt_sessions_active",
         help: "Active QDT sessions",
@@ -153,6 +153,13 @@ const SERIES: [Series; 12] = [
                 ("out", float(now.traffic.fragments_out)),
             ]
         },
+    },
+    Series {
+        name: "qdt_congestion_marks_total",
+        help: "Inner packets to clients that were marked with ECN because a queue stands in the path",
+        label: None,
+        kind: MetricType::COUNTER,
+        values: |now| vec![("", float(now.traffic.congestion_marks))],
     },
     Series {
         name: "qdt_addresses",

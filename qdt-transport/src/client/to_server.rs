@@ -14,6 +14,7 @@ use super::app::{Attempt, ClientApp, Established, Phase};
 use super::watch::{Probe, Seen, Verdict};
 use crate::counters::{Direction, DropReason};
 use crate::engine::{Engine, Link};
+use crate::queue::Relief;
 use crate::session::SealBuffer;
 
 /// Marks our own echo requests: nobody else's replies are kept from the host. "qd" in ASCII.
@@ -64,6 +65,7 @@ impl ClientApp {
             return;
         };
         let limit = session.packet_limit(quic);
+        let mut relief = Relief::new(quic, &mut link.relieved);
         while let Some(packet) = segments.next() {
             match InnerPacket::parse(packet) {
                 Ok(parsed) if parsed.source() == *inner => {}
@@ -75,6 +77,9 @@ impl ClientApp {
                     counters.dropped(DropReason::BadPacket);
                     continue;
                 }
+            }
+            if relief.drops(packet, counters) {
+                continue;
             }
             clamp_mss(packet, limit);
             if packet.len() > usize::from(session.mtu) {

@@ -4,13 +4,17 @@
 //! from them (RFC 9484 section 9 allows none for datagrams that carry IP packets). What remains is our own
 //! memory: packets that a silent peer never acknowledges are remembered until they are declared lost.
 //!
+//! It also watches the queue in the path, because acknowledgements are told to nobody else.
+//!
 //! Invariant: the window is either wide open (above 2^32, where quinn-proto also stops pacing) or shut.
 
 use std::any::Any;
 use std::time::Instant;
 
-use quinn_proto::RttEstimator;
-use quinn_proto::congestion::Controller;
+use quinn_proto::congestion::{Controller, ControllerMetrics};
+use quinn_proto::{Connection, RttEstimator};
+
+use crate::queue::QueueWatch;
 
 /// Wide open: above `u32::MAX`, where quinn-proto's pacer lets everything pass.
 const OPEN: u64 = 1 << 40;
@@ -22,6 +26,7 @@ const SHUT: u64 = 1;
 pub(super) struct Uncontrolled {
     in_flight: u64,
     limit: u64,
+    queue: QueueWatch,
 }
 
 impl Uncontrolled {
@@ -30,6 +35,7 @@ impl Uncontrolled {
         Self {
             in_flight: 0,
             limit,
+            queue: QueueWatch::default(),
         }
     }
 }
@@ -39,12 +45,14 @@ impl Controller for Uncontrolled {
         self.in_flight += bytes;
     }
 
-    fn on_ack(&mut self, _: Instant, _: Instant, bytes: u64, _: bool, _: &RttEstimator) {
+    fn on_ack(&mut self, _: Instant, sent: Instant, bytes: u64, _: bool, _: &RttEstimator) {
         self.in_flight = self.in_flight.saturating_sub(bytes);
+        self.queue.acknowledges(sent);
     }
 
-    fn on_end_acks(&mut self, _: Instant, in_flight: u64, _: bool, _: Option<u64>) {
+    fn on_end_acks(&mut self, now: Instant, in_flight: u64, _: bool, _: Option<u64>) {
         self.in_flight = in_flight;
+        self.queue.acknowledged(now, in_flight);
     }
 
     fn on_congestion_event(&mut self, _: Instant, _: Instant, _: bool, lost_bytes: u64) {
@@ -61,6 +69,14 @@ impl Controller for Uncontrolled {
         }
     }
 
+    fn metrics(&self) -> ControllerMetrics {
+        let mut metrics = ControllerMetrics::default();
+        metrics.congestion_window = self.window();
+        // There is no slow start here, and no other way out of a controller: see `relief_due`.
+        metrics.ssthresh = self.queue.due();
+        metrics
+    }
+
     fn clone_box(&self) -> Box<dyn Controller> {
         Box::new(self.clone())
     }
@@ -72,6 +88,12 @@ impl Controller for Uncontrolled {
     fn into_any(self: Box<Self>) -> Box<dyn Any> {
         self
     }
+}
+
+/// How many packets of the connection were to be marked or dropped because of the queue in its path, from when the path
+/// was new; `None` while there is no reason for any.
+pub(crate) fn relief_due(quic: &Connection) -> Option<u64> {
+    quic.congestion_state().metrics().ssthresh
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use super::inbox::PacketBatch;
 use super::table::Location;
 use crate::counters::{Direction, DropReason};
 use crate::engine::{Engine, Link};
+use crate::queue::Relief;
 use crate::session::SealBuffer;
 
 /// Room for an ICMP error with what it quotes (RFC 1812 section 4.3.2.3: at most 576 bytes).
@@ -65,7 +66,10 @@ impl ServerApp {
             backlog: link.backlog,
         };
         let Link {
-            quic, app: client, ..
+            quic,
+            app: client,
+            relieved,
+            ..
         } = link;
         let Some(served) = client
             .served
@@ -86,9 +90,13 @@ impl ServerApp {
             return;
         };
         let limit = session.packet_limit(quic);
+        let mut relief = Relief::new(quic, relieved);
         while let Some(packet) = segments.next() {
             if !to_client.take(now) {
                 counters.dropped(DropReason::RateOut);
+                continue;
+            }
+            if relief.drops(packet, counters) {
                 continue;
             }
             clamp_mss(packet, limit);

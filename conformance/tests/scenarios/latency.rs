@@ -1,0 +1,115 @@
+//! A17, A18: what waits for what. Bulk transfers do not fill the buffers of the path, and a session that floods does not
+//! take the server from the others.
+
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use conformance::{Bulk, Client, Config, Lab, Machine, PingReply, Pinger, Server, wait_until};
+
+use crate::{SECOND, pair};
+
+/// How much longer than on the idle link the slowest per cent of the pings may take.
+const MORE: Duration = Duration::from_millis(60);
+/// Megabits per second of the narrow link.
+const MBIT: u32 = 20;
+
+/// The round trip that 99 of 100 stay below.
+fn slowest_per_cent(replies: &[PingReply]) -> Duration {
+    let mut trips: Vec<_> = replies.iter().map(|reply| reply.rtt).collect();
+    trips.sort_unstable();
+    trips[trips.len() * 99 / 100]
+}
+
+/// The answers to so many pings of the gateway, one every 10 ms; most are answered.
+#[track_caller]
+fn answers_to(client: &Client<'_>, count: usize) -> Vec<PingReply> {
+    let interval = Duration::from_millis(10);
+    let pinger = Pinger::start(client.machine(), Lab::GATEWAY.into(), interval);
+    wait_until("the pings are sent", 60 * SECOND, || pinger.sent() >= count);
+    let (sent, replies) = pinger.stop();
+    let answered = replies.len();
+    assert!(answered > sent * 9 / 10, "{answered} of {sent} answered");
+    replies
+}
+
+#[test]
+fn a17_four_tcp_connections_leave_the_round_trip_on_a_slow_link_short_and_fill_it() {
+    let lab = Lab::new(1);
+    lab.limit_mbit_with_queue(MBIT, Duration::from_millis(400));
+    let (_server, client) = pair(&lab);
+    let inner = client.inner_address().expect("a connected client");
+    let idle = slowest_per_cent(&answers_to(&client, 200));
+    for way in ["up", "down"] {
+        let bulk = match way {
+            "up" => Bulk::start(client.machine(), &lab.server, Lab::GATEWAY, 4),
+            _ => Bulk::start(&lab.server, client.machine(), inner, 4),
+        };
+        // How they begin is TCP's affair: it doubles what it sends until it is told of the queue.
+        wait_until("the connections are in their stride", 30 * SECOND, || {
+            bulk.received() > 6_000_000
+        });
+        let (start, before) = (Instant::now(), bulk.received());
+        let loaded = slowest_per_cent(&answers_to(&client, 1000));
+        let mbit = (bulk.received() - before) as f64 * 8e-6 / start.elapsed().as_secs_f64();
+        assert!(
+            mbit > f64::from(MBIT) * 0.8,
+            "{way}: only {mbit:.1} Mbit/s of {MBIT}"
+        );
+        assert!(
+            loaded < idle + MORE,
+            "{way}: {loaded:?} under load, {idle:?} idle"
+        );
+    }
+}
+
+/// Sends UDP datagrams to the discard port of `target` as fast as it can, until it is told to stop.
+fn flood(from: &Machine, target: Ipv4Addr, stop: &AtomicBool) {
+    let socket = from
+        .enter(|| UdpSocket::bind("0.0.0.0:0"))
+        .expect("a UDP socket");
+    let target = SocketAddr::new(target.into(), 9);
+    while !stop.load(Ordering::Relaxed) {
+        let _ = socket.send_to(&[0; 1200], target);
+    }
+}
+
+#[test]
+fn a18_a_session_that_floods_leaves_another_its_rate_and_its_round_trip() {
+    let lab = Lab::new(2);
+    let _server = Server::start(&lab.server, Config::server());
+    let [flooded, other] = [0, 1].map(|n| Client::start(&lab.clients[n], Config::client()));
+    let inner = |client: &Client<'_>| client.inner_address().expect("a connected client");
+    for way in ["up", "down"] {
+        let stop = AtomicBool::new(false);
+        let (loaded, mbit) = std::thread::scope(|scope| {
+            let _stopped = StopOnDrop(&stop);
+            scope.spawn(|| match way {
+                "up" => flood(flooded.machine(), Lab::GATEWAY, &stop),
+                _ => flood(&lab.server, inner(&flooded), &stop),
+            });
+            let bulk = match way {
+                "up" => Bulk::start(other.machine(), &lab.server, Lab::GATEWAY, 1),
+                _ => Bulk::start(&lab.server, other.machine(), inner(&other), 1),
+            };
+            let start = Instant::now();
+            let loaded = slowest_per_cent(&answers_to(&other, 500));
+            let bytes = bulk.received();
+            (loaded, bytes as f64 * 8e-6 / start.elapsed().as_secs_f64())
+        });
+        assert!(
+            mbit > 8.0,
+            "{way}: {mbit:.1} Mbit/s, at least 8 of 10 were to be"
+        );
+        assert!(loaded < Duration::from_millis(20), "{way}: {loaded:?}");
+    }
+}
+
+/// Ends the flood also where an assertion ends the test.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
