@@ -11,11 +11,12 @@ use crate::tcp::Congestion;
 
 /// What `--help` prints.
 pub(crate) const HELP: &str = "\
-bench [measure|profile|links] [OPTIONS]
+bench [measure|profile|links|sessions] [OPTIONS]
 
   measure            everybody in turn, then a table and a JSON document (the default)
   profile            perf on both ends of our pair, under one TCP stream up and one down
   links              round trips under load and throughput over shaped and lossy links (see `bench links --help`)
+  sessions           very many sessions at one server (see `bench sessions --help`)
 
   --rounds N         rounds of the whole (3)
   --measures NAMES   rtt,tcp,udp: those of them (all)
@@ -45,6 +46,8 @@ pub(crate) enum Task {
     LinksHelp,
     /// Be the client that does not announce AES, with this configuration; started by `measure`.
     ChachaClient(PathBuf),
+    /// Measure very many sessions at one server, with these arguments.
+    Sessions(Vec<String>),
     /// Print [`HELP`].
     Help,
 }
@@ -108,6 +111,8 @@ impl Arguments {
                     read.task =
                         options.map_or(Task::LinksHelp, |options| Task::Links(Box::new(options)));
                 }
+                // Everything behind it is its own.
+                "sessions" => read.task = Task::Sessions(arguments.by_ref().collect()),
                 "chacha-client" => read.task = Task::ChachaClient(value()?.into()),
                 "-h" | "--help" => read.task = Task::Help,
                 "--rounds" => read.rounds = positive(&argument, &value()?)?.into(),

@@ -16,6 +16,7 @@ mod profile;
 mod programs;
 mod report;
 mod rtt;
+mod sessions;
 mod statistics;
 mod tcp;
 mod tunnels;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
                 Ok(ExitCode::SUCCESS)
             }
             Task::ChachaClient(config) => chacha_client::run(config),
+            Task::Sessions(arguments) => sessions::run(arguments),
             Task::Help => {
                 say(arguments::HELP);
                 Ok(ExitCode::SUCCESS)

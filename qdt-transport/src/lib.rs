@@ -32,6 +32,7 @@ mod worker_thread;
 
 pub use client::{
     AttemptId, ClientCommand, ClientEvent, ClientSettings, ClientWorker, Dial, DialError, Ticket,
+    dialling_config,
 };
 pub use counters::{Counters, DropReason, WorkerCounters};
 pub use limit_key::LimitKey;

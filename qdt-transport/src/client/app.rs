@@ -13,28 +13,21 @@ use bytes::Bytes;
 use qdt_proto::handshake::Capability;
 use qdt_proto::http3::{Side, code};
 use quinn_proto::{
-    ClientConfig, Connection, ConnectionError, ConnectionHandle, Dir, Endpoint, Event, Incoming,
-    NoneTokenStore, StreamEvent,
+    Connection, ConnectionError, ConnectionHandle, Dir, Endpoint, Event, Incoming, StreamEvent,
 };
 
 use super::asking::{Answer, Asking, Granted};
+use super::dialling::dialling_config;
 use super::watch::{Peer, Watch};
 use super::{AttemptId, ClientEvent, ClientSettings, Dial, DialError, Ticket};
 use crate::arena::Arena;
 use crate::counters::WorkerCounters;
 use crate::engine::{Accepted, Application, Gate, Link, Pace};
 use crate::http3_streams::{UniStreams, error_code, fail, open_control_stream};
-use crate::path::{IDLE, Limits, PacketSize, transport};
+use crate::path::PacketSize;
 use crate::session::Session;
 use crate::tun_port::TunPort;
 use crate::udp::UdpPort;
-
-/// What may wait in the connection while the socket is full, and how long it may be silent.
-const LIMITS: Limits = Limits {
-    idle: IDLE,
-    send: 4 << 20,
-    receive: 4 << 20,
-};
 
 /// How long one attempt's request may be out before another one with a ticket follows. Attempts run side by side
 /// and share their resume ticket; two requests at once would each take the address from the other's session.
@@ -131,10 +124,7 @@ impl ClientApp {
             resume,
         } = dial;
         let bytes = size.bytes(self.settings.mtu, address.is_ipv6());
-        let mut config = ClientConfig::new(self.settings.tls.quic());
-        config.transport_config(transport(bytes, LIMITS, true));
-        // A session is asked for with its own ticket; an address token would be kept for nothing.
-        config.token_store(Arc::new(NoneTokenStore));
+        let config = dialling_config(&self.settings.tls, bytes);
         let to = port.address_for(address);
         match endpoint.connect(now, config, to, &self.settings.server_name) {
             Ok((handle, quic)) => {

@@ -3,6 +3,7 @@
 
 mod app;
 mod asking;
+mod dialling;
 mod from_server;
 mod to_server;
 mod watch;
@@ -28,6 +29,7 @@ use crate::tls::ClientTls;
 use crate::udp::{BindError, bind_client};
 use crate::wake::Bell;
 use app::ClientApp;
+pub use dialling::dialling_config;
 use worker::ClientLoop;
 
 /// Sealed datagrams of a turn: several TUN super-packets.

@@ -1,0 +1,302 @@
+//! One client of the crowd: QUIC handshake, `POST /connect`, then a session that seals and opens as `qdt-client`
+//! does and asks for a sign of life as often.
+
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use bytes::BytesMut;
+use conformance::Token;
+use qdt_proto::datagram::{Aead, MessageType, OVERHEAD, Opened, Opener, Sealer};
+use qdt_proto::handshake::{
+    Capabilities, Capability, ConnectRequest, ConnectResponse, Nonce, SessionKeys,
+};
+use qdt_proto::http3::{
+    EncodedVarint, ResponseEvent, ResponseStream, control_stream_preface, datagram_prefix,
+    encode_request,
+};
+use qdt_proto::packet::Segments;
+use quinn_proto::{Connection, ConnectionHandle, Dir, Event, ReadError, StreamEvent, StreamId};
+
+use super::device::Device;
+
+/// `mtu` of both programs' defaults.
+pub(super) const MTU: u16 = 1350;
+/// What an unknown server is asked for (`qdt-client`'s `mtu` field; `max_mtu` has the real one).
+const MTU_FOR_ANYBODY: i64 = 1242;
+/// `probe_interval` of `qdt-client`: after so much silence it asks whether the server lives.
+const ASK_AFTER: Duration = Duration::from_secs(5);
+/// Segments of a read bring headers and tags of their own; a read of the smallest segments stays below this.
+const SEALED_READ: usize = 65_535 + 65_535 / 536 * 128;
+
+/// See the module.
+pub(super) struct Client {
+    pub(super) port: usize,
+    pub(super) handle: ConnectionHandle,
+    pub(super) quic: Connection,
+    pub(super) touched: bool,
+    /// The earliest time for which the crowd's heap has an entry.
+    pub(super) scheduled: Option<Instant>,
+    phase: Phase,
+    /// When it asks the server for a sign of life.
+    asks_at: Option<Instant>,
+}
+
+enum Phase {
+    Handshaking,
+    Asking(Box<Asking>),
+    Open(Box<Open>),
+}
+
+struct Asking {
+    stream: StreamId,
+    nonce: Nonce,
+    parser: ResponseStream,
+    status: Option<u16>,
+    body: Vec<u8>,
+}
+
+struct Open {
+    inner: Ipv4Addr,
+    sealer: Sealer,
+    opener: Opener,
+    prefix: EncodedVarint,
+}
+
+impl Client {
+    pub(super) fn new(port: usize, handle: ConnectionHandle, quic: Connection) -> Self {
+        Self {
+            port,
+            handle,
+            quic,
+            touched: false,
+            scheduled: None,
+            phase: Phase::Handshaking,
+            asks_at: None,
+        }
+    }
+
+    /// Its inner address, once it has a session.
+    pub(super) fn inner(&self) -> Option<Ipv4Addr> {
+        match &self.phase {
+            Phase::Open(open) => Some(open.inner),
+            _ => None,
+        }
+    }
+
+    /// When it wants to be looked at again.
+    pub(super) fn deadline(&mut self) -> Option<Instant> {
+        self.quic
+            .poll_timeout()
+            .into_iter()
+            .chain(self.asks_at)
+            .min()
+    }
+
+    /// Takes in what happened; true when it has just got its session. `share` from 0 to 1 spreads the clients'
+    /// signs of life over time.
+    ///
+    /// # Errors
+    /// When the connection ended or the server refused: no client of the crowd may be lost.
+    pub(super) fn events(&mut self, now: Instant, share: f64) -> Result<bool> {
+        let mut opened = false;
+        while let Some(event) = self.quic.poll() {
+            match event {
+                Event::Connected => self.ask()?,
+                Event::Stream(StreamEvent::Readable { id }) => opened |= self.read(id)?,
+                Event::ConnectionLost { reason } => {
+                    bail!("a client of the crowd was lost: {reason}")
+                }
+                _ => {}
+            }
+        }
+        if opened {
+            self.asks_at = Some(now + ASK_AFTER.mul_f64(share));
+        }
+        Ok(opened)
+    }
+
+    fn ask(&mut self) -> Result<()> {
+        let control = self
+            .quic
+            .streams()
+            .open(Dir::Uni)
+            .context("no control stream granted")?;
+        self.quic
+            .send_stream(control)
+            .write(&control_stream_preface())?;
+        let stream = self
+            .quic
+            .streams()
+            .open(Dir::Bi)
+            .context("no request stream granted")?;
+        let nonce = Nonce::from_bytes(rand::random());
+        let body = ConnectRequest {
+            version: qdt_proto::handshake::VERSION,
+            client_nonce: nonce.to_text(),
+            mtu: MTU_FOR_ANYBODY,
+            caps: Capabilities::all().to_texts(),
+            client_id: String::new(),
+            platform: std::env::consts::OS.into(),
+            max_mtu: Some(MTU),
+            resume: None,
+        }
+        .encode();
+        let request = encode_request(b"qdt.test", b"/connect", Token::TEXT.as_bytes(), &body);
+        let written = self.quic.send_stream(stream).write(&request)?;
+        anyhow::ensure!(
+            written == request.len(),
+            "the server's flow control has no room for a request"
+        );
+        self.phase = Phase::Asking(Box::new(Asking {
+            stream,
+            nonce,
+            parser: ResponseStream::new(),
+            status: None,
+            body: Vec::new(),
+        }));
+        Ok(())
+    }
+
+    /// Reads the answer; true when it is complete.
+    fn read(&mut self, id: StreamId) -> Result<bool> {
+        let Phase::Asking(asking) = &mut self.phase else {
+            return Ok(false);
+        };
+        if asking.stream != id {
+            return Ok(false);
+        }
+        let mut stream = self.quic.recv_stream(id);
+        let mut chunks = stream.read(true).context("the request stream")?;
+        loop {
+            let chunk = match chunks.next(usize::MAX) {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) | Err(ReadError::Blocked) => break,
+                Err(error) => bail!("the request stream: {error}"),
+            };
+            for event in asking.parser.handle(&chunk.bytes, false) {
+                match event {
+                    Ok(ResponseEvent::Head(head)) => asking.status = Some(head.status),
+                    Ok(ResponseEvent::Body(part)) => asking.body.extend_from_slice(part),
+                    Ok(ResponseEvent::End) => {}
+                    Err(error) => bail!("no answer of HTTP/3: {}", error.reason),
+                }
+            }
+        }
+        let _ = chunks.finalize();
+        match asking.status {
+            None => return Ok(false),
+            Some(200) => {}
+            Some(status) => bail!("the server answered {status} to a client of the crowd"),
+        }
+        let Ok(response) = ConnectResponse::decode(&asking.body) else {
+            return Ok(false);
+        };
+        let open = asking.open(&response)?;
+        self.phase = Phase::Open(Box::new(open));
+        Ok(true)
+    }
+
+    /// Runs what is due.
+    pub(super) fn expire(&mut self, now: Instant) {
+        if self.quic.poll_timeout().is_some_and(|at| at <= now) {
+            self.quic.handle_timeout(now);
+        }
+        if self.asks_at.is_some_and(|at| at <= now) {
+            self.asks_at = Some(now + ASK_AFTER);
+            self.ping();
+        }
+    }
+
+    /// Asks for a pong, as `qdt-client` does of a server of its kind.
+    fn ping(&mut self) {
+        let Phase::Open(open) = &mut self.phase else {
+            return;
+        };
+        let timestamp = [0; 8];
+        let mut datagram = BytesMut::zeroed(open.prefix.len() + OVERHEAD + timestamp.len());
+        open.seal(&mut datagram, MessageType::Ping, &timestamp);
+        let _ = self.quic.datagrams().send(datagram.freeze(), false);
+    }
+
+    /// Seals and queues what was read from the TUN; what finds no room is lost, as on any path.
+    pub(super) fn send_read(&mut self, read: &mut [u8], has_vnet_header: bool) {
+        let Phase::Open(open) = &mut self.phase else {
+            return;
+        };
+        let Ok(mut segments) = Segments::new(read, has_vnet_header) else {
+            return;
+        };
+        let mut buffer = BytesMut::zeroed(SEALED_READ);
+        while let Some(packet) = segments.next() {
+            let needed = open.prefix.len() + OVERHEAD + packet.len();
+            if self.quic.datagrams().send_buffer_space() < needed || buffer.len() < needed {
+                continue;
+            }
+            let mut datagram = buffer.split_to(needed);
+            open.seal(&mut datagram, MessageType::Data, packet);
+            let _ = self.quic.datagrams().send(datagram.freeze(), false);
+        }
+    }
+
+    /// Opens what has arrived, into the TUN where there is one.
+    pub(super) fn receive(&mut self, now: Instant, device: &mut Option<Device>) {
+        while let Some(datagram) = self.quic.datagrams().recv() {
+            let Phase::Open(open) = &mut self.phase else {
+                continue;
+            };
+            let Some(sealed) = datagram.strip_prefix(open.prefix.as_slice()) else {
+                continue;
+            };
+            let len = sealed.len().saturating_sub(OVERHEAD);
+            let Some(device) = device else {
+                let mut nowhere = [0; MTU as usize];
+                let _ = open.opener.open(now, sealed, &mut nowhere);
+                continue;
+            };
+            let slot = device.out.slot(len);
+            match open.opener.open(now, sealed, slot) {
+                Ok(Opened::Packet(len)) => device.commit(len),
+                _ => device.out.abandon(),
+            }
+        }
+    }
+}
+
+impl Asking {
+    /// The session that the answer gives.
+    fn open(&self, response: &ConnectResponse) -> Result<Open> {
+        let server_nonce =
+            Nonce::from_text(&response.server_nonce).context("the server's nonce")?;
+        let keys = SessionKeys::derive(Token::TEXT.as_bytes(), &self.nonce, &server_nonce)
+            .context("the session's keys")?;
+        let caps = Capabilities::negotiate(response.caps.as_deref().unwrap_or_default());
+        anyhow::ensure!(
+            caps.contains(Capability::Aes256Gcm),
+            "the server has no AES inside"
+        );
+        anyhow::ensure!(
+            response.mtu == i64::from(MTU),
+            "mtu {} instead of {MTU}",
+            response.mtu
+        );
+        let id = response.session_id;
+        Ok(Open {
+            inner: response.client_ip.parse().context("client_ip")?,
+            sealer: Sealer::new(Aead::Aes256Gcm, &keys.client, id),
+            opener: Opener::new(Aead::Aes256Gcm, &keys.server, id, 65_535, true),
+            prefix: datagram_prefix(self.stream.into()),
+        })
+    }
+}
+
+impl Open {
+    /// Writes one datagram over the whole of `datagram`.
+    fn seal(&mut self, datagram: &mut [u8], kind: MessageType, plaintext: &[u8]) {
+        let (head, body) = datagram.split_at_mut(self.prefix.len());
+        head.copy_from_slice(&self.prefix);
+        self.sealer
+            .seal(kind, plaintext, body)
+            .expect("the datagram was made as long as it has to be");
+    }
+}
