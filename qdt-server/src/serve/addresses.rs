@@ -19,13 +19,24 @@ use crate::admission::Doorkeeper;
 
 /// How late an address may be noticed to be free; it is kept for `session_timeout` at least.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Looking through the kernel's flows costs the same for one address as for a thousand. After a look for newcomers
+/// the next one waits so many times as long as that one took, and takes in all who came meanwhile: a crowd that
+/// connects at once costs a fiftieth of a core, and not all of one.
+const REST: u32 = 50;
+/// However long a look took, newcomers wait no longer for the next.
+const LONGEST_REST: Duration = Duration::from_secs(1);
 
 /// Looks after the addresses of `keeper` for ever.
 pub(super) async fn take_care(keeper: Arc<Doorkeeper>) {
     let mut tick = tokio::time::interval(LOOK_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut warned = false;
+    let mut rests_until = Instant::now();
     loop {
+        let newcomer = async {
+            tokio::time::sleep_until(rests_until.into()).await;
+            keeper.wait_for_newcomer().await;
+        };
         tokio::select! {
             _ = tick.tick() => {
                 let expired = keeper.expire_addresses(Instant::now());
@@ -34,8 +45,11 @@ pub(super) async fn take_care(keeper: Arc<Doorkeeper>) {
                     keeper.release_address(address);
                 }
             }
-            () = keeper.wait_for_newcomer() => {
+            () = newcomer => {
+                let began = Instant::now();
                 forget(&keeper.take_unclean_addresses(), &mut warned).await;
+                let now = Instant::now();
+                rests_until = now + rest_after(now - began);
             }
         }
     }
@@ -51,5 +65,25 @@ async fn forget(addresses: &[Ipv4Addr], warned: &mut bool) {
         && !std::mem::replace(warned, true)
     {
         warn!(err = %error, "flows of former clients cannot be deleted; said once");
+    }
+}
+
+/// How long to wait after a look that took so long.
+fn rest_after(took: Duration) -> Duration {
+    (took * REST).min(LONGEST_REST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_look_is_followed_by_a_short_rest_and_no_rest_is_longer_than_a_second() {
+        assert_eq!(
+            rest_after(Duration::from_millis(1)),
+            Duration::from_millis(50)
+        );
+        assert_eq!(rest_after(Duration::ZERO), Duration::ZERO);
+        assert_eq!(rest_after(Duration::from_secs(3)), LONGEST_REST);
     }
 }
