@@ -22,12 +22,15 @@ use crate::tunnels::{CABLE, QDT, QDT_CHACHA};
 const FALLEN: f64 = 0.9;
 
 /// What was found under one setting.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Last {
     /// Figures of another machine, another kernel, or streams of another kind are not comparable.
     setting: String,
-    peers: BTreeMap<String, Peer>,
+    peers: Peers,
 }
+
+/// By name.
+type Peers = BTreeMap<String, Peer>;
 
 /// The figures of one of them, by the name of the run, Gbit/s.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,11 +39,11 @@ struct Peer {
     gbit_per_second: BTreeMap<String, f64>,
 }
 
-/// Where it is kept, and what is kept there.
+/// Where it is kept, and what is kept there for each setting.
 #[derive(Debug)]
 pub(crate) struct Kept {
     path: PathBuf,
-    last: Option<Last>,
+    last: BTreeMap<String, Peers>,
 }
 
 impl Kept {
@@ -51,8 +54,8 @@ impl Kept {
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let named = || format!("{}: delete it to begin anew", path.display());
         let last = match fs::read(path) {
-            Ok(text) => Some(serde_json::from_slice(&text).with_context(named)?),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Ok(text) => serde_json::from_slice(&text).with_context(named)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
             Err(error) => return Err(error).with_context(named),
         };
         Ok(Self {
@@ -63,8 +66,8 @@ impl Kept {
 
     /// Which figures have fallen.
     pub(crate) fn fallen(&self, now: &Last) -> Vec<String> {
-        let fallen = self.last.as_ref().map(|last| now.fallen(last));
-        fallen.unwrap_or_default()
+        let last = self.last.get(&now.setting);
+        last.map(|last| now.fallen(last)).unwrap_or_default()
     }
 
     /// Writes what was found, beside what was known of those who were not measured.
@@ -72,16 +75,18 @@ impl Kept {
     /// # Errors
     /// When the file cannot be written.
     pub(crate) fn replace(&self, now: Last) -> Result<()> {
-        let known = self.last.clone().filter(|last| last.setting == now.setting);
-        let all = match known {
-            Some(mut last) => {
-                for (name, peer) in now.peers {
-                    last.add(name, peer);
+        let mut all = self.last.clone();
+        let peers = all.entry(now.setting).or_default();
+        for (name, peer) in now.peers {
+            match peers.get_mut(&name) {
+                Some(known) if known.version == peer.version => {
+                    known.gbit_per_second.extend(peer.gbit_per_second);
                 }
-                last
+                _ => {
+                    peers.insert(name, peer);
+                }
             }
-            None => now,
-        };
+        }
         if let Some(folder) = self.path.parent() {
             fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
         }
@@ -125,21 +130,7 @@ impl Last {
         }
     }
 
-    fn add(&mut self, name: String, peer: Peer) {
-        match self.peers.get_mut(&name) {
-            Some(known) if known.version == peer.version => {
-                known.gbit_per_second.extend(peer.gbit_per_second);
-            }
-            _ => {
-                self.peers.insert(name, peer);
-            }
-        }
-    }
-
-    fn fallen(&self, last: &Self) -> Vec<String> {
-        if self.setting != last.setting {
-            return Vec::new();
-        }
+    fn fallen(&self, last: &Peers) -> Vec<String> {
         let mut fallen = Vec::new();
         for (name, peer) in &self.peers {
             if name == CABLE {
@@ -168,8 +159,8 @@ impl Last {
     }
 
     /// This run's figure divided by the last one, where it is the same release.
-    fn became(&self, last: &Self, name: &str, run: &str) -> Option<f64> {
-        let (now, before) = (self.peers.get(name)?, last.peers.get(name)?);
+    fn became(&self, last: &Peers, name: &str, run: &str) -> Option<f64> {
+        let (now, before) = (self.peers.get(name)?, last.get(name)?);
         if now.version != before.version {
             return None;
         }
@@ -199,7 +190,7 @@ mod tests {
     fn a_peer_that_falls_alone_is_named() {
         let last = run(&[("cable", 50.0), ("wireguard-go", 3.5), ("quincy", 1.7)]);
         let now = run(&[("cable", 49.0), ("wireguard-go", 3.0), ("quincy", 1.7)]);
-        let fallen = now.fallen(&last);
+        let fallen = now.fallen(&last.peers);
         assert_eq!(fallen.len(), 1, "{fallen:?}");
         assert!(
             fallen[0].starts_with("wireguard-go tcp1_up: 3.00"),
@@ -211,41 +202,43 @@ mod tests {
     fn a_machine_that_became_slower_for_all_voids_nothing() {
         let last = run(&[("cable", 50.0), ("wireguard-go", 3.5), ("quincy", 1.7)]);
         let now = run(&[("cable", 35.0), ("wireguard-go", 2.4), ("quincy", 1.2)]);
-        assert_eq!(now.fallen(&last), Vec::<String>::new());
+        assert_eq!(now.fallen(&last.peers), Vec::<String>::new());
     }
 
     #[test]
     fn a_peer_that_did_not_gain_with_the_others_has_not_fallen() {
         let last = run(&[("cable", 50.0), ("wireguard-go", 3.5), ("quincy", 1.7)]);
         let now = run(&[("cable", 65.0), ("wireguard-go", 3.4), ("quincy", 2.2)]);
-        assert_eq!(now.fallen(&last), Vec::<String>::new());
+        assert_eq!(now.fallen(&last.peers), Vec::<String>::new());
     }
 
     #[test]
-    fn another_machine_or_another_release_is_not_compared() {
+    fn another_release_is_not_compared() {
         let last = run(&[("cable", 50.0), ("wireguard-go", 3.5)]);
-        let mut other = run(&[("cable", 50.0), ("wireguard-go", 1.0)]);
-        other.setting = "another machine".to_owned();
-        assert_eq!(other.fallen(&last), Vec::<String>::new());
         let mut newer = run(&[("cable", 50.0), ("wireguard-go", 1.0)]);
         for peer in newer.peers.values_mut() {
             peer.version = "2".to_owned();
         }
-        assert_eq!(newer.fallen(&last), Vec::<String>::new());
+        assert_eq!(newer.fallen(&last.peers), Vec::<String>::new());
     }
 
     #[test]
-    fn those_who_were_not_measured_keep_their_figures() {
+    fn another_setting_and_those_who_were_not_measured_keep_their_figures() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("bench/last.json");
         let kept = |path| Kept::read(path).expect("a file of ours or none");
-        kept(&path)
-            .replace(run(&[("cable", 50.0), ("quincy", 1.7)]))
-            .expect("written");
-        kept(&path)
-            .replace(run(&[("cable", 60.0)]))
-            .expect("written");
-        let all = run(&[("cable", 60.0), ("quincy", 1.7)]);
-        assert_eq!(kept(&path).last, Some(all));
+        let both = run(&[("cable", 50.0), ("wireguard-go", 3.5)]);
+        let cable = run(&[("cable", 60.0)]);
+        let mut elsewhere = run(&[("cable", 50.0), ("wireguard-go", 1.0)]);
+        elsewhere.setting = "another machine".to_owned();
+        for written in [&both, &elsewhere, &cable] {
+            kept(&path).replace(written.clone()).expect("written");
+        }
+        let known = run(&[("cable", 60.0), ("wireguard-go", 3.5)]);
+        assert_eq!(kept(&path).last[&known.setting], known.peers);
+        assert_eq!(kept(&path).last[&elsewhere.setting], elsewhere.peers);
+        assert_eq!(kept(&path).fallen(&elsewhere), Vec::<String>::new());
+        let slow = run(&[("cable", 60.0), ("wireguard-go", 1.0)]);
+        assert_eq!(kept(&path).fallen(&slow).len(), 1);
     }
 }
