@@ -1,11 +1,8 @@
-//! A17, A18: what waits for what. Bulk transfers do not fill the buffers of the path, and a session that floods does not
-//! take the server from the others.
+//! A17: what waits for what. Bulk transfers do not fill the buffers of the path.
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use conformance::{Bulk, Client, Config, Lab, Machine, PingReply, Pinger, Server, wait_until};
+use conformance::{Bulk, Client, Lab, PingReply, Pinger, wait_until};
 
 use crate::{SECOND, pair};
 
@@ -60,56 +57,5 @@ fn a17_four_tcp_connections_leave_the_round_trip_on_a_slow_link_short_and_fill_i
             loaded < idle + MORE,
             "{way}: {loaded:?} under load, {idle:?} idle"
         );
-    }
-}
-
-/// Sends UDP datagrams to the discard port of `target` as fast as it can, until it is told to stop.
-fn flood(from: &Machine, target: Ipv4Addr, stop: &AtomicBool) {
-    let socket = from
-        .enter(|| UdpSocket::bind("0.0.0.0:0"))
-        .expect("a UDP socket");
-    let target = SocketAddr::new(target.into(), 9);
-    while !stop.load(Ordering::Relaxed) {
-        let _ = socket.send_to(&[0; 1200], target);
-    }
-}
-
-#[test]
-fn a18_a_session_that_floods_leaves_another_its_rate_and_its_round_trip() {
-    let lab = Lab::new(2);
-    let _server = Server::start(&lab.server, Config::server());
-    let [flooded, other] = [0, 1].map(|n| Client::start(&lab.clients[n], Config::client()));
-    let inner = |client: &Client<'_>| client.inner_address().expect("a connected client");
-    for way in ["up", "down"] {
-        let stop = AtomicBool::new(false);
-        let (loaded, mbit) = std::thread::scope(|scope| {
-            let _stopped = StopOnDrop(&stop);
-            scope.spawn(|| match way {
-                "up" => flood(flooded.machine(), Lab::GATEWAY, &stop),
-                _ => flood(&lab.server, inner(&flooded), &stop),
-            });
-            let bulk = match way {
-                "up" => Bulk::start(other.machine(), &lab.server, Lab::GATEWAY, 1),
-                _ => Bulk::start(&lab.server, other.machine(), inner(&other), 1),
-            };
-            let start = Instant::now();
-            let loaded = slowest_per_cent(&answers_to(&other, 500));
-            let bytes = bulk.received();
-            (loaded, bytes as f64 * 8e-6 / start.elapsed().as_secs_f64())
-        });
-        assert!(
-            mbit > 8.0,
-            "{way}: {mbit:.1} Mbit/s, at least 8 of 10 were to be"
-        );
-        assert!(loaded < Duration::from_millis(20), "{way}: {loaded:?}");
-    }
-}
-
-/// Ends the flood also where an assertion ends the test.
-struct StopOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }
