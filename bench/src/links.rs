@@ -50,17 +50,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         }
     }
     say(&report.closing());
-    let json = report.json()?;
-    match &options.json {
-        Some(path) => std::fs::write(path, json + "\n")
-            .with_context(|| format!("cannot write {}", path.display()))?,
-        None => say(&json),
-    }
-    Ok(if report.holds() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    crate::conclude(report.json()?, options.json.as_deref(), report.holds())
 }
 
 /// The rounds of every contender over one link, in the order of the tunnels.

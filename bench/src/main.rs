@@ -9,6 +9,7 @@ mod cable;
 mod chacha_client;
 mod cpu;
 mod figure;
+mod iperf3;
 mod links;
 mod measure;
 mod memory;
@@ -23,6 +24,7 @@ mod tunnels;
 mod udp;
 
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
@@ -83,14 +85,19 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         }
     }
     say(&report.table());
-    let json = report.json()?;
-    match &arguments.json {
+    let code = conclude(report.json()?, arguments.json.as_deref(), report.holds())?;
+    report.keep()?;
+    Ok(code)
+}
+
+/// Writes the JSON document to `file`, else to stdout; the exit code says whether every figure holds.
+fn conclude(json: String, file: Option<&Path>, holds: bool) -> Result<ExitCode> {
+    match file {
         Some(path) => std::fs::write(path, json + "\n")
             .with_context(|| format!("cannot write {}", path.display()))?,
         None => say(&json),
     }
-    report.keep()?;
-    Ok(if report.holds() {
+    Ok(if holds {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

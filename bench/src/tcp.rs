@@ -3,14 +3,13 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::process::Stdio;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use conformance::Process;
 use serde::{Deserialize, Serialize};
 
 use crate::cable::Cable;
+use crate::iperf3;
 
 /// The congestion control of the streams. A figure without it means nothing: another one gives a
 /// fraction or a multiple on the same path.
@@ -114,15 +113,7 @@ pub(crate) fn carry<T>(
     load: Load,
     meanwhile: impl FnOnce() -> Result<T>,
 ) -> Result<(Carried, T)> {
-    static RUN: AtomicU32 = AtomicU32::new(0);
-    let name = format!("iperf3-{}", RUN.fetch_add(1, Ordering::Relaxed));
-    let mut server = Process::start(
-        &cable.server,
-        &name,
-        "iperf3".as_ref(),
-        &["-s", "-1", "--forceflush"],
-    );
-    server.wait_for_line("Server listening", Duration::from_secs(10));
+    let mut server = iperf3::listen(&cable.server);
     let sender = cable
         .client
         .command("iperf3")
@@ -148,18 +139,11 @@ fn read(json: &[u8], congestion: Congestion) -> Result<Carried> {
         bail!("iperf3 with {}: {error}", congestion.name());
     }
     let end = output.end;
-    for (side, took) in [
-        ("sender", end.sender_tcp_congestion),
-        ("receiver", end.receiver_tcp_congestion),
-    ] {
-        let took = took.as_deref().unwrap_or("an unknown one");
-        ensure!(
-            took == congestion.name(),
-            "the {side} used the congestion control {took} and not {}, so this run is void: is it in \
-             net.ipv4.tcp_available_congestion_control (modprobe tcp_{0})?",
-            congestion.name()
-        );
-    }
+    iperf3::check_congestion(
+        congestion.name(),
+        end.sender_tcp_congestion.as_deref(),
+        end.receiver_tcp_congestion.as_deref(),
+    )?;
     let received = end.sum_received.context("iperf3 received nothing")?;
     ensure!(received.bytes > 0.0, "not a byte arrived");
     Ok(Carried {

@@ -2,7 +2,6 @@
 
 use std::net::Ipv4Addr;
 use std::process::{Child, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -10,6 +9,7 @@ use conformance::Process;
 use serde::{Deserialize, Serialize};
 
 use crate::cable::Cable;
+use crate::iperf3;
 
 /// Seconds at the beginning that count nowhere: TCP's slow start, and what it does to queues.
 pub(crate) const WARM_UP: u32 = 3;
@@ -95,15 +95,7 @@ impl Running {
     /// # Errors
     /// When iperf3 is missing.
     pub(crate) fn start(cable: &Cable, address: Ipv4Addr, flows: Flows) -> Result<Self> {
-        static RUN: AtomicU32 = AtomicU32::new(0);
-        let name = format!("iperf3-load-{}", RUN.fetch_add(1, Ordering::Relaxed));
-        let mut server = Process::start(
-            &cable.server,
-            &name,
-            "iperf3".as_ref(),
-            &["-s", "-1", "--forceflush"],
-        );
-        server.wait_for_line("Server listening", Duration::from_secs(10));
+        let server = iperf3::listen(&cable.server);
         let client = cable
             .client
             .command("iperf3")
@@ -145,18 +137,11 @@ fn read(json: &[u8], flows: Flows) -> Result<Load> {
         bail!("iperf3: {error}");
     }
     let end = output.end;
-    for (side, took) in [
-        ("sender", end.sender_tcp_congestion),
-        ("receiver", end.receiver_tcp_congestion),
-    ] {
-        let took = took.as_deref().unwrap_or("an unknown one");
-        ensure!(
-            took == flows.congestion,
-            "the {side} used the congestion control {took} and not {}: is it in \
-             net.ipv4.tcp_available_congestion_control?",
-            flows.congestion
-        );
-    }
+    iperf3::check_congestion(
+        flows.congestion,
+        end.sender_tcp_congestion.as_deref(),
+        end.receiver_tcp_congestion.as_deref(),
+    )?;
     let carried = |sent: Option<Sum>, received: Option<Sum>| {
         let received = received.context("iperf3 received nothing")?;
         ensure!(received.bits_per_second > 0.0, "not a byte arrived");

@@ -55,17 +55,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
     };
     let report = bench.measure()?;
     say(&report.table());
-    let json = report.json()?;
-    match &options.json {
-        Some(path) => std::fs::write(path, json + "\n")
-            .with_context(|| format!("cannot write {}", path.display()))?,
-        None => say(&json),
-    }
-    Ok(if report.holds() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    crate::conclude(report.json()?, options.json.as_deref(), report.holds())
 }
 
 struct Bench<'a> {
