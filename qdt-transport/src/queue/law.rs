@@ -4,7 +4,7 @@
 //! ones, divided by the square root of the count, until the queue is below its target. Here the interval also shrinks as
 //! the queue grows beyond the target: a queue that is seen through acknowledgements is seen late.
 //!
-//! Invariant: nothing is due while the queue is below its target.
+//! Invariants: nothing is due while the queue is below its target, and never more than one packet of many.
 
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,9 @@ const MOST_URGENT: f32 = 8.0;
 const IN_A_TRIP: f32 = 4.0;
 /// Acknowledgements further apart than this say nothing about the time between them.
 const LONGEST_STEP: Duration = Duration::from_millis(50);
+/// Acknowledgements between two packets that are taken, at least: each is for two packets or more, so a sender that
+/// does not listen loses a sixteenth of its packets at most.
+const SPARED: u32 = 8;
 /// A queue that stands again within this many intervals was not gone: the count goes on at half of what it was.
 const REMEMBERED: u32 = 8;
 
@@ -29,6 +32,8 @@ pub(super) struct Law {
     passed: f32,
     /// Intervals of this standing queue that have passed, and one.
     count: u32,
+    /// Acknowledgements since the last packet was asked for.
+    spared: u32,
     /// When the last standing queue ended.
     ended: Option<Instant>,
     /// Packets asked for since the beginning.
@@ -59,7 +64,9 @@ impl Law {
         // What was asked for shows a round trip later: on a long one little is asked for meanwhile.
         let interval = (INTERVAL.as_secs_f32() / urgency).max(trip.as_secs_f32() / IN_A_TRIP);
         self.passed += step.as_secs_f32() / interval * (self.count as f32).sqrt();
-        if self.passed >= 1.0 {
+        self.spared = self.spared.saturating_add(1);
+        if self.passed >= 1.0 && self.spared >= SPARED {
+            self.spared = 0;
             self.passed = (self.passed - 1.0).min(1.0);
             self.count = self.count.saturating_add(1);
             self.asked += 1;

@@ -4,8 +4,9 @@
 //! queue, but not always ours: somebody else may fill the bottleneck, our own downloads may fill the other direction, or
 //! the path may have become longer. Then sending less does not help, and would only leave the path to others. So less is
 //! tried: when half of the packets in flight wait nearly as long as all of them did, the rest of the delay is taken for
-//! the path's own for a while, and this is tried again later, less and less often. Beside a queue of others ours may
-//! stand as long as theirs, because who keeps less in a buffer than others gets that much less of the link.
+//! the path's own for a while, and this is tried again later, less and less often. The same holds for a delay that stays
+//! although packets were taken for seconds. Beside a queue of others ours may stand as long as theirs, because who keeps
+//! less in a buffer than others gets that much less of the link.
 //!
 //! Invariants: the queue is never reported longer than the round trip minus the smallest one; with few packets in flight
 //! there is none, because on a slow link a single packet takes its time.
@@ -24,6 +25,10 @@ const MOST_PATIENCE: Duration = Duration::from_secs(300);
 /// For how long half of the packets must wait nearly as long as all of them did, and for how many round trips.
 const SHOWN_AFTER: Duration = Duration::from_millis(400);
 const SHOWN_AFTER_TRIPS: u32 = 2;
+/// Senders that listen have made a queue of their own shorter than the target within this time and so many round trips,
+/// if only for a moment.
+const LISTENED_AFTER: Duration = Duration::from_secs(6);
+const LISTENED_AFTER_TRIPS: u32 = 20;
 
 /// See the module.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +45,8 @@ pub(super) struct PathDelay {
 /// What is known of a queue since it began to stand.
 #[derive(Clone, Debug, Default)]
 struct Trial {
+    /// When it began, and the shortest it has been.
+    began: Option<(Instant, Duration)>,
     /// The most bytes in flight.
     peak: u64,
     /// The longest queue with more than half of that in flight.
@@ -122,6 +129,9 @@ impl Trial {
             *self = Self::default();
             return Verdict::Ours;
         }
+        let (began, shortest) = self.began.unwrap_or((now, queue));
+        let shortest = shortest.min(queue);
+        self.began = Some((began, shortest));
         self.peak = self.peak.max(in_flight);
         // What is in flight goes up and down with every acknowledgement.
         let half = if self.halved.is_some() {
@@ -132,7 +142,14 @@ impl Trial {
         if in_flight > half {
             self.worst = self.worst.max(queue);
             self.halved = None;
-            return Verdict::Ours;
+            if now.saturating_duration_since(began)
+                < LISTENED_AFTER.max(trip * LISTENED_AFTER_TRIPS)
+            {
+                return Verdict::Ours;
+            }
+            // Nobody listens, or it is not their queue: taking more would be loss and nothing else.
+            *self = Self::default();
+            return Verdict::NotOurs(shortest);
         }
         let (since, least) = self.halved.unwrap_or((now, queue));
         let least = least.min(queue);

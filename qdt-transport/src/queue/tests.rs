@@ -201,3 +201,21 @@ fn one_late_acknowledgement_is_no_queue() {
     }
     assert_eq!(path.times_told, 0);
 }
+
+#[test]
+fn a_sender_that_does_not_listen_on_a_path_that_became_longer_loses_little_and_seldom() {
+    let mut path = Path::new(100.0, 50 * MS);
+    path.connections = 0.0;
+    path.window = 60_000.0;
+    path.run(Duration::from_secs(5));
+    assert_eq!(path.times_told, 0);
+    path.base = 80 * MS;
+    path.run(Duration::from_secs(60));
+    // 750 packets a second.
+    let share = f64::from(path.times_told) / (60.0 * 750.0);
+    assert!(share < 0.02, "{share} of the packets in the first minute");
+    let before = path.times_told;
+    path.run(Duration::from_secs(300));
+    let share = f64::from(path.times_told - before) / (300.0 * 750.0);
+    assert!(share < 0.005, "{share} of the packets later");
+}
