@@ -42,15 +42,6 @@ enum Kind {
     Relay(Shape),
 }
 
-const OPEN: Shape = Shape {
-    rate: None,
-    queue: 0,
-    delay: Duration::ZERO,
-    loss_per_mille: 0,
-    late_per_mille: 0,
-    late_by: Duration::ZERO,
-};
-
 const fn lossy(name: &'static str, loss_per_mille: u32) -> Link {
     Link {
         name,
@@ -61,8 +52,7 @@ const fn lossy(name: &'static str, loss_per_mille: u32) -> Link {
             queue: QUEUE,
             delay: DELAY,
             loss_per_mille,
-            late_per_mille: 0,
-            late_by: Duration::ZERO,
+            ..Shape::OPEN
         }),
     }
 }
@@ -102,7 +92,7 @@ pub(crate) const LINKS: &[Link] = &[
         name: "open",
         by_default: false,
         is_endurance: false,
-        kind: Kind::Relay(OPEN),
+        kind: Kind::Relay(Shape::OPEN),
     },
     Link {
         name: "hour",
@@ -110,7 +100,7 @@ pub(crate) const LINKS: &[Link] = &[
         is_endurance: true,
         kind: Kind::Relay(Shape {
             loss_per_mille: 10,
-            ..OPEN
+            ..Shape::OPEN
         }),
     },
 ];

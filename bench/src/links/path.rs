@@ -28,6 +28,18 @@ pub(crate) struct Shape {
     pub(crate) late_by: Duration,
 }
 
+impl Shape {
+    /// Passes everything at once.
+    pub(crate) const OPEN: Self = Self {
+        rate: None,
+        queue: 0,
+        delay: Duration::ZERO,
+        loss_per_mille: 0,
+        late_per_mille: 0,
+        late_by: Duration::ZERO,
+    };
+}
+
 /// What became of a packet that was offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
@@ -123,14 +135,7 @@ impl<P> Path<P> {
 mod tests {
     use super::*;
 
-    const OPEN: Shape = Shape {
-        rate: None,
-        queue: 0,
-        delay: Duration::ZERO,
-        loss_per_mille: 0,
-        late_per_mille: 0,
-        late_by: Duration::ZERO,
-    };
+    const OPEN: Shape = Shape::OPEN;
 
     fn fates(shape: Shape, seed: u64, count: u32) -> Vec<Fate> {
         let now = Instant::now();
