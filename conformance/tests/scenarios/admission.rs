@@ -360,3 +360,33 @@ fn a_request_that_was_given_up_makes_room_for_one_that_comes_with_its_end() {
         probe.close();
     }
 }
+
+#[test]
+fn a_server_that_stood_still_answers_an_overdue_request_before_it_closes_the_connection() {
+    let lab = Lab::new(1);
+    let server = Server::start(&lab.server, Config::server());
+    let token = Token::TEXT.as_bytes();
+    let probe = Probe::connect(&lab.clients[0], SERVER);
+    let mut overdue = Exchange::open(&probe);
+    overdue.write_connect_head(token, None);
+    let body = request_body(NONCE, 1242);
+    // Its answer shows that the server has read the head before it.
+    ask_on(&probe, "POST", "/", Some(token), &body);
+
+    // Longer than a body may take (5 s) and than a connection may be without a session (6 s).
+    server.signal(libc::SIGSTOP);
+    let meanwhile = overdue.answer(13 * SECOND / 2);
+    server.signal(libc::SIGCONT);
+    assert_eq!(meanwhile, None);
+    // A stopped process's timers stand still with it (ppoll(2) begins again with what was left): a packet wakes it.
+    ask_on(&probe, "POST", "/", Some(token), &body);
+
+    let answer = overdue
+        .answer(5 * SECOND)
+        .expect("an answer, and not the end of the connection");
+    assert_refusal(&answer, 400, "bad request");
+    assert!(
+        probe.closed(5 * SECOND).is_some(),
+        "a connection without a session is closed all the same"
+    );
+}

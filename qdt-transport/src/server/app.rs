@@ -34,6 +34,9 @@ use crate::udp::canonical;
 /// A connection that has no session by then is closed. With the three seconds that QUIC drains a connection
 /// whose round trip it never learnt, nothing is left of a silent one after ten.
 const AUTHENTICATE_WITHIN: Duration = Duration::from_secs(6);
+/// So much longer it lives, once, where it was answered within that time: closing a connection takes back what its
+/// streams have not delivered, and a worker that was held up may find a request and the end of its time in one turn.
+const FOR_AN_ANSWER: Duration = Duration::from_secs(1);
 
 /// A connection that sends more STREAM frames without having a session is closed. A request and HTTP/3's own
 /// streams need a dozen; data with gaps between stays in memory, each piece with the packet that it came in.
@@ -70,6 +73,8 @@ pub(super) struct Client {
     place_of: Option<LimitKey>,
     /// Without a session by then the connection is closed.
     authenticate_by: Instant,
+    /// [`FOR_AN_ANSWER`] was added to it.
+    prolonged: bool,
     /// STREAM frames that the connection may have sent.
     stream_frames: u64,
     /// Why the connection ended, for `session closed`.
@@ -240,6 +245,7 @@ impl Application for ServerApp {
                 served: None,
                 place_of: Some(place_of),
                 authenticate_by,
+                prolonged: false,
                 stream_frames: STREAM_FRAMES_BEFORE_SESSION,
                 end: None,
                 timed_out: false,
@@ -285,12 +291,17 @@ impl Application for ServerApp {
             served.session.next_expiry()
         });
         if client.served.is_none() && client.authenticate_by <= now {
-            quic.close(
-                now,
-                error_code(code::H3_REQUEST_REJECTED),
-                Bytes::from_static(b"no session was asked for in time"),
-            );
-            return;
+            let answered = client.exchanges.answered;
+            if client.prolonged || !answered.is_some_and(|at| at + FOR_AN_ANSWER > now) {
+                quic.close(
+                    now,
+                    error_code(code::H3_REQUEST_REJECTED),
+                    Bytes::from_static(b"no session was asked for in time"),
+                );
+                return;
+            }
+            client.prolonged = true;
+            client.authenticate_by = now + FOR_AN_ANSWER;
         }
         let unauthenticated = client.served.is_none().then_some(client.authenticate_by);
         if let Some(at) = client

@@ -46,6 +46,8 @@ pub(super) struct Exchanges {
     claimed: Option<StreamId>,
     /// The client gave up the stream that its session hangs on.
     pub(super) session_given_up: bool,
+    /// When a request was last refused, and the refusal written.
+    pub(super) answered: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -220,6 +222,7 @@ impl Exchanges {
                 if self.claimed == Some(id) {
                     self.claimed = None;
                 }
+                self.answered = Some(context.now);
                 let answer = encode_refusal(refusal.status, refusal.body, &date, is_head);
                 // The rest of the request is of no interest (RFC 9114 section 4.1).
                 let _ = quic.recv_stream(id).stop(error_code(code::H3_NO_ERROR));
@@ -342,6 +345,7 @@ mod tests {
             }],
             claimed: Some(id),
             session_given_up: false,
+            answered: None,
         }
     }
 
