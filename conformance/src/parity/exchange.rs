@@ -55,13 +55,16 @@ impl Pending {
             Ok(None) => return Err(Outcome::Broken("the server grants no stream".into())),
             Err(error) => return Err(closed(error)),
         };
+        let mut before = probe.stream_frames_sent();
         for step in &request.steps {
             match step {
                 // A server that has made up its mind may stop the stream: its answer says more.
                 Step::Write(bytes) => {
+                    // Asked before the write: its packet may have left when that returns.
+                    before = probe.stream_frames_sent();
                     let _ = finish(LEAVING, send.write_all(bytes));
                 }
-                Step::Flush => flush(probe),
+                Step::Flush => flush(probe, before),
                 Step::Finish => {
                     let _ = send.finish();
                 }
@@ -151,11 +154,10 @@ fn take(
     }
 }
 
-/// Waits until a packet has left since: it carried what was written, as far as flow control allowed.
-fn flush(probe: &Probe) {
-    let before = probe.datagrams_sent();
+/// Waits until more STREAM frames than `before` have left: with what was written, as far as flow control allowed.
+fn flush(probe: &Probe, before: u64) {
     let deadline = Instant::now() + LEAVING;
-    while probe.datagrams_sent() == before && Instant::now() < deadline {
+    while probe.stream_frames_sent() == before && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(1));
     }
 }

@@ -251,11 +251,11 @@ impl Probe {
         &self.connection
     }
 
-    /// UDP datagrams that have left on this connection: what was written before one of them left has been sent, or
+    /// STREAM frames that have left on this connection: what was written before one of them left has been sent, or
     /// was kept back by flow control.
     #[must_use]
-    pub fn datagrams_sent(&self) -> u64 {
-        self.connection.stats().udp_tx.datagrams
+    pub fn stream_frames_sent(&self) -> u64 {
+        self.connection.stats().frame_tx.stream
     }
 
     /// Closes the connection with application code 0, as the Go client does, and does not wait.
