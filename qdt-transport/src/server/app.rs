@@ -292,7 +292,7 @@ impl Application for ServerApp {
         });
         if client.served.is_none() && client.authenticate_by <= now {
             let answered = client.exchanges.answered;
-            if client.prolonged || !answered.is_some_and(|at| at + FOR_AN_ANSWER > now) {
+            if client.prolonged || answered.is_none_or(|at| at + FOR_AN_ANSWER <= now) {
                 quic.close(
                     now,
                     error_code(code::H3_REQUEST_REJECTED),
