@@ -164,7 +164,12 @@ fn numbers_out_of_bounds_are_moved_inside_and_said() {
     );
     assert_eq!(
         load("probe_interval: 1ns\n").config.probe_interval,
-        Duration::from_millis(100)
+        Some(Duration::from_millis(100))
+    );
+    assert_eq!(load("probe_interval: -1s\n").config.probe_interval, None);
+    assert_eq!(
+        warnings("probe_interval: -1s\n"),
+        ["probe_interval: -1s is negative; the default is used"]
     );
 }
 
@@ -221,7 +226,7 @@ fn the_defaults_are_those_of_the_reference() {
     assert_eq!(config.max_reassembly_bytes, 65_535);
     assert_eq!(config.server_pin, None);
     assert_eq!(config.ca_file, None);
-    assert_eq!(config.probe_interval, Duration::from_secs(5));
+    assert_eq!(config.probe_interval, None);
 }
 
 #[test]

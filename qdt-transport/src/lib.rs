@@ -31,8 +31,8 @@ mod wake;
 mod worker_thread;
 
 pub use client::{
-    AttemptId, ClientCommand, ClientEvent, ClientSettings, ClientWorker, Dial, DialError, Ticket,
-    dialling_config,
+    AttemptId, ClientCommand, ClientEvent, ClientSettings, ClientWorker, Dial, DialError, Pulse,
+    Ticket, dialling_config,
 };
 pub use counters::{Counters, DropReason, WorkerCounters};
 pub use limit_key::LimitKey;

@@ -40,8 +40,6 @@ const QUARTER_STREAM_ID: u16 = 1;
 const IN_FLIGHT: u64 = 64 << 20;
 /// Both ends give a silent connection up after this time (the Go programs' value).
 pub(crate) const IDLE: Duration = Duration::from_secs(30);
-/// The client keeps the path and the NAT on it alive (the Go programs' value).
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// Which packet size a connection is dialled with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -114,7 +112,8 @@ pub(crate) fn transport(size: u16, limits: Limits, is_client: bool) -> Arc<Trans
         .max_idle_timeout(Some(
             IdleTimeout::try_from(limits.idle).expect("at most 30 s, which fits a varint"),
         ))
-        .keep_alive_interval(is_client.then_some(KEEP_ALIVE))
+        // What keeps a silent connection alive is the client's own business, which depends on the server's kind.
+        .keep_alive_interval(None)
         .datagram_send_buffer_size(limits.send)
         .datagram_receive_buffer_size(Some(limits.receive))
         .congestion_controller_factory(Arc::new(UncontrolledFactory));

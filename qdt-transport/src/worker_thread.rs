@@ -35,6 +35,33 @@ fn keep_memory() {
     }
 }
 
+/// Bytes that [`make_room`] makes ready.
+#[cfg(target_env = "gnu")]
+const ROOM: usize = 1 << 20;
+/// A multiple of every size that a page has.
+#[cfg(target_env = "gnu")]
+const PAGES: usize = 64 << 10;
+/// Newcomers that this is room for, at some 30 KiB each.
+pub(crate) const NEWCOMERS_PER_ROOM: u32 = 32;
+
+/// Makes memory ready for the next newcomers at once. The heap of a thread other than the first otherwise grows by a
+/// system call for each page, and by an exception for each that is touched.
+pub(crate) fn make_room() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: the block is this function's own, and the advice touches pages within it and changes nothing in them.
+    unsafe {
+        let block = libc::malloc(ROOM);
+        if block.is_null() {
+            return;
+        }
+        let start = block.map_addr(|at| at.next_multiple_of(PAGES));
+        // Kernels before 5.14 refuse; pages are then touched one by one as ever.
+        libc::madvise(start, ROOM - 2 * PAGES, libc::MADV_POPULATE_WRITE);
+        // At the end of the heap this stays part of it, below the threshold of `keep_memory`.
+        libc::free(block);
+    }
+}
+
 /// Returns to the system what the allocator keeps of freed memory: after a crowd has left that is most of
 /// it, scattered between what still lives, where the allocator alone would keep it for ever.
 pub(crate) fn give_free_memory_back() {

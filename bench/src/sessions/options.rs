@@ -11,7 +11,7 @@ pub(super) const HELP: &str = "\
 bench sessions [OPTIONS]
 
   --sessions LIST    how many idle sessions, in rising order (100,1000,10000)
-  --idle N           seconds for which idle sessions are watched (20)
+  --idle N           seconds for which idle sessions are watched, best more than they wait for anything (35)
   --active N         sessions that share the link, at most as many as the first of --sessions (100)
   --rounds N         how often active sessions and one session are compared; 0 leaves traffic out (3)
   --seconds N        length of one measurement with traffic (4)
@@ -48,7 +48,7 @@ impl Options {
         let mut read = Self {
             help: false,
             sessions: vec![100, 1_000, 10_000],
-            idle: 20,
+            idle: 35,
             active: 100,
             rounds: 3,
             seconds: 4,
@@ -113,7 +113,7 @@ mod tests {
     fn an_empty_command_line_is_the_documented_measurement() {
         let read = parse("").expect("nothing is wrong");
         assert_eq!(read.sessions, [100, 1_000, 10_000]);
-        assert_eq!((read.idle, read.active, read.rounds), (20, 100, 3));
+        assert_eq!((read.idle, read.active, read.rounds), (35, 100, 3));
     }
 
     #[test]

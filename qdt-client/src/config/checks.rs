@@ -89,14 +89,17 @@ pub(super) fn check(
         max_reassembly_bytes: usize::try_from(file.max_reassembly_bytes).unwrap_or(0),
         server_pin,
         ca_file: (!file.ca_file.is_empty()).then(|| PathBuf::from(file.ca_file)),
-        probe_interval: duration(
-            "probe_interval",
-            file.probe_interval,
-            Duration::from_secs(5),
-            warnings,
-        )
-        .max(MIN_PROBE_INTERVAL),
+        probe_interval: probe_interval(file.probe_interval, warnings),
     })
+}
+
+fn probe_interval(given: GoDuration, warnings: &mut Vec<Warning>) -> Option<Duration> {
+    if given.is_negative() {
+        let text = format!("{given} is negative; the default is used");
+        warnings.push(Warning::new("probe_interval", text));
+        return None;
+    }
+    (given != GoDuration::ZERO).then(|| given.to_std().max(MIN_PROBE_INTERVAL))
 }
 
 fn mtu(mtu: i64, warnings: &mut Vec<Warning>) -> u16 {

@@ -65,7 +65,6 @@ impl ClientFile {
         text(&mut self.route_mode, "default");
         duration(&mut self.timeout, GoDuration::from_secs(10));
         number(&mut self.max_reassembly_bytes, 65535);
-        duration(&mut self.probe_interval, GoDuration::from_secs(5));
         Ok(self)
     }
 }

@@ -19,7 +19,7 @@ use quinn_proto::{
 use super::asking::{Answer, Asking, Granted};
 use super::dialling::dialling_config;
 use super::watch::{Peer, Watch};
-use super::{AttemptId, ClientEvent, ClientSettings, Dial, DialError, Ticket};
+use super::{AttemptId, ClientEvent, ClientSettings, Dial, DialError, Pulse, Ticket};
 use crate::arena::Arena;
 use crate::counters::WorkerCounters;
 use crate::engine::{Accepted, Application, Gate, Link, Pace};
@@ -32,6 +32,8 @@ use crate::udp::UdpPort;
 /// How long one attempt's request may be out before another one with a ticket follows. Attempts run side by side
 /// and share their resume ticket; two requests at once would each take the address from the other's session.
 const TURN: Duration = Duration::from_millis(500);
+/// Silence after which the session of a Go server is asked, where the user wants nothing else.
+const ECHO_AFTER: Duration = Duration::from_secs(5);
 
 /// How far an attempt has come.
 pub(super) enum Phase {
@@ -276,10 +278,13 @@ impl ClientApp {
                 probes_path: attempt.size > PacketSize::Base,
             }
         } else {
-            Peer::Silent
+            Peer::Silent {
+                echo_after: self.settings.probe_interval.unwrap_or(ECHO_AFTER),
+            }
         };
         link.pace = response.caps.is_none().then(|| Pace::new(now));
-        let watch = Watch::new(peer, self.settings.probe_interval, now);
+        let pulse = Pulse::new(self.settings.probe_interval, quic, session.id.0);
+        let watch = Watch::new(peer, pulse, now);
         attempt.phase = Phase::Established(Box::new(Established {
             session,
             watch,

@@ -5,6 +5,7 @@ mod app;
 mod asking;
 mod dialling;
 mod from_server;
+mod pulse;
 mod to_server;
 mod watch;
 mod worker;
@@ -30,6 +31,7 @@ use crate::udp::{BindError, bind_client};
 use crate::wake::Bell;
 use app::ClientApp;
 pub use dialling::dialling_config;
+pub use pulse::Pulse;
 use worker::ClientLoop;
 
 /// Sealed datagrams of a turn: several TUN super-packets.
@@ -196,8 +198,9 @@ pub struct ClientSettings {
     pub client_id: String,
     /// How long an attempt may take.
     pub dial_timeout: Duration,
-    /// How long a connection may be silent before it is asked.
-    pub probe_interval: Duration,
+    /// How long a connection may be silent before it is asked. `None`: 5 seconds, and with a server of ours ever longer,
+    /// up to 25 seconds, while nothing travels in the tunnel. Never longer than what keeps the connection alive.
+    pub probe_interval: Option<Duration>,
     /// Bound on fragments that wait for the rest, in bytes.
     pub max_reassembly_bytes: usize,
 }

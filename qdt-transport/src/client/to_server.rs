@@ -150,11 +150,12 @@ impl ClientApp {
         } = &mut **established;
         // A probe that finds no room counts as lost, which is what it would say about the path.
         let _ = match probe {
-            Probe::Ping | Probe::PaddedPing => {
-                let len = match probe {
-                    Probe::PaddedPing => session.packet_limit(quic).clamp(SHORT_PING, MAX_PING),
-                    _ => SHORT_PING,
-                };
+            Probe::Ping => {
+                quic.ping();
+                Ok(())
+            }
+            Probe::PaddedPing => {
+                let len = session.packet_limit(quic).clamp(SHORT_PING, MAX_PING);
                 let mut payload = [0; MAX_PING];
                 let micros = now.saturating_duration_since(self.started).as_micros() as u64;
                 payload[..SHORT_PING].copy_from_slice(&micros.to_be_bytes());

@@ -2,7 +2,9 @@
 //!
 //! Three questions, each with its own evidence:
 //! * Is anybody there? Packets that ask for an acknowledgement were sent, and for a second (or three round
-//!   trips) none came. What the peer sends of itself says nothing about our own way to it.
+//!   trips) none came. What the peer sends of itself says nothing about our own way to it. A tunnel in which
+//!   nothing travels sends a QUIC PING now and then ([`Pulse`]): its acknowledgement says the same as an answer
+//!   from the session would, because a server of ours ends a session with its connection.
 //! * Is the session there? Only asked of a Go server, which ends sessions silently while its QUIC goes on
 //!   acknowledging: echo requests to the gateway inside the tunnel, two misses a second apart.
 //! * Does the path carry full packets? Asked of our own servers by pings padded to the packet size (RFC 8899);
@@ -13,6 +15,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::Pulse;
+
 /// How long packets may stay unanswered at least before the connection is suspect.
 const UNANSWERED: Duration = Duration::from_secs(1);
 /// Between two looks while packets are under way.
@@ -21,6 +25,8 @@ const TICK: Duration = Duration::from_millis(200);
 const IDLE_TICK: Duration = Duration::from_secs(1);
 /// Between two misses of echo requests.
 const ECHO_WAIT: Duration = Duration::from_secs(1);
+/// How long a Go server hears nothing at most (the Go client's keep-alive).
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// Between padded pings of a tunnel in use.
 const PATH_EVERY: Duration = Duration::from_secs(2);
 /// How long a padded ping may take at least.
@@ -37,7 +43,10 @@ pub(super) enum Peer {
         probes_path: bool,
     },
     /// A Go server, or one without `ping`.
-    Silent,
+    Silent {
+        /// Silence after which the session is asked.
+        echo_after: Duration,
+    },
 }
 
 /// What was observed since the connection began.
@@ -73,7 +82,7 @@ pub(super) enum Verdict {
 /// A question to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Probe {
-    /// A ping with no padding.
+    /// A PING of QUIC, which the peer acknowledges.
     Ping,
     /// A ping as long as a datagram may be.
     PaddedPing,
@@ -85,12 +94,16 @@ pub(super) enum Probe {
 #[derive(Debug)]
 pub(super) struct Watch {
     peer: Peer,
-    interval: Duration,
+    pulse: Pulse,
     last: Seen,
     /// When the first packet left that nothing has answered yet.
     unanswered_since: Option<Instant>,
     suspect: bool,
     last_inner: Instant,
+    /// The last sign of life or question.
+    quiet_since: Instant,
+    /// The last packet either way.
+    last_packet: Instant,
     echo: Echo,
     path: PathProbe,
 }
@@ -114,14 +127,16 @@ struct PathProbe {
 
 impl Watch {
     /// Watches a connection that was established at `now`.
-    pub(super) fn new(peer: Peer, interval: Duration, now: Instant) -> Self {
+    pub(super) fn new(peer: Peer, pulse: Pulse, now: Instant) -> Self {
         Self {
             peer,
-            interval,
+            pulse,
             last: Seen::default(),
             unanswered_since: None,
             suspect: false,
             last_inner: now,
+            quiet_since: now,
+            last_packet: now,
             echo: Echo::default(),
             path: PathProbe {
                 next_at: now + PATH_EVERY,
@@ -162,10 +177,19 @@ impl Watch {
             self.echo.misses = 0;
             self.echo.waiting_since = None;
         }
+        if heard_inner || acknowledged {
+            self.quiet_since = now;
+        }
+        if heard_inner || seen.inner_sent != self.last.inner_sent {
+            self.pulse.in_use();
+        }
+        if heard || seen.sent != self.last.sent {
+            self.last_packet = now;
+        }
         let lost_more = seen.lost != self.last.lost;
         let answered = match self.peer {
             Peer::Ours { .. } => acknowledged,
-            Peer::Silent => heard_inner,
+            Peer::Silent { .. } => heard_inner,
         };
         self.last = seen;
 
@@ -174,7 +198,7 @@ impl Watch {
             .unanswered_since
             .is_some_and(|since| now >= since + patience);
         let (session_gone, mut probe) = match self.peer {
-            Peer::Silent => self.ask_session(now),
+            Peer::Silent { echo_after } => self.ask_session(now, echo_after),
             Peer::Ours { .. } => (false, self.ask_peer(now)),
         };
         let mut verdict = None;
@@ -194,21 +218,28 @@ impl Watch {
             || self.unanswered_since.is_some()
             || self.echo.waiting_since.is_some()
             || self.path.waiting_since.is_some();
-        (verdict, probe, now + if active { TICK } else { IDLE_TICK })
+        let next = now + if active { TICK } else { IDLE_TICK };
+        let question = self.quiet_since + self.pulse.wait();
+        let asks = matches!(self.peer, Peer::Ours { .. }) && question > now;
+        (verdict, probe, if asks { next.min(question) } else { next })
     }
 
-    /// Keeps a silent connection talking, so that its end shows.
+    /// Keeps a silent connection talking, so that its end shows and no NAT forgets it.
     fn ask_peer(&mut self, now: Instant) -> Option<Probe> {
-        if now < self.last_inner + self.interval {
+        if self.suspect {
+            self.pulse.in_use();
+        }
+        if now < self.quiet_since + self.pulse.wait() {
             return None;
         }
-        self.last_inner = now;
+        self.quiet_since = now;
+        self.pulse.asked();
         Some(Probe::Ping)
     }
 
-    fn ask_session(&mut self, now: Instant) -> (bool, Option<Probe>) {
+    fn ask_session(&mut self, now: Instant, echo_after: Duration) -> (bool, Option<Probe>) {
         match self.echo.waiting_since {
-            None if now < self.last_inner + self.interval => return (false, None),
+            None if now < self.last_inner + echo_after => return (false, self.keep_alive(now)),
             Some(since) if now < since + ECHO_WAIT => return (false, None),
             None => {}
             Some(_) => self.echo.misses += 1,
@@ -216,6 +247,15 @@ impl Watch {
         self.echo.waiting_since = Some(now);
         self.echo.sequence = self.echo.sequence.wrapping_add(1);
         (self.echo.misses >= 2, Some(Probe::Echo(self.echo.sequence)))
+    }
+
+    /// What the Go client's keep-alive does where echo requests are rarer than that.
+    fn keep_alive(&mut self, now: Instant) -> Option<Probe> {
+        if now < self.last_packet + KEEP_ALIVE {
+            return None;
+        }
+        self.last_packet = now;
+        Some(Probe::Ping)
     }
 
     fn ask_path(&mut self, now: Instant, lost_more: bool, seen: Seen) -> (bool, bool) {
@@ -248,201 +288,4 @@ impl Watch {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Looks every time it is asked to, for `span`, with `change` applied to what is seen before each look.
-    fn run(
-        watch: &mut Watch,
-        now: &mut Instant,
-        seen: &mut Seen,
-        span: Duration,
-        mut change: impl FnMut(&mut Seen, &mut Watch, Option<Probe>, Instant),
-    ) -> Vec<(Duration, Verdict)> {
-        let start = *now;
-        let mut verdicts = Vec::new();
-        let mut probe = None;
-        while *now < start + span {
-            change(seen, watch, probe, *now);
-            let (verdict, asked, next) = watch.look(*now, *seen);
-            verdicts.extend(verdict.map(|verdict| (*now - start, verdict)));
-            probe = asked;
-            *now = next;
-        }
-        verdicts
-    }
-
-    /// So many packets were sent, and the peer answered each.
-    fn answer(seen: &mut Seen, packets: u64) {
-        seen.sent += packets;
-        seen.received += packets;
-        seen.acknowledged += packets;
-    }
-
-    fn ours(now: Instant) -> Watch {
-        Watch::new(
-            Peer::Ours { probes_path: true },
-            Duration::from_secs(5),
-            now,
-        )
-    }
-
-    #[test]
-    fn packets_that_nothing_answers_make_the_connection_suspect_after_a_second_and_an_answer_clears_it()
-     {
-        let mut now = Instant::now();
-        let (mut watch, mut seen) = (ours(now), Seen::default());
-        let second = Duration::from_secs(1);
-        let verdicts = run(
-            &mut watch,
-            &mut now,
-            &mut seen,
-            3 * second,
-            |seen, _, _, _| seen.sent += 1,
-        );
-        assert_eq!(verdicts.len(), 1, "{verdicts:?}");
-        assert_eq!(verdicts[0].1, Verdict::Suspect);
-        assert!(
-            verdicts[0].0 >= second && verdicts[0].0 <= 3 * second / 2,
-            "{verdicts:?}"
-        );
-        let verdicts = run(&mut watch, &mut now, &mut seen, second, |seen, _, _, _| {
-            seen.received += 1;
-            seen.acknowledged += 1
-        });
-        assert_eq!(
-            verdicts
-                .iter()
-                .map(|(_, verdict)| *verdict)
-                .collect::<Vec<_>>(),
-            [Verdict::Recovered]
-        );
-    }
-
-    #[test]
-    fn a_peer_that_talks_but_acknowledges_nothing_is_suspect_as_soon_as_a_silent_one() {
-        let mut now = Instant::now();
-        let (mut watch, mut seen) = (ours(now), Seen::default());
-        let second = Duration::from_secs(1);
-        let verdicts = run(
-            &mut watch,
-            &mut now,
-            &mut seen,
-            2 * second,
-            |seen, _, _, _| {
-                seen.sent += 1;
-                seen.received += 1;
-            },
-        );
-        assert_eq!(verdicts.len(), 1, "{verdicts:?}");
-        assert_eq!(verdicts[0].1, Verdict::Suspect);
-        assert!(verdicts[0].0 <= 3 * second / 2, "{verdicts:?}");
-    }
-
-    #[test]
-    fn a_silent_connection_that_sends_nothing_is_not_suspect() {
-        let mut now = Instant::now();
-        let mut watch = Watch::new(
-            Peer::Ours { probes_path: false },
-            Duration::from_secs(5),
-            now,
-        );
-        let mut seen = Seen::default();
-        let verdicts = run(
-            &mut watch,
-            &mut now,
-            &mut seen,
-            Duration::from_secs(600),
-            |seen, _, probe, _| {
-                if probe.is_some() {
-                    answer(seen, 1);
-                }
-            },
-        );
-        assert_eq!(verdicts, []);
-    }
-
-    #[test]
-    fn a_go_server_that_acknowledges_but_answers_no_echo_is_suspect_after_two_misses() {
-        let mut now = Instant::now();
-        let mut watch = Watch::new(Peer::Silent, Duration::from_secs(5), now);
-        let mut seen = Seen::default();
-        let verdicts = run(
-            &mut watch,
-            &mut now,
-            &mut seen,
-            Duration::from_secs(10),
-            |seen, _, probe, _| {
-                if probe.is_some() {
-                    answer(seen, 1);
-                }
-            },
-        );
-        assert_eq!(verdicts.len(), 1, "{verdicts:?}");
-        assert!(verdicts[0].0 >= Duration::from_secs(7) && verdicts[0].0 <= Duration::from_secs(9));
-    }
-
-    #[test]
-    fn a_go_server_that_answers_echoes_is_never_suspect() {
-        let mut now = Instant::now();
-        let mut watch = Watch::new(Peer::Silent, Duration::from_secs(5), now);
-        let mut seen = Seen::default();
-        let verdicts = run(
-            &mut watch,
-            &mut now,
-            &mut seen,
-            Duration::from_secs(600),
-            |seen, _, probe, _| {
-                if probe.is_some() {
-                    answer(seen, 1);
-                    seen.inner_received += 1;
-                }
-            },
-        );
-        assert_eq!(verdicts, []);
-    }
-
-    #[test]
-    fn padded_pings_lost_in_a_row_while_small_packets_arrive_mean_a_smaller_path() {
-        let mut now = Instant::now();
-        let (mut watch, mut seen) = (ours(now), Seen::default());
-        let verdicts = run(
-            &mut watch,
-            &mut now,
-            &mut seen,
-            Duration::from_secs(8),
-            |seen, _, _, _| {
-                answer(seen, 1);
-                seen.inner_sent += 1;
-            },
-        );
-        assert_eq!(verdicts.len(), 1, "{verdicts:?}");
-        assert_eq!(verdicts[0].1, Verdict::PathTooSmall);
-        assert!(verdicts[0].0 <= Duration::from_secs(5), "{verdicts:?}");
-    }
-
-    #[test]
-    fn an_hour_of_one_percent_loss_shrinks_nothing() {
-        let mut now = Instant::now();
-        let (mut watch, mut seen) = (ours(now), Seen::default());
-        let mut dice = 1u64;
-        let verdicts = run(
-            &mut watch,
-            &mut now,
-            &mut seen,
-            Duration::from_secs(3600),
-            |seen, watch, probe, now| {
-                answer(seen, 10);
-                seen.inner_sent += 10;
-                seen.lost += 1;
-                dice = dice
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1_442_695_040_888_963_407);
-                if probe == Some(Probe::PaddedPing) && (dice >> 33) % 100 >= 2 {
-                    watch.path_answered(now);
-                }
-            },
-        );
-        assert_eq!(verdicts, []);
-    }
-}
+mod tests;

@@ -6,6 +6,9 @@ use quinn_proto::{Connection, ConnectionHandle};
 
 use super::Accepted;
 
+/// How long QUIC lets an acknowledgement wait (max_ack_delay, RFC 9000 section 18.2: what quinn-proto announces).
+const ACK_DELAY: Duration = Duration::from_millis(25);
+
 /// Keeps bursts short for a peer that queues few datagrams (quic-go: 32 per stream, the newest dropped).
 ///
 /// What counts are DATAGRAM frames, however they are spread: many packets of one frame each overrun the
@@ -80,6 +83,8 @@ pub(crate) struct Link<C> {
     unqueued: usize,
     /// When something last arrived on it.
     pub(crate) heard: Instant,
+    /// What arrived in this turn is the first for a while.
+    pub(super) after_silence: bool,
     /// Whether the application was told that the connection has ended.
     pub(super) is_lost: bool,
     /// Whether the engine's list of changed connections has this one.
@@ -107,6 +112,7 @@ impl<C> Link<C> {
             relieved: 0,
             unqueued,
             heard: Instant::now(),
+            after_silence: false,
             is_lost: false,
             touched: false,
             scheduled: None,
@@ -116,6 +122,48 @@ impl<C> Link<C> {
     /// Notes whether what was to be sent has left.
     pub(super) fn note_backlog(&mut self) {
         self.backlog = self.quic.datagrams().send_buffer_space() < self.unqueued;
+    }
+
+    /// When something has to be done for the connection next, whatever it is.
+    pub(super) fn next_deadline(&mut self, now: Instant) -> Option<Instant> {
+        let paced = self
+            .pace
+            .and_then(|pace| pace.resumes_at())
+            .filter(|at| *at > now);
+        self.quic
+            .poll_timeout()
+            .into_iter()
+            .chain(self.app_deadline)
+            .chain(paced)
+            .min()
+    }
+
+    /// Whether one of the things that [`Self::next_deadline`] names has to be done now.
+    pub(super) fn is_due(&mut self, now: Instant) -> bool {
+        let paced = self.pace.and_then(|pace| pace.resumes_at());
+        self.quic
+            .poll_timeout()
+            .into_iter()
+            .chain(self.app_deadline)
+            .chain(paced)
+            .any(|at| at <= now)
+    }
+
+    /// Lets the acknowledgement of the connection's first packet after a silence leave now; false where none waits.
+    ///
+    /// QUIC lets it wait for something that it can travel with. Where nothing was said for a while and nothing is to be
+    /// said now, that only wakes the worker a second time. quinn-proto has no word for this, so its clock is moved to
+    /// its next timer if that can be the acknowledgement's: no other is due so soon in a connection that has just been
+    /// heard and has nothing to send.
+    pub(super) fn acknowledge_at_once(&mut self, now: Instant) -> bool {
+        let due = self
+            .quic
+            .poll_timeout()
+            .filter(|at| *at <= now + ACK_DELAY && !self.quic.is_closed());
+        if let Some(at) = due {
+            self.quic.handle_timeout(at);
+        }
+        due.is_some()
     }
 
     /// Asks for [`super::Application::deadline`] at `at`, or earlier if it was already asked for earlier.

@@ -30,6 +30,7 @@ use crate::limits::Bucket;
 use crate::session::{Session, Terms};
 use crate::tun_port::TunPort;
 use crate::udp::canonical;
+use crate::worker_thread;
 
 /// A connection that has no session by then is closed. With the three seconds that QUIC drains a connection
 /// whose round trip it never learnt, nothing is left of a silent one after ten.
@@ -103,6 +104,8 @@ pub(super) struct ServerApp {
     pub(super) sideways: PacketBatch,
     /// Sessions of this worker that a newer one replaced.
     pub(super) replaced: Vec<SessionId>,
+    /// Newcomers since memory was made ready for some.
+    pub(super) newcomers: u32,
 }
 
 impl ServerApp {
@@ -235,6 +238,11 @@ impl Application for ServerApp {
             quic,
             place_of,
         } = self.door.admit(now, incoming, len, gate)?;
+        self.newcomers += 1;
+        if self.newcomers == worker_thread::NEWCOMERS_PER_ROOM {
+            self.newcomers = 0;
+            worker_thread::make_room();
+        }
         let authenticate_by = now + AUTHENTICATE_WITHIN;
         Some(Accepted {
             handle,

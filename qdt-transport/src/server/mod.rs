@@ -39,7 +39,7 @@ use crate::udp::{BindError, SteeredConnectionIds, bind_server};
 
 /// Datagrams received in a turn wait this long at most; they are read before the next turn.
 const RECEIVE_QUEUE: usize = 4 << 20;
-/// No client is given up sooner: two keep-alives of the slowest must fit.
+/// No client is given up sooner: Go clients say something every ten seconds, ours a third earlier than this.
 const IDLE_MIN: Duration = Duration::from_secs(15);
 /// Sealed datagrams of a turn: several TUN super-packets.
 const SEAL_ARENA: usize = 1 << 20;
@@ -63,8 +63,8 @@ pub struct ServerSettings {
     pub client_to_client: bool,
     /// Bound on the fragments of one session that wait for the rest, in bytes.
     pub max_reassembly_bytes: usize,
-    /// Silence after which a client counts as gone, 15 to 30 seconds (the nearest is taken). Our clients and Go
-    /// clients ask for a sign of life at least every ten, more often where this is short.
+    /// Silence after which a client counts as gone, 15 to 30 seconds (the nearest is taken). Our clients ask for a sign of
+    /// life at least five seconds before it, Go clients every ten seconds or more often where this is short.
     pub idle_timeout: Duration,
     /// Outgoing datagrams that may wait in one connection (`send_datagram_queue`).
     pub datagram_queue: usize,
@@ -190,6 +190,7 @@ impl ServerWorkers {
                     arena: Arena::new(SEAL_ARENA),
                     sideways: PacketBatch::default(),
                     replaced: Vec::new(),
+                    newcomers: 0,
                 },
                 shared: shared.clone(),
                 tun_budget: settings.tun_reads_per_turn.max(1),

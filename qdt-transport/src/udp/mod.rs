@@ -5,5 +5,5 @@ mod port;
 mod steering;
 
 pub use port::BindError;
-pub(crate) use port::{Received, UdpPort, bind_client, bind_server, canonical};
+pub(crate) use port::{RECEIVE_BATCH, Received, UdpPort, bind_client, bind_server, canonical};
 pub(crate) use steering::SteeredConnectionIds;

@@ -18,7 +18,7 @@ use crate::arena::Arena;
 /// Socket buffer asked for: what a burst of some milliseconds at 10 Gbit/s needs.
 const SOCKET_BUFFER: usize = 8 << 20;
 /// Buffers per receive call; each may hold a GRO train.
-const RECEIVE_BATCH: usize = 8;
+pub(crate) const RECEIVE_BATCH: usize = 8;
 /// The largest GRO train: a UDP payload's maximum.
 const TRAIN: usize = 65_535;
 /// Each receive buffer holds several trains so that memory seldom has to start over.

@@ -62,7 +62,7 @@ impl Pair {
         let server = Server::launch(1, new_certificate(), false, offload);
         let mut settings = Client::settings(&ClientTrust::Pin(server.pin.clone()));
         // Looking after the connection is no part of a packet's way.
-        settings.probe_interval = Duration::from_secs(3600);
+        settings.probe_interval = Some(Duration::from_secs(3600));
         let mut client = Client::start(settings);
         client.dial(1, server.addr, PacketSize::Full);
         let ClientEvent::Established { response, .. } = client.event() else {

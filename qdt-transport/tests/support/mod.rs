@@ -234,7 +234,7 @@ impl Client {
             caps: Capabilities::all(),
             client_id: String::new(),
             dial_timeout: Duration::from_secs(5),
-            probe_interval: Duration::from_secs(5),
+            probe_interval: None,
             max_reassembly_bytes: 65_535,
         }
     }

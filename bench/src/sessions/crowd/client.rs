@@ -1,8 +1,8 @@
 //! One client of the crowd: QUIC handshake, `POST /connect`, then a session that seals and opens as `qdt-client`
-//! does and asks for a sign of life as often.
+//! does and asks for a sign of life as often as that does after minutes without traffic.
 
 use std::net::Ipv4Addr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 use bytes::BytesMut;
@@ -16,6 +16,7 @@ use qdt_proto::http3::{
     encode_request,
 };
 use qdt_proto::packet::Segments;
+use qdt_transport::Pulse;
 use quinn_proto::{Connection, ConnectionHandle, Dir, Event, ReadError, StreamEvent, StreamId};
 
 use super::device::Device;
@@ -24,8 +25,8 @@ use super::device::Device;
 pub(super) const MTU: u16 = 1350;
 /// What an unknown server is asked for (`qdt-client`'s `mtu` field; `max_mtu` has the real one).
 const MTU_FOR_ANYBODY: i64 = 1242;
-/// `probe_interval` of `qdt-client`: after so much silence it asks whether the server lives.
-const ASK_AFTER: Duration = Duration::from_secs(5);
+/// Questions after which `qdt-client` asks no more rarely.
+const ASKED_BEFORE: usize = 3;
 /// Segments of a read bring headers and tags of their own; a read of the smallest segments stays below this.
 const SEALED_READ: usize = 65_535 + 65_535 / 536 * 128;
 
@@ -38,8 +39,8 @@ pub(super) struct Client {
     /// The earliest time for which the crowd's heap has an entry.
     pub(super) scheduled: Option<Instant>,
     phase: Phase,
-    /// When it asks the server for a sign of life.
-    asks_at: Option<Instant>,
+    /// When it asks the server for a sign of life, and how long it waits from one time to the next.
+    asks: Option<(Instant, Pulse)>,
 }
 
 enum Phase {
@@ -72,7 +73,7 @@ impl Client {
             touched: false,
             scheduled: None,
             phase: Phase::Handshaking,
-            asks_at: None,
+            asks: None,
         }
     }
 
@@ -89,7 +90,7 @@ impl Client {
         self.quic
             .poll_timeout()
             .into_iter()
-            .chain(self.asks_at)
+            .chain(self.asks.as_ref().map(|(at, _)| *at))
             .min()
     }
 
@@ -111,7 +112,9 @@ impl Client {
             }
         }
         if opened {
-            self.asks_at = Some(now + ASK_AFTER.mul_f64(share));
+            let mut pulse = Pulse::new(None, &self.quic, share.to_bits());
+            (0..ASKED_BEFORE).for_each(|_| pulse.asked());
+            self.asks = Some((now + pulse.wait().mul_f64(share), pulse));
         }
         Ok(opened)
     }
@@ -202,21 +205,11 @@ impl Client {
         if self.quic.poll_timeout().is_some_and(|at| at <= now) {
             self.quic.handle_timeout(now);
         }
-        if self.asks_at.is_some_and(|at| at <= now) {
-            self.asks_at = Some(now + ASK_AFTER);
-            self.ping();
+        if let Some((at, pulse)) = self.asks.as_mut().filter(|(at, _)| *at <= now) {
+            pulse.asked();
+            *at = now + pulse.wait();
+            self.quic.ping();
         }
-    }
-
-    /// Asks for a pong, as `qdt-client` does of a server of its kind.
-    fn ping(&mut self) {
-        let Phase::Open(open) = &mut self.phase else {
-            return;
-        };
-        let timestamp = [0; 8];
-        let mut datagram = BytesMut::zeroed(open.prefix.len() + OVERHEAD + timestamp.len());
-        open.seal(&mut datagram, MessageType::Ping, &timestamp);
-        let _ = self.quic.datagrams().send(datagram.freeze(), false);
     }
 
     /// Seals and queues what was read from the TUN; what finds no room is lost, as on any path.
