@@ -55,24 +55,25 @@ impl Pending {
             Ok(None) => return Err(Outcome::Broken("the server grants no stream".into())),
             Err(error) => return Err(closed(error)),
         };
-        let mut before = probe.stream_frames_sent();
+        let mut unwritten = Vec::new();
         for step in &request.steps {
             match step {
-                // A server that has made up its mind may stop the stream: its answer says more.
-                Step::Write(bytes) => {
-                    // Asked before the write: its packet may have left when that returns.
-                    before = probe.stream_frames_sent();
-                    let _ = finish(LEAVING, send.write_all(bytes));
+                Step::Write(bytes) => unwritten.extend_from_slice(bytes),
+                Step::Flush => {
+                    let before = write(probe, &mut send, &mut unwritten);
+                    flush(probe, before);
                 }
-                Step::Flush => flush(probe, before),
                 Step::Finish => {
+                    write(probe, &mut send, &mut unwritten);
                     let _ = send.finish();
                 }
                 Step::GiveUp => {
+                    write(probe, &mut send, &mut unwritten);
                     let _ = send.reset(VarInt::from_u32(H3_REQUEST_CANCELLED));
                 }
             }
         }
+        write(probe, &mut send, &mut unwritten);
         Ok(Self { send, receive })
     }
 
@@ -152,6 +153,15 @@ fn take(
     } else {
         None
     }
+}
+
+/// Writes all at once, so that what leaves first is known; gives how many STREAM frames had left before. A server that
+/// has made up its mind may stop the stream: its answer says more than this write.
+fn write(probe: &Probe, send: &mut SendStream, unwritten: &mut Vec<u8>) -> u64 {
+    let before = probe.stream_frames_sent();
+    let _ = finish(LEAVING, send.write_all(unwritten));
+    unwritten.clear();
+    before
 }
 
 /// Waits until more STREAM frames than `before` have left: with what was written, as far as flow control allowed.

@@ -23,6 +23,8 @@ const FIRST: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(25);
 /// What is left of the idle timeout for repeating a lost question: QUIC does that after about 0.1, 0.2, 0.4 ... seconds.
 const REPEATING: Duration = Duration::from_secs(5);
+/// The shortest, whatever idle timeout a server announces: it must not make its clients send without end.
+const SHORTEST: Duration = Duration::from_millis(100);
 /// The longest waits are up to this share shorter.
 const SPREAD: f64 = 0.1;
 /// The transport parameter max_idle_timeout (RFC 9000 section 18.2).
@@ -47,7 +49,9 @@ impl Pulse {
     }
 
     pub(super) fn with_idle_timeout(interval: Option<Duration>, idle: Duration, seed: u64) -> Self {
-        let longest = LONGEST.min(idle.saturating_sub(REPEATING).max(idle / 2));
+        let longest = LONGEST
+            .min(idle.saturating_sub(REPEATING).max(idle / 2))
+            .max(SHORTEST);
         let mut pulse = Self {
             interval,
             longest,
@@ -183,6 +187,16 @@ mod tests {
                 for wait in waits(pulse, 20) {
                     assert!(wait <= most * SECOND, "{wait:?} of {idle} s");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn a_server_that_announces_a_tiny_idle_timeout_is_not_asked_without_end() {
+        for interval in [None, Some(5 * SECOND)] {
+            let pulse = Pulse::with_idle_timeout(interval, Duration::from_millis(1), 7);
+            for wait in waits(pulse, 20) {
+                assert!(wait >= SECOND / 12, "{wait:?}");
             }
         }
     }

@@ -214,7 +214,9 @@ impl Watch {
             verdict = verdict.or(too_small.then_some(Verdict::PathTooSmall));
             probe = padded.then_some(Probe::PaddedPing).or(probe);
         }
+        // After a question too: its answer is seen when it comes, and the next wait counts from there.
         let active = heard
+            || probe.is_some()
             || self.unanswered_since.is_some()
             || self.echo.waiting_since.is_some()
             || self.path.waiting_since.is_some();

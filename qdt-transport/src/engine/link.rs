@@ -153,13 +153,13 @@ impl<C> Link<C> {
     ///
     /// QUIC lets it wait for something that it can travel with. Where nothing was said for a while and nothing is to be
     /// said now, that only wakes the worker a second time. quinn-proto has no word for this, so its clock is moved to
-    /// its next timer if that can be the acknowledgement's: no other is due so soon in a connection that has just been
-    /// heard and has nothing to send.
+    /// its next timer where that is the acknowledgement's: set by what was heard at `now`, so due exactly one delay
+    /// later. An earlier one, of a packet that may be lost, keeps its time.
     pub(super) fn acknowledge_at_once(&mut self, now: Instant) -> bool {
         let due = self
             .quic
             .poll_timeout()
-            .filter(|at| *at <= now + ACK_DELAY && !self.quic.is_closed());
+            .filter(|at| *at == now + ACK_DELAY && !self.quic.is_closed());
         if let Some(at) = due {
             self.quic.handle_timeout(at);
         }

@@ -33,8 +33,9 @@ use crate::udp::canonical;
 use crate::worker_thread;
 
 /// A connection that has no session by then is closed. With the three seconds that QUIC drains a connection
-/// whose round trip it never learnt, nothing is left of a silent one after ten.
-const AUTHENTICATE_WITHIN: Duration = Duration::from_secs(6);
+/// whose round trip it never learnt, and a quarter of a second that either deadline may come late, nothing is left of a
+/// silent one after ten.
+const AUTHENTICATE_WITHIN: Duration = Duration::from_millis(5_750);
 /// So much longer it lives, once, where it was answered within that time: closing a connection takes back what its
 /// streams have not delivered, and a worker that was held up may find a request and the end of its time in one turn.
 const FOR_AN_ANSWER: Duration = Duration::from_secs(1);
