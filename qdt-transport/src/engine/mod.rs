@@ -6,8 +6,9 @@
 //! has to send. Whoever changes a connection from outside calls [`Engine::touch`], or its packets wait for
 //! the next timer.
 //!
-//! Invariants: a connection is in `touched` exactly when its `touched` flag is set; the earliest deadline of
-//! every connection is in the heap, or the moment soon after it when it is far off; nothing is polled for transmission while the socket is full.
+//! Invariants: a connection is in `touched` exactly when its `touched` flag is set, and whoever was put there first is
+//! served first, so that none waits for ever while the socket is full; the earliest deadline of every connection is in
+//! the heap, or the moment soon after it when it is far off; nothing is polled for transmission while the socket is full.
 
 mod deadlines;
 mod link;
@@ -17,6 +18,7 @@ mod silence_tests;
 mod tests;
 mod trains;
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
@@ -114,7 +116,7 @@ pub(crate) struct Engine<A: Application> {
     port: UdpPort,
     links: Vec<Option<Box<Link<A::Connection>>>>,
     deadlines: Deadlines,
-    touched: Vec<ConnectionHandle>,
+    touched: VecDeque<ConnectionHandle>,
     scratch: Vec<u8>,
     unsent: Option<Unsent>,
 }
@@ -126,7 +128,7 @@ impl<A: Application> Engine<A> {
             port,
             links: Vec::new(),
             deadlines: Deadlines::default(),
-            touched: Vec::new(),
+            touched: VecDeque::new(),
             scratch: Vec::with_capacity(SEND_BYTES),
             unsent: None,
         }
@@ -182,7 +184,7 @@ impl<A: Application> Engine<A> {
             && !link.touched
         {
             link.touched = true;
-            self.touched.push(handle);
+            self.touched.push_back(handle);
         }
     }
 
@@ -303,7 +305,7 @@ impl<A: Application> Engine<A> {
         }
         self.deliver(app, now);
         self.prune_deadlines();
-        while let Some(handle) = self.touched.pop() {
+        while let Some(handle) = self.touched.pop_front() {
             let Some(mut link) = self.links.get_mut(handle.0).and_then(Option::take) else {
                 continue;
             };
@@ -335,9 +337,9 @@ impl<A: Application> Engine<A> {
             let blocked = self.unsent.is_some();
             self.deadlines.keep(&mut link, now);
             if blocked {
-                // Its remaining packets go out once the socket has room.
+                // Its remaining packets go out once the socket has room, before those of who came later.
                 link.touched = true;
-                self.touched.push(handle);
+                self.touched.push_front(handle);
             }
             self.links[handle.0] = Some(link);
             if blocked {
