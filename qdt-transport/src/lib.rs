@@ -38,6 +38,7 @@ pub use counters::{Counters, DropReason, WorkerCounters};
 pub use limit_key::LimitKey;
 pub use limits::SessionLimits;
 pub use path::PacketSize;
+pub use queue::{Relief, Share, Shares};
 pub use server::{
     Admission, Admitted, Permit, Refusal, ServerSettings, ServerWorkers, StartError, WorkerExit,
 };

@@ -11,6 +11,7 @@
 mod law;
 mod path_delay;
 mod relief;
+mod shares;
 #[cfg(test)]
 mod tests;
 
@@ -18,7 +19,8 @@ use std::time::Instant;
 
 use law::Law;
 use path_delay::PathDelay;
-pub(crate) use relief::Relief;
+pub use relief::Relief;
+pub use shares::{Share, Shares};
 
 /// Watches the queue of one path from the sender's side.
 #[derive(Clone, Debug, Default)]

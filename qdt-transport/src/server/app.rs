@@ -27,6 +27,7 @@ use crate::engine::{Accepted, Application, Gate, Link, Pace};
 use crate::http3_streams::{UniStreams, error_code, fail, open_control_stream};
 use crate::limit_key::LimitKey;
 use crate::limits::Bucket;
+use crate::queue::{Share, Shares};
 use crate::session::{Session, Terms};
 use crate::tun_port::TunPort;
 use crate::udp::canonical;
@@ -64,6 +65,8 @@ pub(super) struct Served {
     pub(super) location: Location,
     pub(super) from_client: Bucket,
     pub(super) to_client: Bucket,
+    /// What it took of the TUN queue.
+    pub(super) share: Share,
 }
 
 /// What a server keeps for a connection.
@@ -101,6 +104,8 @@ pub(super) struct ServerApp {
     pub(super) counters: Arc<WorkerCounters>,
     pub(super) tun: TunPort,
     pub(super) arena: Arena,
+    /// Who takes how much of the TUN queue.
+    pub(super) shares: Shares,
     /// Packets from one client to another, until the end of the turn.
     pub(super) sideways: PacketBatch,
     /// Sessions of this worker that a newer one replaced.
@@ -137,6 +142,7 @@ impl ServerApp {
         link.app.served = Some(Box::new(Served {
             session,
             inner: admitted.inner,
+            share: Share::default(),
             location,
             from_client: Bucket::new(admitted.limits, now),
             to_client: Bucket::new(admitted.limits, now),

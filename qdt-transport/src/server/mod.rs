@@ -33,6 +33,7 @@ use crate::arena::Arena;
 use crate::counters::{Counters, WorkerCounters};
 use crate::engine::Engine;
 use crate::path::{BASE_PACKET, IDLE, Limits};
+use crate::queue::Shares;
 use crate::tls::ServerTls;
 use crate::tun_port::TunPort;
 use crate::udp::{BindError, SteeredConnectionIds, bind_server};
@@ -188,6 +189,7 @@ impl ServerWorkers {
                     counters: counters.clone(),
                     tun: TunPort::new(tun),
                     arena: Arena::new(SEAL_ARENA),
+                    shares: Shares::default(),
                     sideways: PacketBatch::default(),
                     replaced: Vec::new(),
                     newcomers: 0,

@@ -59,6 +59,7 @@ impl ServerApp {
             counters,
             arena,
             tun,
+            shares,
             ..
         } = self;
         let mut buffer = SealBuffer {
@@ -83,14 +84,16 @@ impl ServerApp {
             session,
             to_client,
             inner,
+            share,
             ..
         } = served;
+        let is_greedy = shares.tells(share, read.len());
         let Ok(mut segments) = Segments::new(read, tun.has_vnet_header) else {
             counters.dropped(DropReason::BadPacket);
             return;
         };
         let limit = session.packet_limit(quic);
-        let mut relief = Relief::new(quic, relieved);
+        let mut relief = Relief::new(quic, relieved).or_if(is_greedy);
         while let Some(packet) = segments.next() {
             if !to_client.take(now) {
                 counters.dropped(DropReason::RateOut);

@@ -61,7 +61,10 @@ impl ServerWorker {
             let answered = self.app.tun.flush(&counters);
             if (ready.tun || answered) && !self.engine.is_blocked() {
                 match self.read_tun(now, &mut buffer, &mut elsewhere) {
-                    Ok(more) => busy |= more,
+                    Ok(more) => {
+                        self.app.shares.looked(now, !more);
+                        busy |= more;
+                    }
                     Err(error) => return WorkerExit::TunRead(error),
                 }
             }

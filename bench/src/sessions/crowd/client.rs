@@ -16,7 +16,7 @@ use qdt_proto::http3::{
     encode_request,
 };
 use qdt_proto::packet::Segments;
-use qdt_transport::Pulse;
+use qdt_transport::{Pulse, Relief, Share, WorkerCounters};
 use quinn_proto::{Connection, ConnectionHandle, Dir, Event, ReadError, StreamEvent, StreamId};
 
 use super::device::Device;
@@ -36,9 +36,14 @@ pub(super) struct Client {
     pub(super) handle: ConnectionHandle,
     pub(super) quic: Connection,
     pub(super) touched: bool,
+    /// What it took of the device's queue.
+    pub(super) share: Share,
     /// The earliest time for which the crowd's heap has an entry.
     pub(super) scheduled: Option<Instant>,
     phase: Phase,
+    /// What [`Relief`] keeps for the connection.
+    relieved: u64,
+    counters: WorkerCounters,
     /// When it asks the server for a sign of life, and how long it waits from one time to the next.
     asks: Option<(Instant, Pulse)>,
 }
@@ -71,8 +76,11 @@ impl Client {
             handle,
             quic,
             touched: false,
+            share: Share::default(),
             scheduled: None,
             phase: Phase::Handshaking,
+            relieved: 0,
+            counters: WorkerCounters::default(),
             asks: None,
         }
     }
@@ -212,8 +220,9 @@ impl Client {
         }
     }
 
-    /// Seals and queues what was read from the TUN; what finds no room is lost, as on any path.
-    pub(super) fn send_read(&mut self, read: &mut [u8], has_vnet_header: bool) {
+    /// Seals and queues what was read from the TUN; what finds no room is lost, as on any path. `is_greedy`: one packet
+    /// of it is to be lost, because the client takes more of the device's queue than others.
+    pub(super) fn send_read(&mut self, read: &mut [u8], has_vnet_header: bool, is_greedy: bool) {
         let Phase::Open(open) = &mut self.phase else {
             return;
         };
@@ -221,7 +230,11 @@ impl Client {
             return;
         };
         let mut buffer = BytesMut::zeroed(SEALED_READ);
+        let mut relief = Relief::new(&self.quic, &mut self.relieved).or_if(is_greedy);
         while let Some(packet) = segments.next() {
+            if relief.drops(packet, &self.counters) {
+                continue;
+            }
             let needed = open.prefix.len() + OVERHEAD + packet.len();
             if self.quic.datagrams().send_buffer_space() < needed || buffer.len() < needed {
                 continue;

@@ -10,7 +10,8 @@ use qdt_proto::packet::{Coalescer, Offload};
 
 use super::super::server::{POOL, SINK};
 
-const NAME: &str = "crowd0";
+/// Its name.
+pub(in crate::sessions) const NAME: &str = "crowd0";
 /// A virtio-net header and the longest IP packet.
 const READ_BUFFER: usize = 10 + 65_535 + 16;
 

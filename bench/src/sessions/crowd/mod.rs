@@ -11,7 +11,7 @@ mod device;
 mod sockets;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::mem::MaybeUninit;
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use qdt_proto::datagram::OVERHEAD;
 use qdt_proto::packet::{VnetHeader, ipv4_addresses};
-use qdt_transport::{ClientTls, ClientTrust, PacketSize, dialling_config};
+use qdt_transport::{ClientTls, ClientTrust, PacketSize, Shares, dialling_config};
 use quinn_proto::{ClientConfig, DatagramEvent};
 use rustix::event::{Timespec, epoll};
 
@@ -28,6 +28,7 @@ use super::server::{LISTENS, OUTSIDE};
 use crate::cable::Cable;
 use client::{Client, MTU};
 use device::Device;
+pub(super) use device::NAME as DEVICE_NAME;
 use sockets::{Inbox, Port};
 
 /// Sockets, each with an address of its own.
@@ -40,9 +41,11 @@ const OPEN_WITHIN: Duration = Duration::from_secs(120);
 /// Packets a send call at most, and their bytes.
 const SEGMENTS: usize = 44;
 const SEND_BYTES: usize = 65_507;
-/// Receive calls of one socket and reads of the TUN in one turn.
+/// Receive calls of one socket in one turn.
 const RECEIVES: usize = 4;
-const READS: usize = 4;
+/// Bytes read from the TUN in one turn: some super-packets, or the acknowledgements of all clients, which would be lost
+/// if they had to wait for as many turns as they are packets.
+const READ_BYTES: usize = 256 << 10;
 /// How long a turn may wait at most, so that whoever drives the crowd is heard.
 const TURN: Duration = Duration::from_millis(20);
 /// The TUN's place among the things waited for.
@@ -56,7 +59,9 @@ pub(super) struct Crowd {
     opened: usize,
     by_address: HashMap<Ipv4Addr, usize>,
     deadlines: BinaryHeap<Reverse<(Instant, usize)>>,
-    touched: Vec<usize>,
+    touched: VecDeque<usize>,
+    /// Who takes how much of the device's queue: real clients have one each.
+    shares: Shares,
     device: Option<Device>,
     poller: OwnedFd,
     inbox: Inbox,
@@ -87,7 +92,8 @@ impl Crowd {
             opened: 0,
             by_address: HashMap::new(),
             deadlines: BinaryHeap::new(),
-            touched: Vec::new(),
+            touched: VecDeque::new(),
+            shares: Shares::default(),
             device: None,
             poller,
             inbox: Inbox::new(),
@@ -165,7 +171,7 @@ impl Crowd {
         let client = &mut self.clients[index];
         if !client.touched {
             client.touched = true;
-            self.touched.push(index);
+            self.touched.push_back(index);
         }
     }
 
@@ -215,7 +221,7 @@ impl Crowd {
             }
         }
         if device_ready {
-            self.read_device()?;
+            self.read_device(now)?;
         }
         Ok(())
     }
@@ -251,14 +257,17 @@ impl Crowd {
         Ok(())
     }
 
-    fn read_device(&mut self) -> Result<()> {
-        for _ in 0..READS {
+    fn read_device(&mut self, now: Instant) -> Result<()> {
+        let mut taken = 0;
+        while taken < READ_BYTES {
             let Some(device) = &mut self.device else {
                 return Ok(());
             };
             let Some(len) = device.read()? else {
+                self.shares.looked(now, true);
                 return Ok(());
             };
+            taken += len;
             let read = &mut device.buffer[..len];
             let header = if device.has_vnet_header {
                 VnetHeader::LEN
@@ -271,10 +280,13 @@ impl Crowd {
                 .map(|found| found.source);
             // What is no packet of a client (the kernel's own multicast) goes nowhere.
             if let Some(&index) = source.and_then(|source| self.by_address.get(&source)) {
-                self.clients[index].send_read(read, device.has_vnet_header);
+                let client = &mut self.clients[index];
+                let is_greedy = self.shares.tells(&mut client.share, len);
+                client.send_read(read, device.has_vnet_header, is_greedy);
                 self.touch(index);
             }
         }
+        self.shares.looked(now, false);
         Ok(())
     }
 
@@ -297,7 +309,7 @@ impl Crowd {
 
     /// Sends what every touched client has to send.
     fn flush(&mut self, now: Instant) -> Result<()> {
-        while let Some(index) = self.touched.pop() {
+        while let Some(index) = self.touched.pop_front() {
             let client = &mut self.clients[index];
             let port = &mut self.ports[client.port];
             client.touched = false;
