@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::flows::Carried;
+use super::carried::{Carried, ServerWork};
+use super::sharing::Link;
 use crate::statistics::Spread;
 
 /// Idle sessions of one number.
@@ -28,23 +29,37 @@ pub(super) struct Idle {
     pub(super) foreign: f64,
 }
 
-/// TCP through some of the sessions.
+/// TCP through some of the sessions, or beside them.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Traffic {
     /// What was measured.
     pub(super) name: String,
+    /// The link that was shared.
+    pub(super) link: String,
     /// Sessions that there were.
     pub(super) sessions: usize,
     /// `up` or `down`, seen from the clients.
     pub(super) way: &'static str,
     /// Payload that arrived, in Gbit/s.
     pub(super) gbit_per_second: Spread,
-    /// Processor seconds of the server per Gbit of payload.
-    pub(super) server_seconds_per_gbit: Spread,
+    /// Processor seconds of the whole machine per Gbit of payload.
+    pub(super) machine_seconds_per_gbit: Spread,
+    /// Processor seconds of the server per Gbit of payload. This and the next two: nothing without a tunnel.
+    pub(super) server_seconds_per_gbit: Option<Spread>,
     /// Packets that share a call at the server's TUN.
-    pub(super) packets_per_tun_call: Spread,
+    pub(super) packets_per_tun_call: Option<Spread>,
+    /// Datagrams that share a call at the server's sockets.
+    pub(super) datagrams_per_train: Option<Spread>,
     /// How evenly connections were served.
     pub(super) jain_index: Spread,
+    /// What the connection that got least had of an equal share.
+    pub(super) least: Spread,
+    /// What the connection that got most had of an equal share.
+    pub(super) most: Spread,
+    /// Packets and super-packets that a full TUN device dropped, at either end.
+    pub(super) dropped_by_devices: Spread,
+    /// Segments that TCP sent again, of a million.
+    pub(super) resent_per_million: Spread,
     /// Share of the machine that everybody else used, 0 to 1, at worst.
     pub(super) foreign: f64,
 }
@@ -53,19 +68,34 @@ impl Traffic {
     /// The figures of some rounds; nothing of none.
     pub(super) fn of(
         name: &str,
+        link: Link,
         sessions: usize,
         way: &'static str,
         rounds: &[Carried],
     ) -> Option<Self> {
         let spread = |figure: fn(&Carried) -> f64| Spread::of(rounds.iter().map(figure));
+        let server = |figure: fn(&ServerWork) -> f64| {
+            Spread::of(
+                rounds
+                    .iter()
+                    .filter_map(|round| round.server.as_ref().map(figure)),
+            )
+        };
         Some(Self {
             name: name.to_owned(),
+            link: link.to_string(),
             sessions,
             way,
             gbit_per_second: spread(|round| round.gbit_per_second)?,
-            server_seconds_per_gbit: spread(|round| round.server_seconds_per_gbit)?,
-            packets_per_tun_call: spread(|round| round.packets_per_tun_call)?,
+            machine_seconds_per_gbit: spread(|round| round.machine_seconds_per_gbit)?,
+            server_seconds_per_gbit: server(|work| work.seconds_per_gbit),
+            packets_per_tun_call: server(|work| work.packets_per_tun_call),
+            datagrams_per_train: server(|work| work.datagrams_per_train),
             jain_index: spread(|round| round.jain_index)?,
+            least: spread(|round| round.least_and_most[0])?,
+            most: spread(|round| round.least_and_most[1])?,
+            dropped_by_devices: spread(|round| round.dropped_by_devices)?,
+            resent_per_million: spread(|round| round.resent_per_million)?,
             foreign: rounds.iter().map(|round| round.foreign).fold(0.0, f64::max),
         })
     }

@@ -1,55 +1,42 @@
-//! TCP through the crowd's sessions: so many connections between the clients' inner addresses and the sink, one
-//! thread that writes and one that reads, and what arrived on each.
+//! TCP through the crowd's sessions, or beside them: so many connections between the clients' addresses and the sink,
+//! one thread that writes and one that reads, and what arrived on each.
 
 use std::io::{self, Read as _, Write as _};
 use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::event::{Timespec, epoll};
 use socket2::{Domain, Socket, Type};
 
+use super::carried::{Carried, Reading};
 use super::crowd::Crowd;
-use super::server::{SINK, Server};
+use super::server::Server;
+use super::sharing::Sharing;
 use crate::cable::Cable;
-use crate::cpu::CpuReading;
 use crate::tcp::{Congestion, Direction};
 
 /// The congestion control of every connection.
 pub(super) const CONGESTION_CONTROL: Congestion = Congestion::Cubic;
-/// How long connections may take, and how long they run before anything is counted.
+/// How long connections may take.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
-const WARM_UP: Duration = Duration::from_secs(1);
 /// Bytes of one read or write.
 const CHUNK: usize = 256 << 10;
 /// How often a pump looks whether it shall stop.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// What was carried.
-#[derive(Debug, Clone)]
-pub(super) struct Carried {
-    /// Payload that arrived per second, in Gbit/s.
-    pub(super) gbit_per_second: f64,
-    /// Processor seconds of the server per Gbit of payload.
-    pub(super) server_seconds_per_gbit: f64,
-    /// Packets that share a call at the server's TUN, in the direction of the payload.
-    pub(super) packets_per_tun_call: f64,
-    /// How evenly connections were served, 0 to 1 (Jain, Chiu, Hawe 1984).
-    pub(super) jain_index: f64,
-    /// Share of the machine that everybody else used, 0 to 1.
-    pub(super) foreign: f64,
-}
-
 /// What is to be carried.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Load<'a> {
-    /// The inner address of each connection, which may come again.
-    pub(super) sources: &'a [Ipv4Addr],
+    /// The connections.
+    pub(super) set: &'a Sharing,
     /// Which way the payload goes, seen from the clients.
     pub(super) direction: Direction,
+    /// How long it runs before anything is counted.
+    pub(super) warm_up: Duration,
     /// How long it is counted.
     pub(super) lasts: Duration,
 }
@@ -93,7 +80,7 @@ fn conduct(
     load: Load<'_>,
     over: &AtomicBool,
 ) -> Result<Carried> {
-    let (clients, sinks) = connect(cable, load.sources)?;
+    let (clients, sinks) = connect(cable, load.set)?;
     let (senders, receivers) = match load.direction {
         Direction::Up => (clients, sinks),
         Direction::Down => (sinks, clients),
@@ -105,10 +92,14 @@ fn conduct(
         let wrong = failed.clone();
         scope.spawn(|| report(write(&senders, over), wrong));
         scope.spawn(|| report(read(&receivers, &counts, over), failed));
-        wait(&failures, WARM_UP)?;
-        let before = Reading::take(server, &counts)?;
+        wait(&failures, load.warm_up)?;
+        let before = Reading::take(cable, server, &counts)?;
         wait(&failures, load.lasts)?;
-        Reading::take(server, &counts)?.since(&before, load.direction)
+        Reading::take(cable, server, &counts)?.since(
+            &before,
+            load.direction,
+            load.set.is_through_tunnel(),
+        )
     })
 }
 
@@ -128,83 +119,20 @@ fn wait(failures: &std::sync::mpsc::Receiver<anyhow::Error>, time: Duration) -> 
     }
 }
 
-/// Everything that is counted, at one moment.
-struct Reading {
-    at: Instant,
-    processor: Duration,
-    machine: CpuReading,
-    packets: [f64; 2],
-    calls: [f64; 2],
-    bytes: Vec<u64>,
-}
-
-impl Reading {
-    fn take(server: &Server<'_>, counts: &[AtomicU64]) -> Result<Self> {
-        let counters = server.counters()?;
-        let value = |series: &str, label: &str, values: [&str; 2]| {
-            values.map(|value| counters.value(&format!("{series}{{{label}=\"{value}\"}}")))
-        };
-        Ok(Self {
-            packets: value("qdt_packets_total", "direction", ["in", "out"]),
-            calls: value("qdt_tun_calls_total", "call", ["write", "read"]),
-            at: Instant::now(),
-            processor: server.processor_time()?,
-            machine: CpuReading::take(&[server.pid()])?,
-            bytes: counts
-                .iter()
-                .map(|count| count.load(Ordering::Relaxed))
-                .collect(),
-        })
-    }
-
-    fn since(&self, earlier: &Self, direction: Direction) -> Result<Carried> {
-        let bytes: Vec<f64> = self
-            .bytes
-            .iter()
-            .zip(&earlier.bytes)
-            .map(|(now, then)| (now - then) as f64)
-            .collect();
-        let gbit = bytes.iter().sum::<f64>() * 8e-9;
-        ensure!(gbit > 0.0, "not a byte arrived");
-        let way = match direction {
-            Direction::Up => 0,
-            Direction::Down => 1,
-        };
-        let calls = self.calls[way] - earlier.calls[way];
-        Ok(Carried {
-            gbit_per_second: gbit / (self.at - earlier.at).as_secs_f64(),
-            server_seconds_per_gbit: (self.processor - earlier.processor).as_secs_f64() / gbit,
-            packets_per_tun_call: (self.packets[way] - earlier.packets[way]) / calls.max(1.0),
-            jain_index: jain_index(&bytes),
-            foreign: self.machine.since(&earlier.machine).foreign,
-        })
-    }
-}
-
-/// (sum of x)^2 / (n * sum of x^2): 1 where all are equal, 1/n where one has everything.
-fn jain_index(shares: &[f64]) -> f64 {
-    let sum: f64 = shares.iter().sum();
-    let squares: f64 = shares.iter().map(|share| share * share).sum();
-    if squares == 0.0 {
-        return 0.0;
-    }
-    sum * sum / (shares.len() as f64 * squares)
-}
-
 /// Connects each source with the sink; both ends of each.
-fn connect(cable: &Cable, sources: &[Ipv4Addr]) -> Result<(Vec<TcpStream>, Vec<TcpStream>)> {
+fn connect(cable: &Cable, set: &Sharing) -> Result<(Vec<TcpStream>, Vec<TcpStream>)> {
     let listener = cable
         .server
-        .enter(|| TcpListener::bind((SINK, 0)))
+        .enter(|| TcpListener::bind((set.sink, 0)))
         .context("the sink does not listen")?;
     let at = listener.local_addr().context("the sink's address")?;
-    let mut clients = Vec::with_capacity(sources.len());
-    let mut sinks = Vec::with_capacity(sources.len());
-    for &source in sources {
+    let mut clients = Vec::with_capacity(set.sources.len());
+    let mut sinks = Vec::with_capacity(set.sources.len());
+    for &source in &set.sources {
         let client = cable
             .client
             .enter(|| dial(source, at))
-            .with_context(|| format!("TCP from {source} through the tunnel"))?;
+            .with_context(|| format!("TCP from {source} to the sink"))?;
         let (sink, _) = listener.accept().context("the sink")?;
         for end in [&client, &sink] {
             prepare(end).context("a TCP connection")?;
@@ -281,23 +209,11 @@ fn pump(
             let index = event.data.u64() as usize;
             match serve(index, &connections[index]) {
                 Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
-                    return Err(error).context("a TCP connection through the tunnel");
+                    return Err(error).context("a TCP connection");
                 }
                 _ => {}
             }
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_jain_index_is_one_for_equals_and_one_in_n_for_a_greedy_one() {
-        assert_eq!(jain_index(&[3.0; 7]), 1.0);
-        assert_eq!(jain_index(&[5.0, 0.0, 0.0, 0.0]), 0.25);
-        assert_eq!(jain_index(&[0.0; 3]), 0.0);
-    }
 }

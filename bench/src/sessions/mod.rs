@@ -4,12 +4,14 @@
 //! What always holds: the server is the finished program with its defaults; all clients live in this process
 //! and speak the whole protocol; every figure is the server's own use, read from the kernel's books.
 
+mod carried;
 mod crowd;
 mod figures;
 mod flows;
 mod options;
 mod report;
 mod server;
+mod sharing;
 mod usage;
 
 use std::net::Ipv4Addr;
@@ -22,16 +24,20 @@ use crate::cable::Cable;
 use crate::cpu::CpuReading;
 use crate::tcp::Direction;
 use crate::{note, say};
+use carried::Carried;
 use crowd::Crowd;
 use figures::{Idle, Traffic};
-use flows::{Carried, Load, carry};
+use flows::{Load, carry};
 use options::Options;
 use report::Report;
 use server::Server;
+use sharing::{Link, Sharing};
 
 /// Between the last handshake and the first look at idle sessions: what was delayed (acknowledgements, timers of the
 /// handshake) is over by then.
 const SETTLE: Duration = Duration::from_secs(5);
+/// How long a lone stream runs before anything is counted; what many need until they share is an option.
+const LONE_WARM_UP: Duration = Duration::from_secs(1);
 
 /// Measures and prints the table and the JSON document.
 ///
@@ -65,12 +71,6 @@ struct Bench<'a> {
     options: &'a Options,
 }
 
-/// A named set of connections that is measured together with others.
-struct Sharing {
-    name: String,
-    sources: Vec<Ipv4Addr>,
-}
-
 const WAYS: [(&str, Direction); 2] = [("up", Direction::Up), ("down", Direction::Down)];
 
 impl Bench<'_> {
@@ -79,35 +79,38 @@ impl Bench<'_> {
         // What the server allocates once, for whatever it is asked first, belongs to no session.
         self.crowd.open(1)?;
         self.crowd.open_device(self.cable)?;
-        report.traffic(self.compare(&[self.one_session(1)])?);
+        let first = self.first_address()?;
+        let alone = [Sharing::one_session(first, 1)];
+        report.traffic(self.compare(Link::Open, &alone)?);
         self.rest(SETTLE)?;
-        let alone = self.server.resident_bytes()?;
+        let memory = self.server.resident_bytes()?;
         for (place, &count) in self.options.sessions.iter().enumerate() {
-            report.idle(self.idle(count, alone)?);
-            if place == 0 {
-                let active = self.options.active;
-                let together = Sharing {
-                    name: format!("{active} sessions, a stream each"),
-                    sources: self.crowd.addresses().take(active).collect(),
-                };
-                let sets = [self.one_session(1), together, self.one_session(active)];
-                report.traffic(self.compare(&sets)?);
+            report.idle(self.idle(count, memory)?);
+            if place == 0 && self.options.rounds > 0 {
+                for link in self.options.links() {
+                    let _laid = link.lay(self.cable);
+                    report.traffic(self.compare(link, &self.sharing(first))?);
+                }
             }
         }
-        report.traffic(self.compare(&[self.one_session(1)])?);
+        report.traffic(self.compare(Link::Open, &alone)?);
         Ok(report)
     }
 
-    /// The first session with so many connections.
-    fn one_session(&self, streams: usize) -> Sharing {
+    fn first_address(&self) -> Result<Ipv4Addr> {
         let first = self.crowd.addresses().next();
-        Sharing {
-            name: match streams {
-                1 => "one session, one stream".to_owned(),
-                _ => format!("one session, {streams} streams"),
-            },
-            sources: vec![first.expect("the first session was opened"); streams],
-        }
+        first.context("no session was opened")
+    }
+
+    /// The sets that are compared, beginning with the one that the others are held against.
+    fn sharing(&self, first: Ipv4Addr) -> [Sharing; 4] {
+        let active = self.options.active;
+        [
+            Sharing::one_session(first, 1),
+            Sharing::a_stream_each(self.crowd.addresses().take(active).collect()),
+            Sharing::one_session(first, active),
+            Sharing::no_tunnel(active),
+        ]
     }
 
     /// Makes sessions until there are `count`, and watches them while nothing happens.
@@ -149,7 +152,7 @@ impl Bench<'_> {
     }
 
     /// Measures each set in each round, both ways.
-    fn compare(&mut self, sets: &[Sharing]) -> Result<Vec<(Traffic, Vec<Carried>)>> {
+    fn compare(&mut self, link: Link, sets: &[Sharing]) -> Result<Vec<(Traffic, Vec<Carried>)>> {
         let sessions = self.crowd.addresses().count();
         let mut found = vec![Vec::new(); sets.len() * WAYS.len()];
         for round in 0..self.options.rounds {
@@ -159,14 +162,18 @@ impl Bench<'_> {
                 for (way, (word, direction)) in WAYS.into_iter().enumerate() {
                     let set = &sets[index];
                     note(&format!(
-                        "{sessions} sessions, round {} of {}: {} {word}",
+                        "{sessions} sessions, link {link}, round {} of {}: {} {word}",
                         round + 1,
                         self.options.rounds,
                         set.name
                     ));
                     let load = Load {
-                        sources: &set.sources,
+                        set,
                         direction,
+                        warm_up: match set.sources.len() {
+                            1 => LONE_WARM_UP,
+                            _ => Duration::from_secs(self.options.warm_up),
+                        },
                         lasts: Duration::from_secs(self.options.seconds),
                     };
                     let carried = carry(&mut self.crowd, self.cable, &self.server, load)
@@ -177,7 +184,7 @@ impl Bench<'_> {
         }
         let described = found.into_iter().enumerate().filter_map(|(place, rounds)| {
             let (index, way) = (place / WAYS.len(), place % WAYS.len());
-            let traffic = Traffic::of(&sets[index].name, sessions, WAYS[way].0, &rounds)?;
+            let traffic = Traffic::of(&sets[index].name, link, sessions, WAYS[way].0, &rounds)?;
             Some((traffic, rounds))
         });
         Ok(described.collect())

@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use super::sharing::Link;
+
 /// What `bench sessions --help` prints.
 pub(super) const HELP: &str = "\
 bench sessions [OPTIONS]
@@ -14,7 +16,9 @@ bench sessions [OPTIONS]
   --idle N           seconds for which idle sessions are watched, best more than they wait for anything (35)
   --active N         sessions that share the link, at most as many as the first of --sessions (100)
   --rounds N         how often active sessions and one session are compared; 0 leaves traffic out (3)
-  --seconds N        length of one measurement with traffic (4)
+  --mbit N           they do so on the bare cable, and on a link of that rate; 0 leaves the latter out (500)
+  --warm-up N        seconds that many streams run before anything is counted: until they share (5)
+  --seconds N        length of one measurement with traffic (10)
   --json FILE        where the JSON document goes (stdout)
 
 qdt-server is taken from QDT_BIN_DIR, else from the folder of this program; the clients are this program. Needs
@@ -33,6 +37,10 @@ pub(super) struct Options {
     pub(super) active: usize,
     /// Comparisons of active sessions with one.
     pub(super) rounds: usize,
+    /// Rate of the link that is shared beside the bare cable, in Mbit/s; 0: none.
+    pub(super) mbit: u32,
+    /// How long many streams run before anything is counted, in seconds.
+    pub(super) warm_up: u64,
     /// Length of one measurement with traffic, in seconds.
     pub(super) seconds: u64,
     /// Where the JSON document goes; none: stdout.
@@ -51,7 +59,9 @@ impl Options {
             idle: 35,
             active: 100,
             rounds: 3,
-            seconds: 4,
+            mbit: 500,
+            warm_up: 5,
+            seconds: 10,
             json: None,
         };
         let mut arguments = arguments.iter();
@@ -72,6 +82,8 @@ impl Options {
                 "--idle" => read.idle = number(argument, value()?, 1)?,
                 "--active" => read.active = number(argument, value()?, 1)?,
                 "--rounds" => read.rounds = number(argument, value()?, 0)?,
+                "--mbit" => read.mbit = number(argument, value()?, 0)?,
+                "--warm-up" => read.warm_up = number(argument, value()?, 1)?,
                 "--seconds" => read.seconds = number(argument, value()?, 1)?,
                 "--json" => read.json = Some(value()?.into()),
                 _ => bail!("unknown argument {argument} (see `bench sessions --help`)"),
@@ -87,6 +99,12 @@ impl Options {
             read.active
         );
         Ok(read)
+    }
+
+    /// The links that sessions share, one after the other.
+    pub(super) fn links(&self) -> Vec<Link> {
+        let shaped = (self.mbit > 0).then_some(Link::Shaped { mbit: self.mbit });
+        [Link::Open].into_iter().chain(shaped).collect()
     }
 }
 
@@ -114,6 +132,7 @@ mod tests {
         let read = parse("").expect("nothing is wrong");
         assert_eq!(read.sessions, [100, 1_000, 10_000]);
         assert_eq!((read.idle, read.active, read.rounds), (35, 100, 3));
+        assert_eq!(read.links(), [Link::Open, Link::Shaped { mbit: 500 }]);
     }
 
     #[test]

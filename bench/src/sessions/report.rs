@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
+use super::carried::Carried;
 use super::figures::{Bar, Idle, Traffic};
-use super::flows::{CONGESTION_CONTROL, Carried};
+use super::flows::CONGESTION_CONTROL;
 use super::options::Options;
 use crate::statistics::Spread;
 
@@ -14,12 +15,16 @@ use crate::statistics::Spread;
 const FOREIGN_LIMIT: f64 = 0.05;
 /// Memory and processor time of a session among very many may be larger than among fewer by this factor.
 const FLAT: f64 = 1.1;
+/// The set that others are held against.
+const ALONE: &str = "one session, one stream";
 
 /// Everything measured so far.
 #[derive(Debug)]
 pub(super) struct Report {
     active: usize,
+    links: Vec<String>,
     idle_seconds: u64,
+    warm_up: u64,
     seconds: u64,
     rounds: usize,
     idle: Vec<Idle>,
@@ -30,6 +35,7 @@ pub(super) struct Report {
 #[derive(Debug, Serialize)]
 struct Document<'a> {
     idle_seconds: u64,
+    warm_up: u64,
     seconds: u64,
     rounds: usize,
     congestion_control: &'static str,
@@ -44,7 +50,9 @@ impl Report {
     pub(super) fn new(options: &Options) -> Self {
         Self {
             active: options.active,
+            links: options.links().iter().map(ToString::to_string).collect(),
             idle_seconds: options.idle,
+            warm_up: options.warm_up,
             seconds: options.seconds,
             rounds: options.rounds,
             idle: Vec::new(),
@@ -74,6 +82,7 @@ impl Report {
     pub(super) fn json(&self) -> Result<String> {
         let document = Document {
             idle_seconds: self.idle_seconds,
+            warm_up: self.warm_up,
             seconds: self.seconds,
             rounds: self.rounds,
             congestion_control: CONGESTION_CONTROL.name(),
@@ -107,21 +116,45 @@ impl Report {
         if !self.traffic.is_empty() {
             let _ = writeln!(
                 text,
-                "\n{:>9} {:<29} {:<4} {:>19} {:>20} {:>13} {:>19}",
-                "sessions", "busy", "", "Gbit/s", "server s/Gbit", "packets/call", "Jain index"
+                "\n{:>9} {:<11} {:<29} {:<4} {:>17} {:>19} {:>10} {:>10} {:>10} {:>19} {:>11} {:>8} {:>11}",
+                "sessions",
+                "link",
+                "busy",
+                "",
+                "Gbit/s",
+                "server s/Gbit",
+                "all s/Gbit",
+                "per call",
+                "per train",
+                "Jain index",
+                "least, most",
+                "dropped",
+                "resent ppm"
             );
         }
         for (traffic, _) in &self.traffic {
             let _ = writeln!(
                 text,
-                "{:>9} {:<29} {:<4} {:>19} {:>20} {:>13.1} {:>19}",
+                "{:>9} {:<11} {:<29} {:<4} {:>17} {:>19} {:>10.3} {:>10} {:>10} {:>19} {:>11} {:>8.0} {:>11.0}",
                 traffic.sessions,
+                traffic.link,
                 traffic.name,
                 traffic.way,
                 spread(&traffic.gbit_per_second, 2),
-                spread(&traffic.server_seconds_per_gbit, 3),
-                traffic.packets_per_tun_call.median,
+                optional(traffic.server_seconds_per_gbit, |it| spread(&it, 3)),
+                traffic.machine_seconds_per_gbit.median,
+                optional(traffic.packets_per_tun_call, |it| format!(
+                    "{:.1}",
+                    it.median
+                )),
+                optional(traffic.datagrams_per_train, |it| format!(
+                    "{:.1}",
+                    it.median
+                )),
                 spread(&traffic.jain_index, 3),
+                format!("{:.2}, {:.2}", traffic.least.median, traffic.most.median),
+                traffic.dropped_by_devices.median,
+                traffic.resent_per_million.median,
             );
         }
         text.push('\n');
@@ -175,49 +208,77 @@ impl Report {
             }
         }
         for way in ["up", "down"] {
-            bars.extend(self.sharing_bars(way));
+            for link in &self.links {
+                bars.extend(self.sharing_bars(way, link));
+            }
+            bars.extend(self.company_bar(way));
         }
         bars
     }
 
-    fn sharing_bars(&self, way: &str) -> Vec<Bar> {
-        let of = |sessions: Option<usize>, begins: &str| {
-            self.traffic.iter().find(|(traffic, _)| {
-                traffic.way == way
-                    && Some(traffic.sessions) == sessions
-                    && traffic.name.starts_with(begins)
-            })
-        };
+    /// What was measured with so many sessions on that link, and begins like this.
+    fn find(
+        &self,
+        way: &str,
+        link: &str,
+        sessions: Option<usize>,
+        begins: &str,
+    ) -> Option<&(Traffic, Vec<Carried>)> {
+        self.traffic.iter().find(|(traffic, _)| {
+            traffic.way == way
+                && traffic.link == link
+                && Some(traffic.sessions) == sessions
+                && traffic.name.starts_with(begins)
+        })
+    }
+
+    /// What many sessions carry of what one does on the same link, and how evenly.
+    fn sharing_bars(&self, way: &str, link: &str) -> Vec<Bar> {
         let first = self.idle.first().map(|idle| idle.sessions);
-        let last = self.idle.last().map(|idle| idle.sessions);
-        let one = "one session, one stream";
         let active = format!("{} sessions", self.active);
-        let mut bars = Vec::new();
-        if let (Some((_, alone)), Some((busy, together))) = (of(first, one), of(first, &active)) {
-            if let Some(ratio) = ratio(together, alone, |round| round.gbit_per_second) {
-                bars.push(Bar::at_least(
-                    format!("{active} {way}, throughput to that of one session: 0.9 at least"),
-                    ratio.median,
-                    0.9,
-                ));
-            }
-            bars.push(Bar::at_least(
-                format!("{active} {way}, Jain index: 0.95 at least"),
-                busy.jain_index.median,
-                0.95,
-            ));
-        }
-        if let (Some((_, alone)), Some((_, among))) = (of(Some(1), one), of(last, one))
-            && let Some(ratio) = ratio(among, alone, |round| round.server_seconds_per_gbit)
-        {
-            let many = last.unwrap_or_default();
-            bars.push(Bar::at_most(
-                format!("server s/Gbit {way} of one session among {many} to alone: {FLAT} at most"),
+        let (Some((_, alone)), Some((busy, together)), Some((bare, _))) = (
+            self.find(way, link, first, ALONE),
+            self.find(way, link, first, &active),
+            self.find(way, link, first, "no tunnel"),
+        ) else {
+            return Vec::new();
+        };
+        let named = format!("{active} {way}, link {link}");
+        let ratio = ratio(together, alone, |round| Some(round.gbit_per_second));
+        let throughput = ratio.map(|ratio| {
+            Bar::at_least(
+                format!("{named}, throughput to that of one session: 0.9 at least"),
                 ratio.median,
-                FLAT,
-            ));
-        }
-        bars
+                0.9,
+            )
+        });
+        let evenness = Bar::at_least(
+            format!(
+                "{named}, Jain index ({:.3} without a tunnel): 0.95 at least",
+                bare.jain_index.median
+            ),
+            busy.jain_index.median,
+            0.95,
+        );
+        throughput.into_iter().chain([evenness]).collect()
+    }
+
+    /// What the company of idle sessions costs one that is busy.
+    fn company_bar(&self, way: &str) -> Option<Bar> {
+        let many = self.idle.last()?.sessions;
+        let (_, alone) = self.find(way, "open", Some(1), ALONE)?;
+        // The last one: with a single number of sessions there are two of this name.
+        let (_, among) = self.traffic.iter().rfind(|(traffic, _)| {
+            traffic.way == way && traffic.sessions == many && traffic.name.starts_with(ALONE)
+        })?;
+        let ratio = ratio(among, alone, |round| {
+            round.server.map(|work| work.seconds_per_gbit)
+        })?;
+        Some(Bar::at_most(
+            format!("server s/Gbit {way} of one session among {many} to alone: {FLAT} at most"),
+            ratio.median,
+            FLAT,
+        ))
     }
 
     /// Why the figures are not what they look like; empty when they are.
@@ -226,10 +287,12 @@ impl Report {
             .idle
             .iter()
             .map(|idle| (format!("{} idle sessions", idle.sessions), idle.foreign));
-        let busy = self
-            .traffic
-            .iter()
-            .map(|(traffic, _)| (format!("{} {}", traffic.name, traffic.way), traffic.foreign));
+        let busy = self.traffic.iter().map(|(traffic, _)| {
+            let Traffic {
+                name, way, link, ..
+            } = traffic;
+            (format!("{name} {way}, link {link}"), traffic.foreign)
+        });
         let mut doubts: Vec<_> = idle
             .chain(busy)
             .filter(|(_, foreign)| *foreign > FOREIGN_LIMIT)
@@ -247,13 +310,17 @@ impl Report {
     }
 }
 
-/// The ratios within each round.
-fn ratio(these: &[Carried], those: &[Carried], figure: impl Fn(&Carried) -> f64) -> Option<Spread> {
+/// The ratios within each round that has both.
+fn ratio(
+    these: &[Carried],
+    those: &[Carried],
+    figure: impl Fn(&Carried) -> Option<f64>,
+) -> Option<Spread> {
     Spread::of(
         these
             .iter()
             .zip(those)
-            .map(|(this, that)| figure(this) / figure(that)),
+            .filter_map(|(this, that)| Some(figure(this)? / figure(that)?)),
     )
 }
 
@@ -262,4 +329,8 @@ fn spread(figures: &Spread, digits: usize) -> String {
         "{:.digits$} ({:.digits$}-{:.digits$})",
         figures.median, figures.min, figures.max
     )
+}
+
+fn optional(figures: Option<Spread>, text: impl Fn(Spread) -> String) -> String {
+    figures.map_or_else(|| "-".to_owned(), text)
 }

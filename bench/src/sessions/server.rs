@@ -21,6 +21,8 @@ pub(super) const POOL: &str = "10.8.0.0/16";
 pub(super) const OUTSIDE: &str = "10.99.0.0/16";
 /// What the clients talk to through the tunnel: an address of the server's machine.
 pub(super) const SINK: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+/// Its TUN device.
+pub(super) const DEVICE: &str = "qdt0";
 /// Where the tunnel listens.
 pub(super) const LISTENS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(SERVER), 443);
 const METRICS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9100);
