@@ -49,7 +49,8 @@ drop_reasons! {
     QueueFull => "queue_full",
     /// A packet from one client to another while clients are kept apart.
     ClientToClient => "client_to_client",
-    /// A queue stands in the path: the packet was dropped so that its sender slows down.
+    /// A queue stands in the path, or the session takes more than others of the TUN queue: the packet was dropped so that
+    /// its sender slows down.
     Congestion => "congestion",
 }
 
