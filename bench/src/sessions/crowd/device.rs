@@ -21,6 +21,8 @@ pub(super) struct Device {
     pub(super) has_vnet_header: bool,
     pub(super) out: Coalescer,
     pub(super) buffer: Vec<u8>,
+    /// Whether packets were committed since the last flush.
+    is_open: bool,
 }
 
 impl Device {
@@ -51,6 +53,7 @@ impl Device {
             }),
             queue,
             buffer: vec![0; READ_BUFFER],
+            is_open: false,
         })
     }
 
@@ -68,18 +71,21 @@ impl Device {
 
     /// The packet in the slot goes on, perhaps with others. What the kernel does not take is lost, as on any path.
     pub(super) fn commit(&mut self, len: usize) {
+        self.is_open = true;
         let queue = &self.queue;
         self.out.commit(len, &mut |packet: &[u8]| {
             let _ = queue.write(packet);
         });
     }
 
-    /// What was committed goes on now.
-    pub(super) fn flush(&mut self) {
+    /// What was committed goes on now; says whether that was anything.
+    pub(super) fn flush(&mut self) -> bool {
+        let had_packets = std::mem::take(&mut self.is_open);
         let queue = &self.queue;
         self.out.flush(&mut |packet: &[u8]| {
             let _ = queue.write(packet);
         });
+        had_packets
     }
 }
 

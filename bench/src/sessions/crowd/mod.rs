@@ -44,7 +44,8 @@ const SEND_BYTES: usize = 65_507;
 /// Receive calls of one socket in one turn.
 const RECEIVES: usize = 4;
 /// Bytes read from the TUN in one turn: some super-packets, or the acknowledgements of all clients, which would be lost
-/// if they had to wait for as many turns as they are packets.
+/// if they had to wait for as many turns as they are packets. They are read after each socket, because the device holds
+/// no more than those of a real client.
 const READ_BYTES: usize = 256 << 10;
 /// How long a turn may wait at most, so that whoever drives the crowd is heard.
 const TURN: Duration = Duration::from_millis(20);
@@ -214,14 +215,23 @@ impl Crowd {
         };
         let now = Instant::now();
         let mut device_ready = false;
+        let mut left = READ_BYTES;
         for event in ready.iter() {
             match event.data.u64() {
                 DEVICE => device_ready = true,
-                number => self.receive(now, number as usize)?,
+                number => {
+                    self.receive(now, number as usize)?;
+                    // What the kernel answers is there at once.
+                    if let Some(device) = &mut self.device
+                        && device.flush()
+                    {
+                        self.read_device(now, &mut left)?;
+                    }
+                }
             }
         }
         if device_ready {
-            self.read_device(now)?;
+            self.read_device(now, &mut left)?;
         }
         Ok(())
     }
@@ -257,9 +267,8 @@ impl Crowd {
         Ok(())
     }
 
-    fn read_device(&mut self, now: Instant) -> Result<()> {
-        let mut taken = 0;
-        while taken < READ_BYTES {
+    fn read_device(&mut self, now: Instant, left: &mut usize) -> Result<()> {
+        while *left > 0 {
             let Some(device) = &mut self.device else {
                 return Ok(());
             };
@@ -267,7 +276,7 @@ impl Crowd {
                 self.shares.looked(now, true);
                 return Ok(());
             };
-            taken += len;
+            *left = left.saturating_sub(len);
             let read = &mut device.buffer[..len];
             let header = if device.has_vnet_header {
                 VnetHeader::LEN
