@@ -156,7 +156,7 @@ const SERIES: [Series; 13] = [
     },
     Series {
         name: "qdt_congestion_marks_total",
-        help: "Inner packets to clients that were marked with ECN because a queue stands in the path",
+        help: "Inner packets to clients that were marked with ECN because a queue stands in the path or the session takes more of the TUN queue than others",
         label: None,
         kind: MetricType::COUNTER,
         values: |now| vec![("", float(now.traffic.congestion_marks))],

@@ -7,7 +7,7 @@
 //! the next timer.
 //!
 //! Invariants: a connection is in `touched` exactly when its `touched` flag is set, and whoever was put there first is
-//! served first, so that none waits for ever while the socket is full; the earliest deadline of every connection is in
+//! served first, and goes to the end where the socket is full before it is done; the earliest deadline of every connection is in
 //! the heap, or the moment soon after it when it is far off; nothing is polled for transmission while the socket is full.
 
 mod deadlines;
@@ -337,9 +337,9 @@ impl<A: Application> Engine<A> {
             let blocked = self.unsent.is_some();
             self.deadlines.keep(&mut link, now);
             if blocked {
-                // Its remaining packets go out once the socket has room, before those of who came later.
+                // Its remaining packets go out once the socket has room, behind those of who waits already.
                 link.touched = true;
-                self.touched.push_front(handle);
+                self.touched.push_back(handle);
             }
             self.links[handle.0] = Some(link);
             if blocked {

@@ -6,8 +6,8 @@
 //! those that take less find room (approximate fairness through differential dropping: Pan, Breslau, Prabhakar, Shenker
 //! 2003; here without a random number, because one packet in a while is enough for senders that listen).
 //!
-//! What always holds: nobody is told while the queue runs empty now and then, a session that is alone is never told, and
-//! none is told more than once in two windows.
+//! What always holds: nobody is told while the queue runs empty now and then or while shares are small, a session that
+//! is alone is never told, and none is told more than once in two windows.
 
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,9 @@ const WINDOW: Duration = Duration::from_millis(200);
 const GREEDY: u64 = 125;
 /// Sessions with less than this part of an equal share want no more, and do not count as sharing.
 const MODEST: u64 = 4;
+
+/// Nobody is told while an equal share is less, in bytes: of a few packets a loss is much, and chance makes them unequal.
+const SMALL: u64 = 48_000;
 
 /// One worker's count.
 #[derive(Clone, Debug, Default)]
@@ -65,9 +68,9 @@ impl Shares {
         self.sharing = 0;
     }
 
-    /// A packet or super-packet of `len` bytes of a session was read; true when that session is to be told that it takes
-    /// too much.
-    pub fn tells(&mut self, session: &mut Share, len: usize) -> bool {
+    /// A packet or super-packet of `len` bytes of a session was read; gives back the session when it is to be told that it
+    /// takes too much. It is asked again until it was.
+    pub fn tells<'a>(&mut self, session: &'a mut Share, len: usize) -> Option<&'a mut Share> {
         if session.window != self.window {
             let is_next = session.window + 1 == self.window;
             *session = Share {
@@ -85,12 +88,17 @@ impl Shares {
             self.sharing += 1;
             self.bytes += session.bytes;
         }
-        let greedy = self.stands
-            && !session.told
-            && !session.was_told
-            && session.before.max(session.bytes) * 100 > self.equal * GREEDY;
-        session.told |= greedy;
-        greedy
+        // Both of the window before: what is counted since may be of more senders, or of a faster turn of the same.
+        let is_greedy = session.before * 100 > self.equal * GREEDY;
+        let queue_stands = self.stands && !self.was_emptied && self.equal >= SMALL;
+        (queue_stands && is_greedy && !session.told && !session.was_told).then_some(session)
+    }
+}
+
+impl Share {
+    /// A packet of the session was marked or dropped.
+    pub(super) fn is_told(&mut self) {
+        self.told = true;
     }
 }
 
@@ -125,7 +133,10 @@ mod tests {
             let mut told = vec![0; self.sessions.len()];
             for ((share, reads), told) in self.sessions.iter_mut().zip(&mut told) {
                 for _ in 0..reads.round() as usize {
-                    *told += usize::from(self.shares.tells(share, READ));
+                    if let Some(share) = self.shares.tells(share, READ) {
+                        share.is_told();
+                        *told += 1;
+                    }
                 }
             }
             self.now += WINDOW;
@@ -154,6 +165,60 @@ mod tests {
     #[test]
     fn a_session_that_is_alone_is_never_told() {
         assert_eq!(Senders::new(&[500.0]).windows(10), [0]);
+    }
+
+    #[test]
+    fn a_session_that_is_alone_is_not_told_either_when_it_carries_more_or_less_than_before() {
+        let mut senders = Senders::new(&[0.0]);
+        for reads in [300.0, 500.0, 500.0, 100.0, 100.0, 10.0, 400.0, 1.0, 80.0] {
+            senders.sessions[0].1 = reads;
+            assert_eq!(senders.windows(2), [0], "{reads}");
+        }
+    }
+
+    #[test]
+    fn sessions_that_are_equal_are_not_told_when_all_carry_more_or_others_join_them() {
+        let mut senders = Senders::new(&[30.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+        senders.windows(3);
+        for reads in [5.0, 9.0, 20.0, 3.0] {
+            for (_, each) in &mut senders.sessions {
+                *each = reads;
+            }
+            assert_eq!(senders.windows(3), [0; 6], "{reads}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_told_of_a_queue_that_stood_once_the_next_window_saw_it_empty() {
+        let mut senders = Senders::new(&[30.0, 10.0]);
+        senders.windows(3);
+        senders.shares.looked(senders.now, true);
+        assert_eq!(senders.window(false), [0, 0]);
+    }
+
+    #[test]
+    fn nobody_is_told_while_shares_are_a_few_packets() {
+        let (mut shares, mut now) = (Shares::default(), Instant::now());
+        let mut sessions = vec![Share::default(); 100];
+        for _ in 0..10 {
+            for (place, session) in sessions.iter_mut().enumerate() {
+                for _ in 0..5 + place % 7 {
+                    assert!(shares.tells(session, 1400).is_none());
+                }
+            }
+            now += WINDOW;
+            shares.looked(now, false);
+        }
+    }
+
+    #[test]
+    fn a_session_that_had_nothing_to_take_is_asked_again() {
+        let mut senders = Senders::new(&[30.0, 10.0]);
+        // Told once, and spared in the window after that.
+        assert_eq!(senders.windows(4), [1, 0]);
+        let greedy = &mut senders.sessions[0].0;
+        let asked = (0..5).filter(|_| senders.shares.tells(greedy, READ).is_some());
+        assert_eq!(asked.count(), 5);
     }
 
     #[test]

@@ -19,6 +19,15 @@ use crate::session::SealBuffer;
 /// Room for an ICMP error with what it quotes (RFC 1812 section 4.3.2.3: at most 576 bytes).
 const ICMP_BUFFER: usize = 576;
 
+/// Where a packet waited for this worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Waited {
+    /// In the worker's own TUN queue, of which its sessions have shares.
+    InTun,
+    /// Another worker read it, or another client of this one sent it.
+    Elsewhere,
+}
+
 impl ServerApp {
     /// Sends one TUN packet or super-packet to its session, or hands it to the worker that has it.
     pub(super) fn send_to_client(
@@ -26,6 +35,7 @@ impl ServerApp {
         engine: &mut Engine<Self>,
         now: Instant,
         read: &mut [u8],
+        waited: Waited,
         elsewhere: &mut [PacketBatch],
     ) {
         let header = if self.tun.has_vnet_header {
@@ -49,12 +59,19 @@ impl ServerApp {
             return;
         }
         if let Some(link) = engine.link(location.handle) {
-            self.seal(now, link, location, read);
+            self.seal(now, link, location, read, waited);
             engine.touch(location.handle);
         }
     }
 
-    fn seal(&mut self, now: Instant, link: &mut Link<Client>, location: Location, read: &mut [u8]) {
+    fn seal(
+        &mut self,
+        now: Instant,
+        link: &mut Link<Client>,
+        location: Location,
+        read: &mut [u8],
+        waited: Waited,
+    ) {
         let Self {
             counters,
             arena,
@@ -87,13 +104,16 @@ impl ServerApp {
             share,
             ..
         } = served;
-        let is_greedy = shares.tells(share, read.len());
+        let greedy = match waited {
+            Waited::InTun => shares.tells(share, read.len()),
+            Waited::Elsewhere => None,
+        };
         let Ok(mut segments) = Segments::new(read, tun.has_vnet_header) else {
             counters.dropped(DropReason::BadPacket);
             return;
         };
         let limit = session.packet_limit(quic);
-        let mut relief = Relief::new(quic, relieved).or_if(is_greedy);
+        let mut relief = Relief::new(quic, relieved).or_for(greedy);
         while let Some(packet) = segments.next() {
             if !to_client.take(now) {
                 counters.dropped(DropReason::RateOut);

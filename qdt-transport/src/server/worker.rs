@@ -15,6 +15,7 @@ use qdt_proto::http3::code;
 use super::WorkerExit;
 use super::app::{REPLACED, ServerApp, Shared};
 use super::inbox::{Order, PacketBatch};
+use super::to_client::Waited;
 use crate::counters::DropReason;
 use crate::engine::Engine;
 use crate::http3_streams::error_code;
@@ -67,12 +68,20 @@ impl ServerWorker {
                     }
                     Err(error) => return WorkerExit::TunRead(error),
                 }
+            } else if !self.engine.is_blocked() {
+                // Nobody said that there is something to read.
+                self.app.shares.looked(now, true);
             }
             if !self.app.sideways.is_empty() {
                 std::mem::swap(&mut self.app.sideways, &mut taken);
                 taken.for_each(|packet| {
-                    self.app
-                        .send_to_client(&mut self.engine, now, packet, &mut elsewhere);
+                    self.app.send_to_client(
+                        &mut self.engine,
+                        now,
+                        packet,
+                        Waited::Elsewhere,
+                        &mut elsewhere,
+                    );
                 });
                 taken.clear();
             }
@@ -83,8 +92,13 @@ impl ServerWorker {
                 inbox.take_packets(&mut taken);
                 let orders = inbox.take_orders();
                 taken.for_each(|packet| {
-                    self.app
-                        .send_to_client(&mut self.engine, now, packet, &mut []);
+                    self.app.send_to_client(
+                        &mut self.engine,
+                        now,
+                        packet,
+                        Waited::Elsewhere,
+                        &mut [],
+                    );
                 });
                 taken.clear();
                 for order in orders {
@@ -137,10 +151,13 @@ impl ServerWorker {
                 break;
             }
             match self.app.tun.read(buffer, &counters) {
-                Ok(len) => {
-                    self.app
-                        .send_to_client(&mut self.engine, now, &mut buffer[..len], elsewhere)
-                }
+                Ok(len) => self.app.send_to_client(
+                    &mut self.engine,
+                    now,
+                    &mut buffer[..len],
+                    Waited::InTun,
+                    elsewhere,
+                ),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     more = false;
                     break;

@@ -230,7 +230,8 @@ impl Client {
             return;
         };
         let mut buffer = BytesMut::zeroed(SEALED_READ);
-        let mut relief = Relief::new(&self.quic, &mut self.relieved).or_if(is_greedy);
+        let mut relief = Relief::new(&self.quic, &mut self.relieved)
+            .or_for(is_greedy.then_some(&mut self.share));
         while let Some(packet) = segments.next() {
             if relief.drops(packet, &self.counters) {
                 continue;

@@ -290,7 +290,7 @@ impl Crowd {
             // What is no packet of a client (the kernel's own multicast) goes nowhere.
             if let Some(&index) = source.and_then(|source| self.by_address.get(&source)) {
                 let client = &mut self.clients[index];
-                let is_greedy = self.shares.tells(&mut client.share, len);
+                let is_greedy = self.shares.tells(&mut client.share, len).is_some();
                 client.send_read(read, device.has_vnet_header, is_greedy);
                 self.touch(index);
             }
