@@ -43,6 +43,34 @@ impl Cable {
         Ok(cable)
     }
 
+    /// Puts a token bucket (tc-tbf(8)) of `mbit` Mbit/s at both ends' egress: so many bytes at once, and so long a wait
+    /// in its queue at most, both in tc's own words.
+    ///
+    /// # Panics
+    /// When tc is missing or refuses.
+    pub(crate) fn shape(&self, mbit: u32, burst: &str, latency: &str) {
+        let rate = format!("{mbit}mbit");
+        for machine in [&self.client, &self.server] {
+            machine.run(
+                "tc",
+                &[
+                    "qdisc", "replace", "dev", DEVICE, "root", "tbf", "rate", &rate, "burst",
+                    burst, "latency", latency,
+                ],
+            );
+        }
+    }
+
+    /// Takes away what [`Self::shape`] put there.
+    ///
+    /// # Panics
+    /// When nothing is there.
+    pub(crate) fn unshape(&self) {
+        for machine in [&self.client, &self.server] {
+            machine.run("tc", &["qdisc", "delete", "dev", DEVICE, "root"]);
+        }
+    }
+
     /// Makes the machines and has them connected by `connect`, which gives each a device with the name [`DEVICE`].
     ///
     /// # Errors

@@ -125,16 +125,7 @@ impl Link {
         match self.kind {
             Kind::Tbf { mbit } => {
                 let cable = Cable::lay()?;
-                for machine in [&cable.client, &cable.server] {
-                    let rate = format!("{mbit}mbit");
-                    machine.run(
-                        "tc",
-                        &[
-                            "qdisc", "replace", "dev", DEVICE, "root", "tbf", "rate", &rate,
-                            "burst", BURST, "latency", LATENCY,
-                        ],
-                    );
-                }
+                cable.shape(mbit, BURST, LATENCY);
                 Ok(Laid { relay: None, cable })
             }
             Kind::Relay(shape) => {

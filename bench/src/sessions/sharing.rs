@@ -7,9 +7,10 @@ use std::fmt;
 use std::net::Ipv4Addr;
 
 use super::server::SINK;
-use crate::cable::{CLIENT, Cable, DEVICE, SERVER};
+use crate::cable::{CLIENT, Cable, SERVER};
 
-/// Bytes that tbf sends at once: less than a train of datagrams, so that the link takes trains apart before it drops any.
+/// Bytes that tbf sends at once: less than a train of datagrams, so that the link takes trains apart before it drops
+/// any.
 const BURST: &str = "16kb";
 /// How long a packet may wait in tbf's queue.
 const LATENCY: &str = "50ms";
@@ -87,20 +88,10 @@ impl Link {
         let Self::Shaped { mbit } = self else {
             return Laid { shaped: None };
         };
-        let laid = Laid {
+        cable.shape(*mbit, BURST, LATENCY);
+        Laid {
             shaped: Some(cable),
-        };
-        let rate = format!("{mbit}mbit");
-        for machine in [&cable.client, &cable.server] {
-            machine.run(
-                "tc",
-                &[
-                    "qdisc", "replace", "dev", DEVICE, "root", "tbf", "rate", &rate, "burst",
-                    BURST, "latency", LATENCY,
-                ],
-            );
         }
-        laid
     }
 }
 
@@ -124,9 +115,7 @@ impl Drop for Laid<'_> {
         if let Some(cable) = self.shaped
             && !std::thread::panicking()
         {
-            for machine in [&cable.client, &cable.server] {
-                machine.run("tc", &["qdisc", "delete", "dev", DEVICE, "root"]);
-            }
+            cable.unshape();
         }
     }
 }

@@ -283,7 +283,7 @@ impl ClientApp {
             }
         };
         link.pace = response.caps.is_none().then(|| Pace::new(now));
-        let pulse = Pulse::new(self.settings.probe_interval, quic, session.id.0);
+        let pulse = Pulse::new(self.settings.probe_interval, quic);
         let watch = Watch::new(peer, pulse, now);
         attempt.phase = Phase::Established(Box::new(Established {
             session,

@@ -37,18 +37,17 @@ pub struct Pulse {
     interval: Option<Duration>,
     longest: Duration,
     wait: Duration,
-    dice: u64,
 }
 
 impl Pulse {
     /// For a connection whose handshake is done. `interval` is what the user asks for, in place of all but what keeps
-    /// the connection alive; `seed` differs between clients and need not be secret.
+    /// the connection alive.
     #[must_use]
-    pub fn new(interval: Option<Duration>, quic: &Connection, seed: u64) -> Self {
-        Self::with_idle_timeout(interval, idle_timeout(quic), seed)
+    pub fn new(interval: Option<Duration>, quic: &Connection) -> Self {
+        Self::with_idle_timeout(interval, idle_timeout(quic))
     }
 
-    pub(super) fn with_idle_timeout(interval: Option<Duration>, idle: Duration, seed: u64) -> Self {
+    pub(super) fn with_idle_timeout(interval: Option<Duration>, idle: Duration) -> Self {
         let longest = LONGEST
             .min(idle.saturating_sub(REPEATING).max(idle / 2))
             .max(SHORTEST);
@@ -56,7 +55,6 @@ impl Pulse {
             interval,
             longest,
             wait: FIRST,
-            dice: seed,
         };
         pulse.in_use();
         pulse
@@ -76,18 +74,9 @@ impl Pulse {
     /// The server was asked.
     pub fn asked(&mut self) {
         if self.interval.is_none() {
-            let share = 1.0 - SPREAD * self.roll();
+            let share = 1.0 - SPREAD * rand::random::<f64>();
             self.wait = (2 * self.wait).min(self.longest.mul_f64(share));
         }
-    }
-
-    /// From 0 to 1 (SplitMix64, Steele, Lea and Flood 2014).
-    fn roll(&mut self) -> f64 {
-        self.dice = self.dice.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.dice;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) as f64 / u64::MAX as f64
     }
 }
 
@@ -141,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_silent_tunnel_is_asked_ever_more_rarely_and_at_most_every_25_seconds() {
-        let waits = waits(Pulse::with_idle_timeout(None, IDLE, 7), 100);
+        let waits = waits(Pulse::with_idle_timeout(None, IDLE), 100);
         assert_eq!(waits[..3], [5 * SECOND, 10 * SECOND, 20 * SECOND]);
         for wait in &waits[3..] {
             assert!((22 * SECOND..=25 * SECOND).contains(wait), "{wait:?}");
@@ -150,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_tunnel_that_was_used_is_asked_soon_again() {
-        let mut pulse = Pulse::with_idle_timeout(None, IDLE, 7);
+        let mut pulse = Pulse::with_idle_timeout(None, IDLE);
         (0..10).for_each(|_| pulse.asked());
         pulse.in_use();
         assert_eq!(pulse.wait(), 5 * SECOND);
@@ -159,10 +148,8 @@ mod tests {
     #[test]
     fn ten_thousand_clients_that_began_together_do_not_ask_together() {
         let mut in_tenth = [0; 10];
-        for client in 0..10_000 {
-            let asked: Duration = waits(Pulse::with_idle_timeout(None, IDLE, client), 20)
-                .iter()
-                .sum();
+        for _ in 0..10_000 {
+            let asked: Duration = waits(Pulse::with_idle_timeout(None, IDLE), 20).iter().sum();
             in_tenth[(asked.as_millis() % 1000 / 100) as usize] += 1;
         }
         for count in in_tenth {
@@ -173,7 +160,7 @@ mod tests {
     #[test]
     fn an_interval_that_the_user_chose_stays_as_it_is() {
         for interval in [SECOND / 10, 5 * SECOND, 20 * SECOND] {
-            let mut pulse = Pulse::with_idle_timeout(Some(interval), IDLE, 7);
+            let mut pulse = Pulse::with_idle_timeout(Some(interval), IDLE);
             pulse.in_use();
             assert_eq!(waits(pulse, 5), [interval; 5]);
         }
@@ -183,7 +170,7 @@ mod tests {
     fn no_wait_outlasts_what_the_connection_survives_with_time_for_repeating() {
         for (idle, most) in [(30, 25), (15, 10), (8, 4), (60, 25)] {
             for interval in [None, Some(600 * SECOND)] {
-                let pulse = Pulse::with_idle_timeout(interval, idle * SECOND, 7);
+                let pulse = Pulse::with_idle_timeout(interval, idle * SECOND);
                 for wait in waits(pulse, 20) {
                     assert!(wait <= most * SECOND, "{wait:?} of {idle} s");
                 }
@@ -194,7 +181,7 @@ mod tests {
     #[test]
     fn a_server_that_announces_a_tiny_idle_timeout_is_not_asked_without_end() {
         for interval in [None, Some(5 * SECOND)] {
-            let pulse = Pulse::with_idle_timeout(interval, Duration::from_millis(1), 7);
+            let pulse = Pulse::with_idle_timeout(interval, Duration::from_millis(1));
             for wait in waits(pulse, 20) {
                 assert!(wait >= SECOND / 12, "{wait:?}");
             }

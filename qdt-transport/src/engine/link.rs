@@ -126,27 +126,27 @@ impl<C> Link<C> {
 
     /// When something has to be done for the connection next, whatever it is.
     pub(super) fn next_deadline(&mut self, now: Instant) -> Option<Instant> {
-        let paced = self
-            .pace
-            .and_then(|pace| pace.resumes_at())
-            .filter(|at| *at > now);
-        self.quic
-            .poll_timeout()
-            .into_iter()
-            .chain(self.app_deadline)
-            .chain(paced)
-            .min()
+        // Where the pace lets packets leave by now, they have left, or wait for the socket.
+        let paced = self.paced_until().filter(|at| *at > now);
+        self.timers().chain(paced).min()
     }
 
     /// Whether one of the things that [`Self::next_deadline`] names has to be done now.
     pub(super) fn is_due(&mut self, now: Instant) -> bool {
-        let paced = self.pace.and_then(|pace| pace.resumes_at());
+        let paced = self.paced_until();
+        self.timers().chain(paced).any(|at| at <= now)
+    }
+
+    /// QUIC's next timer and the application's.
+    fn timers(&mut self) -> impl Iterator<Item = Instant> + use<C> {
         self.quic
             .poll_timeout()
             .into_iter()
             .chain(self.app_deadline)
-            .chain(paced)
-            .any(|at| at <= now)
+    }
+
+    fn paced_until(&self) -> Option<Instant> {
+        self.pace.and_then(|pace| pace.resumes_at())
     }
 
     /// Lets the acknowledgement of the connection's first packet after a silence leave now; false where none waits.

@@ -7,8 +7,9 @@
 //! the next timer.
 //!
 //! Invariants: a connection is in `touched` exactly when its `touched` flag is set, and whoever was put there first is
-//! served first, and goes to the end where the socket is full before it is done; the earliest deadline of every connection is in
-//! the heap, or the moment soon after it when it is far off; nothing is polled for transmission while the socket is full.
+//! served first, and goes to the end where the socket is full before it is done; the earliest deadline of every
+//! connection is in the heap, or the moment soon after it when it is far off; nothing is polled for transmission while
+//! the socket is full.
 
 mod deadlines;
 mod link;

@@ -120,7 +120,7 @@ impl Client {
             }
         }
         if opened {
-            let mut pulse = Pulse::new(None, &self.quic, share.to_bits());
+            let mut pulse = Pulse::new(None, &self.quic);
             (0..ASKED_BEFORE).for_each(|_| pulse.asked());
             self.asks = Some((now + pulse.wait().mul_f64(share), pulse));
         }

@@ -36,7 +36,7 @@ fn ours(now: Instant) -> Watch {
 }
 
 fn pulse() -> Pulse {
-    Pulse::with_idle_timeout(None, IDLE, 1)
+    Pulse::with_idle_timeout(None, IDLE)
 }
 
 const GO: Peer = Peer::Silent {
