@@ -36,6 +36,21 @@ fn every_client_reaches_the_server_and_the_internet_over_both_families() {
     drop(seen);
 }
 
+/// What a router forgets by itself after a minute in which nobody asked it anything.
+#[test]
+fn routers_find_their_neighbours_again_after_they_forgot_them() {
+    let lab = Lab::new(1);
+    for router in [&lab.edge, &lab.core] {
+        for family in ["-4", "-6"] {
+            router.ip(&format!("{family} neigh flush all"));
+        }
+    }
+    for target in [IpAddr::V4(Lab::SERVER), IpAddr::V6(Lab::SERVER_V6)] {
+        let answer = ping(&lab.clients[0], target, 56, SECOND);
+        assert!(answer.is_some(), "{target}");
+    }
+}
+
 #[test]
 fn a_larger_packet_than_the_middle_link_carries_is_answered_with_too_big() {
     let lab = Lab::new(1);

@@ -132,14 +132,13 @@ async fn attempt(probe: &Probe, said: &Said<'_>) -> anyhow::Result<Answer> {
         .header("x-qdt-token", HeaderValue::from_bytes(said.token)?)
         .body(())?;
     let mut stream = requests.send_request(head).await?;
-    if said.body.is_empty() {
-        stream.finish().await?;
+    let body = Bytes::copy_from_slice(said.body.as_bytes());
+    // A server that has made up its mind may stop the stream before this: its answer says more.
+    let _ = if body.is_empty() {
+        stream.finish().await
     } else {
-        // A server that has made up its mind may stop the stream: its answer says more.
-        let _ = stream
-            .send_data(Bytes::copy_from_slice(said.body.as_bytes()))
-            .await;
-    }
+        stream.send_data(body).await
+    };
     let response = stream.recv_response().await?;
     let mut answer = Answer {
         status: response.status().as_u16(),

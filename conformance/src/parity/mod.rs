@@ -19,6 +19,6 @@ mod run;
 mod session;
 mod table;
 
-pub use report::{Line, Report, Verdict};
+pub use report::{Line, Report, Verdict, remarks};
 pub use run::{CannotProbe, Options, run};
 pub use table::Dialect;

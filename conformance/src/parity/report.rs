@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use super::table::{self, Dialect};
 
+/// How a line begins that says that something is as documented.
+const SAME: &str = "  ok    ";
+
 /// What became of one check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -74,7 +77,7 @@ impl Line {
             ..
         } = self;
         match self.verdict {
-            Verdict::Same => format!("  ok    {name}: {sent} -> {got}"),
+            Verdict::Same => format!("{SAME}{name}: {sent} -> {got}"),
             Verdict::Different => {
                 format!(
                     "  DIFF  {name}: {sent}\n          expected  {expected}\n          got       {got}"
@@ -83,6 +86,16 @@ impl Line {
             Verdict::NotAsked => format!("  --    {name}: {got}"),
         }
     }
+}
+
+/// Of what the probe printed everything but what is as documented: of hundreds of lines those that somebody looks for
+/// whose test failed.
+#[must_use]
+pub fn remarks(printed: &str) -> String {
+    let lines = printed
+        .lines()
+        .filter(|line| !line.starts_with(SAME.trim_end()));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// Everything that a run found.
@@ -242,6 +255,17 @@ mod tests {
                 .contains("| **different** | /x is another |")
         );
         assert!(report.markdown().contains("| ok | a \\| b |"));
+    }
+
+    #[test]
+    fn what_is_remarkable_of_a_report_is_what_differs_and_the_notes() {
+        let report = report(&["status 200".to_owned()]);
+        let lines = report.lines.iter().map(Line::text);
+        let printed = lines.collect::<Vec<_>>().join("\n") + "\nnote: wait";
+        let remarks = remarks(&printed);
+        assert!(remarks.starts_with("  DIFF  /x is another"), "{remarks}");
+        assert!(remarks.contains("got       status 200\n"), "{remarks}");
+        assert!(remarks.ends_with("\nnote: wait"), "{remarks}");
     }
 
     #[test]

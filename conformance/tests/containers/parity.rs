@@ -3,6 +3,7 @@
 
 use std::process::{Command, Stdio};
 
+use conformance::parity::remarks;
 use conformance::{Config, Token};
 
 use crate::cell::Cell;
@@ -48,8 +49,8 @@ fn probe(stage: &Stage, server: &Server, arguments: &[&str]) {
         .expect("the probe can be started");
     assert!(
         output.status.success(),
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
+        "{}\n{}",
+        remarks(&String::from_utf8_lossy(&output.stdout)),
         String::from_utf8_lossy(&output.stderr)
     );
 }
