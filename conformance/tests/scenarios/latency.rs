@@ -10,6 +10,8 @@ use crate::{SECOND, pair};
 const MORE: Duration = Duration::from_millis(60);
 /// Megabits per second of the narrow link.
 const MBIT: u32 = 20;
+/// How often a machine may have been busy with something else while it was looked at.
+const LOOKS: usize = 3;
 
 /// The round trip that 99 of 100 stay below.
 fn slowest_per_cent(replies: &[PingReply]) -> Duration {
@@ -46,16 +48,15 @@ fn a17_four_tcp_connections_leave_the_round_trip_on_a_slow_link_short_and_fill_i
         wait_until("the connections are in their stride", 30 * SECOND, || {
             bulk.received() > 6_000_000
         });
-        let (start, before) = (Instant::now(), bulk.received());
-        let loaded = slowest_per_cent(&answers_to(&client, 1000));
-        let mbit = (bulk.received() - before) as f64 * 8e-6 / start.elapsed().as_secs_f64();
-        assert!(
-            mbit > f64::from(MBIT) * 0.8,
-            "{way}: only {mbit:.1} Mbit/s of {MBIT}"
-        );
-        assert!(
-            loaded < idle + MORE,
-            "{way}: {loaded:?} under load, {idle:?} idle"
-        );
+        // A machine that stands still for a moment only makes both worse.
+        let mut seen = Vec::new();
+        let is_kept = (0..LOOKS).any(|_| {
+            let (start, before) = (Instant::now(), bulk.received());
+            let loaded = slowest_per_cent(&answers_to(&client, 1000));
+            let mbit = (bulk.received() - before) as f64 * 8e-6 / start.elapsed().as_secs_f64();
+            seen.push(format!("{loaded:?} at {mbit:.1} of {MBIT} Mbit/s"));
+            loaded < idle + MORE && mbit > f64::from(MBIT) * 0.8
+        });
+        assert!(is_kept, "{way}: {seen:?}, {idle:?} idle");
     }
 }
