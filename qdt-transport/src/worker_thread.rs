@@ -50,7 +50,7 @@ pub(crate) const NEWCOMERS_PER_ROOM: u32 = 32;
 /// what belongs to ten thousand idle clients is in no cache when one of them is heard, nor is where to find it.
 pub(crate) fn make_room() {
     #[cfg(target_env = "gnu")]
-    // SAFETY: the block is this function's own, and the advice touches pages within it and changes nothing in them.
+    // SAFETY: the block is this function's own, and what is filled lies within it.
     unsafe {
         let block = libc::malloc(ROOM);
         if block.is_null() {
@@ -59,11 +59,26 @@ pub(crate) fn make_room() {
         let start = block.map_addr(|at| at.next_multiple_of(HUGE_PAGE));
         let room = ROOM - (start.addr() - block.addr());
         let len = room - room % HUGE_PAGE;
-        // Systems without huge pages and kernels before 5.14 refuse; nothing depends on it.
-        libc::madvise(start, len, libc::MADV_HUGEPAGE);
-        libc::madvise(start, len, libc::MADV_POPULATE_WRITE);
+        fill(start, len);
         // At the end of the heap this stays part of it, below the threshold of `keep_memory`.
         libc::free(block);
+    }
+}
+
+/// Has the system make the pages of a block, huge ones where it gives them.
+///
+/// # Safety
+/// The block is the caller's own, and nothing of it is in use.
+#[cfg(target_env = "gnu")]
+unsafe fn fill(start: *mut libc::c_void, len: usize) {
+    // SAFETY: advice about pages of the caller's, which changes nothing in them. Systems without huge pages and kernels
+    // before 5.14 refuse; nothing depends on it.
+    unsafe {
+        libc::madvise(start, len, libc::MADV_HUGEPAGE);
+        libc::madvise(start, len, libc::MADV_POPULATE_WRITE);
+        // What is huge stays so; but what is given back later would be filled up again by khugepaged, which collapses a
+        // huge page's place as soon as one small page in it is used.
+        libc::madvise(start, len, libc::MADV_NOHUGEPAGE);
     }
 }
 
@@ -74,5 +89,45 @@ pub(crate) fn give_free_memory_back() {
     // SAFETY: a call without preconditions (malloc_trim(3)); it takes the allocator's own locks.
     unsafe {
         libc::malloc_trim(0);
+    }
+}
+
+#[cfg(all(test, target_os = "linux", target_env = "gnu"))]
+mod tests {
+    use super::*;
+
+    /// The flags of the mapping that an address is in (proc_pid_smaps(5)).
+    fn flags_of(address: usize) -> Vec<String> {
+        let mappings = std::fs::read_to_string("/proc/self/smaps").expect("Linux has it");
+        let covers = |line: &str| {
+            let (from, rest) = line.split_once('-')?;
+            let (to, _) = rest.split_once(' ')?;
+            let range =
+                usize::from_str_radix(from, 16).ok()?..usize::from_str_radix(to, 16).ok()?;
+            range.contains(&address).then_some(())
+        };
+        mappings
+            .lines()
+            .skip_while(|line| covers(line).is_none())
+            .find_map(|line| line.strip_prefix("VmFlags:"))
+            .expect("every mapping has flags")
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect()
+    }
+
+    #[test]
+    fn the_system_is_not_asked_to_fill_up_again_what_was_given_back() {
+        let mut block = Vec::<u8>::with_capacity(4 * HUGE_PAGE);
+        let start = block
+            .as_mut_ptr()
+            .map_addr(|at| at.next_multiple_of(HUGE_PAGE));
+        // SAFETY: the second and the third huge page of four lie within the block, and nothing of it is in use.
+        unsafe { fill(start.cast(), 2 * HUGE_PAGE) };
+        let flags = flags_of(start.addr());
+        assert!(!flags.iter().any(|flag| flag == "hg"), "{flags:?}");
+        let has_huge_pages = std::path::Path::new("/sys/kernel/mm/transparent_hugepage").exists();
+        let is_left_alone = flags.iter().any(|flag| flag == "nh");
+        assert_eq!(is_left_alone, has_huge_pages, "{flags:?}");
     }
 }

@@ -136,7 +136,7 @@ impl Doorkeeper {
         self.places.take(None);
     }
 
-    /// True once after a crowd of connections without a session, or that lost it, has come and gone.
+    /// See [`Places::crowd_has_left`].
     pub(super) fn crowd_has_left(&mut self) -> bool {
         self.places.crowd_has_left()
     }

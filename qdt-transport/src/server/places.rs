@@ -24,6 +24,8 @@ const PROVE_FROM_OF_ONE: usize = 32;
 const MOST_OF_ONE: usize = 64;
 /// So many connections without a session are a crowd: what they leave behind is worth tidying up.
 const CROWD: usize = 128;
+/// So few of a crowd are not worth it any more.
+const FEW: usize = 16;
 
 /// What becomes of a first packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +42,10 @@ pub(super) enum Room {
 #[derive(Debug, Default)]
 pub(super) struct Places {
     taken: usize,
-    /// The most of them since a crowd last left.
+    /// The most of them since a crowd, or most of what was left of one, last left.
     most_taken: usize,
+    /// A crowd has come, and more than a few of it are left.
+    is_crowd: bool,
     by_address: HashMap<LimitKey, usize>,
 }
 
@@ -62,6 +66,7 @@ impl Places {
     pub(super) fn take(&mut self, address: Option<LimitKey>) {
         self.taken += 1;
         self.most_taken = self.most_taken.max(self.taken);
+        self.is_crowd |= self.taken >= CROWD;
         if let Some(address) = address {
             *self.by_address.entry(address).or_default() += 1;
         }
@@ -80,11 +85,13 @@ impl Places {
         }
     }
 
-    /// True once after a crowd of connections without a session, or that lost it, has come and gone.
+    /// True once when seven eighths of a crowd of connections without a session, or that lost it, have gone, and again
+    /// with each seven eighths of the rest: those who are left hold the memory between theirs, too.
     pub(super) fn crowd_has_left(&mut self) -> bool {
-        let left = self.most_taken >= CROWD && self.taken <= self.most_taken / 8;
+        let left = self.is_crowd && self.taken <= self.most_taken / 8;
         if left {
             self.most_taken = self.taken;
+            self.is_crowd = self.taken > FEW;
         }
         left
     }
@@ -158,6 +165,23 @@ mod tests {
         assert!(places.by_address.is_empty(), "nobody is remembered");
         assert!(places.crowd_has_left());
         assert!(!places.crowd_has_left(), "said once");
+    }
+
+    #[test]
+    fn a_crowd_that_leaves_slowly_has_left_once_more_when_its_last_have_gone() {
+        let mut places = Places::default();
+        (0..8 * CROWD).for_each(|_| places.take(None));
+        let mut left_at = Vec::new();
+        for left in (0..8 * CROWD).rev() {
+            places.give_back(None);
+            if places.crowd_has_left() {
+                left_at.push(left);
+            }
+        }
+        assert_eq!(left_at, [CROWD, FEW]);
+        (0..CROWD - 1).for_each(|_| places.take(None));
+        (0..CROWD - 1).for_each(|_| places.give_back(None));
+        assert!(!places.crowd_has_left(), "that was no crowd");
     }
 
     #[test]
