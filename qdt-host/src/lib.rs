@@ -1,8 +1,8 @@
 //! What the operating system gives a tunnel: TUN device, addresses, routes, firewall, DNS.
 //!
-//! One small trait per thing ([`TunOpener`], [`Links`], [`Routes`], [`Firewall`], [`Dns`]), an
-//! implementation for the running platform ([`HostTuns`], [`HostLinks`], [`HostRoutes`],
-//! [`HostFirewall`], [`HostDns`]) chosen by file, and one in memory ([`memory`]) for the tests of
+//! One small trait per thing ([`TunOpener`], [`Links`], [`Routes`], [`Firewall`], [`Dns`],
+//! [`Watch`]), an implementation for the running platform ([`HostTuns`], [`HostLinks`],
+//! [`HostRoutes`], [`HostFirewall`], [`HostDns`], [`HostWatch`]) chosen by file, and one in memory ([`memory`]) for the tests of
 //! those who use the traits. What always holds:
 //!
 //! * Everything that is installed can be recognised later as ours, is removed exactly, and removing
@@ -25,6 +25,7 @@ pub mod memory;
 mod routes;
 pub mod sysctl;
 pub mod tun;
+mod watch;
 
 #[cfg(target_os = "linux")]
 mod linux;
@@ -35,8 +36,9 @@ pub use interface::{InterfaceNameError, check_interface_name};
 pub use links::{LinkError, Links};
 #[cfg(target_os = "linux")]
 pub use linux::{
-    DnsPaths, HostDns, HostFirewall, HostLinks, HostRoutes, HostTuns, default_route_interface,
-    default_route_source,
+    DnsPaths, HostDns, HostFirewall, HostLinks, HostRoutes, HostTuns, HostWatch,
+    default_route_interface, default_route_source,
 };
 pub use routes::{RouteError, RouteIdentity, RouteMode, RoutePlan, RouteWarning, Routes};
 pub use tun::{Offload, Tun, TunError, TunOpener, TunQueue, TunSpec};
+pub use watch::{Changes, Watch};

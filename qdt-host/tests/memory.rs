@@ -3,8 +3,8 @@
 use std::io::ErrorKind;
 
 use qdt_host::{
-    Dns, DnsPlan, Firewall, LinkError, Links, NatPlan, RouteMode, RoutePlan, Routes, TunError,
-    TunOpener, TunSpec,
+    Changes, Dns, DnsPlan, Firewall, LinkError, Links, NatPlan, RouteMode, RoutePlan, Routes,
+    TunError, TunOpener, TunSpec, Watch,
     memory::{Call, MemoryHost},
 };
 
@@ -108,4 +108,19 @@ async fn a_call_fails_as_often_as_it_was_told_to() {
     ));
     host.set_up("qdt0").await.unwrap();
     host.open(&spec()).unwrap();
+}
+
+#[tokio::test]
+async fn what_a_test_changes_is_reported_to_those_who_watch() {
+    let host = MemoryHost::new();
+    let mut watch = host.watch();
+    host.change(|state| state.routes.clear());
+    host.announce(Changes::NONE);
+    assert_eq!(watch.changed().await, Changes::ALL);
+    let rules = Changes {
+        rules: true,
+        ..Changes::NONE
+    };
+    host.announce(rules);
+    assert_eq!(watch.changed().await, rules);
 }

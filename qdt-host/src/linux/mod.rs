@@ -16,6 +16,7 @@ mod rtnl;
 pub(crate) mod sysctl;
 mod tun;
 mod tun_driver;
+mod watch;
 
 pub use default_route::{default_route_interface, default_route_source};
 pub use dns::{DnsPaths, HostDns};
@@ -23,3 +24,4 @@ pub use firewall::HostFirewall;
 pub use links::HostLinks;
 pub use routes::HostRoutes;
 pub use tun::HostTuns;
+pub use watch::HostWatch;

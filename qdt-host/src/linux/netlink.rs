@@ -108,6 +108,15 @@ fn split_message(bytes: &[u8]) -> Option<(Header, &[u8], &[u8])> {
     Some((header, &message[HEADER_LEN..], next))
 }
 
+/// The types of the messages in `bytes`. Ends at the first that is not whole, which it includes.
+pub(super) fn kinds(mut bytes: &[u8]) -> impl Iterator<Item = u16> {
+    std::iter::from_fn(move || {
+        let kind = u16::from_ne_bytes([*bytes.get(4)?, *bytes.get(5)?]);
+        bytes = split_message(bytes).map_or(&[], |(_, _, next)| next);
+        Some(kind)
+    })
+}
+
 /// The attributes in `bytes`: type without flags, value. Ends at the first that is not whole.
 pub(super) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
@@ -137,7 +146,7 @@ const fn aligned(len: usize) -> usize {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{attributes, push_attribute, split_message};
+    use super::{attributes, kinds, push_attribute, split_message};
 
     #[test]
     fn attributes_come_back_as_they_were_pushed() {
@@ -153,6 +162,7 @@ mod tests {
         #[test]
         fn no_answer_makes_the_parser_panic(bytes in proptest::collection::vec(any::<u8>(), 0..96)) {
             attributes(&bytes).for_each(drop);
+            kinds(&bytes).for_each(drop);
             let mut rest = bytes.as_slice();
             while let Some((_, body, next)) = split_message(rest) {
                 attributes(body).for_each(drop);

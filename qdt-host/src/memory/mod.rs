@@ -7,6 +7,7 @@
 
 mod calls;
 mod tun;
+mod watch;
 
 use std::{
     collections::BTreeMap,
@@ -17,8 +18,11 @@ use std::{
 
 pub use calls::Call;
 use ipnet::Ipv4Net;
+pub use watch::MemoryWatch;
 
-use crate::{NatPlan, RoutePlan, TunQueue};
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::{Changes, NatPlan, RoutePlan, TunQueue};
 
 /// A host that exists in memory only.
 #[derive(Debug, Clone, Default)]
@@ -32,6 +36,7 @@ struct Inner {
     calls: Vec<Call>,
     failures: Vec<&'static str>,
     far_ends: Vec<TunQueue>,
+    watchers: Vec<UnboundedSender<Changes>>,
 }
 
 /// What is installed on a [`MemoryHost`].
@@ -73,9 +78,17 @@ impl MemoryHost {
         self.lock().state.clone()
     }
 
-    /// Changes what is installed, as an administrator or a killed run would.
+    /// Changes what is installed, as an administrator or a killed run would; a [`MemoryWatch`]
+    /// reports it.
     pub fn change(&self, edit: impl FnOnce(&mut HostState)) {
-        edit(&mut self.lock().state);
+        let mut inner = self.lock();
+        edit(&mut inner.state);
+        inner.announce(Changes::ALL);
+    }
+
+    /// Lets every [`MemoryWatch`] report `changes` although nothing is different.
+    pub fn announce(&self, changes: Changes) {
+        self.lock().announce(changes);
     }
 
     /// Every call made since the last time this was asked, in their order, failed ones too.

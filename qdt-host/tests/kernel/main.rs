@@ -15,3 +15,4 @@ mod router;
 mod routes;
 mod sysctl;
 mod tun;
+mod watch;
