@@ -39,6 +39,8 @@ pub struct Host<T, L, R, D> {
     routes: R,
     dns: D,
     open: bool,
+    routed: bool,
+    resolving: bool,
 }
 
 impl<T: TunOpener, L: Links, R: Routes, D: Dns> Host<T, L, R, D> {
@@ -51,6 +53,8 @@ impl<T: TunOpener, L: Links, R: Routes, D: Dns> Host<T, L, R, D> {
             routes,
             dns,
             open: false,
+            routed: false,
+            resolving: false,
         }
     }
 
@@ -116,7 +120,7 @@ impl<T: TunOpener, L: Links, R: Routes, D: Dns> Host<T, L, R, D> {
     ///
     /// # Errors
     /// [`HostFailure::Routes`] in the host's words; nothing of ours is left then.
-    pub async fn set_routes(&self, plan: &RoutePlan) -> Result<Vec<String>, HostFailure> {
+    pub async fn set_routes(&mut self, plan: &RoutePlan) -> Result<Vec<String>, HostFailure> {
         let network = plan.address.trunc();
         let plan = qdt_host::RoutePlan {
             tun: self.name.clone(),
@@ -128,17 +132,21 @@ impl<T: TunOpener, L: Links, R: Routes, D: Dns> Host<T, L, R, D> {
                 RouteMode::None => qdt_host::RouteMode::None,
             },
         };
+        self.routed = true;
         match self.routes.install(&plan).await {
             Ok(warnings) => Ok(warnings.iter().map(ToString::to_string).collect()),
             Err(error) => Err(HostFailure::Routes(error.to_string())),
         }
     }
 
-    /// Takes the routes away.
+    /// Takes the routes away, where this run has set them.
     ///
     /// # Errors
     /// [`CleanUpError::Routes`] in the host's words.
-    pub async fn remove_routes(&self) -> Result<(), CleanUpError> {
+    pub async fn remove_routes(&mut self) -> Result<(), CleanUpError> {
+        if !std::mem::take(&mut self.routed) {
+            return Ok(());
+        }
         let removed = self.routes.remove(&self.name).await;
         removed.map_err(|error| CleanUpError::Routes(error.to_string()))
     }
@@ -147,19 +155,24 @@ impl<T: TunOpener, L: Links, R: Routes, D: Dns> Host<T, L, R, D> {
     ///
     /// # Errors
     /// The host's words: the tunnel works without.
-    pub async fn set_dns(&self, plan: &DnsPlan) -> Result<(), String> {
+    pub async fn set_dns(&mut self, plan: &DnsPlan) -> Result<(), String> {
         let plan = qdt_host::DnsPlan {
             tun: self.name.clone(),
             servers: plan.servers.clone(),
         };
+        // One that fails half-way, or too late, is given back as well.
+        self.resolving = true;
         in_time(self.dns.install(&plan)).await
     }
 
-    /// Gives the host its own resolvers back.
+    /// Gives the host its own resolvers back, where this run has replaced them.
     ///
     /// # Errors
     /// [`CleanUpError::Dns`] in the host's words.
-    pub async fn remove_dns(&self) -> Result<(), CleanUpError> {
+    pub async fn remove_dns(&mut self) -> Result<(), CleanUpError> {
+        if !std::mem::take(&mut self.resolving) {
+            return Ok(());
+        }
         in_time(self.dns.remove(&self.name))
             .await
             .map_err(CleanUpError::Dns)

@@ -1,13 +1,14 @@
 //! One client from its configuration to its end: the parts are made, put together and driven.
 //!
-//! What always holds here: what can fail without touching the host (trust, socket, mark) comes
-//! first.
+//! What always holds here: the tunnel's name is owned from before the first look at the host to
+//! after the last; what can fail without touching the host (trust, socket, mark) comes first.
 
 use std::sync::Arc;
 
-use qdt_host::{HostDns, HostLinks, HostRoutes, HostTuns};
+use qdt_host::{HostDns, HostLinks, HostRoutes, HostTuns, TunnelOwner};
 use qdt_program::Protocol;
 use qdt_proto::handshake::Capabilities;
+use tracing::warn;
 
 use crate::config::ClientConfig;
 use crate::driver::{LookUp, drive};
@@ -30,6 +31,14 @@ pub async fn run_announcing(
     config: ClientConfig,
     stop: impl Future<Output = ()>,
 ) -> Outcome {
+    // Whatever is found of a tunnel of this name may be removed only while nobody else has it.
+    let owner = match TunnelOwner::claim(&config.tun_name) {
+        Ok(owner) => owner,
+        Err(error) => return Outcome::Failed(HostFailure::Tun(error.to_string()).into()),
+    };
+    if let Some(warning) = owner.warning() {
+        warn!(err = %warning, "tun_name is not protected");
+    }
     let host = Host::new(
         &*config.tun_name,
         HostTuns,
@@ -50,7 +59,9 @@ pub async fn run_announcing(
         },
     };
     let tunnel = Tunnel::new(settings, rand::random());
-    drive(tunnel, link, events, host, look_up(&config), stop).await
+    let outcome = drive(tunnel, link, events, host, look_up(&config), stop).await;
+    drop(owner);
+    outcome
 }
 
 fn look_up(config: &ClientConfig) -> LookUp {

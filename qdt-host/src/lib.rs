@@ -22,6 +22,7 @@ mod firewall;
 mod interface;
 mod links;
 pub mod memory;
+mod owner;
 mod routes;
 pub mod sysctl;
 pub mod tun;
@@ -36,9 +37,10 @@ pub use interface::{InterfaceNameError, check_interface_name};
 pub use links::{LinkError, Links};
 #[cfg(target_os = "linux")]
 pub use linux::{
-    DnsPaths, HostDns, HostFirewall, HostLinks, HostRoutes, HostTuns, HostWatch,
+    DnsPaths, HostDns, HostFirewall, HostLinks, HostRoutes, HostTuns, HostWatch, TunnelOwner,
     default_route_interface, default_route_source,
 };
+pub use owner::{OwnerError, OwnerWarning};
 pub use routes::{RouteError, RouteIdentity, RouteMode, RoutePlan, RouteWarning, Routes};
 pub use tun::{Offload, Tun, TunError, TunOpener, TunQueue, TunSpec};
 pub use watch::{Changes, Watch};

@@ -125,8 +125,9 @@ pub trait Routes: Send + Sync {
     /// Nothing to remove is no error.
     fn remove(&self, tun: &str) -> impl Future<Output = Result<(), RouteError>> + Send;
 
-    /// Removes what killed runs left behind: rules and routes of the device `tun`, and rules of
-    /// ours, for whatever device, whose table holds no route any more.
+    /// Removes what killed runs left behind: rules and routes of the device `tun`, which the caller
+    /// must own, and rules of ours, for whatever device, whose table holds no route any more and
+    /// that have no owner ([`crate::OwnerError`]).
     fn remove_leftovers(&self, tun: &str) -> impl Future<Output = Result<(), RouteError>> + Send;
 }
 

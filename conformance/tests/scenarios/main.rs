@@ -18,6 +18,7 @@ mod ordering;
 mod path_mtu;
 mod restart;
 mod routes;
+mod second_start;
 mod secrets;
 mod spoofing;
 mod traffic;

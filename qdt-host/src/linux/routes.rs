@@ -26,7 +26,7 @@ use rtnetlink::{
 };
 
 use super::{
-    address_guard, links, reverse_path,
+    address_guard, links, owner, reverse_path,
     rtnl::{Rtnl, is_any, os_error},
 };
 use crate::routes::{RouteError, RouteIdentity, RouteMode, RoutePlan, RouteWarning, Routes};
@@ -71,7 +71,8 @@ impl Routes for HostRoutes {
             .collect();
         let own = RouteIdentity::of(tun);
         remove(&rtnl, tun, |found| {
-            found == own || !live.contains(&found.table())
+            // The routes of a running client are gone while its device is down.
+            found == own || (!live.contains(&found.table()) && !owner::is_owned(found))
         })
         .await?;
         reverse_path::remove(tun).await;

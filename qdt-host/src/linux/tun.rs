@@ -134,12 +134,33 @@ fn from_kernel(name: &str, step: &'static str, source: io::Error) -> TunError {
     }
 }
 
+/// Fails when a process has the device `name` open; its being absent is no error.
+pub(super) fn check_unused(name: &str) -> Result<(), TunError> {
+    let asked = existing(name);
+    let found = asked.map_err(|source| from_kernel(name, "asking for the interface", source))?;
+    match found {
+        Some(found) if found.is_tun && found.is_attached() => Err(TunError::Busy {
+            name: name.to_owned(),
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// What is known of an interface before it is attached to.
 struct Existing {
     is_tun: bool,
     multi_queue: bool,
     vnet_header: bool,
     attached_queues: u32,
+    carrier: bool,
+}
+
+impl Existing {
+    /// Whether a process has the device open. The kernel counts the queues of a device that can
+    /// have several; one that cannot has a carrier while its queue is attached.
+    fn is_attached(&self) -> bool {
+        self.attached_queues > 0 || (!self.multi_queue && self.carrier)
+    }
 }
 
 /// Asks for the interface `name`; `None` when there is none.
@@ -166,6 +187,8 @@ fn existing(name: &str) -> io::Result<Option<Existing>> {
             multi_queue: false,
             vnet_header: false,
             attached_queues: 0,
+            carrier: attributes(message.get(HEADER_LEN..).unwrap_or_default())
+                .any(|(kind, value)| kind == libc::IFLA_CARRIER && value == [1]),
         };
         let info = attributes(message.get(HEADER_LEN..).unwrap_or_default())
             .find(|(kind, _)| *kind == libc::IFLA_LINKINFO);

@@ -11,6 +11,7 @@ mod default_route;
 mod firewall;
 mod links;
 mod namespace;
+mod owner;
 mod router;
 mod routes;
 mod sysctl;

@@ -13,10 +13,11 @@ use std::{ffi::OsString, path::PathBuf};
 use resolv_conf::ResolvConf;
 use resolved::Resolved;
 
-use super::{program, tun::interface_index};
+use super::{owner, program, tun::interface_index};
 use crate::{
     check_interface_name,
     dns::{Dns, DnsError, DnsPlan},
+    routes::RouteIdentity,
 };
 
 /// Where the name servers of this host are kept. The default is what every Linux has; tests give
@@ -99,10 +100,15 @@ impl Dns for HostDns {
         check_interface_name(tun)?;
         let restored = self
             .file()
-            .restore(|device| device == tun || !exists(device));
+            .restore(|device| device == tun || !(exists(device) || is_owned(device)));
         self.revert(tun).await?;
         restored
     }
+}
+
+/// Whether a running client has this device, or will have it again in a moment.
+fn is_owned(device: &str) -> bool {
+    owner::is_owned(RouteIdentity::of(device))
 }
 
 /// Whether there is such an interface. One that cannot be asked about counts as there, so that
