@@ -47,7 +47,7 @@ async fn everything_that_is_installed_is_seen_and_gone_when_it_is_removed() {
     let nat = NatPlan {
         tun: "qdt0".to_owned(),
         pool: "10.8.0.0/24".parse().unwrap(),
-        external_interface: "eth0".to_owned(),
+        external_interface: Some("eth0".to_owned()),
         client_to_client: false,
     };
     let dns = DnsPlan {

@@ -1,7 +1,7 @@
 //! From the tunnel to the internet host: NAT, forwarding, names, and what
 //! becomes of the rules.
 
-use std::net::{IpAddr, UdpSocket};
+use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -34,6 +34,37 @@ fn the_internet_host_sees_the_address_of_the_server() {
         reflect(client.machine(), Lab::INTERNET),
         Some(IpAddr::V4(Lab::SERVER))
     );
+}
+
+#[test]
+fn nobody_outside_reaches_a_client_that_did_not_ask() {
+    let lab = Lab::new(1);
+    let _seen = Reflector::start(&lab.internet);
+    let _server = Server::start(&lab.server, with_nat());
+    let client = client_with_default_route(&lab);
+    let inner = client.inner_address().expect("a connected client");
+    // The outside knows the way to the pool.
+    lab.internet.ip("route add 10.8.0.0/24 via 203.0.113.1");
+    lab.core.ip("route add 10.8.0.0/24 via 192.0.2.2");
+    let service = client
+        .machine()
+        .enter(|| TcpListener::bind((inner, 80)))
+        .expect("a free port");
+    let reached = |from: &Machine| {
+        from.enter(|| TcpStream::connect_timeout(&(inner, 80).into(), SECOND))
+            .is_ok()
+    };
+    assert!(reached(&lab.server), "the server itself reaches its client");
+    assert!(!reached(&lab.core), "a neighbour of the server");
+    assert!(!reached(&lab.internet), "a host further away");
+    let counter = ["list", "counter", "ip", "qdt_qdt0", "inbound"];
+    let counter = lab.server.run("nft", &counter);
+    assert!(!counter.contains("packets 0 "), "{counter}");
+    assert_eq!(
+        reflect(client.machine(), Lab::INTERNET),
+        Some(IpAddr::V4(Lab::SERVER))
+    );
+    drop(service);
 }
 
 #[test]

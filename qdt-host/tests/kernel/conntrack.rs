@@ -50,12 +50,12 @@ fn the_connections_of_other_addresses_stay() {
         client.send_to(b"question", "203.0.113.9:9").unwrap();
         receive(&internet);
     }
-    // One that comes from outside, to the address.
-    router
-        .internet
-        .sh("ip route add 10.8.0.0/24 via 203.0.113.1");
+    // One that comes from outside, to a port that the host forwards to the address.
+    router.host.sh("nft add table ip ports
+         nft 'add chain ip ports pre { type nat hook prerouting priority dstnat; }'
+         nft add rule ip ports pre iifname eth0 udp dport 8000 dnat to 10.8.0.5");
     let inside = socket(&router.client, "10.8.0.5:8000");
-    internet.send_to(b"knock", "10.8.0.5:8000").unwrap();
+    internet.send_to(b"knock", "203.0.113.1:8000").unwrap();
     receive(&inside);
 
     let list = || router.host.sh("conntrack -L -p udp 2>/dev/null");

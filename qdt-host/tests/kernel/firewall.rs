@@ -1,5 +1,7 @@
 //! NAT and forwarding of a server, with real traffic and beside the rules of others.
 
+use std::time::{Duration, Instant};
+
 use qdt_host::{Firewall, FirewallError, FirewallWarning, HostFirewall, NatPlan};
 
 use crate::{
@@ -78,11 +80,101 @@ fn the_servers_lan_is_not_reachable_and_the_attempt_is_counted() {
 }
 
 #[test]
+fn nobody_outside_reaches_a_client_that_did_not_ask_and_the_attempts_are_counted() {
+    let router = Router::new();
+    let internet = socket(&router.internet, "203.0.113.9:9");
+    let lan = socket(&router.lan, "192.168.7.7:9");
+    let service = socket(&router.client, "10.8.0.5:80");
+    router
+        .internet
+        .sh("ip route add 10.8.0.0/24 via 203.0.113.1");
+    router.install(&plan());
+    for neighbour in [&internet, &lan] {
+        neighbour.send_to(b"knock", "10.8.0.5:80").unwrap();
+        // What was sent after it has arrived, so what did not arrive was dropped.
+        assert_eq!(seen(&router, &internet), "203.0.113.1");
+        nothing_waits(&service);
+    }
+    let counter = || router.host.sh("nft list counter ip qdt_qdt0 inbound");
+    assert!(counter().contains("packets 2 "), "{}", counter());
+}
+
+#[test]
+fn nobody_outside_reaches_a_client_by_ipv6() {
+    let router = Router::new();
+    router
+        .host
+        .sh("echo 1 > /proc/sys/net/ipv6/conf/all/forwarding
+         ip addr add fd00:8::1/64 dev qdt0 nodad; ip addr add 2001:db8::1/64 dev eth0 nodad");
+    router
+        .client
+        .sh("ip addr add fd00:8::5/64 dev tun0 nodad; ip -6 route add default via fd00:8::1");
+    router.internet.sh(
+        "ip addr add 2001:db8::9/64 dev eth0 nodad; ip -6 route add fd00:8::/64 via 2001:db8::1",
+    );
+    let service = socket(&router.client, "[fd00:8::5]:80");
+    let internet = socket(&router.internet, "[2001:db8::9]:9");
+    router.install(&plan());
+    internet.send_to(b"knock", "[fd00:8::5]:80").unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let counted = || {
+        let counter = router
+            .host
+            .sh("nft list counter ip6 qdt_qdt0 inbound 2>&1 || true");
+        counter.contains("packets 1 ")
+    };
+    while !counted() {
+        assert!(Instant::now() < deadline, "nothing was counted");
+    }
+    // What was sent after it has arrived, so what did not arrive was dropped.
+    let host = socket(&router.host, "[fd00:8::1]:9");
+    host.send_to(b"later", "[fd00:8::5]:80").unwrap();
+    assert_eq!(receive(&service).0, b"later");
+}
+
+#[test]
+fn a_port_that_the_host_forwards_to_a_client_is_open() {
+    let router = Router::new();
+    let internet = socket(&router.internet, "203.0.113.9:9");
+    let service = socket(&router.client, "10.8.0.5:80");
+    router.install(&plan());
+    router.host.sh("nft add table ip ports
+         nft 'add chain ip ports pre { type nat hook prerouting priority dstnat; }'
+         nft add rule ip ports pre iifname eth0 udp dport 8080 dnat to 10.8.0.5:80");
+    internet.send_to(b"question", "203.0.113.1:8080").unwrap();
+    let (question, from) = receive(&service);
+    assert_eq!(question, b"question");
+    service.send_to(b"answer", from).unwrap();
+    assert_eq!(receive(&internet).0, b"answer");
+}
+
+#[test]
+fn while_the_external_interface_is_unknown_nothing_leaves_and_nothing_enters() {
+    let router = Router::new();
+    let internet = socket(&router.internet, "203.0.113.9:9");
+    let client = socket(&router.client, "10.8.0.5:80");
+    router
+        .internet
+        .sh("ip route add 10.8.0.0/24 via 203.0.113.1");
+    let waiting = NatPlan {
+        external_interface: None,
+        ..plan()
+    };
+    assert_eq!(router.install(&waiting), []);
+    client.send_to(b"probe", "203.0.113.9:9").unwrap();
+    internet.send_to(b"knock", "10.8.0.5:80").unwrap();
+    router.install(&plan());
+    assert_eq!(seen(&router, &internet), "203.0.113.1");
+    nothing_waits(&internet);
+    nothing_waits(&client);
+}
+
+#[test]
 fn the_lan_is_reachable_where_it_is_the_external_interface() {
     let router = Router::new();
     let lan = socket(&router.lan, "192.168.7.7:9");
     router.install(&NatPlan {
-        external_interface: "lan0".to_owned(),
+        external_interface: Some("lan0".to_owned()),
         ..plan()
     });
     assert_eq!(seen(&router, &lan), "192.168.7.1");
@@ -134,7 +226,7 @@ fn installing_and_removing_makes_no_table_of_iptables() {
         HostFirewall.install(&plan()).await.unwrap();
     });
     let installed = namespace.sh("nft list tables");
-    assert_eq!(installed, "table ip qdt_qdt0\n");
+    assert_eq!(installed, "table ip qdt_qdt0\ntable ip6 qdt_qdt0\n");
     namespace.block_on(async || HostFirewall.remove("qdt0").await.unwrap());
     assert_eq!(namespace.sh("nft list ruleset"), "");
 }
@@ -203,7 +295,7 @@ fn names_that_are_more_than_a_name_never_reach_a_rule() {
     namespace.block_on(async || {
         for name in ["eth0\" accept; #", "e*", "", "-x"] {
             let bad = NatPlan {
-                external_interface: name.to_owned(),
+                external_interface: Some(name.to_owned()),
                 ..plan()
             };
             let error = HostFirewall.install(&bad).await.unwrap_err();

@@ -75,7 +75,7 @@ pub(crate) fn plan() -> NatPlan {
     NatPlan {
         tun: "qdt0".to_owned(),
         pool: "10.8.0.0/24".parse().expect("a network"),
-        external_interface: "eth0".to_owned(),
+        external_interface: Some("eth0".to_owned()),
         client_to_client: false,
     }
 }

@@ -61,7 +61,7 @@ impl Nat {
         let plan = NatPlan {
             tun: tun.to_owned(),
             pool,
-            external_interface,
+            external_interface: Some(external_interface),
             client_to_client: config.client_to_client,
         };
         for warning in HostFirewall.install(&plan).await? {

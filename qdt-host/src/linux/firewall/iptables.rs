@@ -16,17 +16,20 @@ const LOCK_WAIT: &str = "5";
 /// Inserts our two rules where the chain is closed; earlier ones of the same device leave.
 pub(super) async fn install(plan: &NatPlan) -> Result<(), FirewallError> {
     remove(|device| device == plan.tun).await?;
+    let NatPlan {
+        tun,
+        external_interface: Some(external),
+        ..
+    } = plan
+    else {
+        return Ok(());
+    };
     let Some(chain) = chain().await else {
         return Ok(());
     };
     if !is_closed(&chain) {
         return Ok(());
     }
-    let NatPlan {
-        tun,
-        external_interface: external,
-        ..
-    } = plan;
     let pool = plan.pool.trunc().to_string();
     let comment = comment(tun);
     let out = ["-i", tun, "-o", external, "-s", &pool];

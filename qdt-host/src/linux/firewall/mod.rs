@@ -1,5 +1,5 @@
-//! NAT and forwarding of a server: one nftables table of our own, and where another's iptables
-//! chain would drop what that table lets through, two rules there.
+//! NAT and forwarding of a server: one nftables table of our own for each address family, and where
+//! another's iptables chain would drop what that table lets through, two rules there.
 //!
 //! An accept in one table does not undo a drop in another (netfilter asks every base chain of a
 //! hook), so where ufw, Docker or an administrator closed the FORWARD chain, our traffic needs a
@@ -8,6 +8,8 @@
 
 mod iptables;
 mod script;
+
+use std::{collections::BTreeSet, path::Path};
 
 use super::{nft, tun::interface_index};
 use crate::{
@@ -25,16 +27,20 @@ pub struct HostFirewall;
 impl Firewall for HostFirewall {
     async fn install(&self, plan: &NatPlan) -> Result<Vec<FirewallWarning>, FirewallError> {
         check_interface_name(&plan.tun)?;
-        check_interface_name(&plan.external_interface)?;
-        nft::apply(&script::install(plan)).await?;
+        if let Some(external) = &plan.external_interface {
+            check_interface_name(external)?;
+        }
+        nft::apply(&script::install(plan, has_ip6())).await?;
         if let Err(error) = iptables::install(plan).await {
             // Half an installation is none; the first error is the one to tell.
             let _ = self.remove(&plan.tun).await;
             return Err(error);
         }
         let mut warnings = Vec::new();
-        if !exists(&plan.external_interface) {
-            let name = plan.external_interface.clone();
+        if let Some(name) = &plan.external_interface
+            && !exists(name)
+        {
+            let name = name.clone();
             warnings.push(FirewallWarning::ExternalInterfaceMissing { name });
         }
         Ok(warnings)
@@ -50,28 +56,36 @@ impl Firewall for HostFirewall {
     async fn remove_leftovers(&self, tun: &str) -> Result<(), FirewallError> {
         check_interface_name(tun)?;
         let left = |device: &str| device == tun || !exists(device);
-        let tables = match nft::read(&["list", "tables", "ip"]).await {
+        let tables = match nft::read(&["list", "tables"]).await {
             Err(FirewallError::NftMissing) => String::new(),
             other => other?,
         };
-        let names = tables
+        let ours: BTreeSet<_> = tables
             .lines()
-            .filter_map(|line| line.strip_prefix("table ip "));
-        for device in names.filter_map(|name| nft::device_of(TABLE_PREFIX, name.trim())) {
-            if left(&device) {
-                remove_table(&device).await?;
-            }
+            .filter_map(|line| {
+                line.strip_prefix("table ip ")
+                    .or_else(|| line.strip_prefix("table ip6 "))
+            })
+            .filter_map(|name| nft::device_of(TABLE_PREFIX, name.trim()))
+            .collect();
+        for device in ours.iter().filter(|device| left(device)) {
+            remove_table(device).await?;
         }
         iptables::remove(left).await
     }
 }
 
 async fn remove_table(tun: &str) -> Result<(), FirewallError> {
-    match nft::apply(&script::remove(tun)).await {
+    match nft::apply(&script::remove(tun, has_ip6())).await {
         // Without the program there never was a table.
         Err(FirewallError::NftMissing) => Ok(()),
         other => other,
     }
+}
+
+/// Whether this kernel has IPv6: nftables may lack the family where it has not.
+fn has_ip6() -> bool {
+    Path::new("/proc/sys/net/ipv6").exists()
 }
 
 /// Whether there is such an interface. One that cannot be asked about counts as there, so that

@@ -1,47 +1,77 @@
-//! The nftables scripts: our table put in place as a whole, and taken away.
+//! The nftables scripts: our tables put in place as a whole, and taken away.
 //!
-//! A script is one transaction. It declares the table first so that deleting it cannot fail, and
+//! A script is one transaction. It declares each table first so that deleting it cannot fail, and
 //! thereby replaces whatever stood there. Names have passed `check_interface_name`.
 
 use super::{super::nft::table_name, TABLE_PREFIX};
 use crate::firewall::NatPlan;
 
-/// Replaces the table by what `plan` says.
-pub(super) fn install(plan: &NatPlan) -> String {
+/// Counts what somebody outside sent to a client that had not asked for it.
+const INBOUND: &str = "\tcounter inbound {\n\t}\n";
+
+/// Replaces the tables by what `plan` says. `ip6` is whether this kernel has IPv6: inner packets
+/// are IPv4 only, so the table of that family keeps everything else out.
+pub(super) fn install(plan: &NatPlan, ip6: bool) -> String {
     let NatPlan {
         tun,
-        external_interface: external,
+        external_interface,
         client_to_client,
         ..
     } = plan;
     let pool = plan.pool.trunc();
     let table = table_name(TABLE_PREFIX, tun);
+    let (out, masquerade) = match external_interface {
+        Some(external) => (
+            format!("\t\tiifname \"{tun}\" oifname \"{external}\" ip saddr {pool} accept\n"),
+            format!("\t\tip saddr {pool} oifname \"{external}\" masquerade\n"),
+        ),
+        None => (String::new(), String::new()),
+    };
     let between_clients = if *client_to_client {
         format!("\t\tiifname \"{tun}\" oifname \"{tun}\" accept\n")
     } else {
         String::new()
     };
-    format!(
-        "add table ip {table}\n\
-         delete table ip {table}\n\
-         table ip {table} {{\n\
+    let mut script = remove(tun, ip6);
+    script.push_str(&format!(
+        "table ip {table} {{\n\
+         {INBOUND}\
          \tchain forward {{\n\
          \t\ttype filter hook forward priority filter; policy accept;\n\
-         \t\tiifname \"{tun}\" oifname \"{external}\" ip saddr {pool} accept\n\
+         {out}\
          {between_clients}\
          \t\tiifname \"{tun}\" counter drop\n\
          \t\toifname \"{tun}\" ct state established,related accept\n\
+         \t\toifname \"{tun}\" ct status dnat accept\n\
+         \t\toifname \"{tun}\" counter name \"inbound\" drop\n\
          \t}}\n\
          \tchain postrouting {{\n\
          \t\ttype nat hook postrouting priority srcnat; policy accept;\n\
-         \t\tip saddr {pool} oifname \"{external}\" masquerade\n\
+         {masquerade}\
          \t}}\n\
          }}\n"
-    )
+    ));
+    if ip6 {
+        script.push_str(&format!(
+            "table ip6 {table} {{\n\
+             {INBOUND}\
+             \tchain forward {{\n\
+             \t\ttype filter hook forward priority filter; policy accept;\n\
+             \t\tiifname \"{tun}\" counter drop\n\
+             \t\toifname \"{tun}\" counter name \"inbound\" drop\n\
+             \t}}\n\
+             }}\n"
+        ));
+    }
+    script
 }
 
-/// Takes the table of the device `tun` away, if it is there.
-pub(super) fn remove(tun: &str) -> String {
+/// Takes the tables of the device `tun` away, if they are there.
+pub(super) fn remove(tun: &str, ip6: bool) -> String {
     let table = table_name(TABLE_PREFIX, tun);
-    format!("add table ip {table}\ndelete table ip {table}\n")
+    let families: &[&str] = if ip6 { &["ip", "ip6"] } else { &["ip"] };
+    families
+        .iter()
+        .map(|family| format!("add table {family} {table}\ndelete table {family} {table}\n"))
+        .collect()
 }
