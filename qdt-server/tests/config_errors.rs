@@ -1,6 +1,7 @@
 //! server.yaml that does not do: each error names the file, the key, what is wrong and what to do.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -409,6 +410,28 @@ fn given_values_take_the_place_of_the_defaults() {
             external_iface: Some("eth0".to_owned())
         })
     );
+}
+
+#[test]
+fn link_local_addresses_are_opened_one_by_one() {
+    assert!(load("").config.forward_link_local.is_empty());
+    let config = load("forward_link_local: [169.254.169.254, 169.254.1.2]\n").config;
+    assert_eq!(
+        config.forward_link_local,
+        [
+            Ipv4Addr::new(169, 254, 169, 254),
+            Ipv4Addr::new(169, 254, 1, 2)
+        ]
+    );
+    for text in ["169.254.0.0/16", "127.0.0.1", "10.0.0.1", "fe80::1", "any"] {
+        assert_eq!(
+            error(&format!("forward_link_local: [169.254.1.1, \"{text}\"]\n")),
+            format!(
+                "forward_link_local: \"{text}\" is not an address of 169.254.0.0/16; name single \
+                 addresses, for example [169.254.169.254]"
+            )
+        );
+    }
 }
 
 #[test]

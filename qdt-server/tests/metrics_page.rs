@@ -97,6 +97,7 @@ fn every_drop_reason_exists_at_zero_from_the_start() {
         "no_session",
         "queue_full",
         "client_to_client",
+        "link_local",
         "congestion",
     ] {
         let line = format!("\nqdt_drops_total{{reason=\"{reason}\"}} 0\n");

@@ -49,6 +49,8 @@ drop_reasons! {
     QueueFull => "queue_full",
     /// A packet from one client to another while clients are kept apart.
     ClientToClient => "client_to_client",
+    /// A packet from a client to a link-local or loopback address of the server's host.
+    LinkLocal => "link_local",
     /// A queue stands in the path, or the session takes more than others of the TUN queue: the packet was dropped so that
     /// its sender slows down.
     Congestion => "congestion",

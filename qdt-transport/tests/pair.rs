@@ -10,7 +10,8 @@ use qdt_transport::{
     AttemptId, ClientCommand, ClientEvent, ClientTrust, DialError, DropReason, PacketSize,
 };
 use support::{
-    Client, GATEWAY, Relay, Server, new_certificate, packet, receive, unfragmentable, until,
+    Client, GATEWAY, OPEN_LINK_LOCAL, Relay, Server, new_certificate, packet, receive,
+    unfragmentable, until,
 };
 
 #[test]
@@ -108,6 +109,25 @@ fn packets_from_one_client_to_another_are_dropped_and_counted() {
     let honest = packet(a.inner, GATEWAY, 64);
     a.tun().send(&honest).expect("send");
     assert_eq!(receive(&server.tuns[0]), honest);
+}
+
+#[test]
+fn packets_to_link_local_and_loopback_addresses_are_dropped_and_counted_but_for_opened_ones() {
+    let server = Server::start(1);
+    let client = Client::connect(&server);
+    for closed in ["169.254.169.254", "169.254.0.1", "127.0.0.1", "127.255.0.9"] {
+        let closed = closed.parse().expect("an address");
+        let up = packet(client.inner, closed, 100);
+        client.tun().send(&up).expect("send");
+    }
+    until("the drops are counted", || {
+        server.drops(DropReason::LinkLocal) == 4
+    });
+    for open in [OPEN_LINK_LOCAL, Ipv4Addr::new(169, 253, 1, 1), GATEWAY] {
+        let up = packet(client.inner, open, 64);
+        client.tun().send(&up).expect("send");
+        assert_eq!(receive(&server.tuns[0]), up);
+    }
 }
 
 #[test]

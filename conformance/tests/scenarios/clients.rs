@@ -146,6 +146,52 @@ fn h4_a_client_does_not_reach_the_servers_lan_and_the_attempts_are_counted() {
     assert!(counted, "three packets are counted:\n{rules}");
 }
 
+/// H4: what only the server's host may reach - the metadata of its cloud above all - is out of reach for clients, behind
+/// a link as well as on the host itself, with NAT and where the host forwards by itself.
+#[test]
+fn h4_a_client_reaches_no_link_local_address_unless_it_is_opened() {
+    for nat in ["{enabled: true, external_iface: eth0}", "{enabled: false}"] {
+        let lab = Lab::new(1);
+        let metadata = Ipv4Addr::new(169, 254, 169, 254);
+        let own = Ipv4Addr::new(169, 254, 5, 5);
+        lab.core.ip("address add 169.254.169.254/32 dev srv");
+        lab.core.ip("route add 10.8.0.0/24 via 192.0.2.2");
+        for command in [
+            "address add 169.254.5.5/32 dev lo",
+            "route add 169.254.169.254 via 192.0.2.1",
+        ] {
+            lab.server.ip(command);
+        }
+        lab.server.sysctl("net/ipv4/ip_forward", "1");
+        lab.server.sysctl("net/ipv4/conf/all/route_localnet", "1");
+        let config = Config::server().set("nat", nat);
+        for opened in [false, true] {
+            let config = if opened {
+                let addresses = "[169.254.169.254, 169.254.5.5]";
+                config.clone().set("forward_link_local", addresses)
+            } else {
+                config.clone()
+            };
+            let server = Server::start(&lab.server, config);
+            let mut client = session(&lab, 0);
+            let mut answers = |to: Ipv4Addr, number: u16| {
+                let request = echo_request(client.inner(), to, number, 56);
+                client.send_packet(&request);
+                let wait = if opened { 5 * SECOND } else { SECOND / 2 };
+                let reply = client.receive_packet(wait, |packet| {
+                    packet[9] == 1 && packet[20] == 0 && packet[12..16] == to.octets()
+                });
+                reply.is_some()
+            };
+            assert_eq!(answers(metadata, 1), opened, "{nat} {opened}");
+            assert_eq!(answers(own, 2), opened, "{nat} {opened}");
+            assert!(!answers(Ipv4Addr::new(127, 0, 0, 1), 3), "{nat} {opened}");
+            let counted = server.metrics().drops("link_local");
+            assert_eq!(counted, if opened { 1.0 } else { 3.0 }, "{nat} {opened}");
+        }
+    }
+}
+
 /// What a GET from that local address is answered with in half a second;
 /// nothing where no connection comes about.
 fn ask_from(local: Ipv4Addr, target: SocketAddr) -> Vec<u8> {

@@ -154,6 +154,7 @@ pub(super) fn check(
         ),
         nat: nat(file.nat.enabled, file.nat.external_iface)?,
         client_to_client: file.client_to_client,
+        forward_link_local: link_local(&file.forward_link_local)?,
     })
 }
 
@@ -217,6 +218,20 @@ fn gateway(text: &str, pool: Ipv4Net) -> Result<Ipv4Addr, ConfigProblem> {
         return Err(problem(&format!("is not a host of the pool {pool}")));
     }
     Ok(gateway)
+}
+
+fn link_local(texts: &[String]) -> Result<Vec<Ipv4Addr>, ConfigProblem> {
+    let parse = |text: &String| {
+        let address = Ipv4Addr::from_str(text).ok();
+        address.filter(Ipv4Addr::is_link_local).ok_or_else(|| {
+            let remedy = "name single addresses, for example [169.254.169.254]";
+            ConfigProblem::new(
+                "forward_link_local",
+                format!("{text:?} is not an address of 169.254.0.0/16; {remedy}"),
+            )
+        })
+    };
+    texts.iter().map(parse).collect()
 }
 
 /// Negative values switch the limit off.

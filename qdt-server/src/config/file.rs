@@ -44,6 +44,7 @@ pub struct ServerFile {
     pub session_shards: i64,
     pub nat: NatFile,
     pub client_to_client: bool,
+    pub forward_link_local: Vec<String>,
 }
 
 /// A limit as the file has it: 0 is the default, negative is off.

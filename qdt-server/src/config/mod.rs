@@ -85,6 +85,9 @@ pub struct ServerConfig {
     pub nat: Option<Nat>,
     /// `client_to_client`: whether clients may reach each other. Default false.
     pub client_to_client: bool,
+    /// `forward_link_local`: link-local addresses (169.254.0.0/16) that clients may reach. Default
+    /// none.
+    pub forward_link_local: Vec<Ipv4Addr>,
 }
 
 /// A token bucket.

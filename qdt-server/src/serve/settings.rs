@@ -102,6 +102,7 @@ pub(super) fn transport(
         pool_size: usize::try_from(addresses).expect("at most 2^32 addresses"),
         gateway: config.gateway,
         client_to_client: config.client_to_client,
+        forward_link_local: config.forward_link_local.clone(),
         max_reassembly_bytes: config.max_reassembly_bytes,
         idle_timeout: config.session_timeout,
         datagram_queue: config.send_datagram_queue,

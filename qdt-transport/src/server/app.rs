@@ -55,6 +55,7 @@ pub(super) struct Shared {
     pub(super) inboxes: Vec<Inbox>,
     pub(super) gateway: Ipv4Addr,
     pub(super) client_to_client: bool,
+    pub(super) forward_link_local: Vec<Ipv4Addr>,
     pub(super) max_reassembly_bytes: usize,
 }
 

@@ -3,7 +3,7 @@
 //! Nothing reaches the TUN whose source is not the session's own address or whose lengths lie. A drop has
 //! one reason and is counted here.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -126,6 +126,13 @@ enum Way {
     Client,
 }
 
+/// Whether `destination` means something on the server's host and its links only: 169.254.0.0/16, where
+/// clouds serve the host's credentials, and 127.0.0.0/8. Decided here and not by firewall rules, so that it
+/// holds with and without NAT, for addresses of the host itself too.
+const fn stays_on_host(destination: Ipv4Addr) -> bool {
+    destination.is_link_local() || destination.is_loopback()
+}
+
 /// Whether a packet may pass, and where to; clamps the MSS of one that does.
 fn judge(
     shared: &Shared,
@@ -149,6 +156,13 @@ fn judge(
     let to_a_client = destination != shared.gateway && shared.table.contains(destination);
     if to_a_client && !shared.client_to_client {
         return Err(DropReason::ClientToClient);
+    }
+    if stays_on_host(destination)
+        && !to_a_client
+        && destination != shared.gateway
+        && !shared.forward_link_local.contains(&destination)
+    {
+        return Err(DropReason::LinkLocal);
     }
     clamp_mss(packet, limit);
     Ok(if to_a_client {

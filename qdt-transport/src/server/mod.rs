@@ -62,6 +62,8 @@ pub struct ServerSettings {
     pub gateway: Ipv4Addr,
     /// Whether clients may reach each other.
     pub client_to_client: bool,
+    /// Link-local addresses that clients may reach; all others, and loopback addresses, are closed to them.
+    pub forward_link_local: Vec<Ipv4Addr>,
     /// Bound on the fragments of one session that wait for the rest, in bytes.
     pub max_reassembly_bytes: usize,
     /// Silence after which a client counts as gone, 15 to 30 seconds (the nearest is taken). Our clients ask for a sign of
@@ -159,6 +161,7 @@ impl ServerWorkers {
             inboxes,
             gateway: settings.gateway,
             client_to_client: settings.client_to_client,
+            forward_link_local: settings.forward_link_local,
             max_reassembly_bytes: settings.max_reassembly_bytes,
         });
         let limits = Limits {

@@ -177,6 +177,7 @@ impl Server {
             pool_size: 256,
             gateway: Ipv4Addr::new(10, 8, 0, 1),
             client_to_client,
+            forward_link_local: vec![OPEN_LINK_LOCAL],
             max_reassembly_bytes: 65_535,
             idle_timeout: Duration::from_secs(30),
             datagram_queue: 4096,
@@ -365,6 +366,8 @@ pub(crate) fn unfragmentable(mut packet: Vec<u8>) -> Vec<u8> {
 }
 
 pub(crate) const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 8, 0, 1);
+/// The one link-local address that the servers of these tests let their clients reach.
+pub(crate) const OPEN_LINK_LOCAL: Ipv4Addr = Ipv4Addr::new(169, 254, 9, 9);
 
 /// The next packet that the worker wrote.
 pub(crate) fn receive(tun: &UnixDatagram) -> Vec<u8> {
