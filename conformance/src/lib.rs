@@ -13,7 +13,7 @@ pub mod probe;
 mod traffic;
 
 pub use hostile::{
-    Flooded, HandshakeFlood, Initials, JunkSender, crowd, everybody, many_addresses,
+    Flooded, HandshakeFlood, Initials, JunkSender, crowd, everybody, forged, many_addresses,
     receive_queue_drained, resident_bytes, session_lines,
 };
 pub use lab::{

@@ -54,6 +54,9 @@ fn values_stand_behind_the_labels_they_belong_to() {
     snapshot.traffic.fragments_in = 27;
     snapshot.traffic.fragments_out = 28;
     snapshot.traffic.congestion_marks = 29;
+    snapshot.traffic.udp_handed_over = 30;
+    snapshot.traffic.udp_rejected = [31, 32];
+    snapshot.traffic.segmentation_off = 3;
     let page = page(snapshot);
     for line in [
         "\nqdt_sessions_active 2\n",
@@ -68,6 +71,10 @@ fn values_stand_behind_the_labels_they_belong_to() {
         "\nqdt_udp_trains_total{direction=\"out\"} 24\n",
         "\nqdt_udp_datagrams_total{direction=\"in\"} 25\n",
         "\nqdt_udp_datagrams_total{direction=\"out\"} 26\n",
+        "\nqdt_udp_handed_over_total 30\n",
+        "\nqdt_udp_rejected_total{reason=\"port_zero\"} 31\n",
+        "\nqdt_udp_rejected_total{reason=\"queue_full\"} 32\n",
+        "\nqdt_udp_gso_off 3\n",
         "\nqdt_fragments_total{direction=\"in\"} 27\n",
         "\nqdt_fragments_total{direction=\"out\"} 28\n",
         "\nqdt_congestion_marks_total 29\n",

@@ -1,9 +1,9 @@
 //! What a worker counts, and why a packet was dropped.
 //!
 //! Each worker writes its own [`WorkerCounters`] with relaxed stores; the control side adds them up when it
-//! is asked. A counter only ever grows.
+//! is asked. A counter only ever grows; what may fall again is named for a state.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 macro_rules! drop_reasons {
     ($($(#[$doc:meta])* $name:ident => $label:literal,)*) => {
@@ -56,6 +56,29 @@ drop_reasons! {
     Congestion => "congestion",
 }
 
+/// Why a UDP datagram was dropped before QUIC saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UdpReject {
+    /// It came from port 0, which cannot be answered (RFC 768: an unused source port).
+    PortZero,
+    /// It belongs to another worker, for which too many wait already.
+    QueueFull,
+}
+
+impl UdpReject {
+    /// Every reason, in the order of declaration.
+    pub const ALL: &'static [Self] = &[Self::PortZero, Self::QueueFull];
+
+    /// The value of the `reason` label of `qdt_udp_rejected_total`.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::PortZero => "port_zero",
+            Self::QueueFull => "queue_full",
+        }
+    }
+}
+
 /// The counters of one worker. Cache-line aligned so that two workers never share a line.
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -72,6 +95,9 @@ pub struct WorkerCounters {
     udp_datagrams_in: AtomicU64,
     udp_writes: AtomicU64,
     udp_datagrams_out: AtomicU64,
+    udp_handed_over: AtomicU64,
+    udp_rejected: [AtomicU64; UdpReject::ALL.len()],
+    segmentation_off: AtomicBool,
     congestion_marks: AtomicU64,
     drops: [AtomicU64; DropReason::ALL.len()],
 }
@@ -103,6 +129,12 @@ pub struct Counters {
     pub udp_writes: u64,
     /// UDP datagrams sent.
     pub udp_datagrams_out: u64,
+    /// UDP datagrams that one worker received for another.
+    pub udp_handed_over: u64,
+    /// UDP datagrams dropped before QUIC saw them, in the order of [`UdpReject::ALL`].
+    pub udp_rejected: [u64; UdpReject::ALL.len()],
+    /// Workers that send datagrams one by one at this moment, because the system does not segment.
+    pub segmentation_off: u64,
     /// Inner packets marked with "congestion experienced" (RFC 3168).
     pub congestion_marks: u64,
     /// Drops by reason, in the order of [`DropReason::ALL`].
@@ -170,6 +202,20 @@ impl WorkerCounters {
         bump(&self.udp_datagrams_out, datagrams as u64);
     }
 
+    /// UDP datagrams were given to the worker that they belong to.
+    pub(crate) fn udp_handed_over(&self, datagrams: usize) {
+        bump(&self.udp_handed_over, datagrams as u64);
+    }
+
+    pub(crate) fn udp_rejected(&self, reason: UdpReject, datagrams: usize) {
+        bump(&self.udp_rejected[reason as usize], datagrams as u64);
+    }
+
+    /// Whether the worker's socket does not segment now.
+    pub(crate) fn segmentation_off(&self, is_off: bool) {
+        self.segmentation_off.store(is_off, Ordering::Relaxed);
+    }
+
     pub(crate) fn marked(&self) {
         bump(&self.congestion_marks, 1);
     }
@@ -189,7 +235,12 @@ impl WorkerCounters {
         sum.udp_datagrams_in += get(&self.udp_datagrams_in);
         sum.udp_writes += get(&self.udp_writes);
         sum.udp_datagrams_out += get(&self.udp_datagrams_out);
+        sum.udp_handed_over += get(&self.udp_handed_over);
+        sum.segmentation_off += u64::from(self.segmentation_off.load(Ordering::Relaxed));
         sum.congestion_marks += get(&self.congestion_marks);
+        for (total, counter) in sum.udp_rejected.iter_mut().zip(&self.udp_rejected) {
+            *total += get(counter);
+        }
         for (total, counter) in sum.drops.iter_mut().zip(&self.drops) {
             *total += get(counter);
         }

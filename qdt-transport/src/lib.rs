@@ -34,7 +34,7 @@ pub use client::{
     AttemptId, ClientCommand, ClientEvent, ClientSettings, ClientWorker, Dial, DialError, Pulse,
     Ticket, dialling_config,
 };
-pub use counters::{Counters, DropReason, WorkerCounters};
+pub use counters::{Counters, DropReason, UdpReject, WorkerCounters};
 pub use limit_key::LimitKey;
 pub use limits::SessionLimits;
 pub use path::PacketSize;

@@ -6,6 +6,7 @@ mod impair;
 mod interfaces;
 mod machine;
 mod metrics;
+mod offload;
 mod process;
 mod programs;
 mod requirements;

@@ -14,6 +14,7 @@ mod latency;
 mod leftovers;
 mod loss;
 mod nat;
+mod offloads;
 mod ordering;
 mod path_mtu;
 mod restart;

@@ -5,7 +5,7 @@ use std::fmt;
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
-use qdt_transport::{Counters, DropReason};
+use qdt_transport::{Counters, DropReason, UdpReject};
 
 /// Everything that `/metrics` shows about the tunnel, at one moment.
 #[derive(Debug, Clone, Default)]
@@ -49,7 +49,7 @@ fn size(value: usize) -> f64 {
     float(value as u64)
 }
 
-const SERIES: [Series; 13] = [
+const SERIES: [Series; 16] = [
     Series {
         name: "qdt_sessions_active",
         help: "Active QDT sessions",
@@ -141,6 +141,33 @@ const SERIES: [Series; 13] = [
                 ("out", float(now.traffic.udp_datagrams_out)),
             ]
         },
+    },
+    Series {
+        name: "qdt_udp_handed_over_total",
+        help: "UDP datagrams that the kernel merged into those of another connection and that one packet worker gave to another",
+        label: None,
+        kind: MetricType::COUNTER,
+        values: |now| vec![("", float(now.traffic.udp_handed_over))],
+    },
+    Series {
+        name: "qdt_udp_rejected_total",
+        help: "UDP datagrams dropped before QUIC saw them",
+        label: Some("reason"),
+        kind: MetricType::COUNTER,
+        values: |now| {
+            UdpReject::ALL
+                .iter()
+                .zip(now.traffic.udp_rejected)
+                .map(|(reason, count)| (reason.label(), float(count)))
+                .collect()
+        },
+    },
+    Series {
+        name: "qdt_udp_gso_off",
+        help: "Packet workers that send UDP datagrams one by one because the system does not segment",
+        label: None,
+        kind: MetricType::GAUGE,
+        values: |now| vec![("", float(now.traffic.segmentation_off))],
     },
     Series {
         name: "qdt_fragments_total",

@@ -27,7 +27,7 @@ use crate::counters::WorkerCounters;
 use crate::engine::Engine;
 use crate::path::PacketSize;
 use crate::tls::ClientTls;
-use crate::udp::{BindError, bind_client};
+use crate::udp::{BindError, Steering, bind_client};
 use crate::wake::Bell;
 use app::ClientApp;
 pub use dialling::dialling_config;
@@ -247,7 +247,7 @@ impl ClientWorker {
         let endpoint = Endpoint::new(Arc::new(EndpointConfig::default()), None, true, None);
         let report = events.clone();
         let this = ClientLoop {
-            engine: Engine::new(endpoint, port),
+            engine: Engine::new(endpoint, port, Steering::ALONE),
             app: ClientApp::new(
                 settings,
                 counters.clone(),

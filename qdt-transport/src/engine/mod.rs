@@ -6,13 +6,17 @@
 //! has to send. Whoever changes a connection from outside calls [`Engine::touch`], or its packets wait for
 //! the next timer.
 //!
-//! Invariants: a connection is in `touched` exactly when its `touched` flag is set, and whoever was put there first is
-//! served first, and goes to the end where the socket is full before it is done; the earliest deadline of every
-//! connection is in the heap, or the moment soon after it when it is far off; nothing is polled for transmission while
-//! the socket is full.
+//! Invariants: a connection is in `touched` exactly when its `touched` flag is set, and whoever was
+//! put there first is served first, and goes to the end where the socket is full before it is done;
+//! the earliest deadline of every connection is in the heap, or the moment soon after it when it is
+//! far off; nothing is polled for transmission while the socket is full; the endpoint sees
+//! datagrams of this worker's connection ids only, so that nothing is answered for those of
+//! another.
 
 mod deadlines;
+mod handover;
 mod link;
+mod receiving;
 #[cfg(test)]
 mod silence_tests;
 #[cfg(test)]
@@ -24,24 +28,20 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use quinn_proto::{ConnectionHandle, DatagramEvent, Endpoint, Event, Incoming, Transmit};
+use quinn_proto::{ConnectionHandle, Endpoint, Event, Incoming, Transmit};
 
 use crate::counters::WorkerCounters;
 use crate::http3_streams::error_code;
-use crate::udp::{Received, UdpPort};
+use crate::udp::{SendError, Steering, UdpPort};
 use crate::wake::sleep;
 use deadlines::Deadlines;
+pub(crate) use handover::Handover;
 pub(crate) use link::{Link, Pace};
 use qdt_proto::http3::code;
 use rustix::event::{PollFd, PollFlags};
-use trains::Trains;
 
-/// Receive calls per turn: enough to empty a burst, few enough that the TUN is not left waiting.
-const RECEIVE_CALLS: usize = 4;
 /// Datagrams per send call at most; more gains nothing (26 to 44 measured the same).
 const SEND_SEGMENTS: usize = 44;
-/// After so long without a packet the next one is acknowledged at once.
-const SILENCE: Duration = Duration::from_secs(1);
 /// How long the last packets may take to leave.
 const LEAVE_WITHIN: Duration = Duration::from_millis(500);
 /// The largest UDP payload of one GSO send (UDP_MAX_SEGMENTS and the 16-bit length, minus headers).
@@ -104,11 +104,19 @@ impl Gate<'_> {
     }
 }
 
-/// A packet train that the socket had no room for.
+/// A packet train, or the rest of one, that the socket had no room for.
 struct Unsent {
     handle: ConnectionHandle,
     transmit: Transmit,
     contents: Vec<u8>,
+}
+
+impl Unsent {
+    /// The first `bytes` of it have left.
+    fn has_sent(&mut self, bytes: usize) {
+        self.contents.drain(..bytes);
+        self.transmit.size -= bytes;
+    }
 }
 
 /// See the module.
@@ -120,10 +128,15 @@ pub(crate) struct Engine<A: Application> {
     touched: VecDeque<ConnectionHandle>,
     scratch: Vec<u8>,
     unsent: Option<Unsent>,
+    steering: Steering,
+    /// What belongs to other workers, by their number.
+    handovers: Vec<Handover>,
+    /// Any of them has something.
+    has_handovers: bool,
 }
 
 impl<A: Application> Engine<A> {
-    pub(crate) fn new(endpoint: Endpoint, port: UdpPort) -> Self {
+    pub(crate) fn new(endpoint: Endpoint, port: UdpPort, steering: Steering) -> Self {
         Self {
             endpoint,
             port,
@@ -132,6 +145,11 @@ impl<A: Application> Engine<A> {
             touched: VecDeque::new(),
             scratch: Vec::with_capacity(SEND_BYTES),
             unsent: None,
+            steering,
+            handovers: (0..steering.workers())
+                .map(|_| Handover::default())
+                .collect(),
+            has_handovers: false,
         }
     }
 
@@ -189,90 +207,6 @@ impl<A: Application> Engine<A> {
         }
     }
 
-    /// Reads the socket within the budget of a turn. Returns whether there may be more.
-    pub(crate) fn receive(&mut self, app: &mut A, now: Instant, counters: &WorkerCounters) -> bool {
-        for _ in 0..RECEIVE_CALLS {
-            let mut trains = Trains::default();
-            match self.port.receive(|received| trains.push(received)) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
-                // An ICMP error of an earlier send, or the network's trouble: neither ends the socket.
-                Err(_) => continue,
-            }
-            let was_full = trains.is_full();
-            for received in trains.into_iter() {
-                self.train(app, now, received, counters);
-            }
-            self.deliver(app, now);
-            if !was_full {
-                // The socket was empty then; what came since wakes the next turn.
-                return false;
-            }
-        }
-        true
-    }
-
-    fn train(&mut self, app: &mut A, now: Instant, received: Received, counters: &WorkerCounters) {
-        let Received {
-            from,
-            local_ip,
-            ecn,
-            stride,
-            mut train,
-        } = received;
-        counters.udp_read(train.len().div_ceil(stride));
-        while !train.is_empty() {
-            let datagram = train.split_to(stride.min(train.len()));
-            let len = datagram.len();
-            self.scratch.clear();
-            match self
-                .endpoint
-                .handle(now, from, local_ip, ecn, datagram, &mut self.scratch)
-            {
-                None => {}
-                Some(DatagramEvent::ConnectionEvent(handle, event)) => {
-                    if let Some(link) = self.link(handle) {
-                        link.after_silence |= now.saturating_duration_since(link.heard) >= SILENCE;
-                        link.heard = now;
-                        link.quic.handle_event(event);
-                        self.touch(handle);
-                    }
-                }
-                Some(DatagramEvent::NewConnection(incoming)) => {
-                    let mut gate = Gate {
-                        endpoint: &mut self.endpoint,
-                        response: &mut self.scratch,
-                        transmit: None,
-                    };
-                    let accepted = app.incoming(now, incoming, len, &mut gate);
-                    if let Some(transmit) = gate.transmit {
-                        let _ = self.port.send(&transmit, &self.scratch);
-                    }
-                    if let Some(accepted) = accepted {
-                        self.insert(accepted);
-                    }
-                }
-                Some(DatagramEvent::Response(transmit)) => {
-                    // Unsolicited answers (resets, version negotiation) are never worth waiting for.
-                    let _ = self.port.send(&transmit, &self.scratch);
-                }
-            }
-        }
-    }
-
-    /// Tells the application what the received packets meant.
-    fn deliver(&mut self, app: &mut A, now: Instant) {
-        for index in 0..self.touched.len() {
-            let handle = self.touched[index];
-            if let Some(link) = self.links.get_mut(handle.0).and_then(Option::as_deref_mut) {
-                while let Some(event) = link.quic.poll() {
-                    app.event(now, link, event);
-                }
-                app.datagrams(now, link);
-            }
-        }
-    }
-
     /// Runs the timers that are due. A connection whose deadline has meanwhile moved costs a glance and nothing more:
     /// thousands of idle ones have theirs moved by every sign of life.
     pub(crate) fn expire(&mut self, app: &mut A, now: Instant) {
@@ -301,7 +235,7 @@ impl<A: Application> Engine<A> {
 
     /// Sends what every touched connection has to send, and forgets those that are over.
     pub(crate) fn flush(&mut self, app: &mut A, now: Instant, counters: &WorkerCounters) {
-        if self.unsent.is_some() && !self.retry_unsent(app, counters) {
+        if self.unsent.is_some() && !self.retry_unsent(app, now, counters) {
             return;
         }
         self.deliver(app, now);
@@ -359,7 +293,7 @@ impl<A: Application> Engine<A> {
     ) -> bool {
         let mtu = usize::from(link.quic.current_mtu());
         let most = SEND_SEGMENTS
-            .min(self.port.max_segments())
+            .min(self.port.max_segments(now))
             .min(SEND_BYTES / mtu)
             .max(1);
         if link.quic.is_closed() {
@@ -385,35 +319,41 @@ impl<A: Application> Engine<A> {
                 let datagrams = link.quic.stats().frame_tx.datagram - before;
                 pace.sent(datagrams_of(&transmit), datagrams);
             }
-            match self.port.send(&transmit, &self.scratch) {
-                Ok(()) => counters.udp_written(datagrams_of(&transmit)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            match self.port.send(now, &transmit, &self.scratch, counters) {
+                Ok(()) => {}
+                Err(SendError { error, sent }) if error.kind() == io::ErrorKind::WouldBlock => {
                     let contents =
                         std::mem::replace(&mut self.scratch, Vec::with_capacity(SEND_BYTES));
-                    self.unsent = Some(Unsent {
+                    let mut unsent = Unsent {
                         handle: link.handle,
                         transmit,
                         contents,
-                    });
-                    return sent;
+                    };
+                    unsent.has_sent(sent);
+                    self.unsent = Some(unsent);
+                    return true;
                 }
-                Err(error) => app.unsendable(link, &error),
+                Err(SendError { error, .. }) => app.unsendable(link, &error),
             }
         }
     }
 
     /// Tries the waiting train again; true when the socket has taken (or refused) it.
-    fn retry_unsent(&mut self, app: &mut A, counters: &WorkerCounters) -> bool {
-        let Some(unsent) = self.unsent.take() else {
+    fn retry_unsent(&mut self, app: &mut A, now: Instant, counters: &WorkerCounters) -> bool {
+        let Some(mut unsent) = self.unsent.take() else {
             return true;
         };
-        match self.port.send(&unsent.transmit, &unsent.contents) {
-            Ok(()) => counters.udp_written(datagrams_of(&unsent.transmit)),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+        match self
+            .port
+            .send(now, &unsent.transmit, &unsent.contents, counters)
+        {
+            Ok(()) => {}
+            Err(SendError { error, sent }) if error.kind() == io::ErrorKind::WouldBlock => {
+                unsent.has_sent(sent);
                 self.unsent = Some(unsent);
                 return false;
             }
-            Err(error) => {
+            Err(SendError { error, .. }) => {
                 if let Some(link) = self.link(unsent.handle) {
                     app.unsendable(link, &error);
                 }

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use quinn_proto::{Connection, EndpointConfig, ServerConfig};
+use quinn_proto::{Connection, DatagramEvent, EndpointConfig, ServerConfig};
 
 use super::*;
 use crate::dialling_config;

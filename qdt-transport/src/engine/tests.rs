@@ -1,6 +1,7 @@
 //! What the engine does when the socket refuses, and whom it serves first.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -11,7 +12,7 @@ use crate::client::dialling_config;
 use crate::counters::Counters;
 use crate::path::BASE_PACKET;
 use crate::tls::{ClientTls, ClientTrust};
-use crate::udp::bind_client;
+use crate::udp::{SteeredConnectionIds, bind_client};
 
 /// An application without connections.
 struct Nobody;
@@ -41,7 +42,11 @@ fn sent_after_waiting(to: &str) -> u64 {
     let port = bind_client(None).expect("a socket");
     let destination = port.address_for(to.parse::<SocketAddr>().expect("an address"));
     let config = Arc::new(EndpointConfig::default());
-    let mut engine = Engine::<Nobody>::new(Endpoint::new(config, None, false, None), port);
+    let mut engine = Engine::<Nobody>::new(
+        Endpoint::new(config, None, false, None),
+        port,
+        Steering::ALONE,
+    );
     engine.unsent = Some(Unsent {
         handle: ConnectionHandle(0),
         transmit: Transmit {
@@ -90,7 +95,7 @@ fn dialling(peer: &UdpSocket, count: u8) -> Engine<Nobody> {
         .map(|_| endpoint.connect(now, config.clone(), to, "qdt.test"))
         .map(|dialled| dialled.expect("a connection"))
         .collect();
-    let mut engine = Engine::new(endpoint, port);
+    let mut engine = Engine::new(endpoint, port, Steering::ALONE);
     for (handle, quic) in dialled {
         engine.insert(Accepted {
             handle,
@@ -125,4 +130,83 @@ fn connections_are_served_in_the_order_in_which_they_had_something_to_send() {
     let mut engine = dialling(&peer, 5);
     engine.flush(&mut Nobody, Instant::now(), &WorkerCounters::default());
     assert_eq!(order_of_arrival(&peer, 5), [0, 1, 2, 3, 4]);
+}
+
+/// Sends `train` to `to` in one call as datagrams of `segment` bytes (UDP_SEGMENT, udp(7)). On
+/// loopback nothing cuts it, and a socket with UDP_GRO gets it as what the kernel merged.
+fn send_train(sender: &UdpSocket, to: SocketAddr, train: &[u8], segment: u16) {
+    let segment = libc::c_int::from(segment);
+    // SAFETY: the descriptor is open for the call, and the option's value is a `c_int` of the given
+    // length.
+    let result = unsafe {
+        libc::setsockopt(
+            sender.as_raw_fd(),
+            libc::SOL_UDP,
+            libc::UDP_SEGMENT,
+            (&raw const segment).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    assert_eq!(result, 0, "{}", io::Error::last_os_error());
+    sender.send_to(train, to).expect("sent");
+}
+
+#[test]
+fn of_a_merged_train_only_a_workers_own_datagrams_are_answered_and_the_others_are_handed_over() {
+    const LEN: usize = 100;
+    let mut config = EndpointConfig::default();
+    config
+        .cid_generator(|| Box::new(SteeredConnectionIds::new(0, 3)))
+        .min_reset_interval(Duration::ZERO);
+    let port = bind_client(None).expect("a socket");
+    let at = (std::net::Ipv4Addr::LOCALHOST, port.local_addr().port()).into();
+    let endpoint = Endpoint::new(Arc::new(config), None, false, None);
+    let mut engine = Engine::<Nobody>::new(endpoint, port, Steering::new(0, 3));
+    let sender = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    // Short headers with connection ids that nobody has: the worker that may answers with a
+    // stateless reset.
+    let ids = [0, 1, 2, 3, 4, 7, 9];
+    let train: Vec<u8> = ids
+        .iter()
+        .flat_map(|id| {
+            let mut datagram = [*id; LEN];
+            datagram[0] = 0x40;
+            datagram
+        })
+        .collect();
+    send_train(&sender, at, &train, LEN as u16);
+    let counters = WorkerCounters::default();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let received = || {
+        let mut sum = Counters::default();
+        counters.add_to(&mut sum);
+        sum.udp_datagrams_in
+    };
+    while received() < ids.len() as u64 {
+        let socket = engine.socket();
+        let mut fds = [PollFd::new(&socket, PollFlags::IN)];
+        sleep(&mut fds, false, Some(deadline)).expect("poll");
+        assert!(Instant::now() < deadline, "the train arrives");
+        engine.receive(&mut Nobody, Instant::now(), &counters);
+    }
+    let mut handed_over = Vec::new();
+    engine.hand_over(|worker, handover| {
+        handover.for_each(|arrival, datagram| {
+            assert_eq!(
+                arrival.from.port(),
+                sender.local_addr().expect("bound").port()
+            );
+            handed_over.push((worker, datagram[1]));
+            assert_eq!(datagram.len(), LEN);
+        });
+    });
+    assert_eq!(handed_over, [(1, 1), (1, 4), (1, 7), (2, 2)]);
+    engine.hand_over(|_, _| panic!("once"));
+    // What is sent on loopback has arrived when the call returns.
+    sender.set_nonblocking(true).expect("no waiting");
+    let mut answers = 0;
+    while sender.recv(&mut [0; LEN]).is_ok() {
+        answers += 1;
+    }
+    assert_eq!(answers, 3, "to 0, 3 and 9");
 }

@@ -1,5 +1,6 @@
-//! What reaches a worker from other threads: orders from the control side, and packets that the kernel put
-//! into another worker's TUN queue.
+//! What reaches a worker from other threads: orders from the control side, packets that the kernel
+//! put into another worker's TUN queue, and datagrams that it merged into what another worker's
+//! socket got.
 //!
 //! Packets come in batches: the giver appends a whole turn's worth under one lock, the taker swaps the
 //! buffer for an empty one. Two buffers circulate, so that handing over allocates nothing in the long run.
@@ -9,11 +10,14 @@ use std::sync::Mutex;
 
 use qdt_proto::datagram::SessionId;
 
+use crate::engine::Handover;
 use crate::tls::ServerTls;
 use crate::wake::Bell;
 
 /// Bytes that may wait in one inbox, whatever the number of packets.
 const MAX_BYTES: usize = 16 << 20;
+/// Bytes of datagrams that may wait: as much as a socket holds, less what waits there.
+const MAX_DATAGRAM_BYTES: usize = 4 << 20;
 
 /// An order from outside the worker.
 #[derive(Debug)]
@@ -71,6 +75,7 @@ pub(super) struct Inbox {
     max_packets: usize,
     orders: Mutex<Vec<Order>>,
     packets: Mutex<PacketBatch>,
+    datagrams: Mutex<Handover>,
 }
 
 impl Inbox {
@@ -81,6 +86,7 @@ impl Inbox {
             max_packets,
             orders: Mutex::default(),
             packets: Mutex::default(),
+            datagrams: Mutex::default(),
         })
     }
 
@@ -108,6 +114,28 @@ impl Inbox {
             self.bell.ring();
         }
         refused
+    }
+
+    /// Leaves datagrams and empties what held them; false when they did not fit.
+    pub(super) fn give_datagrams(&self, handover: &mut Handover) -> bool {
+        let fits = self
+            .datagrams
+            .lock()
+            .expect("no holder panics")
+            .append(handover, MAX_DATAGRAM_BYTES);
+        if fits {
+            self.bell.ring();
+        }
+        fits
+    }
+
+    /// Takes the datagrams, leaving `empty` in their place.
+    pub(super) fn take_datagrams(&self, empty: &mut Handover) {
+        empty.clear();
+        std::mem::swap(
+            &mut *self.datagrams.lock().expect("no holder panics"),
+            empty,
+        );
     }
 
     /// Silences the bell; to be called before taking.

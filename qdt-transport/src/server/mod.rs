@@ -16,7 +16,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use qdt_host::tun::TunQueue;
 use quinn_proto::{Endpoint, EndpointConfig};
@@ -36,7 +36,7 @@ use crate::path::{BASE_PACKET, IDLE, Limits};
 use crate::queue::Shares;
 use crate::tls::ServerTls;
 use crate::tun_port::TunPort;
-use crate::udp::{BindError, SteeredConnectionIds, bind_server};
+use crate::udp::{BindError, SteeredConnectionIds, Steering, bind_server};
 
 /// Datagrams received in a turn wait this long at most; they are read before the next turn.
 const RECEIVE_QUEUE: usize = 4 << 20;
@@ -177,13 +177,15 @@ impl ServerWorkers {
         };
         for (worker, (port, tun)) in ports.into_iter().zip(settings.queues).enumerate() {
             let counters = Arc::new(WorkerCounters::default());
+            // Kernels without it never refuse it.
+            counters.segmentation_off(port.max_segments(Instant::now()) == 1);
             let mut door = Doorkeeper::new(settings.tls.clone(), limits);
             let mut config = EndpointConfig::new(door.reset_key());
             config.cid_generator(move || Box::new(SteeredConnectionIds::new(worker, workers)));
             let endpoint =
                 Endpoint::new(Arc::new(config), Some(door.config(BASE_PACKET)), true, None);
             let this = ServerWorker {
-                engine: Engine::new(endpoint, port),
+                engine: Engine::new(endpoint, port, Steering::new(worker, workers)),
                 app: ServerApp {
                     worker,
                     shared: shared.clone(),

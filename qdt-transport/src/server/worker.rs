@@ -16,8 +16,8 @@ use super::WorkerExit;
 use super::app::{REPLACED, ServerApp, Shared};
 use super::inbox::{Order, PacketBatch};
 use super::to_client::Waited;
-use crate::counters::DropReason;
-use crate::engine::Engine;
+use crate::counters::{DropReason, UdpReject};
+use crate::engine::{Engine, Handover};
 use crate::http3_streams::error_code;
 use crate::tun_port::{READ_BUFFER, SEALED_READ};
 use crate::wake::{Ready, Sources};
@@ -44,6 +44,7 @@ impl ServerWorker {
             .map(|_| PacketBatch::default())
             .collect();
         let mut taken = PacketBatch::default();
+        let mut datagrams = Handover::default();
         // What a budget left unread keeps the loop from sleeping.
         let mut busy = false;
         loop {
@@ -56,6 +57,7 @@ impl ServerWorker {
             let counters = self.app.counters.clone();
             if ready.udp {
                 busy |= self.engine.receive(&mut self.app, now, &counters);
+                self.hand_over_datagrams();
             }
             self.engine.expire(&mut self.app, now);
             // What the kernel answers to these packets leaves together with their acknowledgement.
@@ -91,6 +93,8 @@ impl ServerWorker {
                 inbox.silence();
                 inbox.take_packets(&mut taken);
                 let orders = inbox.take_orders();
+                inbox.take_datagrams(&mut datagrams);
+                self.engine.take_over(&mut self.app, now, &datagrams);
                 taken.for_each(|packet| {
                     self.app.send_to_client(
                         &mut self.engine,
@@ -178,6 +182,19 @@ impl ServerWorker {
                     .dropped_many(DropReason::QueueFull, refused as u64);
             }
         }
+    }
+
+    /// Gives other workers the datagrams that the kernel had merged into what this one received.
+    fn hand_over_datagrams(&mut self) {
+        let (inboxes, counters) = (&self.shared.inboxes, &self.app.counters);
+        self.engine.hand_over(|worker, datagrams| {
+            let count = datagrams.len();
+            if inboxes[worker].give_datagrams(datagrams) {
+                counters.udp_handed_over(count);
+            } else {
+                counters.udp_rejected(UdpReject::QueueFull, count);
+            }
+        });
     }
 
     fn end_session(&mut self, now: Instant, id: SessionId, reason: &'static str) {

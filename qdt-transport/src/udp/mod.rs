@@ -2,8 +2,11 @@
 //! a connection to the same worker.
 
 mod port;
+mod segmentation;
 mod steering;
 
 pub use port::BindError;
-pub(crate) use port::{RECEIVE_BATCH, Received, UdpPort, bind_client, bind_server, canonical};
-pub(crate) use steering::SteeredConnectionIds;
+pub(crate) use port::{
+    RECEIVE_BATCH, Received, SendError, UdpPort, bind_client, bind_server, canonical,
+};
+pub(crate) use steering::{SteeredConnectionIds, Steering};

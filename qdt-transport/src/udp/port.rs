@@ -1,19 +1,25 @@
 //! One UDP socket: bound, with large buffers, read in batches of GRO trains, written in GSO trains.
 //!
-//! The socket never blocks. Errors of single sends are values for the caller; none of them closes the
-//! socket, because a network that is away comes back (promise A22).
+//! The socket never blocks. Errors of single sends are values for the caller; none of them closes
+//! the socket, because a network that is away comes back (promise A22). What is answered to
+//! strangers changes nothing about how connections are sent for.
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Instant;
 
 use bytes::BytesMut;
 use quinn_proto::{EcnCodepoint, Transmit};
 use quinn_udp::{RecvMeta, UdpSocketState};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use super::segmentation::Segmentation;
 use super::steering;
 use crate::arena::Arena;
+use crate::counters::WorkerCounters;
 
 /// Socket buffer asked for: what a burst of some milliseconds at 10 Gbit/s needs.
 const SOCKET_BUFFER: usize = 8 << 20;
@@ -53,17 +59,29 @@ pub(crate) struct Received {
     pub(crate) train: BytesMut,
 }
 
+/// Why a train, or the rest of it, was not sent.
+#[derive(Debug)]
+pub(crate) struct SendError {
+    /// What the system said: `WouldBlock` when the socket's buffer is full.
+    pub(crate) error: io::Error,
+    /// Bytes at the beginning of the train that have left.
+    pub(crate) sent: usize,
+}
+
 /// A bound socket with its receive buffers.
 #[derive(Debug)]
 pub(crate) struct UdpPort {
     socket: Socket,
+    /// What sends and receives. What it says about GSO is read once: it takes every EINVAL and EIO,
+    /// of a datagram sent alone to an impossible address, too, for the end of GSO for good.
     state: UdpSocketState,
+    segmentation: Segmentation,
     buffers: [Arena; RECEIVE_BATCH],
     local: SocketAddr,
 }
 
 impl UdpPort {
-    fn new(socket: Socket, addr: SocketAddr) -> Result<Self, BindError> {
+    fn new(socket: Socket, addr: SocketAddr, refused: Arc<AtomicUsize>) -> Result<Self, BindError> {
         let system = |action| {
             move |source| BindError::System {
                 addr,
@@ -80,9 +98,11 @@ impl UdpPort {
             .map_err(system("read back the bound address"))?
             .as_socket()
             .unwrap_or(addr);
+        let segmentation = Segmentation::new(state.max_gso_segments(), refused);
         Ok(Self {
             socket,
             state,
+            segmentation,
             buffers: std::array::from_fn(|_| Arena::new(RECEIVE_ARENA)),
             local,
         })
@@ -93,9 +113,9 @@ impl UdpPort {
         self.local
     }
 
-    /// How many equal datagrams one send call may carry at most.
-    pub(crate) fn max_segments(&self) -> usize {
-        self.state.max_gso_segments()
+    /// How many equal datagrams one send call may carry at most now.
+    pub(crate) fn max_segments(&self, now: Instant) -> usize {
+        self.segmentation.segments(now)
     }
 
     /// An address as this socket's family writes it: IPv4 in its mapped form on a dual-stack socket.
@@ -136,19 +156,75 @@ impl UdpPort {
         Ok(())
     }
 
-    /// Sends one train. The tunnel's packets are sent Not-ECT: RFC 9484 section 9 leaves the congestion
-    /// control of tunnelled traffic to the inner connections.
+    /// Sends one train: in one call, or datagram by datagram where the system takes it no other
+    /// way.
     ///
     /// # Errors
-    /// `WouldBlock` when the socket's buffer is full; otherwise what the system said about this datagram.
-    pub(crate) fn send(&self, transmit: &Transmit, contents: &[u8]) -> io::Result<()> {
+    /// `WouldBlock` when the socket's buffer is full; otherwise what the system said about these
+    /// datagrams.
+    pub(crate) fn send(
+        &mut self,
+        now: Instant,
+        transmit: &Transmit,
+        contents: &[u8],
+        counters: &WorkerCounters,
+    ) -> Result<(), SendError> {
+        let contents = &contents[..transmit.size];
+        let not_sent = |error| SendError { error, sent: 0 };
+        let Some(segment) = transmit.segment_size.filter(|len| *len < contents.len()) else {
+            self.call(transmit, contents, None).map_err(not_sent)?;
+            counters.udp_written(1);
+            return Ok(());
+        };
+        let mut refusal = None;
+        if self.segmentation.segments(now) > 1 {
+            match self.call(transmit, contents, Some(segment)) {
+                Ok(()) => {
+                    counters.udp_written(contents.len().div_ceil(segment));
+                    if self.segmentation.worked(now) {
+                        counters.segmentation_off(false);
+                    }
+                    return Ok(());
+                }
+                Err(error) if Segmentation::may_be_why(&error) => refusal = Some(error),
+                Err(error) => return Err(not_sent(error)),
+            }
+        }
+        let mut sent = 0;
+        for datagram in contents.chunks(segment) {
+            self.call(transmit, datagram, None)
+                .map_err(|error| SendError { error, sent })?;
+            if let Some(error) = refusal.take() {
+                self.segmentation.was_refused(now, &error);
+                counters.segmentation_off(true);
+            }
+            counters.udp_written(1);
+            sent += datagram.len();
+        }
+        Ok(())
+    }
+
+    /// Sends one datagram that no connection waits for: an answer to whoever asked. It is lost
+    /// where the socket is full or the system refuses it.
+    pub(crate) fn answer(&self, transmit: &Transmit, contents: &[u8]) {
+        let _ = self.call(transmit, &contents[..transmit.size], None);
+    }
+
+    /// One system call. The tunnel's packets are sent Not-ECT: RFC 9484 section 9 leaves the
+    /// congestion control of tunnelled traffic to the inner connections.
+    fn call(
+        &self,
+        transmit: &Transmit,
+        contents: &[u8],
+        segment_size: Option<usize>,
+    ) -> io::Result<()> {
         self.state.try_send(
             (&self.socket).into(),
             &quinn_udp::Transmit {
                 destination: transmit.destination,
                 ecn: None,
-                contents: &contents[..transmit.size],
-                segment_size: transmit.segment_size,
+                contents,
+                segment_size,
                 src_ip: transmit.src_ip,
             },
         )
@@ -223,7 +299,7 @@ pub(crate) fn bind_server(addr: SocketAddr, workers: usize) -> Result<Vec<UdpPor
     // A socket that does not share its port finds out whether anybody else, sharing or not, is there.
     let alone = open(addr, false)?;
     if workers == 1 {
-        return Ok(vec![UdpPort::new(alone, addr)?]);
+        return Ok(vec![UdpPort::new(alone, addr, Arc::default())?]);
     }
     let bound = alone
         .local_addr()
@@ -232,8 +308,9 @@ pub(crate) fn bind_server(addr: SocketAddr, workers: usize) -> Result<Vec<UdpPor
         .unwrap_or(addr);
     drop(alone);
     let mut ports = Vec::with_capacity(workers);
+    let refused = Arc::<AtomicUsize>::default();
     for _ in 0..workers {
-        ports.push(UdpPort::new(open(bound, true)?, bound)?);
+        ports.push(UdpPort::new(open(bound, true)?, bound, refused.clone())?);
     }
     steering::attach(ports[0].socket.as_fd(), workers).map_err(|source| BindError::System {
         addr,
@@ -262,7 +339,7 @@ pub(crate) fn bind_client(mark: Option<u32>) -> Result<UdpPort, BindError> {
             source,
         })?;
     }
-    UdpPort::new(socket, addr)
+    UdpPort::new(socket, addr, Arc::default())
 }
 
 /// An IPv4 address in its own form, however a dual-stack socket wrote it.
@@ -277,53 +354,4 @@ pub(crate) fn canonical(peer: SocketAddr) -> SocketAddr {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn loopback() -> SocketAddr {
-        SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0)
-    }
-
-    #[test]
-    fn a_port_that_another_server_shares_is_still_in_use() {
-        let first = bind_server(loopback(), 2).expect("first");
-        let addr = first[0].local_addr();
-        assert!(matches!(bind_server(addr, 2), Err(BindError::InUse(taken)) if taken == addr));
-        assert!(matches!(bind_server(addr, 1), Err(BindError::InUse(_))));
-    }
-
-    #[test]
-    fn every_packet_of_a_connection_id_reaches_the_worker_of_its_first_byte() {
-        for workers in [2, 3, 4] {
-            let mut ports = bind_server(loopback(), workers).expect("bind");
-            let to = ports[0].local_addr();
-            let sender = std::net::UdpSocket::bind(loopback()).expect("sender");
-            for id in 0..=255u8 {
-                let short = [0x40, id, 1, 2, 3, 4, 5, 6, 7, 8];
-                let long = [0xc0, 0, 0, 0, 1, 8, id, 1, 2, 3, 4, 5, 6, 7];
-                sender.send_to(&short, to).expect("send");
-                sender.send_to(&long, to).expect("send");
-            }
-            let mut seen = 0;
-            for (worker, port) in ports.iter_mut().enumerate() {
-                loop {
-                    let outcome = port.receive(|received| {
-                        for datagram in received.train.chunks(received.stride) {
-                            let id = if datagram[0] & 0x80 == 0 {
-                                datagram[1]
-                            } else {
-                                datagram[6]
-                            };
-                            assert_eq!(usize::from(id) % workers, worker);
-                            seen += 1;
-                        }
-                    });
-                    if outcome.is_err() {
-                        break;
-                    }
-                }
-            }
-            assert_eq!(seen, 512);
-        }
-    }
-}
+mod tests;

@@ -5,6 +5,11 @@
 //! number of workers. That byte stands at offset 1 of short headers and at offset 6 of long ones (RFC 8999
 //! section 5). Worker k gives out connection ids whose first byte is k modulo that number, so that every
 //! later packet of a connection comes to the worker that accepted it, whatever address it comes from.
+//!
+//! The program sees the first datagram of what the kernel merged (GRO), and the kernel merges by
+//! addresses and ports. So [`Steering`] says the same of each datagram, and the worker that got it
+//! hands it over: no worker may answer for a connection id of another's (RFC 9000 section 21.11),
+//! because its stateless reset would be valid.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -64,6 +69,53 @@ pub(super) fn attach(socket: BorrowedFd<'_>, workers: usize) -> io::Result<()> {
     }
 }
 
+/// Which datagrams belong to a worker: those that the program of [`attach`] gives it. What is too
+/// short for a connection id belongs to the first worker, and what has one of no length to whom the
+/// byte in its place names.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Steering {
+    worker: u8,
+    workers: u8,
+}
+
+impl Steering {
+    /// For the only worker of a socket.
+    pub(crate) const ALONE: Self = Self {
+        worker: 0,
+        workers: 1,
+    };
+
+    /// For worker `worker` of `workers`.
+    pub(crate) fn new(worker: usize, workers: usize) -> Self {
+        Self {
+            worker: byte(worker),
+            workers: byte(workers),
+        }
+    }
+
+    /// How many workers there are.
+    pub(crate) fn workers(self) -> usize {
+        self.workers.into()
+    }
+
+    /// The worker that the datagram belongs to, where that is another one.
+    pub(crate) fn elsewhere(self, datagram: &[u8]) -> Option<usize> {
+        if self.workers == 1 {
+            return None;
+        }
+        let is_long = datagram.first().is_some_and(|first| first & 0x80 != 0);
+        let owner = match datagram.get(if is_long { 6 } else { 1 }) {
+            Some(id) => id % self.workers,
+            None => 0,
+        };
+        (owner != self.worker).then_some(owner.into())
+    }
+}
+
+fn byte(n: usize) -> u8 {
+    u8::try_from(n).expect("a server has at most 128 workers")
+}
+
 /// Gives out connection ids that come back to one worker.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SteeredConnectionIds {
@@ -74,7 +126,6 @@ pub(crate) struct SteeredConnectionIds {
 impl SteeredConnectionIds {
     /// Ids for worker `worker` of `workers`.
     pub(crate) fn new(worker: usize, workers: usize) -> Self {
-        let byte = |n: usize| u8::try_from(n).expect("a server has at most 128 workers");
         Self {
             worker: byte(worker),
             workers: byte(workers),

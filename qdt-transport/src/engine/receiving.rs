@@ -1,0 +1,155 @@
+//! The receiving half of a turn: what the socket holds and what other workers received, given to
+//! the endpoint.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use quinn_proto::DatagramEvent;
+
+use super::handover::{Arrival, Handover};
+use super::trains::Trains;
+use super::{Application, Engine, Gate};
+use crate::counters::{UdpReject, WorkerCounters};
+use crate::udp::Received;
+
+/// Receive calls per turn: enough to empty a burst, few enough that the TUN is not left waiting.
+const RECEIVE_CALLS: usize = 4;
+/// After so long without a packet the next one is acknowledged at once.
+const SILENCE: Duration = Duration::from_secs(1);
+
+impl<A: Application> Engine<A> {
+    /// Reads the socket within the budget of a turn. Returns whether there may be more.
+    pub(crate) fn receive(&mut self, app: &mut A, now: Instant, counters: &WorkerCounters) -> bool {
+        for _ in 0..RECEIVE_CALLS {
+            let mut trains = Trains::default();
+            match self.port.receive(|received| trains.push(received)) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+                // An ICMP error of an earlier send, or the network's trouble: neither ends the
+                // socket.
+                Err(_) => continue,
+            }
+            let was_full = trains.is_full();
+            for received in trains.into_iter() {
+                self.train(app, now, received, counters);
+            }
+            self.deliver(app, now);
+            if !was_full {
+                // The socket was empty then; what came since wakes the next turn.
+                return false;
+            }
+        }
+        true
+    }
+
+    fn train(&mut self, app: &mut A, now: Instant, received: Received, counters: &WorkerCounters) {
+        let Received {
+            from,
+            local_ip,
+            ecn,
+            stride,
+            mut train,
+        } = received;
+        let datagrams = train.len().div_ceil(stride);
+        counters.udp_read(datagrams);
+        if from.port() == 0 {
+            // Nobody can be answered there.
+            counters.udp_rejected(UdpReject::PortZero, datagrams);
+            return;
+        }
+        let arrival = Arrival {
+            from,
+            local_ip,
+            ecn,
+        };
+        while !train.is_empty() {
+            let datagram = train.split_to(stride.min(train.len()));
+            match self.steering.elsewhere(&datagram) {
+                None => self.datagram(app, now, arrival, datagram),
+                Some(owner) => {
+                    self.handovers[owner].push(arrival, &datagram);
+                    self.has_handovers = true;
+                }
+            }
+        }
+    }
+
+    /// Gives what was received for other workers to `give`, with the number of each.
+    pub(crate) fn hand_over(&mut self, mut give: impl FnMut(usize, &mut Handover)) {
+        if !std::mem::take(&mut self.has_handovers) {
+            return;
+        }
+        for (worker, handover) in self.handovers.iter_mut().enumerate() {
+            if !handover.is_empty() {
+                give(worker, handover);
+                handover.clear();
+            }
+        }
+    }
+
+    /// Takes what another worker received for this one.
+    pub(crate) fn take_over(&mut self, app: &mut A, now: Instant, handover: &Handover) {
+        if handover.is_empty() {
+            return;
+        }
+        handover.for_each(|arrival, datagram| {
+            self.datagram(app, now, arrival, BytesMut::from(datagram));
+        });
+        self.deliver(app, now);
+    }
+
+    /// Takes one datagram of this worker's.
+    fn datagram(&mut self, app: &mut A, now: Instant, arrival: Arrival, datagram: BytesMut) {
+        let Arrival {
+            from,
+            local_ip,
+            ecn,
+        } = arrival;
+        let len = datagram.len();
+        self.scratch.clear();
+        match self
+            .endpoint
+            .handle(now, from, local_ip, ecn, datagram, &mut self.scratch)
+        {
+            None => {}
+            Some(DatagramEvent::ConnectionEvent(handle, event)) => {
+                if let Some(link) = self.link(handle) {
+                    link.after_silence |= now.saturating_duration_since(link.heard) >= SILENCE;
+                    link.heard = now;
+                    link.quic.handle_event(event);
+                    self.touch(handle);
+                }
+            }
+            Some(DatagramEvent::NewConnection(incoming)) => {
+                let mut gate = Gate {
+                    endpoint: &mut self.endpoint,
+                    response: &mut self.scratch,
+                    transmit: None,
+                };
+                let accepted = app.incoming(now, incoming, len, &mut gate);
+                if let Some(transmit) = gate.transmit {
+                    self.port.answer(&transmit, &self.scratch);
+                }
+                if let Some(accepted) = accepted {
+                    self.insert(accepted);
+                }
+            }
+            // Unsolicited answers (resets, version negotiation) are never worth waiting for.
+            Some(DatagramEvent::Response(transmit)) => self.port.answer(&transmit, &self.scratch),
+        }
+    }
+
+    /// Tells the application what the received packets meant.
+    pub(super) fn deliver(&mut self, app: &mut A, now: Instant) {
+        for index in 0..self.touched.len() {
+            let handle = self.touched[index];
+            if let Some(link) = self.links.get_mut(handle.0).and_then(Option::as_deref_mut) {
+                while let Some(event) = link.quic.poll() {
+                    app.event(now, link, event);
+                }
+                app.datagrams(now, link);
+            }
+        }
+    }
+}
