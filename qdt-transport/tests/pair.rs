@@ -2,8 +2,9 @@
 
 mod support;
 
-use std::net::Ipv4Addr;
-use std::time::Duration;
+use std::collections::HashSet;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::time::{Duration, Instant};
 
 use qdt_proto::handshake::Capabilities;
 use qdt_transport::{
@@ -369,4 +370,31 @@ fn an_attempt_whose_rival_was_refused_still_gets_its_turn() {
     };
     client.worker.send(ClientCommand::Hangup(first));
     assert!(matches!(client.event(), ClientEvent::Established { attempt, .. } if attempt != first));
+}
+
+#[test]
+fn a_thousand_connections_of_an_earlier_server_are_told_within_seconds_that_they_are_over() {
+    let server = Server::start(1);
+    let stranger = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    stranger.set_nonblocking(true).expect("no waiting");
+    let start = Instant::now();
+    let mut tokens = HashSet::new();
+    let mut answer = [0; 1500];
+    for number in 0..1_000_u64 {
+        // A short header with the connection id of one of them, again and again until it is
+        // answered, with one token for each connection id (RFC 9000 section 10.3).
+        let mut datagram = [0x40; 60];
+        datagram[1..9].copy_from_slice(&number.to_be_bytes());
+        while tokens.len() <= number as usize {
+            stranger.send_to(&datagram, server.addr).expect("sent");
+            std::thread::sleep(Duration::from_micros(200));
+            while let Ok(len) = stranger.recv(&mut answer) {
+                assert!(len < datagram.len(), "shorter than its cause");
+                tokens.insert(answer[len - 16..len].to_vec());
+            }
+            // With one reset in 20 ms it takes 20 s.
+            let elapsed = start.elapsed();
+            assert!(elapsed < Duration::from_secs(15), "{number} in {elapsed:?}");
+        }
+    }
 }

@@ -45,6 +45,12 @@ const IDLE_MIN: Duration = Duration::from_secs(15);
 /// Sealed datagrams of a turn: several TUN super-packets.
 const SEAL_ARENA: usize = 1 << 20;
 
+/// A worker sends one stateless reset in this time at most: after a restart it tells a thousand
+/// connections a second that they are over. A reset is shorter than its cause, so it amplifies
+/// nothing, a loop of them ends by itself, and what a forged address can be sent is a megabyte a
+/// second.
+const RESET_INTERVAL: Duration = Duration::from_millis(1);
+
 /// What a server needs to start its workers.
 #[derive(Debug)]
 pub struct ServerSettings {
@@ -181,7 +187,9 @@ impl ServerWorkers {
             counters.segmentation_off(port.max_segments(Instant::now()) == 1);
             let mut door = Doorkeeper::new(settings.tls.clone(), limits);
             let mut config = EndpointConfig::new(door.reset_key());
-            config.cid_generator(move || Box::new(SteeredConnectionIds::new(worker, workers)));
+            config
+                .cid_generator(move || Box::new(SteeredConnectionIds::new(worker, workers)))
+                .min_reset_interval(RESET_INTERVAL);
             let endpoint =
                 Endpoint::new(Arc::new(config), Some(door.config(BASE_PACKET)), true, None);
             let this = ServerWorker {
