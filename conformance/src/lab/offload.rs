@@ -63,12 +63,12 @@ impl Process {
 
     /// The process' own UDP sockets (pidfd_getfd(2)).
     fn udp_sockets(&self) -> io::Result<Vec<OwnedFd>> {
-        // SAFETY: plain system calls; what they return is checked and owned by nobody else.
         let owned = |code: libc::c_long| match i32::try_from(code) {
+            // SAFETY: what the calls below return is a new descriptor that nobody else owns.
             Ok(fd @ 0..) => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
             _ => Err(io::Error::last_os_error()),
         };
-        // SAFETY: as above.
+        // SAFETY: a plain system call.
         let process = owned(unsafe { libc::syscall(libc::SYS_pidfd_open, self.pid(), 0) })?;
         let mut sockets = Vec::new();
         for entry in fs::read_dir(format!("/proc/{}/fd", self.pid()))? {
@@ -85,7 +85,7 @@ impl Process {
             if !is_socket {
                 continue;
             }
-            // SAFETY: as above.
+            // SAFETY: a plain system call.
             let socket = owned(unsafe {
                 libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), number, 0)
             })?;
