@@ -78,6 +78,34 @@ fn a_datagram_that_waited_for_room_and_is_refused_does_not_count_as_sent() {
     assert_eq!(sent_after_waiting("255.255.255.255:9"), 0);
 }
 
+#[test]
+fn of_a_train_that_left_in_part_before_the_socket_was_full_only_the_rest_is_sent() {
+    let peer = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let mut engine = dialling(&peer, 0);
+    let destination = peer.local_addr().expect("bound");
+    let mut unsent = Unsent {
+        handle: ConnectionHandle(0),
+        transmit: Transmit {
+            destination: engine.port.address_for(destination),
+            ecn: None,
+            size: 2_500,
+            segment_size: Some(1_000),
+            src_ip: None,
+        },
+        contents: (0..2_500).map(|at: u32| (at / 1_000) as u8).collect(),
+    };
+    unsent.has_sent(1_000);
+    engine.unsent = Some(unsent);
+    engine.flush(&mut Nobody, Instant::now(), &WorkerCounters::default());
+    peer.set_read_timeout(Some(Duration::from_secs(10)))
+        .expect("a deadline");
+    let mut datagram = [9; 2_000];
+    for (number, len) in [(1, 1_000), (2, 500)] {
+        assert_eq!(peer.recv(&mut datagram).expect("a datagram"), len);
+        assert!(datagram[..len].iter().all(|byte| *byte == number));
+    }
+}
+
 /// An engine with `count` connections that have their first packet to send, all to `peer`. The packets of the n-th are
 /// known by its destination connection id, in which every byte is n.
 fn dialling(peer: &UdpSocket, count: u8) -> Engine<Nobody> {
