@@ -13,7 +13,7 @@ use qdt_proto::datagram::{
     SessionId,
 };
 use qdt_proto::handshake::{Capabilities, Capability, DirectionKeys};
-use qdt_proto::http3::{EncodedVarint, datagram_prefix};
+use qdt_proto::http3::{EncodedVarint, datagram_prefix, split_datagram};
 use quinn_proto::Connection;
 
 use crate::arena::Arena;
@@ -43,8 +43,10 @@ pub(crate) struct Session {
     pub(crate) mtu: u16,
     sealer: Sealer,
     opener: Opener,
-    /// The quarter stream id as it stands before every datagram (RFC 9297 section 2.1).
+    /// The quarter stream id as we write it before every datagram (RFC 9297 section 2.1).
     prefix: EncodedVarint,
+    /// The stream of the CONNECT exchange, which the quarter stream id names.
+    stream: u64,
 }
 
 /// Where datagrams are sealed.
@@ -103,6 +105,7 @@ impl Session {
                 terms.caps.contains(Capability::Close),
             ),
             prefix: datagram_prefix(terms.stream),
+            stream: terms.stream,
         }
     }
 
@@ -211,13 +214,24 @@ impl Session {
 
     /// The part of an HTTP datagram that is this session's, or the reason why it is not.
     pub(crate) fn strip<'d>(&self, datagram: &'d [u8]) -> Result<&'d [u8], DropReason> {
-        let inner = datagram
-            .strip_prefix(self.prefix.as_slice())
-            .ok_or(DropReason::Decode)?;
+        let inner = match datagram.strip_prefix(self.prefix.as_slice()) {
+            Some(inner) => inner,
+            None => self.strip_longer_form(datagram)?,
+        };
         if inner.len() > usize::from(self.mtu) {
             return Err(DropReason::DecodeOversize);
         }
         Ok(inner)
+    }
+
+    /// Strips a quarter stream id that the peer wrote in more bytes than it needs: every length that holds a
+    /// value is valid (RFC 9000 section 16).
+    #[cold]
+    fn strip_longer_form<'d>(&self, datagram: &'d [u8]) -> Result<&'d [u8], DropReason> {
+        match split_datagram(datagram) {
+            Ok((stream, inner)) if stream == self.stream => Ok(inner),
+            _ => Err(DropReason::Decode),
+        }
     }
 
     /// When [`Self::expire`] has something to do.
@@ -247,6 +261,80 @@ impl Session {
             Ok(Opened::Close(_)) => Ok(Arrival::Close),
             Err(OpenError::Replay) => Err(DropReason::Replay),
             Err(_) => Err(DropReason::Decode),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use qdt_proto::handshake::{Nonce, SessionKeys};
+
+    use super::*;
+
+    fn on_stream(stream: u64) -> Session {
+        let nonce = Nonce::from_bytes([1; 16]);
+        let keys = SessionKeys::derive(b"token", &nonce, &nonce).expect("keys");
+        Session::new(&Terms {
+            id: SessionId(7),
+            aead: Aead::ChaCha20Poly1305,
+            send: &keys.server,
+            receive: &keys.client,
+            caps: Capabilities::NONE,
+            mtu: 1350,
+            max_reassembly_bytes: 65_535,
+            stream,
+        })
+    }
+
+    /// `value` as a variable-length integer of 2, 4 or 8 bytes.
+    fn varint(value: u64, len: usize) -> Vec<u8> {
+        let mut bytes = value.to_be_bytes()[8 - len..].to_vec();
+        bytes[0] |= (len.trailing_zeros() as u8) << 6;
+        bytes
+    }
+
+    #[test]
+    fn a_quarter_stream_id_is_accepted_in_every_form_that_holds_it() {
+        for quarter in [0, 1, 62, 63, 64, 16_383, 16_384] {
+            let session = on_stream(quarter * 4);
+            let shortest = session.prefix.as_slice().to_vec();
+            let longer = [2, 4, 8].into_iter().filter(|len| *len > shortest.len());
+            for prefix in longer
+                .map(|len| varint(quarter, len))
+                .chain([shortest.clone()])
+            {
+                let datagram = [&prefix[..], b"sealed"].concat();
+                let inner = session.strip(&datagram).ok();
+                assert_eq!(inner, Some(&b"sealed"[..]), "{quarter} as {prefix:x?}");
+            }
+        }
+    }
+
+    #[test]
+    fn another_streams_id_is_refused_in_every_form_and_so_is_one_that_is_cut_off() {
+        let session = on_stream(4);
+        for prefix in [varint(2, 2), varint(0, 4), varint(5, 8), vec![0], vec![2]] {
+            let datagram = [&prefix[..], b"sealed"].concat();
+            assert_eq!(
+                session.strip(&datagram),
+                Err(DropReason::Decode),
+                "{prefix:x?}"
+            );
+        }
+        for cut in [&[][..], &[0x40], &[0x80, 0, 0], &[0xc0, 0, 0, 0, 0, 0, 0]] {
+            assert_eq!(session.strip(cut), Err(DropReason::Decode), "{cut:x?}");
+        }
+    }
+
+    #[test]
+    fn what_is_longer_than_the_sessions_mtu_is_refused_behind_a_longer_form_too() {
+        let session = on_stream(0);
+        for len in [1, 2, 4, 8] {
+            let mut datagram = if len == 1 { vec![0] } else { varint(0, len) };
+            datagram.resize(len + 1350, 0x5a);
+            assert_eq!(session.strip(&datagram).map(<[u8]>::len), Ok(1350));
+            datagram.push(0x5a);
+            assert_eq!(session.strip(&datagram), Err(DropReason::DecodeOversize));
         }
     }
 }

@@ -429,3 +429,26 @@ fn weakness_one_packet_bucket_is_shared_by_both_directions_and_charged_per_fragm
         server.metrics().drops("rate_in") >= 30.0
     });
 }
+
+#[test]
+fn a_datagram_is_accepted_with_its_quarter_stream_id_in_every_form() {
+    let lab = Lab::new(1);
+    let _server = Server::start(&lab.server, Config::server());
+    let mut mine = session(&lab, 0);
+    let request = echo_request(mine.inner(), Lab::GATEWAY, 7, 56);
+    // Zero in one, two, four and eight bytes (RFC 9000, 16).
+    for form in [
+        &[0][..],
+        &[0x40, 0],
+        &[0x80, 0, 0, 0],
+        &[0xc0, 0, 0, 0, 0, 0, 0, 0],
+    ] {
+        let sealed = mine.sealer.seal(0, &request);
+        mine.probe.send_datagram([form, &sealed].concat());
+        let is_answer = |packet: &[u8]| packet[9] == 1 && packet[20] == 0;
+        assert!(
+            mine.receive_packet(5 * SECOND, is_answer).is_some(),
+            "{form:x?}"
+        );
+    }
+}
