@@ -398,3 +398,41 @@ fn a_thousand_connections_of_an_earlier_server_are_told_within_seconds_that_they
         }
     }
 }
+
+/// The reply to an echo request with the identifier of the client's own ones.
+fn echo_reply_from(source: Ipv4Addr, to: Ipv4Addr, sequence: u16) -> Vec<u8> {
+    let mut packet = vec![0; qdt_proto::packet::ECHO_LEN];
+    qdt_proto::packet::echo_request(to, source, 0x7164, sequence, &mut packet).expect("room");
+    assert!(qdt_proto::packet::echo_reply(&mut packet));
+    packet
+}
+
+#[test]
+fn an_echo_reply_reaches_the_host_unless_it_is_the_gateways_to_a_request_of_the_clients_own() {
+    let server = Server::start(1);
+    let mut settings = Client::settings(&ClientTrust::Pin(server.pin.clone()));
+    // A server without extensions is asked by echo requests.
+    settings.caps = Capabilities::NONE;
+    settings.probe_interval = Some(Duration::from_millis(200));
+    let client = Client::connect_with(&server, settings);
+    let request = receive(&server.tuns[0]);
+    assert_eq!(request[9], 1, "ICMP");
+    let asked = u16::from_be_bytes([request[26], request[27]]);
+    let own = echo_reply_from(GATEWAY, client.inner, asked);
+    // Of another host, and of the gateway to what was not asked: `ping -e 29028` of a program.
+    for others in [
+        echo_reply_from(Ipv4Addr::new(192, 0, 2, 7), client.inner, asked),
+        echo_reply_from(GATEWAY, client.inner, asked.wrapping_add(1000)),
+        echo_reply_from(GATEWAY, client.inner, asked.wrapping_sub(1)),
+    ] {
+        server.tuns[0].send(&others).expect("send");
+        assert_eq!(receive(client.tun()), others);
+    }
+    // The client's own reply is kept from the host, once.
+    let marker = packet(GATEWAY, client.inner, 64);
+    for sent in [&own, &marker, &own] {
+        server.tuns[0].send(sent).expect("send");
+    }
+    assert_eq!(receive(client.tun()), marker);
+    assert_eq!(receive(client.tun()), own);
+}

@@ -136,3 +136,35 @@ fn a_go_server_over_ipv6_serves_our_client_by_address_and_by_name() {
         assert!(pings(&client), "{server}");
     }
 }
+
+#[test]
+fn a_programs_ping_with_the_identifier_of_our_own_probes_loses_nothing() {
+    let lab = Lab::new(1);
+    let server = Server::start_go(&lab.server, Config::server());
+    // Echo requests of the client's own are out all the time.
+    let client = Client::start(
+        &lab.clients[0],
+        Config::client().set("probe_interval", "200ms"),
+    );
+    for target in [Lab::GATEWAY, Lab::SERVER] {
+        let said = client.machine().run(
+            "ping",
+            &[
+                "-n",
+                "-e",
+                "29028",
+                "-i",
+                "0.1",
+                "-c",
+                "30",
+                "-W",
+                "2",
+                "-I",
+                "qdt0",
+                &target.to_string(),
+            ],
+        );
+        assert!(said.contains("30 received"), "{said}");
+    }
+    drop(server);
+}

@@ -1,7 +1,7 @@
 //! A packet's way in: QUIC datagram, opened into the TUN's super-packet, checked, on to the kernel; and the
 //! answers to the client's own probes, which go no further.
 
-use std::net::IpAddr;
+use std::net::Ipv4Addr;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -11,6 +11,7 @@ use qdt_proto::packet::{InnerPacket, clamp_mss, echo_reply_sequence};
 
 use super::app::{Attempt, ClientApp, Established, Phase};
 use super::to_server::{ECHO_IDENTIFIER, SHORT_PING};
+use super::watch::Watch;
 use crate::counters::{Direction, DropReason};
 use crate::engine::Link;
 use crate::http3_streams::error_code;
@@ -45,20 +46,20 @@ impl ClientApp {
                 session,
                 watch,
                 inner,
+                gateway,
                 inner_received,
                 ..
             } = &mut **established;
+            let mut check = |packet: &mut [u8]| judge(packet, *inner, *gateway, limit, watch);
             let slot = tun.out.slot(sealed.len().saturating_sub(OVERHEAD));
             let outcome = match session.open(now, sealed, slot) {
-                Ok(Arrival::InSlot(len)) => {
-                    judge(&mut slot[..len], (*inner).into(), limit).map(|way| (way, len))
-                }
+                Ok(Arrival::InSlot(len)) => check(&mut slot[..len]).map(|way| (way, len)),
                 Ok(Arrival::Whole(packet)) => {
                     counters.fragment_in();
                     let len = packet.len();
                     let slot = tun.out.slot(len);
                     slot.copy_from_slice(packet);
-                    judge(slot, (*inner).into(), limit).map(|way| (way, len))
+                    check(slot).map(|way| (way, len))
                 }
                 Ok(other) => {
                     match other {
@@ -97,12 +98,22 @@ impl ClientApp {
 
 /// Whether a packet may pass, and where to; clamps the MSS of one that does. Nothing passes that is not for
 /// this client's own address: a server has no other business on this host.
-fn judge(packet: &mut [u8], inner: IpAddr, limit: usize) -> Result<Way, DropReason> {
+fn judge(
+    packet: &mut [u8],
+    inner: Ipv4Addr,
+    gateway: Ipv4Addr,
+    limit: usize,
+    watch: &mut Watch,
+) -> Result<Way, DropReason> {
     let parsed = InnerPacket::parse(packet).map_err(|_| DropReason::BadPacket)?;
     if parsed.destination() != inner {
         return Err(DropReason::BadPacket);
     }
-    if echo_reply_sequence(packet, ECHO_IDENTIFIER).is_some() {
+    // Any program on this host may use our identifier: only what answers us is kept from it.
+    if parsed.source() == gateway
+        && echo_reply_sequence(packet, ECHO_IDENTIFIER)
+            .is_some_and(|sequence| watch.is_our_reply(sequence))
+    {
         return Ok(Way::Ours);
     }
     clamp_mss(packet, limit);

@@ -25,6 +25,8 @@ const TICK: Duration = Duration::from_millis(200);
 const IDLE_TICK: Duration = Duration::from_secs(1);
 /// Between two misses of echo requests.
 const ECHO_WAIT: Duration = Duration::from_secs(1);
+/// Echo requests whose replies are waited for at most: a reply that comes later than so many seconds is nobody's.
+const OUTSTANDING: u16 = 8;
 /// How long a Go server hears nothing at most (the Go client's keep-alive).
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// Between padded pings of a tunnel in use.
@@ -108,11 +110,26 @@ pub(super) struct Watch {
     path: PathProbe,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Echo {
+    /// The number of the last request. The first one is chosen at random: programs count from one, and theirs
+    /// must not look like ours.
     sequence: u16,
+    /// So many of the last requests have no reply yet.
+    outstanding: u16,
     misses: u32,
     waiting_since: Option<Instant>,
+}
+
+impl Echo {
+    fn new() -> Self {
+        Self {
+            sequence: rand::random(),
+            outstanding: 0,
+            misses: 0,
+            waiting_since: None,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -137,7 +154,7 @@ impl Watch {
             last_inner: now,
             quiet_since: now,
             last_packet: now,
-            echo: Echo::default(),
+            echo: Echo::new(),
             path: PathProbe {
                 next_at: now + PATH_EVERY,
                 waiting_since: None,
@@ -155,6 +172,18 @@ impl Watch {
         self.path.misses = 0;
         self.path.reported = false;
         self.path.next_at = now + PATH_EVERY;
+    }
+
+    /// Whether an echo reply from the gateway with this sequence number answers a request of ours that nothing has
+    /// answered yet. Asked once for each reply: a second one with the number is somebody else's.
+    pub(super) fn is_our_reply(&mut self, sequence: u16) -> bool {
+        let later = self.echo.sequence.wrapping_sub(sequence);
+        let ours = later < self.echo.outstanding;
+        if ours {
+            // Replies keep their order, or nearly so: those that are older do not come any more.
+            self.echo.outstanding = later;
+        }
+        ours
     }
 
     /// Looks at what happened; gives what changed, what to ask, and when to look again.
@@ -248,6 +277,7 @@ impl Watch {
         }
         self.echo.waiting_since = Some(now);
         self.echo.sequence = self.echo.sequence.wrapping_add(1);
+        self.echo.outstanding = (self.echo.outstanding + 1).min(OUTSTANDING);
         (self.echo.misses >= 2, Some(Probe::Echo(self.echo.sequence)))
     }
 

@@ -287,3 +287,34 @@ fn an_hour_of_one_percent_loss_shrinks_nothing() {
     );
     assert_eq!(verdicts, []);
 }
+
+#[test]
+fn a_reply_is_ours_once_and_only_to_a_request_that_nothing_has_answered() {
+    let mut now = Instant::now();
+    let mut watch = Watch::new(GO, pulse(), now);
+    assert!(
+        (0..=u16::MAX).all(|sequence| !watch.is_our_reply(sequence)),
+        "nothing was asked"
+    );
+    let mut asked = Vec::new();
+    let mut seen = Seen::default();
+    run(
+        &mut watch,
+        &mut now,
+        &mut seen,
+        Duration::from_secs(9),
+        |_, _, probe, _| {
+            if let Some(Probe::Echo(sequence)) = probe {
+                asked.push(sequence);
+            }
+        },
+    );
+    let [.., before, last] = asked[..] else {
+        panic!("asked {asked:?}");
+    };
+    assert!(!watch.is_our_reply(last.wrapping_add(1)), "not asked yet");
+    assert!(watch.is_our_reply(before), "a late reply");
+    assert!(!watch.is_our_reply(before), "the same again");
+    assert!(watch.is_our_reply(last));
+    assert!(!watch.is_our_reply(last));
+}
