@@ -36,7 +36,7 @@ pub use client::{
 };
 pub use counters::{Counters, DropReason, UdpReject, WorkerCounters};
 pub use limit_key::LimitKey;
-pub use limits::SessionLimits;
+pub use limits::{SessionLimits, SessionUsage};
 pub use path::PacketSize;
 pub use queue::{Relief, Share, Shares};
 pub use server::{

@@ -1,9 +1,24 @@
-//! The per-session limit: packets per second with a burst, one bucket for each direction.
+//! The per-session limits: so many a second with a burst, of packets in each direction and of everything else that a
+//! client sends.
 //!
-//! The bucket is the generic cell rate algorithm (ITU-T I.371) on the worker's own clock: one comparison
-//! and one addition per packet, no allocation, no lock. It counts inner packets, never fragments of them.
+//! A bucket is the generic cell rate algorithm (ITU-T I.371): one comparison and one addition per packet, no
+//! allocation, no lock. An inner packet costs one, however many fragments carry it. What a client sends beside whole
+//! packets - pings, fragments, junk - costs work too and has a bucket of its own of the same size, so that neither
+//! takes the room of the other: a ping or a piece of junk costs one, a fragment a quarter, because a lawful packet
+//! has [`FRAGMENTS_OF_A_PACKET`] at most.
+//!
+//! What always holds: what a bucket is charged outlives the session in its [`SessionUsage`], and one worker at a
+//! time charges it. While a session moves to another worker two may: then a charge may be lost, no more.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
+
+/// The most fragments of a lawful packet: none is longer than 1500 bytes, and no session's `mtu` below 576.
+const FRAGMENTS_OF_A_PACKET: u64 = 4;
+
+/// What the buckets' nanoseconds count from.
+static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// How many inner packets a session may move in each direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,52 +34,98 @@ impl SessionLimits {
     pub const OFF: Self = Self { pps: 0, burst: 0 };
 }
 
-/// One direction's bucket.
+/// What a session has used of its limits. A clone shares it: a session that continues another one, under the same
+/// address, begins with what that one left instead of a full burst.
+#[derive(Clone, Debug, Default)]
+pub struct SessionUsage(Arc<FullAt>);
+
+/// When each bucket will be full again, in nanoseconds since [`EPOCH`]. Sessions of two workers share no cache line.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct FullAt([AtomicU64; 3]);
+
+/// What a bucket counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Counted {
+    /// Inner packets from the client.
+    FromClient,
+    /// Inner packets to the client.
+    ToClient,
+    /// What the client sends beside whole packets.
+    Upkeep,
+}
+
+/// One bucket of a session.
 #[derive(Debug)]
 pub(crate) struct Bucket {
-    /// Time one packet costs; zero where there is no limit.
-    cost: Duration,
-    /// How far the theoretical arrival time may run ahead of the clock.
-    tolerance: Duration,
-    /// When the bucket will be full again.
-    full_at: Instant,
+    usage: SessionUsage,
+    counted: Counted,
+    epoch: Instant,
+    /// Nanoseconds that one costs; zero where there is no limit.
+    cost: u64,
+    /// How far the theoretical arrival time may run ahead of the clock, in nanoseconds.
+    tolerance: u64,
 }
 
 impl Bucket {
-    pub(crate) fn new(limits: SessionLimits, now: Instant) -> Self {
+    /// A bucket as full as `usage` says.
+    pub(crate) fn new(limits: SessionLimits, usage: &SessionUsage, counted: Counted) -> Self {
         let cost = match limits.pps {
-            0 => Duration::ZERO,
-            pps => Duration::from_secs(1) / pps,
+            0 => 0,
+            pps => nanos(Duration::from_secs(1) / pps),
         };
         Self {
+            usage: usage.clone(),
+            counted,
+            epoch: *EPOCH,
             cost,
-            tolerance: cost * limits.burst.max(1),
-            full_at: now,
+            tolerance: cost * u64::from(limits.burst.max(1)),
         }
     }
 
-    /// Whether one more packet may pass now; takes its cost if so.
-    pub(crate) fn take(&mut self, now: Instant) -> bool {
-        if self.cost.is_zero() {
+    /// Whether one more may pass now; takes its cost if so.
+    pub(crate) fn take(&self, now: Instant) -> bool {
+        self.charge(now, self.cost)
+    }
+
+    /// Whether one more fragment may pass now; takes its cost if so.
+    pub(crate) fn take_fragment(&self, now: Instant) -> bool {
+        self.charge(now, self.cost / FRAGMENTS_OF_A_PACKET)
+    }
+
+    fn charge(&self, now: Instant, cost: u64) -> bool {
+        if self.cost == 0 {
             return true;
         }
-        let from = self.full_at.max(now);
-        if from + self.cost > now + self.tolerance {
+        let now = nanos(now.saturating_duration_since(self.epoch));
+        let full_at = &self.usage.0.0[self.counted as usize];
+        let from = full_at.load(Ordering::Relaxed).max(now);
+        if from + cost > now + self.tolerance {
             return false;
         }
-        self.full_at = from + self.cost;
+        full_at.store(from + cost, Ordering::Relaxed);
         true
     }
+}
+
+/// Whole nanoseconds; they fit for 584 years.
+fn nanos(span: Duration) -> u64 {
+    span.as_secs() * 1_000_000_000 + u64::from(span.subsec_nanos())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn bucket(pps: u32, burst: u32) -> Bucket {
+        let limits = SessionLimits { pps, burst };
+        Bucket::new(limits, &SessionUsage::default(), Counted::FromClient)
+    }
+
     #[test]
     fn a_full_burst_passes_at_once_and_then_one_packet_per_interval() {
+        let bucket = bucket(10, 5);
         let start = Instant::now();
-        let mut bucket = Bucket::new(SessionLimits { pps: 10, burst: 5 }, start);
         assert_eq!((0..20).filter(|_| bucket.take(start)).count(), 5);
         let later = start + Duration::from_millis(100);
         assert_eq!((0..20).filter(|_| bucket.take(later)).count(), 1);
@@ -75,23 +136,52 @@ mod tests {
     #[test]
     fn no_limit_means_every_packet_passes() {
         let now = Instant::now();
-        let mut bucket = Bucket::new(SessionLimits::OFF, now);
-        assert!((0..100_000).all(|_| bucket.take(now)));
+        let bucket = bucket(0, 0);
+        assert!((0..100_000).all(|_| bucket.take(now) && bucket.take_fragment(now)));
     }
 
     #[test]
     fn over_a_second_the_rate_is_what_was_asked_for() {
+        let bucket = bucket(1000, 1);
         let start = Instant::now();
-        let mut bucket = Bucket::new(
-            SessionLimits {
-                pps: 1000,
-                burst: 1,
-            },
-            start,
-        );
         let passed = (0..10_000u32)
             .filter(|i| bucket.take(start + Duration::from_micros(100) * *i))
             .count();
         assert!((999..=1001).contains(&passed), "{passed}");
+    }
+
+    #[test]
+    fn the_fragments_of_a_lawful_packet_cost_no_more_than_one_packet() {
+        let now = Instant::now();
+        let bucket = bucket(1, 10);
+        let passed = (0..1000).filter(|_| bucket.take_fragment(now)).count();
+        assert_eq!(passed as u64, 10 * FRAGMENTS_OF_A_PACKET);
+        assert!(!bucket.take(now));
+    }
+
+    #[test]
+    fn a_session_that_continues_another_begins_with_what_that_one_left() {
+        let limits = SessionLimits { pps: 10, burst: 50 };
+        let usage = SessionUsage::default();
+        let first = Bucket::new(limits, &usage, Counted::FromClient);
+        let start = Instant::now();
+        assert_eq!((0..100).filter(|_| first.take(start)).count(), 50);
+        drop(first);
+        let next = Bucket::new(limits, &usage, Counted::FromClient);
+        let later = start + Duration::from_secs(2);
+        assert_eq!((0..100).filter(|_| next.take(later)).count(), 20);
+        let other = Bucket::new(limits, &usage, Counted::ToClient);
+        assert_eq!(
+            (0..100).filter(|_| other.take(later)).count(),
+            50,
+            "another bucket"
+        );
+    }
+
+    #[test]
+    fn the_largest_burst_of_the_lowest_rate_is_one_that_can_be_counted() {
+        let bucket = bucket(1, u32::MAX);
+        let now = Instant::now() + Duration::from_secs(10 * 365 * 24 * 3600);
+        assert!((0..1000).all(|_| bucket.take(now)));
     }
 }

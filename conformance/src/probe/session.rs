@@ -20,6 +20,33 @@ pub struct SessionOptions {
     pub token: Vec<u8>,
     /// The mtu it asks for.
     pub mtu: i64,
+    /// The extensions that it names, by their texts.
+    pub caps: Vec<&'static str>,
+    /// The ticket that it shows.
+    pub resume: Option<String>,
+}
+
+impl SessionOptions {
+    /// The body of the request.
+    fn body(&self, nonce: &Nonce) -> Vec<u8> {
+        let mut body = request_body(&nonce.to_text(), self.mtu);
+        if !self.caps.is_empty() {
+            // The last of two keys counts.
+            let caps: Vec<_> = self.caps.iter().map(|cap| format!("\"{cap}\"")).collect();
+            let resume = self
+                .resume
+                .iter()
+                .map(|ticket| format!(r#","resume":"{ticket}""#));
+            let more = format!(
+                r#","caps":[{}]{}}}"#,
+                caps.join(","),
+                resume.collect::<String>()
+            );
+            body.pop();
+            body.extend_from_slice(more.as_bytes());
+        }
+        body
+    }
 }
 
 impl Default for SessionOptions {
@@ -27,6 +54,8 @@ impl Default for SessionOptions {
         Self {
             token: Token::TEXT.into(),
             mtu: 1242,
+            caps: Vec::new(),
+            resume: None,
         }
     }
 }
@@ -75,11 +104,7 @@ impl Session {
     pub fn open_on(probe: Probe, options: &SessionOptions) -> Result<Self, Box<(Answer, Probe)>> {
         let nonce = Nonce::from_bytes(rand::random());
         let mut exchange = Exchange::open(&probe);
-        let answer = connect(
-            &mut exchange,
-            &options.token,
-            &request_body(&nonce.to_text(), options.mtu),
-        );
+        let answer = connect(&mut exchange, &options.token, &options.body(&nonce));
         if answer.status != 200 {
             return Err(Box::new((answer, probe)));
         }

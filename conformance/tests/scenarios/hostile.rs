@@ -2,7 +2,7 @@
 //! weaknesses of the Go server that such peers use).
 
 use std::net::UdpSocket;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use conformance::probe::{
     Exchange, Probe, Session, SessionOptions, echo_request, ipv4_packet, request_body,
@@ -29,7 +29,9 @@ const REASONS: [&str; 5] = [
 fn h1_a_million_malformed_datagrams_neither_crash_nor_grow_the_server_and_others_do_not_notice() {
     const MALFORMED: f64 = 1_000_000.0;
     let lab = Lab::new(2);
-    let mut server = Server::start(&lab.server, Config::server());
+    // What is above the limit is dropped before anybody looks at it.
+    let config = Config::server().set("rate_limit", "{pps: -1}");
+    let mut server = Server::start(&lab.server, config);
     let bystander = Client::start(&lab.clients[0], Config::client());
     let mut hostile = session(&lab, 1);
     let mut random = SmallRng::seed_from_u64(1);
@@ -451,4 +453,116 @@ fn a_datagram_is_accepted_with_its_quarter_stream_id_in_every_form() {
             "{form:x?}"
         );
     }
+}
+
+/// A session that names `ping`, shows a ticket or none, and is limited to 40 at once and 5 a second.
+fn limited_session(lab: &Lab, resume: Option<String>) -> Session {
+    let options = SessionOptions {
+        caps: vec!["ping"],
+        resume,
+        ..SessionOptions::default()
+    };
+    Session::open(&lab.clients[0], SERVER, &options).expect("a good request")
+}
+
+fn few_a_second() -> Config {
+    Config::server().set("rate_limit", "{pps: 5, burst: 40}")
+}
+
+/// The most that may pass of what began at `start`.
+fn allowed(start: Instant) -> f64 {
+    40.0 + 5.0 * start.elapsed().as_secs_f64() + 1.0
+}
+
+#[test]
+fn a_ping_flood_is_dropped_and_counted_and_takes_nothing_from_packets() {
+    let lab = Lab::new(1);
+    let server = Server::start(&lab.server, few_a_second());
+    let start = Instant::now();
+    let mut mine = limited_session(&lab, None);
+    let pings: Vec<_> = (0..1_000).map(|_| mine.sealer.seal(2, &[7; 8])).collect();
+    mine.send_many(pings);
+    wait_until("what is above the limit is dropped", 10 * SECOND, || {
+        server.metrics().drops("rate_in") >= 1_000.0 - allowed(start)
+    });
+    let mut pongs = 0;
+    while let Some(message) = mine.receive(SECOND) {
+        pongs += u32::from(message.kind == 3);
+    }
+    assert!(pongs >= 40, "{pongs} pongs: the burst is answered");
+    assert!(f64::from(pongs) <= allowed(start), "{pongs} pongs");
+    // Packets have a bucket of their own: all of it is there.
+    let request = echo_request(mine.inner(), Lab::GATEWAY, 5, 56);
+    for _ in 0..40 {
+        mine.send_packet(&request);
+    }
+    let is_answer = |packet: &[u8]| packet[9] == 1 && packet[20] == 0;
+    let answered = (0..40).filter(|_| mine.receive_packet(SECOND, is_answer).is_some());
+    assert_eq!(answered.count(), 40);
+}
+
+#[test]
+fn fragments_and_junk_above_the_limit_are_dropped_before_they_cost_anything() {
+    let lab = Lab::new(1);
+    let server = Server::start(&lab.server, few_a_second());
+    let start = Instant::now();
+    let mut mine = limited_session(&lab, None);
+    let dropped = |drops: f64| {
+        wait_until("what is above the limit is dropped", 10 * SECOND, || {
+            server.metrics().drops("rate_in") >= drops
+        });
+        server.metrics()
+    };
+    // Packets that do not open.
+    let mut forged: Vec<_> = (0..1_000).map(|_| mine.sealer.seal(0, &[7; 40])).collect();
+    forged.iter_mut().for_each(|datagram| datagram[50] ^= 1);
+    mine.send_many(forged);
+    let metrics = dropped(1_000.0 - allowed(start));
+    assert!(metrics.drops("decode") <= allowed(start));
+    // Fragments of packets that never become whole: four of them cost as much as a packet.
+    let before = metrics.drops("rate_in");
+    let fragments = (0..1_000).map(|id| mine.sealer.fragment(id, 0, 1_000, &[1; 10]));
+    let fragments: Vec<_> = fragments.collect();
+    mine.send_many(fragments);
+    let metrics = dropped(before + 1_000.0 - 4.0 * allowed(start));
+    let taken = metrics.value("qdt_fragments_total{direction=\"in\"}");
+    assert!(
+        (160.0..=4.0 * allowed(start)).contains(&taken),
+        "{taken} fragments"
+    );
+    // What is no datagram of the session at all.
+    let before = metrics.drops("rate_in");
+    mine.send_many((0..1_000).map(|_| vec![0x5a; 100]).collect::<Vec<_>>());
+    dropped(before + 1_000.0 - allowed(start));
+}
+
+#[test]
+fn a_session_that_comes_back_by_its_ticket_finds_its_limits_as_it_left_them() {
+    let lab = Lab::new(1);
+    let server = Server::start(&lab.server, few_a_second());
+    let start = Instant::now();
+    let mut answered = 0;
+    let (mut ticket, mut address, mut last) = (None, None, None);
+    // The first is closed before the second comes; the third takes the address from the second while that lives.
+    for n in 0..3 {
+        let mut mine = limited_session(&lab, ticket.take());
+        assert_eq!(*address.get_or_insert(mine.inner()), mine.inner());
+        ticket = mine.response.resume.clone();
+        let request = echo_request(mine.inner(), Lab::GATEWAY, n, 56);
+        for _ in 0..100 {
+            mine.send_packet(&request);
+        }
+        let is_answer = |packet: &[u8]| packet[9] == 1 && packet[20] == 0;
+        while mine.receive_packet(SECOND, is_answer).is_some() {
+            answered += 1;
+        }
+        if n == 0 {
+            mine.probe.close();
+        } else {
+            last = Some(mine);
+        }
+    }
+    assert!(answered >= 40, "{answered} answers: the burst passes");
+    assert!(f64::from(answered) <= allowed(start), "{answered} answers");
+    drop((server, last));
 }

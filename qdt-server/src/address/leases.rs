@@ -21,6 +21,8 @@ use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
+use qdt_transport::SessionUsage;
+
 use super::pool::{AddressPool, Exhausted};
 
 /// What a ticket says about its bearer: the address and the lineage it was granted in.
@@ -56,6 +58,8 @@ enum Holder {
 struct Lease {
     lineage: u64,
     holder: Holder,
+    /// What the lineage's sessions have used of their limits.
+    usage: SessionUsage,
 }
 
 /// Every address that is not free, and its holder.
@@ -114,6 +118,7 @@ impl Leases {
             Lease {
                 lineage: new_lineage,
                 holder: Holder::Live { session },
+                usage: SessionUsage::default(),
             },
         );
         Ok(Grant {
@@ -153,6 +158,7 @@ impl Leases {
                     Lease {
                         lineage: claim.lineage,
                         holder: Holder::Live { session },
+                        usage: SessionUsage::default(),
                     },
                 );
                 None
@@ -169,6 +175,14 @@ impl Leases {
     fn next_number(&mut self) -> u64 {
         self.granted += 1;
         self.granted
+    }
+
+    /// What the sessions that had `address` in its present lineage have used of their limits: whoever comes back
+    /// by a ticket goes on with it.
+    #[must_use]
+    pub fn usage(&self, address: Ipv4Addr) -> SessionUsage {
+        let lease = self.leases.get(&address);
+        lease.map_or_else(SessionUsage::default, |lease| lease.usage.clone())
     }
 
     /// Whether `claim` would take its address over from a live session, and so needs no new place.

@@ -134,6 +134,7 @@ impl Doorkeeper {
         let grant = leases
             .grant(id.0, claim, lineage)
             .map_err(|_exhausted| Outcome::PoolExhausted)?;
+        let usage = leases.usage(grant.address);
         let seat = seat.claim();
         self.sessions.insert(
             id,
@@ -187,6 +188,7 @@ impl Doorkeeper {
                     .map(|worker| (worker, SessionId(old)))
             }),
             limits: self.settings.session_limits,
+            usage,
         })
     }
 

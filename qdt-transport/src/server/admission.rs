@@ -14,7 +14,7 @@ use qdt_proto::datagram::{Aead, SessionId};
 use qdt_proto::handshake::{Capabilities, SessionKeys};
 use qdt_proto::http3::RequestHead;
 
-use crate::limits::SessionLimits;
+use crate::limits::{SessionLimits, SessionUsage};
 
 /// Decides who gets a session. Implementations count what they decide.
 pub trait Admission: Send + Sync + 'static {
@@ -91,6 +91,8 @@ pub struct Admitted {
     pub replaces: Option<(usize, SessionId)>,
     /// Packets per second in each direction.
     pub limits: SessionLimits,
+    /// What was used of them under the same address and lineage already.
+    pub usage: SessionUsage,
 }
 
 impl fmt::Debug for Admitted {
@@ -124,6 +126,7 @@ mod tests {
             response: b"ticket".to_vec(),
             replaces: None,
             limits: SessionLimits::OFF,
+            usage: SessionUsage::default(),
         };
         let shown = format!("{admitted:?}");
         assert!(shown.contains("10.8.0.2"), "{shown}");

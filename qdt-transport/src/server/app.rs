@@ -26,7 +26,7 @@ use crate::counters::WorkerCounters;
 use crate::engine::{Accepted, Application, Gate, Link, Pace};
 use crate::http3_streams::{UniStreams, error_code, fail, open_control_stream};
 use crate::limit_key::LimitKey;
-use crate::limits::Bucket;
+use crate::limits::{Bucket, Counted};
 use crate::queue::{Share, Shares};
 use crate::session::{Session, Terms};
 use crate::tun_port::TunPort;
@@ -66,6 +66,8 @@ pub(super) struct Served {
     pub(super) location: Location,
     pub(super) from_client: Bucket,
     pub(super) to_client: Bucket,
+    /// What the client sends beside whole packets.
+    pub(super) upkeep: Bucket,
     /// What it took of the TUN queue.
     pub(super) share: Share,
 }
@@ -140,13 +142,15 @@ impl ServerApp {
         self.door.finished(link.app.place_of.take());
         link.pace = admitted.caps.is_empty().then(|| Pace::new(now));
         link.app.stream_frames = link.quic.stats().frame_rx.stream + STREAM_FRAMES_WITH_SESSION;
+        let bucket = |counted| Bucket::new(admitted.limits, &admitted.usage, counted);
         link.app.served = Some(Box::new(Served {
             session,
             inner: admitted.inner,
             share: Share::default(),
             location,
-            from_client: Bucket::new(admitted.limits, now),
-            to_client: Bucket::new(admitted.limits, now),
+            from_client: bucket(Counted::FromClient),
+            to_client: bucket(Counted::ToClient),
+            upkeep: bucket(Counted::Upkeep),
         }));
         match admitted.replaces {
             Some((worker, old)) if worker == self.worker => self.replaced.push(old),
@@ -165,15 +169,16 @@ impl ServerApp {
             // Nobody is left to answer, and what was granted now would have no end.
             return;
         }
-        let quic = &mut link.quic;
         let admission = self.shared.admission.clone();
         let context = Context {
             admission: &*admission,
-            peer: canonical(quic.remote_address()),
+            peer: canonical(link.quic.remote_address()),
             worker: self.worker,
             now,
         };
-        let client = &mut link.app;
+        let Link {
+            quic, app: client, ..
+        } = &mut *link;
         let mut granted = None;
         let mut outcome: Result<(), Http3Error> = Ok(());
         match event {

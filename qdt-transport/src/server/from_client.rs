@@ -1,13 +1,13 @@
 //! A packet's way up: QUIC datagram, opened into the TUN's super-packet, checked, on to the kernel.
 //!
-//! Nothing reaches the TUN whose source is not the session's own address or whose lengths lie. A drop has
-//! one reason and is counted here.
+//! Nothing reaches the TUN whose source is not the session's own address or whose lengths lie. Every datagram is
+//! charged to the session's limits, whatever is in it. A drop has one reason and is counted here.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
 use bytes::Bytes;
-use qdt_proto::datagram::{MessageType, OVERHEAD};
+use qdt_proto::datagram::{Header, MessageType, OVERHEAD};
 use qdt_proto::handshake::Capability;
 use qdt_proto::http3::code;
 use qdt_proto::packet::{InnerPacket, VnetHeader, clamp_mss};
@@ -32,7 +32,8 @@ impl ServerApp {
                 self.counters.dropped(DropReason::NoSession);
                 continue;
             };
-            let sealed = match served.session.strip(&datagram) {
+            let charged = served.strip_and_charge(&datagram, now);
+            let sealed = match charged {
                 Ok(sealed) => sealed,
                 Err(reason) => {
                     self.counters.dropped(reason);
@@ -42,16 +43,18 @@ impl ServerApp {
             let limit = served.session.packet_limit(&mut link.quic);
             let slot = self.tun.out.slot(sealed.len().saturating_sub(OVERHEAD));
             let outcome = match served.session.open(now, sealed, slot) {
-                Ok(Arrival::InSlot(len)) => {
-                    judge(&self.shared, served, &mut slot[..len], limit, now)
-                        .map(|way| Some((way, &slot[..len])))
-                }
+                Ok(Arrival::InSlot(len)) => judge(&self.shared, served, &mut slot[..len], limit)
+                    .map(|way| Some((way, &slot[..len]))),
                 Ok(Arrival::Whole(packet)) => {
                     self.counters.fragment_in();
                     let len = packet.len();
                     let slot = self.tun.out.slot(len);
                     slot.copy_from_slice(packet);
-                    judge(&self.shared, served, slot, limit, now).map(|way| Some((way, &*slot)))
+                    if served.from_client.take(now) {
+                        judge(&self.shared, served, slot, limit).map(|way| Some((way, &*slot)))
+                    } else {
+                        Err(DropReason::RateIn)
+                    }
                 }
                 Ok(Arrival::Fragment) => {
                     self.counters.fragment_in();
@@ -118,6 +121,34 @@ impl ServerApp {
     }
 }
 
+impl Served {
+    /// The part of an HTTP datagram that is this session's, charged to the bucket of what it claims to be before it
+    /// costs more than that: opening it, and what follows.
+    fn strip_and_charge<'d>(
+        &self,
+        datagram: &'d [u8],
+        now: Instant,
+    ) -> Result<&'d [u8], DropReason> {
+        let stripped = self.session.strip(datagram);
+        let within = match stripped.ok().and_then(claimed_type) {
+            Some(MessageType::Data) => self.from_client.take(now),
+            Some(MessageType::Fragment) => self.upkeep.take_fragment(now),
+            _ => self.upkeep.take(now),
+        };
+        if within {
+            stripped
+        } else {
+            Err(DropReason::RateIn)
+        }
+    }
+}
+
+/// What a datagram says it carries. Where that is not true it does not open.
+fn claimed_type(sealed: &[u8]) -> Option<MessageType> {
+    let header = Header::parse(sealed).ok()?;
+    MessageType::from_wire(header.kind)
+}
+
 /// Where a packet goes that may pass.
 enum Way {
     /// To the TUN.
@@ -136,14 +167,10 @@ const fn stays_on_host(destination: Ipv4Addr) -> bool {
 /// Whether a packet may pass, and where to; clamps the MSS of one that does.
 fn judge(
     shared: &Shared,
-    served: &mut Served,
+    served: &Served,
     packet: &mut [u8],
     limit: usize,
-    now: Instant,
 ) -> Result<Way, DropReason> {
-    if !served.from_client.take(now) {
-        return Err(DropReason::RateIn);
-    }
     let parsed = InnerPacket::parse(packet).map_err(|_| DropReason::BadPacket)?;
     let (IpAddr::V4(source), IpAddr::V4(destination)) = (parsed.source(), parsed.destination())
     else {

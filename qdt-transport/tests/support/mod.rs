@@ -104,6 +104,7 @@ impl Admission for Policy {
             response: response.encode(),
             replaces: None,
             limits: SessionLimits::OFF,
+            usage: SessionUsage::default(),
         })
     }
 
