@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
-use qdt_server::admission::Limiter;
+use qdt_server::admission::{Guesses, Limiter};
 use qdt_server::config::Rate;
 use qdt_transport::LimitKey;
 
@@ -105,4 +105,51 @@ fn a_refund_restores_exactly_one_permission() {
     assert_eq!((0..100).filter(|_| limiter.take(&key, start)).count(), 3);
     limiter.refund(&key);
     assert_eq!((0..100).filter(|_| limiter.take(&key, start)).count(), 1);
+}
+
+/// The guesses that pass of `count`, one from each address in turn.
+fn passed(guesses: &Guesses, now: Instant, addresses: impl Iterator<Item = String>) -> usize {
+    addresses
+        .filter(|address| guesses.take(address.parse().unwrap(), now))
+        .count()
+}
+
+#[test]
+fn u5_a_slash_48_guesses_no_more_than_sixteen_addresses_and_cannot_make_itself_forgotten() {
+    let start = Instant::now();
+    let guesses = Guesses::new(rate(20, 40), TTL, start);
+    let all = || (0..=u16::MAX).map(|n| format!("2001:db8:1:{n:x}::1"));
+    assert_eq!(passed(&guesses, start, all()), 16 * 40);
+    assert_eq!(passed(&guesses, start, all()), 0);
+    let later = start + Duration::from_secs(1);
+    assert_eq!(passed(&guesses, later, all()), 16 * 20);
+    assert!(
+        guesses.take("2001:db8:2::1".parse().unwrap(), later),
+        "another /48"
+    );
+}
+
+#[test]
+fn u5_a_slash_56_guesses_no_more_than_four_addresses_and_its_neighbours_do_not_notice() {
+    let start = Instant::now();
+    let guesses = Guesses::new(rate(20, 40), TTL, start);
+    let all = || (0..=255).map(|n| format!("2001:db8:1:42{n:02x}::1"));
+    assert_eq!(passed(&guesses, start, all().chain(all())), 4 * 40);
+    let neighbour = std::iter::repeat_n("2001:db8:1:4300::1".to_owned(), 100);
+    assert_eq!(passed(&guesses, start, neighbour), 40);
+}
+
+#[test]
+fn u5_right_tokens_from_a_crowded_network_use_up_nothing() {
+    let start = Instant::now();
+    let guesses = Guesses::new(rate(20, 40), TTL, start);
+    for n in 0..20_000_u32 {
+        let address = IpAddr::from([100, 64, 7, n as u8]);
+        assert!(guesses.take(address, start));
+        guesses.refund(address);
+    }
+    // One guesser among them uses up its own bucket and not the network's.
+    let guesser = std::iter::repeat_n("100.64.7.1".to_owned(), 10_000);
+    assert_eq!(passed(&guesses, start, guesser), 40);
+    assert!(guesses.take("100.64.7.2".parse().unwrap(), start));
 }

@@ -35,7 +35,7 @@ pub use client::{
     Ticket, dialling_config,
 };
 pub use counters::{Counters, DropReason, UdpReject, WorkerCounters};
-pub use limit_key::LimitKey;
+pub use limit_key::{LimitKey, Reach};
 pub use limits::{SessionLimits, SessionUsage};
 pub use path::PacketSize;
 pub use queue::{Relief, Share, Shares};

@@ -258,6 +258,17 @@ impl Probe {
         self.connection.stats().frame_tx.stream
     }
 
+    /// Goes on from another socket, as a client does whose address changed (RFC 9000 section 9).
+    ///
+    /// # Panics
+    /// When the system refuses to work with the socket without blocking.
+    pub fn move_to(&self, socket: UdpSocket) {
+        let _runtime = runtime().enter();
+        self.endpoint
+            .rebind(socket)
+            .expect("a bound socket can be taken over");
+    }
+
     /// Closes the connection with application code 0, as the Go client does, and does not wait.
     pub fn hang_up(&self) {
         self.connection.close(0_u32.into(), b"");

@@ -2,7 +2,7 @@
 //! nobody else notices them (promises U2 to U6).
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use conformance::probe::{Exchange, Probe, Session, SessionOptions, ipv4_packet, udp_packet};
@@ -267,6 +267,30 @@ fn u5_guesses_from_many_addresses_of_one_slash_64_are_limited_together() {
     assert_as_configured(metrics.handshakes("unauthorized"), start);
     let remembered = metrics.value("qdt_limiter_entries{limit=\"tokens\"}");
     assert_eq!(remembered, 1.0, "a hundred addresses are one entry");
+}
+
+#[test]
+fn u5_what_a_connection_asks_is_charged_to_the_address_that_its_handshake_came_from() {
+    let lab = Lab::new(1);
+    // Wrong tokens have a bucket of that size, too.
+    let config = Config::server().set("handshake_ip_rate", "{pps: 1, burst: 10}");
+    let server = Server::start(&lab.server, config);
+    let endpoints = many_addresses(&lab, 2);
+    let probe = Probe::connect_on(&endpoints[0], SERVER).expect("a connection");
+    let socket = lab.clients[0].enter(|| UdpSocket::bind("10.99.0.1:0"));
+    probe.move_to(socket.expect("an address of the client's"));
+    let start = Instant::now();
+    let judged = (0..30).filter(|n| guess(&probe, *n) == 401).count() as u64;
+    assert!(judged >= 10, "{judged} guesses were judged");
+    assert!(
+        judged <= 11 + start.elapsed().as_secs(),
+        "{judged} guesses were judged"
+    );
+    // Whoever lives at the address that the requests came from has made none yet.
+    let third = Probe::connect_on(&endpoints[1], SERVER).expect("a connection");
+    let statuses: Vec<_> = (0..10).map(|n| guess(&third, n)).collect();
+    assert_eq!(statuses, [401; 10]);
+    drop(server);
 }
 
 /// Asks with a wrong token; the status of the answer.

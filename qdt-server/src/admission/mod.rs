@@ -9,6 +9,7 @@
 //! reserved comes back when its permit is dropped; the token is compared in constant time and never
 //! shown.
 
+mod guesses;
 mod limits;
 mod order;
 mod outcome;
@@ -32,6 +33,7 @@ use tracing::info;
 use crate::address::{AddressPool, Leases, TicketSealer};
 use crate::config::Rate;
 
+pub use guesses::Guesses;
 pub use limits::{Limiter, TABLE_CAP};
 pub use outcome::{HandshakeCounters, Outcome};
 pub use seats::{Seat, Seats};
@@ -54,7 +56,7 @@ pub struct AdmissionSettings {
     pub handshakes: Option<Rate>,
     /// Handshakes of one address (/32 or /64); `None` for no limit.
     pub handshakes_per_address: Option<Rate>,
-    /// Wrong tokens of one address (/32 or /64), counted apart from handshakes.
+    /// Wrong tokens of one address (/32 or /64), counted apart from handshakes. Networks have multiples of it.
     pub guesses_per_address: Rate,
     /// How long an idle address is remembered by the limits.
     pub limit_ttl: Duration,
@@ -73,7 +75,7 @@ pub struct Doorkeeper {
     ready: AtomicBool,
     token: ArcSwap<Token>,
     tickets: ArcSwap<TicketSealer>,
-    guesses: Limiter<LimitKey>,
+    guesses: Guesses,
     handshakes: Option<Limiter<()>>,
     handshakes_per_address: Option<Limiter<LimitKey>>,
     seats: Seats,
@@ -101,7 +103,7 @@ impl Doorkeeper {
             ready: AtomicBool::new(false),
             token: ArcSwap::from_pointee(token),
             tickets: ArcSwap::from_pointee(tickets),
-            guesses: Limiter::new(settings.guesses_per_address, ttl, TABLE_CAP, now),
+            guesses: Guesses::new(settings.guesses_per_address, ttl, now),
             handshakes: settings
                 .handshakes
                 .map(|rate| Limiter::new(rate, Duration::MAX, 1, now)),
@@ -167,7 +169,7 @@ impl Doorkeeper {
     #[must_use]
     pub fn limiter_entries(&self) -> (usize, usize) {
         (
-            self.guesses.len(),
+            self.guesses.addresses(),
             self.handshakes_per_address.as_ref().map_or(0, Limiter::len),
         )
     }

@@ -16,7 +16,7 @@ use qdt_proto::handshake::{
     decode_nonce_text,
 };
 use qdt_proto::http3::RequestHead;
-use qdt_transport::{Admitted, LimitKey, Permit};
+use qdt_transport::{Admitted, Permit};
 
 use super::outcome::Outcome;
 use super::seats::Seat;
@@ -69,15 +69,14 @@ impl Doorkeeper {
         if head.method != b"POST" {
             return Err(Outcome::Method);
         }
-        let guesser = LimitKey::from(peer);
-        if !self.guesses.take(&guesser, now) {
+        if !self.guesses.take(peer, now) {
             return Err(Outcome::RateLimited);
         }
         let token = self.token.load_full();
         if !token::matches(&token, head.header(b"x-qdt-token").unwrap_or_default()) {
             return Err(Outcome::Unauthorized);
         }
-        self.guesses.refund(&guesser);
+        self.guesses.refund(peer);
         if !self.within_rate(peer, now) {
             return Err(Outcome::RateLimited);
         }

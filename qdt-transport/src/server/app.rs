@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -77,6 +77,9 @@ pub(super) struct Client {
     exchanges: Exchanges,
     pub(super) uni: UniStreams,
     pub(super) served: Option<Box<Served>>,
+    /// Where the handshake came from, which proves it. What limits and logs go by: the connection moves to another
+    /// address at its first packet from there, and only then asks whether anybody is there (RFC 9000 section 9.3).
+    peer: SocketAddr,
     /// Who answers for the connection's place among those without a session.
     place_of: Option<LimitKey>,
     /// Without a session by then the connection is closed.
@@ -172,7 +175,7 @@ impl ServerApp {
         let admission = self.shared.admission.clone();
         let context = Context {
             admission: &*admission,
-            peer: canonical(link.quic.remote_address()),
+            peer: link.app.peer,
             worker: self.worker,
             now,
         };
@@ -257,6 +260,7 @@ impl Application for ServerApp {
             worker_thread::make_room();
         }
         let authenticate_by = now + AUTHENTICATE_WITHIN;
+        let peer = canonical(quic.remote_address());
         Some(Accepted {
             handle,
             quic,
@@ -264,6 +268,7 @@ impl Application for ServerApp {
                 exchanges: Exchanges::default(),
                 uni: UniStreams::new(Side::Server),
                 served: None,
+                peer,
                 place_of: Some(place_of),
                 authenticate_by,
                 prolonged: false,
@@ -299,7 +304,7 @@ impl Application for ServerApp {
         let admission = self.shared.admission.clone();
         let context = Context {
             admission: &*admission,
-            peer: canonical(link.quic.remote_address()),
+            peer: link.app.peer,
             worker: self.worker,
             now,
         };

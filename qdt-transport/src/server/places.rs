@@ -1,17 +1,18 @@
 //! The places of connections that have no session yet: so many of one worker, so many of one address.
 //!
-//! Until a connection has a session it costs memory that nobody has paid for. Two bounds hold it: one for everybody
-//! and one for each address (/32 or /64), so that a host that does prove its address cannot take all places. Under
+//! Until a connection has a session it costs memory that nobody has paid for. Bounds hold it: one for everybody, one
+//! for each address (/32 or /64), and wider ones for the networks around it ([`LimitKey::networks`]), so that a host
+//! that does prove its address cannot take all places, and neither can one that has a whole network of them. Under
 //! each bound lies a mark from which on an address has to be proven (Retry, RFC 9000 section 8.1.2): a sender
 //! with a forged address gets no further, and so cannot use up the places of whom it pretends to be.
 //!
-//! What always holds: `by_address` has an entry for exactly the addresses that hold a place, so it is never longer
-//! than the number of places.
+//! What always holds: `by_network` has an entry for exactly the networks that hold a place, so it is never longer
+//! than three times the number of places.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use crate::limit_key::LimitKey;
+use crate::limit_key::{LimitKey, Reach};
 
 /// Unfinished connections of one worker from which on an address must be proven.
 const PROVE_FROM: usize = 256;
@@ -22,6 +23,12 @@ const PROVE_FROM_OF_ONE: usize = 32;
 /// The most unfinished connections of one address on one worker. An honest connection is unfinished for a few round
 /// trips, so this is some hundred clients a second behind one address; those that find no place try again.
 const MOST_OF_ONE: usize = 64;
+/// Unfinished connections of one IPv6 /56 from which on its addresses must be proven, and the most of them.
+const OF_A_SUBSCRIBER: (usize, usize) = (128, 256);
+/// The same of one IPv6 /48: a quarter of all places.
+const OF_AN_IPV6_SITE: (usize, usize) = (256, 1024);
+/// The same of one IPv4 /24. Half of all: behind one that translates addresses may be thousands of clients.
+const OF_AN_IPV4_SITE: (usize, usize) = (256, 2048);
 /// So many connections without a session are a crowd: what they leave behind is worth tidying up.
 const CROWD: usize = 128;
 /// So few of a crowd are not worth it any more.
@@ -46,20 +53,28 @@ pub(super) struct Places {
     most_taken: usize,
     /// A crowd has come, and more than a few of it are left.
     is_crowd: bool,
-    by_address: HashMap<LimitKey, usize>,
+    by_network: HashMap<LimitKey, usize>,
 }
 
 impl Places {
     /// Whether a connection from `address`, which is `proven` or not, finds a place.
     pub(super) fn room_for(&self, address: LimitKey, proven: bool) -> Room {
-        let own = self.by_address.get(&address).copied().unwrap_or_default();
-        if self.taken >= MOST || own >= MOST_OF_ONE {
-            Room::Full
-        } else if !proven && (self.taken >= PROVE_FROM || own >= PROVE_FROM_OF_ONE) {
-            Room::AfterProof
-        } else {
-            Room::Free
+        let mut room = match self.taken {
+            MOST.. => return Room::Full,
+            PROVE_FROM.. if !proven => Room::AfterProof,
+            _ => Room::Free,
+        };
+        for network in address.networks() {
+            let held = self.by_network.get(&network).copied().unwrap_or_default();
+            let (prove_from, most) = bounds(network);
+            if held >= most {
+                return Room::Full;
+            }
+            if held >= prove_from && !proven {
+                room = Room::AfterProof;
+            }
         }
+        room
     }
 
     /// A connection takes a place; `address` is counted where it has to answer for it.
@@ -67,20 +82,20 @@ impl Places {
         self.taken += 1;
         self.most_taken = self.most_taken.max(self.taken);
         self.is_crowd |= self.taken >= CROWD;
-        if let Some(address) = address {
-            *self.by_address.entry(address).or_default() += 1;
+        for network in address.into_iter().flat_map(LimitKey::networks) {
+            *self.by_network.entry(network).or_default() += 1;
         }
     }
 
     /// Gives back what [`Self::take`] took.
     pub(super) fn give_back(&mut self, address: Option<LimitKey>) {
         self.taken -= 1;
-        if let Some(address) = address
-            && let Entry::Occupied(mut own) = self.by_address.entry(address)
-        {
-            *own.get_mut() -= 1;
-            if *own.get() == 0 {
-                own.remove();
+        for network in address.into_iter().flat_map(LimitKey::networks) {
+            if let Entry::Occupied(mut held) = self.by_network.entry(network) {
+                *held.get_mut() -= 1;
+                if *held.get() == 0 {
+                    held.remove();
+                }
             }
         }
     }
@@ -94,6 +109,16 @@ impl Places {
             self.is_crowd = self.taken > FEW;
         }
         left
+    }
+}
+
+/// From how many connections on a network's addresses must be proven, and how many it may have at most.
+fn bounds(network: LimitKey) -> (usize, usize) {
+    match network.reach() {
+        Reach::Host => (PROVE_FROM_OF_ONE, MOST_OF_ONE),
+        Reach::Subscriber => OF_A_SUBSCRIBER,
+        Reach::Site if network.is_ipv4() => OF_AN_IPV4_SITE,
+        Reach::Site => OF_AN_IPV6_SITE,
     }
 }
 
@@ -162,7 +187,7 @@ mod tests {
         (PROVE_FROM..MOST).for_each(|n| places.take(Some(numbered(n))));
         assert_eq!(places.room_for(stranger, true), Room::Full);
         (0..MOST).for_each(|n| places.give_back(Some(numbered(n))));
-        assert!(places.by_address.is_empty(), "nobody is remembered");
+        assert!(places.by_network.is_empty(), "nobody is remembered");
         assert!(places.crowd_has_left());
         assert!(!places.crowd_has_left(), "said once");
     }
@@ -189,6 +214,72 @@ mod tests {
         let mut places = Places::default();
         (0..2 * MOST_OF_ONE).for_each(|_| places.take(None));
         assert_eq!(places.room_for(key("192.0.2.1"), false), Room::Free);
-        assert!(places.by_address.is_empty());
+        assert!(places.by_network.is_empty());
+    }
+
+    /// As many connections as find a place, one from each address in turn.
+    fn fill(places: &mut Places, addresses: impl Iterator<Item = String>) -> usize {
+        addresses
+            .map(|address| key(&address))
+            .filter(|address| {
+                let free = places.room_for(*address, true) == Room::Free;
+                if free {
+                    places.take(Some(*address));
+                }
+                free
+            })
+            .count()
+    }
+
+    #[test]
+    fn a_slash_48_with_all_its_networks_takes_a_quarter_of_the_places_and_others_do_not_notice() {
+        let mut places = Places::default();
+        let all = (0..=u16::MAX).map(|n| format!("2001:db8:1:{n:x}::1"));
+        assert_eq!(fill(&mut places, all.clone()), OF_AN_IPV6_SITE.1);
+        assert_eq!(fill(&mut places, all.clone()), 0);
+        assert_eq!(places.room_for(key("2001:db8:2::1"), true), Room::Free);
+        assert_eq!(places.room_for(key("192.0.2.1"), true), Room::Free);
+        for address in all.take(OF_AN_IPV6_SITE.1) {
+            places.give_back(Some(key(&address)));
+        }
+        assert!(places.by_network.is_empty(), "nobody is remembered");
+    }
+
+    #[test]
+    fn a_slash_56_with_all_its_networks_takes_no_more_than_its_share_of_the_slash_48() {
+        let mut places = Places::default();
+        let all = || (0..=255).map(|n| format!("2001:db8:1:42{n:02x}::1"));
+        assert_eq!(fill(&mut places, all().chain(all())), OF_A_SUBSCRIBER.1);
+        let neighbour = key("2001:db8:1:4300::1");
+        assert_eq!(places.room_for(neighbour, true), Room::Free);
+    }
+
+    #[test]
+    fn forged_addresses_of_a_network_leave_places_to_those_of_it_that_are_proven() {
+        let mut places = Places::default();
+        let forged = (0..256)
+            .map(|n| key(&format!("2001:db8:1:42{n:02x}::1")))
+            .filter(|address| {
+                let free = places.room_for(*address, false) == Room::Free;
+                if free {
+                    places.take(Some(*address));
+                }
+                free
+            });
+        assert_eq!(forged.count(), OF_A_SUBSCRIBER.0);
+        let honest = key("2001:db8:1:4200::2");
+        assert_eq!(places.room_for(honest, false), Room::AfterProof);
+        assert_eq!(places.room_for(honest, true), Room::Free);
+    }
+
+    #[test]
+    fn many_clients_behind_an_ipv4_slash_24_that_translates_find_half_of_the_places() {
+        let mut places = Places::default();
+        let all = (0..=255)
+            .cycle()
+            .take(MOST)
+            .map(|n| format!("100.64.7.{n}"));
+        assert_eq!(fill(&mut places, all), OF_AN_IPV4_SITE.1);
+        assert_eq!(places.room_for(key("100.64.8.1"), true), Room::Free);
     }
 }
