@@ -5,7 +5,9 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant, SystemTime};
 
 use ipnet::IpNet;
-use qdt_server::address::{AddressPool, Claim, Leases, TICKET_LIFETIME, TicketError, TicketSealer};
+use qdt_server::address::{
+    AddressPool, Claim, Leases, TICKET_KEYS, TICKET_LIFETIME, TicketError, TicketSealer,
+};
 
 const KEEP: Duration = Duration::from_secs(120);
 
@@ -228,6 +230,31 @@ fn a_ticket_opens_under_the_same_tls_key_also_in_another_process() {
     assert_eq!(other.open(&text, now), Err(TicketError::NotOurs));
     let reloaded = TicketSealer::new(&[2; 32], Some(&[1; 32]));
     assert_eq!(reloaded.open(&text, now).unwrap().claim, claim);
+}
+
+#[test]
+fn a_ticket_outlives_many_changes_of_the_tls_key_and_a_key_that_comes_back_is_no_new_one() {
+    let now = SystemTime::now();
+    let claim = Claim {
+        address: Ipv4Addr::new(10, 8, 0, 7),
+        lineage: 7,
+    };
+    let mut sealer = TicketSealer::new(&[0; 32], None);
+    let first = sealer.seal(claim, now).unwrap();
+    // Reloads without a change, and between two keys and back, use up nothing.
+    for key in [0, 0, 1, 0, 1, 0, 1, 1].into_iter().cycle().take(100) {
+        sealer = sealer.changed_to(&[key; 32]);
+        assert_eq!(
+            sealer.open(&first, now).map(|ticket| ticket.claim),
+            Ok(claim)
+        );
+    }
+    for key in 2..TICKET_KEYS as u8 {
+        sealer = sealer.changed_to(&[key; 32]);
+        assert!(sealer.open(&first, now).is_ok(), "{key} keys later");
+    }
+    let later = sealer.changed_to(&[200; 32]).changed_to(&[201; 32]);
+    assert!(later.open(&first, now).is_err(), "there is a bound");
 }
 
 #[test]

@@ -14,4 +14,4 @@ mod ticket;
 
 pub use leases::{Claim, Grant, Leases};
 pub use pool::{AddressPool, Exhausted, PoolError};
-pub use ticket::{TICKET_KEY_LEN, TICKET_LIFETIME, Ticket, TicketError, TicketSealer};
+pub use ticket::{TICKET_KEY_LEN, TICKET_KEYS, TICKET_LIFETIME, Ticket, TicketError, TicketSealer};

@@ -4,10 +4,11 @@
 //! big-endian, 21 bytes. Sealed with AES-256-GCM under a random 12-byte nonce that stands in front,
 //! written as unpadded standard base64. The key is one of those derived from the TLS private key:
 //! whoever restarts the server with the same key can open the tickets it gave out before, and nobody
-//! else can. A ticket never stands in for the token; it only says which address its bearer had.
+//! else can. A server whose key changes while it runs goes on opening tickets of its earlier ones. A ticket never stands in for the token; it only says which address its bearer had.
 
 use std::fmt;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
@@ -53,11 +54,30 @@ pub struct Ticket {
 /// Bytes of a ticket key (AES-256).
 pub const TICKET_KEY_LEN: usize = 32;
 
+/// So many keys a server opens tickets of: the one in use and those before it. Bounded, because each of them is tried.
+pub const TICKET_KEYS: usize = 16;
+
 /// Seals and opens tickets under a key derived from the TLS private key.
 pub struct TicketSealer {
-    current: LessSafeKey,
-    /// The key before the last certificate reload: its tickets stay good.
-    previous: Option<LessSafeKey>,
+    current: TicketKey,
+    /// The keys before certificate reloads, the latest first: their tickets stay good.
+    previous: Vec<TicketKey>,
+}
+
+/// A key and its cipher; the bytes tell whether a key came back.
+#[derive(Clone)]
+struct TicketKey {
+    bytes: [u8; TICKET_KEY_LEN],
+    cipher: Arc<LessSafeKey>,
+}
+
+impl TicketKey {
+    fn new(bytes: &[u8; TICKET_KEY_LEN]) -> Self {
+        Self {
+            bytes: *bytes,
+            cipher: Arc::new(aes_256(bytes)),
+        }
+    }
 }
 
 impl fmt::Debug for TicketSealer {
@@ -68,12 +88,27 @@ impl fmt::Debug for TicketSealer {
 
 impl TicketSealer {
     /// Seals under `key`; opens what was sealed under it or under `previous`, the key that was in use
-    /// before the last reload.
+    /// before.
     #[must_use]
     pub fn new(key: &[u8; TICKET_KEY_LEN], previous: Option<&[u8; TICKET_KEY_LEN]>) -> Self {
         Self {
-            current: aes_256(key),
-            previous: previous.map(aes_256),
+            current: TicketKey::new(key),
+            previous: previous.into_iter().map(TicketKey::new).collect(),
+        }
+    }
+
+    /// The sealer after a change to `key`: it opens what this one does, as long as fewer than
+    /// [`TICKET_KEYS`] keys came since.
+    #[must_use]
+    pub fn changed_to(&self, key: &[u8; TICKET_KEY_LEN]) -> Self {
+        let earlier = [&self.current].into_iter().chain(&self.previous);
+        Self {
+            current: TicketKey::new(key),
+            previous: earlier
+                .filter(|earlier| earlier.bytes != *key)
+                .take(TICKET_KEYS - 1)
+                .cloned()
+                .collect(),
         }
     }
 
@@ -93,6 +128,7 @@ impl TicketSealer {
         aws_lc_rs::rand::fill(&mut nonce).ok()?;
         let tag = self
             .current
+            .cipher
             .seal_in_place_separate_tag(
                 Nonce::assume_unique_for_key(nonce),
                 Aad::from(CONTEXT),
@@ -118,7 +154,7 @@ impl TicketSealer {
         }
         let plain = std::iter::once(&self.current)
             .chain(&self.previous)
-            .find_map(|key| open_with(key, &sealed))
+            .find_map(|key| open_with(&key.cipher, &sealed))
             .ok_or(TicketError::NotOurs)?;
         if plain[0] != VERSION {
             return Err(TicketError::Malformed);

@@ -30,7 +30,7 @@ use qdt_transport::{Admission, Admitted, LimitKey, Permit, Refusal, SessionLimit
 use tokio::sync::Notify;
 use tracing::info;
 
-use crate::address::{AddressPool, Leases, TicketSealer};
+use crate::address::{AddressPool, Leases, TICKET_KEY_LEN, TicketSealer};
 use crate::config::Rate;
 
 pub use guesses::Guesses;
@@ -136,9 +136,9 @@ impl Doorkeeper {
         self.token.store(token.into());
     }
 
-    /// From now on tickets are sealed by `tickets`.
-    pub fn set_tickets(&self, tickets: TicketSealer) {
-        self.tickets.store(tickets.into());
+    /// From now on tickets are sealed under `key`; those under earlier keys stay good.
+    pub fn change_ticket_key(&self, key: &[u8; TICKET_KEY_LEN]) {
+        self.tickets.rcu(|tickets| tickets.changed_to(key));
     }
 
     /// Every session there is.

@@ -8,7 +8,6 @@ use qdt_transport::ServerTls;
 use tracing::{error, info, warn};
 
 use super::Server;
-use crate::address::TicketSealer;
 use crate::config::ServerConfig;
 
 impl Server {
@@ -47,10 +46,7 @@ impl Server {
             );
         }
         self.keeper.set_token(adopted.token.clone());
-        let (new, old) = (tls.secrets().ticket_key(), self.tls.secrets().ticket_key());
-        if new != old {
-            self.keeper.set_tickets(TicketSealer::new(new, Some(old)));
-        }
+        self.keeper.change_ticket_key(tls.secrets().ticket_key());
         if let Some(workers) = &self.workers {
             workers.use_tls(&tls);
         }
