@@ -11,7 +11,7 @@ use qdt_transport::{
     AttemptId, ClientCommand, ClientEvent, ClientTrust, DialError, DropReason, PacketSize,
 };
 use support::{
-    Client, GATEWAY, OPEN_LINK_LOCAL, Relay, Server, new_certificate, packet, receive,
+    Client, GATEWAY, OPEN_LINK_LOCAL, PANICS, Relay, Server, new_certificate, packet, receive,
     unfragmentable, until,
 };
 
@@ -201,6 +201,42 @@ fn a_server_that_drains_tells_every_client_at_once() {
         }
     }
     assert_eq!(server.ended.try_iter().count(), 8);
+}
+
+/// Waits for the end of a connection of a server that failed.
+#[track_caller]
+fn assert_is_told_of_the_failure(client: &Client) {
+    match client.event() {
+        ClientEvent::Closed { reason, .. } => assert!(reason.contains("server failed"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_worker_whose_device_fails_tells_its_clients_at_once() {
+    let mut server = Server::start(1);
+    let clients: Vec<_> = (0..8).map(|_| Client::connect(&server)).collect();
+    let up = packet(clients[0].inner, GATEWAY, 64);
+    clients[0].tun().send(&up).expect("send");
+    until("a packet waits in the device", || {
+        server.workers().sum().packets_in > 0
+    });
+    // The far end of a socket that has not read everything goes: the next read fails.
+    server.tuns.clear();
+    clients.iter().for_each(assert_is_told_of_the_failure);
+    assert_eq!(server.ended.try_iter().count(), 8);
+}
+
+#[test]
+fn a_worker_that_panics_tells_its_clients_at_once() {
+    let server = Server::start(1);
+    let clients: Vec<_> = (0..8).map(|_| Client::connect(&server)).collect();
+    let mut settings = Client::settings(&ClientTrust::Pin(server.pin.clone()));
+    settings.client_id = PANICS.into();
+    let last = Client::start(settings);
+    last.dial(1, server.addr, PacketSize::Full);
+    clients.iter().for_each(assert_is_told_of_the_failure);
+    assert!(matches!(last.event(), ClientEvent::Failed { .. }));
 }
 
 #[test]

@@ -166,17 +166,20 @@ impl Server {
                 }
             }
         };
-        self.drain().await;
+        let reason = match &result {
+            Ok(()) => "server shutting down",
+            Err(_) => "server failed",
+        };
+        self.drain(reason).await;
         result
     }
 
-    /// Tells every client and takes back what was changed on the host.
-    async fn drain(mut self) {
+    /// Tells every client why and takes back what was changed on the host.
+    async fn drain(mut self, reason: &'static str) {
         self.keeper.set_ready(false);
         if let Some(workers) = self.workers.take() {
             // Waits for threads.
-            let drained =
-                tokio::task::spawn_blocking(move || workers.drain("server shutting down"));
+            let drained = tokio::task::spawn_blocking(move || workers.drain(reason));
             if let Err(error) = drained.await {
                 error!(err = %error, "draining failed");
             }

@@ -42,6 +42,8 @@ use crate::udp::{BindError, SteeredConnectionIds, Steering, bind_server};
 const RECEIVE_QUEUE: usize = 4 << 20;
 /// No client is given up sooner: Go clients say something every ten seconds, ours a third earlier than this.
 const IDLE_MIN: Duration = Duration::from_secs(15);
+/// What clients of a worker are told that cannot go on.
+const FAILED: &str = "server failed";
 /// Sealed datagrams of a turn: several TUN super-packets.
 const SEAL_ARENA: usize = 1 << 20;
 
@@ -137,8 +139,9 @@ impl std::fmt::Debug for SharedHandle {
 }
 
 impl ServerWorkers {
-    /// Binds the address and starts the workers. `on_exit` is called on a worker's thread when that worker
-    /// stops for whatever reason; when one stops by itself the others go on, and the caller should end them.
+    /// Binds the address and starts the workers. `on_exit` is called on a
+    /// worker's thread when that worker stops for whatever reason; when one stops by itself it has told its clients,
+    /// the others go on, and the caller should end them.
     ///
     /// # Errors
     /// The address is taken or not ours, or the system is out of threads or descriptors; then nothing runs.
@@ -192,7 +195,7 @@ impl ServerWorkers {
                 .min_reset_interval(RESET_INTERVAL);
             let endpoint =
                 Endpoint::new(Arc::new(config), Some(door.config(BASE_PACKET)), true, None);
-            let this = ServerWorker {
+            let mut this = ServerWorker {
                 engine: Engine::new(endpoint, port, Steering::new(worker, workers)),
                 app: ServerApp {
                     worker,
@@ -214,9 +217,7 @@ impl ServerWorkers {
             let thread = std::thread::Builder::new()
                 .name(format!("qdt-worker-{worker}"))
                 .spawn(move || {
-                    let run = std::panic::AssertUnwindSafe(|| this.run());
-                    let exit = std::panic::catch_unwind(run).unwrap_or(WorkerExit::Panicked);
-                    on_exit(worker, exit);
+                    on_exit(worker, run(&mut this));
                 })
                 .map_err(system(worker))?;
             running.threads.push(thread);
@@ -269,6 +270,21 @@ impl ServerWorkers {
             let _ = thread.join();
         }
     }
+}
+
+/// Runs a worker to its end. Where that is not what it was told to, its clients are: otherwise each would find out
+/// by itself, after seconds.
+fn run(worker: &mut ServerWorker) -> WorkerExit {
+    let mut catch = |work: &mut dyn FnMut(&mut ServerWorker) -> WorkerExit| {
+        let work = std::panic::AssertUnwindSafe(|| work(worker));
+        std::panic::catch_unwind(work).unwrap_or(WorkerExit::Panicked)
+    };
+    let exit = catch(&mut ServerWorker::run);
+    if !matches!(exit, WorkerExit::Drained) {
+        // After a panic as much as still works; the process ends in any case.
+        let _ = catch(&mut |worker| worker.leave(FAILED));
+    }
+    exit
 }
 
 impl Drop for ServerWorkers {

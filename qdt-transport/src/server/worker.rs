@@ -34,7 +34,7 @@ pub(super) struct ServerWorker {
 
 impl ServerWorker {
     /// Runs until a drain order or the end of the TUN device.
-    pub(super) fn run(mut self) -> WorkerExit {
+    pub(super) fn run(&mut self) -> WorkerExit {
         worker_thread::begin();
         let mut buffer = vec![0; READ_BUFFER];
         let mut elsewhere: Vec<_> = self
@@ -109,11 +109,7 @@ impl ServerWorker {
                     match order {
                         Order::EndSession(id, reason) => self.end_session(now, id, reason),
                         Order::UseTls(tls) => self.app.door.use_tls(*tls),
-                        Order::Drain(reason) => {
-                            self.engine.leave(&mut self.app, now, reason, &counters);
-                            self.app.tun.flush(&counters);
-                            return WorkerExit::Drained;
-                        }
+                        Order::Drain(reason) => return self.leave(reason),
                     }
                 }
             }
@@ -127,6 +123,15 @@ impl ServerWorker {
                 worker_thread::give_free_memory_back();
             }
         }
+    }
+
+    /// Tells every client that it ends, and why.
+    pub(super) fn leave(&mut self, reason: &'static str) -> WorkerExit {
+        let counters = self.app.counters.clone();
+        let now = Instant::now();
+        self.engine.leave(&mut self.app, now, reason, &counters);
+        self.app.tun.flush(&counters);
+        WorkerExit::Drained
     }
 
     fn wait(&self, busy: bool) -> io::Result<Ready> {

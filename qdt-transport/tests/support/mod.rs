@@ -19,6 +19,8 @@ use qdt_proto::http3::RequestHead;
 use qdt_transport::*;
 
 pub(crate) const TOKEN: &[u8] = b"a token of some length";
+/// A client of this name makes the policy panic.
+pub(crate) const PANICS: &str = "panics";
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Gives everybody with the token a session.
@@ -71,6 +73,7 @@ impl Admission for Policy {
             body: "bad request",
         };
         let request = ConnectRequest::decode(body.ok_or(bad)?).map_err(|_| bad)?;
+        assert_ne!(request.client_id, PANICS, "as the test asked");
         let caps = Capabilities::negotiate(&request.caps);
         let id = SessionId(self.session.fetch_add(1, Ordering::Relaxed));
         let inner = Ipv4Addr::from_bits(self.next.fetch_add(1, Ordering::Relaxed));
