@@ -9,11 +9,17 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use qdt_proto::handshake::Capabilities;
+use qdt_transport::{
+    AttemptId, ClientCommand, ClientEvent, ClientSettings, ClientTls, ClientTrust, ClientWorker,
+    Dial, PacketSize,
+};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
@@ -51,7 +57,11 @@ struct Server {
 
 impl Server {
     fn start(folder: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_qdt-server"))
+        Self::start_by(Command::new(env!("CARGO_BIN_EXE_qdt-server")), folder)
+    }
+
+    fn start_by(mut command: Command, folder: &Path) -> Self {
+        let mut child = command
             .args(["-config", "server.yaml"])
             .current_dir(folder)
             .stdout(Stdio::piped())
@@ -192,6 +202,69 @@ fn nat_is_installed_once_and_removed_at_the_end() {
         assert_eq!(server.ends().code(), Some(0));
         assert_eq!(sh("nft list tables"), "table ip others\n");
     });
+}
+
+#[test]
+fn a_client_that_comes_before_the_server_is_ready_waits_and_gets_its_session() {
+    in_a_namespace(|| {
+        let folder = folder(&format!(
+            "{TOKEN}nat: {{enabled: true, external_iface: lo}}\n"
+        ));
+        let file = |name: &str| folder.path().join(name);
+        // The last step of the start, held up until the test says so.
+        let script = "#!/bin/sh\ntouch asked\nwhile [ ! -e go ]; do sleep 0.05; done\n\
+            PATH=${PATH#*:} exec nft \"$@\"\n";
+        fs::write(file("nft"), script).unwrap();
+        fs::set_permissions(file("nft"), fs::Permissions::from_mode(0o755)).unwrap();
+        let path = format!(
+            "{}:{}",
+            folder.path().display(),
+            std::env::var("PATH").unwrap()
+        );
+        let mut command = Command::new(env!("CARGO_BIN_EXE_qdt-server"));
+        command.env("PATH", path);
+        let server = Server::start_by(command, folder.path());
+        let until = Instant::now() + DEADLINE;
+        while !file("asked").exists() {
+            assert!(Instant::now() < until, "nft is not called");
+            std::thread::yield_now();
+        }
+        let (report, events) = channel();
+        let client = ClientWorker::start(client_settings(), move |event| {
+            let _ = report.send(event);
+        });
+        let client = client.unwrap();
+        client.send(ClientCommand::Dial(Dial {
+            attempt: AttemptId(1),
+            address: "127.0.0.1:443".parse().unwrap(),
+            size: PacketSize::Full,
+            resume: None,
+        }));
+        let early = events.recv_timeout(Duration::from_secs(1));
+        assert!(early.is_err(), "answered too early: {early:?}");
+        fs::write(file("go"), "").unwrap();
+        server.says("server started");
+        match events.recv_timeout(DEADLINE) {
+            Ok(ClientEvent::Established { .. }) => {}
+            other => panic!("{other:?}"),
+        }
+    });
+}
+
+fn client_settings() -> ClientSettings {
+    ClientSettings {
+        tls: ClientTls::new(&ClientTrust::Anyone).unwrap(),
+        mark: None,
+        server_name: "localhost".into(),
+        authority: "localhost".into(),
+        token: b"0123456789abcdef".to_vec().into(),
+        mtu: 1350,
+        caps: Capabilities::all(),
+        client_id: String::new(),
+        dial_timeout: DEADLINE,
+        probe_interval: None,
+        max_reassembly_bytes: 65_535,
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! Building goes from what changes nothing to what changes the host: certificate and addresses first,
 //! then the TUN device and the workers (which bind the UDP port), then the device's address, then
 //! NAT. An error before NAT leaves the host as it was, because the device goes with the process. The
-//! door opens last, when everything behind it is there.
+//! door opens last, when everything behind it is there: what arrives before waits at the UDP port.
 //!
 //! What always holds while serving: a packet worker that stops by itself ends the server with an
 //! error - a supervisor starts it anew, which is better than a server that is half alive; everything
@@ -119,6 +119,7 @@ impl Server {
         let control = ControlServer::start(control_addresses, &pages, &guard);
         let address_care = tokio::spawn(addresses::take_care(keeper.clone()));
         keeper.set_ready(true);
+        workers.open();
         info!(
             addr = %workers.local_addr(),
             tun = tun_name,

@@ -6,6 +6,7 @@ mod exchange;
 mod from_client;
 mod gate;
 mod inbox;
+mod opening;
 mod places;
 mod table;
 mod to_client;
@@ -26,6 +27,7 @@ pub use admission::{Admission, Admitted, Permit, Refusal};
 use app::{ServerApp, Shared};
 use gate::Doorkeeper;
 use inbox::{Inbox, Order, PacketBatch};
+use opening::Opening;
 use table::{AddressTable, MAX_WORKERS};
 use worker::ServerWorker;
 
@@ -123,6 +125,7 @@ pub enum WorkerExit {
 #[derive(Debug)]
 pub struct ServerWorkers {
     shared: SharedHandle,
+    opening: Arc<Opening>,
     threads: Vec<JoinHandle<()>>,
     counters: Vec<Arc<WorkerCounters>>,
     local_addr: SocketAddr,
@@ -139,7 +142,7 @@ impl std::fmt::Debug for SharedHandle {
 }
 
 impl ServerWorkers {
-    /// Binds the address and starts the workers. `on_exit` is called on a
+    /// Binds the address and starts the workers, which serve from [`Self::open`] on. `on_exit` is called on a
     /// worker's thread when that worker stops for whatever reason; when one stops by itself it has told its clients,
     /// the others go on, and the caller should end them.
     ///
@@ -180,6 +183,7 @@ impl ServerWorkers {
         };
         let mut running = Self {
             shared: SharedHandle(shared.clone()),
+            opening: Arc::new(Opening::new()),
             threads: Vec::with_capacity(workers),
             counters: Vec::with_capacity(workers),
             local_addr,
@@ -214,16 +218,27 @@ impl ServerWorkers {
                 tun_budget: settings.tun_reads_per_turn.max(1),
             };
             let on_exit = on_exit.clone();
+            let opening = running.opening.clone();
             let thread = std::thread::Builder::new()
                 .name(format!("qdt-worker-{worker}"))
                 .spawn(move || {
-                    on_exit(worker, run(&mut this));
+                    let exit = if opening.wait() {
+                        run(&mut this)
+                    } else {
+                        WorkerExit::Drained
+                    };
+                    on_exit(worker, exit);
                 })
                 .map_err(system(worker))?;
             running.threads.push(thread);
             running.counters.push(counters);
         }
         Ok(running)
+    }
+
+    /// Lets the workers serve. What has arrived since the start is answered now.
+    pub fn open(&self) {
+        self.opening.open();
     }
 
     /// The address that is listened on, with the port the system chose if 0 was asked for.
@@ -262,6 +277,7 @@ impl ServerWorkers {
     }
 
     fn stop(&mut self, reason: &'static str) {
+        self.opening.stop();
         for inbox in &self.shared.0.inboxes {
             inbox.order(Order::Drain(reason));
         }

@@ -190,6 +190,7 @@ impl Server {
             tun_reads_per_turn: 4,
         };
         let running = ServerWorkers::start(settings, policy, |_, _| {}).expect("start");
+        running.open();
         Self {
             addr: running.local_addr(),
             pin: tls.pin().into(),
