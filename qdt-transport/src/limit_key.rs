@@ -1,8 +1,9 @@
-//! What limits on strangers count by: one IPv4 address or one IPv6 network of 64 bits, and the networks around it.
+//! What limits on strangers count by: one IPv4 address or one IPv6 network of 64 bits, and the
+//! networks around it.
 //!
-//! Whoever rents one network has many such keys: an IPv6 customer is given a /56 or a /48 (RFC 6177), with 256 or
-//! 65,536 networks of 64 bits. What is counted by the key alone is therefore counted by those networks too, with
-//! larger bounds.
+//! Whoever rents one network has many such keys: an IPv6 customer is given a /56 or a /48 (RFC
+//! 6177), with 256 or 65,536 networks of 64 bits. What is counted by the key alone is therefore
+//! counted by those networks too, with larger bounds.
 //!
 //! What always holds: an IPv4 address that is mapped into IPv6, as a dual-stack socket shows it, is the same key as
 //! the address itself.
@@ -12,12 +13,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// How much a [`LimitKey`] stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reach {
-    /// An IPv4 address (/32), or an IPv6 /64, within which a peer may choose addresses at will (RFC 4291 section
-    /// 2.5.4).
+    /// An IPv4 address (/32), or an IPv6 /64, within which a peer may choose addresses at will
+    /// (RFC 4291 section 2.5.4).
     Host,
     /// An IPv6 /56: what a household is given.
     Subscriber,
-    /// An IPv6 /48: what a company is given; or an IPv4 /24, the smallest network that is routed by itself.
+    /// An IPv6 /48: what a company is given; or an IPv4 /24, the smallest network that is routed by
+    /// itself.
     Site,
 }
 

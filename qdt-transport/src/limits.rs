@@ -1,20 +1,23 @@
-//! The per-session limits: so many a second with a burst, of packets in each direction and of everything else that a
-//! client sends.
+//! The per-session limits: so many a second with a burst, of packets in each direction and of
+//! everything else that a client sends.
 //!
-//! A bucket is the generic cell rate algorithm (ITU-T I.371): one comparison and one addition per packet, no
-//! allocation, no lock. An inner packet costs one, however many fragments carry it. What a client sends beside whole
-//! packets - pings, fragments, junk - costs work too and has a bucket of its own of the same size, so that neither
-//! takes the room of the other: a ping or a piece of junk costs one, a fragment a quarter, because a lawful packet
-//! has [`FRAGMENTS_OF_A_PACKET`] at most.
+//! A bucket is the generic cell rate algorithm (ITU-T I.371): one comparison and one addition per
+//! packet, no allocation, no lock. An inner packet costs one, however many fragments carry it. What
+//! a client sends beside whole packets - pings, fragments, junk - costs work too and has a bucket
+//! of its own of the same size, so that neither takes the room of the other: a ping or a piece of
+//! junk costs one, a fragment a quarter, because a lawful packet has [`FRAGMENTS_OF_A_PACKET`] at
+//! most.
 //!
-//! What always holds: what a bucket is charged outlives the session in its [`SessionUsage`], and one worker at a
-//! time charges it. While a session moves to another worker two may: then a charge may be lost, no more.
+//! What always holds: what a bucket is charged outlives the session in its [`SessionUsage`], and
+//! one worker at a time charges it. While a session moves to another worker two may: then a charge
+//! may be lost, no more.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-/// The most fragments of a lawful packet: none is longer than 1500 bytes, and no session's `mtu` below 576.
+/// The most fragments of a lawful packet: none is longer than 1500 bytes, and no session's `mtu`
+/// below 576.
 const FRAGMENTS_OF_A_PACKET: u64 = 4;
 
 /// What the buckets' nanoseconds count from.
@@ -34,12 +37,13 @@ impl SessionLimits {
     pub const OFF: Self = Self { pps: 0, burst: 0 };
 }
 
-/// What a session has used of its limits. A clone shares it: a session that continues another one, under the same
-/// address, begins with what that one left instead of a full burst.
+/// What a session has used of its limits. A clone shares it: a session that continues another one,
+/// under the same address, begins with what that one left instead of a full burst.
 #[derive(Clone, Debug, Default)]
 pub struct SessionUsage(Arc<FullAt>);
 
-/// When each bucket will be full again, in nanoseconds since [`EPOCH`]. Sessions of two workers share no cache line.
+/// When each bucket will be full again, in nanoseconds since [`EPOCH`]. Sessions of two workers
+/// share no cache line.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 struct FullAt([AtomicU64; 3]);

@@ -224,8 +224,8 @@ impl Session {
         Ok(inner)
     }
 
-    /// Strips a quarter stream id that the peer wrote in more bytes than it needs: every length that holds a
-    /// value is valid (RFC 9000 section 16).
+    /// Strips a quarter stream id that the peer wrote in more bytes than it needs: every length
+    /// that holds a value is valid (RFC 9000 section 16).
     #[cold]
     fn strip_longer_form<'d>(&self, datagram: &'d [u8]) -> Result<&'d [u8], DropReason> {
         match split_datagram(datagram) {

@@ -455,7 +455,8 @@ fn a_datagram_is_accepted_with_its_quarter_stream_id_in_every_form() {
     }
 }
 
-/// A session that names `ping`, shows a ticket or none, and is limited to 40 at once and 5 a second.
+/// A session that names `ping`, shows a ticket or none, and is limited to 40 at once and 5 a
+/// second.
 fn limited_session(lab: &Lab, resume: Option<String>) -> Session {
     let options = SessionOptions {
         caps: vec!["ping"],
@@ -543,7 +544,8 @@ fn a_session_that_comes_back_by_its_ticket_finds_its_limits_as_it_left_them() {
     let start = Instant::now();
     let mut answered = 0;
     let (mut ticket, mut address, mut last) = (None, None, None);
-    // The first is closed before the second comes; the third takes the address from the second while that lives.
+    // The first is closed before the second comes; the third takes the address from the second
+    // while that lives.
     for n in 0..3 {
         let mut mine = limited_session(&lab, ticket.take());
         assert_eq!(*address.get_or_insert(mine.inner()), mine.inner());

@@ -177,8 +177,8 @@ impl Leases {
         self.granted
     }
 
-    /// What the sessions that had `address` in its present lineage have used of their limits: whoever comes back
-    /// by a ticket goes on with it.
+    /// What the sessions that had `address` in its present lineage have used of their limits:
+    /// whoever comes back by a ticket goes on with it.
     #[must_use]
     pub fn usage(&self, address: Ipv4Addr) -> SessionUsage {
         let lease = self.leases.get(&address);

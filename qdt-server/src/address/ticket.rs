@@ -4,7 +4,8 @@
 //! big-endian, 21 bytes. Sealed with AES-256-GCM under a random 12-byte nonce that stands in front,
 //! written as unpadded standard base64. The key is one of those derived from the TLS private key:
 //! whoever restarts the server with the same key can open the tickets it gave out before, and nobody
-//! else can. A server whose key changes while it runs goes on opening tickets of its earlier ones. A ticket never stands in for the token; it only says which address its bearer had.
+//! else can. A server whose key changes while it runs goes on opening tickets of its earlier ones.
+//! A ticket never stands in for the token; it only says which address its bearer had.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -54,7 +55,8 @@ pub struct Ticket {
 /// Bytes of a ticket key (AES-256).
 pub const TICKET_KEY_LEN: usize = 32;
 
-/// So many keys a server opens tickets of: the one in use and those before it. Bounded, because each of them is tried.
+/// So many keys a server opens tickets of: the one in use and those before it. Bounded, because
+/// each of them is tried.
 pub const TICKET_KEYS: usize = 16;
 
 /// Seals and opens tickets under a key derived from the TLS private key.

@@ -1,7 +1,8 @@
 //! The limit on wrong tokens: by address, and by the networks around it.
 //!
-//! Whoever has a whole network has a bucket for each address of it, and enough addresses that the table forgets those
-//! that are used up. Wider networks have larger buckets in tables of their own, which those addresses cannot overrun.
+//! Whoever has a whole network has a bucket for each address of it, and enough addresses that the
+//! table forgets those that are used up. Wider networks have larger buckets in tables of their own,
+//! which those addresses cannot overrun.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -13,8 +14,8 @@ use crate::config::Rate;
 
 /// An IPv6 /56 may guess as much as so many of its networks.
 const SUBSCRIBER: u32 = 4;
-/// An IPv6 /48 or an IPv4 /24 may guess as much as so many addresses. Wrong tokens only: clients behind an address
-/// translation that have the right one use nothing of it.
+/// An IPv6 /48 or an IPv4 /24 may guess as much as so many addresses. Wrong tokens only: clients
+/// behind an address translation that have the right one use nothing of it.
 const SITE: u32 = 16;
 
 /// See the module.
@@ -26,7 +27,8 @@ pub struct Guesses {
 }
 
 impl Guesses {
-    /// A limit of `rate` for each address, and multiples of it for networks; idle entries are forgotten after `ttl`.
+    /// A limit of `rate` for each address, and multiples of it for networks; idle entries are
+    /// forgotten after `ttl`.
     #[must_use]
     pub fn new(rate: Rate, ttl: Duration, start: Instant) -> Self {
         let limiter = |times: u32| {

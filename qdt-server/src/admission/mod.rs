@@ -56,7 +56,8 @@ pub struct AdmissionSettings {
     pub handshakes: Option<Rate>,
     /// Handshakes of one address (/32 or /64); `None` for no limit.
     pub handshakes_per_address: Option<Rate>,
-    /// Wrong tokens of one address (/32 or /64), counted apart from handshakes. Networks have multiples of it.
+    /// Wrong tokens of one address (/32 or /64), counted apart from handshakes. Networks have
+    /// multiples of it.
     pub guesses_per_address: Rate,
     /// How long an idle address is remembered by the limits.
     pub limit_ttl: Duration,

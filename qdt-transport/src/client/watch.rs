@@ -25,7 +25,8 @@ const TICK: Duration = Duration::from_millis(200);
 const IDLE_TICK: Duration = Duration::from_secs(1);
 /// Between two misses of echo requests.
 const ECHO_WAIT: Duration = Duration::from_secs(1);
-/// Echo requests whose replies are waited for at most: a reply that comes later than so many seconds is nobody's.
+/// Echo requests whose replies are waited for at most: a reply that comes later than so many
+/// seconds is nobody's.
 const OUTSTANDING: u16 = 8;
 /// How long a Go server hears nothing at most (the Go client's keep-alive).
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
@@ -112,8 +113,8 @@ pub(super) struct Watch {
 
 #[derive(Debug)]
 struct Echo {
-    /// The number of the last request. The first one is chosen at random: programs count from one, and theirs
-    /// must not look like ours.
+    /// The number of the last request. The first one is chosen at random: programs count from one,
+    /// and theirs must not look like ours.
     sequence: u16,
     /// So many of the last requests have no reply yet.
     outstanding: u16,
@@ -174,8 +175,9 @@ impl Watch {
         self.path.next_at = now + PATH_EVERY;
     }
 
-    /// Whether an echo reply from the gateway with this sequence number answers a request of ours that nothing has
-    /// answered yet. Asked once for each reply: a second one with the number is somebody else's.
+    /// Whether an echo reply from the gateway with this sequence number answers a request of ours
+    /// that nothing has answered yet. Asked once for each reply: a second one with the number is
+    /// somebody else's.
     pub(super) fn is_our_reply(&mut self, sequence: u16) -> bool {
         let later = self.echo.sequence.wrapping_sub(sequence);
         let ours = later < self.echo.outstanding;

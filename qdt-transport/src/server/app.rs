@@ -77,8 +77,9 @@ pub(super) struct Client {
     exchanges: Exchanges,
     pub(super) uni: UniStreams,
     pub(super) served: Option<Box<Served>>,
-    /// Where the handshake came from, which proves it. What limits and logs go by: the connection moves to another
-    /// address at its first packet from there, and only then asks whether anybody is there (RFC 9000 section 9.3).
+    /// Where the handshake came from, which proves it. What limits and logs go by: the connection
+    /// moves to another address at its first packet from there, and only then asks whether anybody
+    /// is there (RFC 9000 section 9.3).
     peer: SocketAddr,
     /// Who answers for the connection's place among those without a session.
     place_of: Option<LimitKey>,

@@ -1,7 +1,8 @@
 //! A packet's way up: QUIC datagram, opened into the TUN's super-packet, checked, on to the kernel.
 //!
-//! Nothing reaches the TUN whose source is not the session's own address or whose lengths lie. Every datagram is
-//! charged to the session's limits, whatever is in it. A drop has one reason and is counted here.
+//! Nothing reaches the TUN whose source is not the session's own address or whose lengths lie.
+//! Every datagram is charged to the session's limits, whatever is in it. A drop has one reason and
+//! is counted here.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
@@ -122,8 +123,8 @@ impl ServerApp {
 }
 
 impl Served {
-    /// The part of an HTTP datagram that is this session's, charged to the bucket of what it claims to be before it
-    /// costs more than that: opening it, and what follows.
+    /// The part of an HTTP datagram that is this session's, charged to the bucket of what it claims
+    /// to be before it costs more than that: opening it, and what follows.
     fn strip_and_charge<'d>(
         &self,
         datagram: &'d [u8],

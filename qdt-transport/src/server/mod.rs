@@ -142,9 +142,9 @@ impl std::fmt::Debug for SharedHandle {
 }
 
 impl ServerWorkers {
-    /// Binds the address and starts the workers, which serve from [`Self::open`] on. `on_exit` is called on a
-    /// worker's thread when that worker stops for whatever reason; when one stops by itself it has told its clients,
-    /// the others go on, and the caller should end them.
+    /// Binds the address and starts the workers, which serve from [`Self::open`] on. `on_exit` is
+    /// called on a worker's thread when that worker stops for whatever reason; when one stops by
+    /// itself it has told its clients, the others go on, and the caller should end them.
     ///
     /// # Errors
     /// The address is taken or not ours, or the system is out of threads or descriptors; then nothing runs.
@@ -288,8 +288,8 @@ impl ServerWorkers {
     }
 }
 
-/// Runs a worker to its end. Where that is not what it was told to, its clients are: otherwise each would find out
-/// by itself, after seconds.
+/// Runs a worker to its end. Where that is not what it was told to, its clients are: otherwise each
+/// would find out by itself, after seconds.
 fn run(worker: &mut ServerWorker) -> WorkerExit {
     let mut catch = |work: &mut dyn FnMut(&mut ServerWorker) -> WorkerExit| {
         let work = std::panic::AssertUnwindSafe(|| work(worker));

@@ -1,8 +1,8 @@
 //! The moment from which on workers serve.
 //!
-//! The UDP sockets are bound before everything behind them is ready, so that an address in use ends the start at
-//! once. What arrives meanwhile waits in the sockets' receive buffers, whose size bounds it, and is answered when the
-//! server opens.
+//! The UDP sockets are bound before everything behind them is ready, so that an address in use ends
+//! the start at once. What arrives meanwhile waits in the sockets' receive buffers, whose size
+//! bounds it, and is answered when the server opens.
 
 use std::sync::{Condvar, Mutex, PoisonError};
 

@@ -1,13 +1,14 @@
 //! The places of connections that have no session yet: so many of one worker, so many of one address.
 //!
-//! Until a connection has a session it costs memory that nobody has paid for. Bounds hold it: one for everybody, one
-//! for each address (/32 or /64), and wider ones for the networks around it ([`LimitKey::networks`]), so that a host
-//! that does prove its address cannot take all places, and neither can one that has a whole network of them. Under
-//! each bound lies a mark from which on an address has to be proven (Retry, RFC 9000 section 8.1.2): a sender
-//! with a forged address gets no further, and so cannot use up the places of whom it pretends to be.
+//! Until a connection has a session it costs memory that nobody has paid for. Bounds hold it: one
+//! for everybody, one for each address (/32 or /64), and wider ones for the networks around it
+//! ([`LimitKey::networks`]), so that a host that does prove its address cannot take all places, and
+//! neither can one that has a whole network of them. Under each bound lies a mark from which on an
+//! address has to be proven (Retry, RFC 9000 section 8.1.2): a sender with a forged address gets no
+//! further, and so cannot use up the places of whom it pretends to be.
 //!
-//! What always holds: `by_network` has an entry for exactly the networks that hold a place, so it is never longer
-//! than three times the number of places.
+//! What always holds: `by_network` has an entry for exactly the networks that hold a place, so it
+//! is never longer than three times the number of places.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -23,11 +24,13 @@ const PROVE_FROM_OF_ONE: usize = 32;
 /// The most unfinished connections of one address on one worker. An honest connection is unfinished for a few round
 /// trips, so this is some hundred clients a second behind one address; those that find no place try again.
 const MOST_OF_ONE: usize = 64;
-/// Unfinished connections of one IPv6 /56 from which on its addresses must be proven, and the most of them.
+/// Unfinished connections of one IPv6 /56 from which on its addresses must be proven, and the most
+/// of them.
 const OF_A_SUBSCRIBER: (usize, usize) = (128, 256);
 /// The same of one IPv6 /48: a quarter of all places.
 const OF_AN_IPV6_SITE: (usize, usize) = (256, 1024);
-/// The same of one IPv4 /24. Half of all: behind one that translates addresses may be thousands of clients.
+/// The same of one IPv4 /24. Half of all: behind one that translates addresses may be thousands of
+/// clients.
 const OF_AN_IPV4_SITE: (usize, usize) = (256, 2048);
 /// So many connections without a session are a crowd: what they leave behind is worth tidying up.
 const CROWD: usize = 128;
@@ -112,7 +115,8 @@ impl Places {
     }
 }
 
-/// From how many connections on a network's addresses must be proven, and how many it may have at most.
+/// From how many connections on a network's addresses must be proven, and how many it may have at
+/// most.
 fn bounds(network: LimitKey) -> (usize, usize) {
     match network.reach() {
         Reach::Host => (PROVE_FROM_OF_ONE, MOST_OF_ONE),
