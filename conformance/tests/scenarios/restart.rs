@@ -102,6 +102,29 @@ fn twenty_clients_know_at_once_that_the_server_stops() {
 }
 
 #[test]
+fn clients_of_every_worker_know_at_once_that_the_server_failed() {
+    let lab = Lab::new(4);
+    let config = Config::server().set("send_workers", "2");
+    let mut server = Server::start(&lab.server, config);
+    let mut clients: Vec<_> = lab
+        .clients
+        .iter()
+        .map(|machine| Client::start(machine, Config::client()))
+        .collect();
+    lab.server.ip("link del qdt0");
+    for client in &mut clients {
+        // By itself a client that is idle would look for an answer after seconds only.
+        let line = client.wait_for_line("connection lost", SECOND);
+        assert!(line.contains("server failed"), "{line}");
+    }
+    assert_eq!(server.wait_for_exit(5 * SECOND), 1);
+    let _again = Server::start(&lab.server, Config::server());
+    for client in &mut clients {
+        client.wait_until_connected();
+    }
+}
+
+#[test]
 fn a_client_that_was_killed_connects_again_when_it_is_started_again() {
     let lab = Lab::new(1);
     let (_server, mut client) = pair(&lab);
