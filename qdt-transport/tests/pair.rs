@@ -219,7 +219,7 @@ fn a_worker_whose_device_fails_tells_its_clients_at_once() {
     let up = packet(clients[0].inner, GATEWAY, 64);
     clients[0].tun().send(&up).expect("send");
     until("a packet waits in the device", || {
-        server.workers().sum().packets_in > 0
+        server.workers().sum().tun_writes > 0
     });
     // The far end of a socket that has not read everything goes: the next read fails.
     server.tuns.clear();
