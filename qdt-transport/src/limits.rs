@@ -5,8 +5,8 @@
 //! packet, no allocation, no lock. An inner packet costs one, however many fragments carry it. What
 //! a client sends beside whole packets - pings, fragments, junk - costs work too and has a bucket
 //! of its own of the same size, so that neither takes the room of the other: a ping or a piece of
-//! junk costs one, a fragment a quarter, because a lawful packet has [`FRAGMENTS_OF_A_PACKET`] at
-//! most.
+//! junk costs one, a fragment a quarter, or less where the `mtu` is so large that a lawful packet
+//! has more than four.
 //!
 //! What always holds: what a bucket is charged outlives the session in its [`SessionUsage`], and
 //! one worker at a time charges it. While a session moves to another worker two may: then a charge
@@ -16,8 +16,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-/// The most fragments of a lawful packet: none is longer than 1500 bytes, and no session's `mtu`
-/// below 576.
+/// The fragments of a lawful packet in a session of at most 3 KiB `mtu`, with some to spare: a path
+/// carries more than 1 KiB of one.
 const FRAGMENTS_OF_A_PACKET: u64 = 4;
 
 /// What the buckets' nanoseconds count from.
@@ -67,13 +67,21 @@ pub(crate) struct Bucket {
     epoch: Instant,
     /// Nanoseconds that one costs; zero where there is no limit.
     cost: u64,
+    /// Nanoseconds that a fragment costs.
+    fragment_cost: u64,
     /// How far the theoretical arrival time may run ahead of the clock, in nanoseconds.
     tolerance: u64,
 }
 
 impl Bucket {
-    /// A bucket as full as `usage` says.
-    pub(crate) fn new(limits: SessionLimits, usage: &SessionUsage, counted: Counted) -> Self {
+    /// A bucket as full as `usage` says, of a session whose packets have `mtu` bytes at most.
+    pub(crate) fn new(
+        limits: SessionLimits,
+        mtu: u16,
+        usage: &SessionUsage,
+        counted: Counted,
+    ) -> Self {
+        let fragments = FRAGMENTS_OF_A_PACKET.max(u64::from(mtu) / 1024 + 1);
         let cost = match limits.pps {
             0 => 0,
             pps => nanos(Duration::from_secs(1) / pps),
@@ -83,6 +91,7 @@ impl Bucket {
             counted,
             epoch: *EPOCH,
             cost,
+            fragment_cost: cost / fragments,
             tolerance: cost * u64::from(limits.burst.max(1)),
         }
     }
@@ -94,7 +103,7 @@ impl Bucket {
 
     /// Whether one more fragment may pass now; takes its cost if so.
     pub(crate) fn take_fragment(&self, now: Instant) -> bool {
-        self.charge(now, self.cost / FRAGMENTS_OF_A_PACKET)
+        self.charge(now, self.fragment_cost)
     }
 
     fn charge(&self, now: Instant, cost: u64) -> bool {
@@ -123,7 +132,7 @@ mod tests {
 
     fn bucket(pps: u32, burst: u32) -> Bucket {
         let limits = SessionLimits { pps, burst };
-        Bucket::new(limits, &SessionUsage::default(), Counted::FromClient)
+        Bucket::new(limits, 1350, &SessionUsage::default(), Counted::FromClient)
     }
 
     #[test]
@@ -161,20 +170,23 @@ mod tests {
         let passed = (0..1000).filter(|_| bucket.take_fragment(now)).count();
         assert_eq!(passed as u64, 10 * FRAGMENTS_OF_A_PACKET);
         assert!(!bucket.take(now));
+        let limits = SessionLimits { pps: 1, burst: 10 };
+        let jumbo = Bucket::new(limits, 9000, &SessionUsage::default(), Counted::Upkeep);
+        assert_eq!((0..1000).filter(|_| jumbo.take_fragment(now)).count(), 90);
     }
 
     #[test]
     fn a_session_that_continues_another_begins_with_what_that_one_left() {
         let limits = SessionLimits { pps: 10, burst: 50 };
         let usage = SessionUsage::default();
-        let first = Bucket::new(limits, &usage, Counted::FromClient);
+        let first = Bucket::new(limits, 1350, &usage, Counted::FromClient);
         let start = Instant::now();
         assert_eq!((0..100).filter(|_| first.take(start)).count(), 50);
         drop(first);
-        let next = Bucket::new(limits, &usage, Counted::FromClient);
+        let next = Bucket::new(limits, 1350, &usage, Counted::FromClient);
         let later = start + Duration::from_secs(2);
         assert_eq!((0..100).filter(|_| next.take(later)).count(), 20);
-        let other = Bucket::new(limits, &usage, Counted::ToClient);
+        let other = Bucket::new(limits, 1350, &usage, Counted::ToClient);
         assert_eq!(
             (0..100).filter(|_| other.take(later)).count(),
             50,

@@ -146,7 +146,7 @@ impl ServerApp {
         self.door.finished(link.app.place_of.take());
         link.pace = admitted.caps.is_empty().then(|| Pace::new(now));
         link.app.stream_frames = link.quic.stats().frame_rx.stream + STREAM_FRAMES_WITH_SESSION;
-        let bucket = |counted| Bucket::new(admitted.limits, &admitted.usage, counted);
+        let bucket = |counted| Bucket::new(admitted.limits, admitted.mtu, &admitted.usage, counted);
         link.app.served = Some(Box::new(Served {
             session,
             inner: admitted.inner,
