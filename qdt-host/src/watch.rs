@@ -11,7 +11,8 @@ use std::future::Future;
 /// What may have changed since the last report.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// An interface appeared, disappeared or changed: state, MTU, name.
+    /// An interface appeared, disappeared or changed: state, MTU, name, or an IPv4 switch of it
+    /// (`rp_filter`, `forwarding`).
     pub links: bool,
     /// An address of either family came or went.
     pub addresses: bool,

@@ -34,8 +34,10 @@ const DISTANCE: Duration = Duration::from_millis(200);
 const READS: usize = 1024;
 
 /// `RTNLGRP_*` of `linux/rtnetlink.h`: LINK, IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR,
-/// IPV6_ROUTE, IPV6_RULE.
-const ROUTE_GROUPS: [u32; 7] = [1, 5, 7, 8, 9, 11, 19];
+/// IPV6_ROUTE, IPV6_RULE, IPV4_NETCONF.
+const ROUTE_GROUPS: [u32; 8] = [1, 5, 7, 8, 9, 11, 19, 24];
+/// `RTM_NEWNETCONF`, `RTM_DELNETCONF`: `rp_filter`, `forwarding` and the like.
+const NETCONF: [u16; 2] = [80, 81];
 /// `NFNLGRP_NFTABLES` of `linux/netfilter/nfnetlink.h`.
 const NFTABLES_GROUPS: [u32; 1] = [7];
 
@@ -159,7 +161,7 @@ impl Side {
             (Self::Routing, libc::RTM_NEWADDR | libc::RTM_DELADDR) => changes.addresses = true,
             (Self::Routing, libc::RTM_NEWROUTE | libc::RTM_DELROUTE) => changes.routes = true,
             (Self::Routing, libc::RTM_NEWRULE | libc::RTM_DELRULE) => changes.rules = true,
-            (Self::Routing, _) => {}
+            (Self::Routing, kind) => changes.links = NETCONF.contains(&kind),
         }
         changes
     }

@@ -53,6 +53,10 @@ fn each_kind_of_change_is_reported_as_what_it_is() {
             "ip -6 route add blackhole 2001:db8::/64",
             only(|seen| seen.routes = true),
         ),
+        (
+            "sysctl -qw net.ipv4.conf.qdt0.rp_filter=1",
+            only(|seen| seen.links = true),
+        ),
         ("nft add table ip other", only(|seen| seen.firewall = true)),
         ("nft flush ruleset", only(|seen| seen.firewall = true)),
     ] {
