@@ -2,20 +2,22 @@
 //!
 //! What always holds here: no decision. The driver waits for a signal, a report of the packet
 //! worker, the end of a look-up or the life-cycle's own timer, hands it in, and does what comes
-//! out, in order, until the exit.
+//! out, in order, until the exit. Between two of them, whenever the host changed, it puts back what
+//! others removed of what it carried out last.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use qdt_host::tun::TunOpener;
-use qdt_host::{Dns, Links, Routes};
+use qdt_host::{Dns, Links, Routes, Watch};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, warn};
 
 use crate::failure::HostFailure;
-use crate::host::{CleanUpError, Host};
+use crate::host::{CleanUpError, Host, RepairError};
 use crate::link::{Link, LinkGone};
+use crate::repair::Repairs;
 use crate::report;
 use crate::tunnel::{Action, Event, Outcome, Tunnel};
 use qdt_transport::{ClientCommand, ClientEvent};
@@ -26,12 +28,13 @@ pub type LookUp = Arc<dyn Fn() -> Result<Vec<SocketAddr>, String> + Send + Sync>
 
 /// Runs a tunnel until its exit, which `stop` asks for when it completes. The host is put back and
 /// the worker stopped when this returns.
-pub async fn drive<K, T, L, R, D>(
+pub async fn drive<K, T, L, R, D, W>(
     tunnel: Tunnel,
     link: K,
     reports: UnboundedReceiver<ClientEvent>,
     host: Host<T, L, R, D>,
     look_up: LookUp,
+    watch: W,
     stop: impl Future<Output = ()>,
 ) -> Outcome
 where
@@ -40,6 +43,7 @@ where
     L: Links,
     R: Routes,
     D: Dns,
+    W: Watch,
 {
     for failure in host.remove_leftovers().await {
         log_clean_up(&failure);
@@ -51,8 +55,9 @@ where
         host,
         look_up,
         looked_up,
+        repairs: Repairs::default(),
     }
-    .run(reports, found, stop)
+    .run(reports, found, watch, stop)
     .await
 }
 
@@ -62,6 +67,7 @@ struct Driver<K, T, L, R, D> {
     host: Host<T, L, R, D>,
     look_up: LookUp,
     looked_up: UnboundedSender<Result<Vec<SocketAddr>, String>>,
+    repairs: Repairs,
 }
 
 impl<K: Link, T: TunOpener, L: Links, R: Routes, D: Dns> Driver<K, T, L, R, D> {
@@ -69,6 +75,7 @@ impl<K: Link, T: TunOpener, L: Links, R: Routes, D: Dns> Driver<K, T, L, R, D> {
         mut self,
         mut reports: UnboundedReceiver<ClientEvent>,
         mut found: UnboundedReceiver<Result<Vec<SocketAddr>, String>>,
+        mut watch: impl Watch,
         stop: impl Future<Output = ()>,
     ) -> Outcome {
         let mut stop = std::pin::pin!(stop);
@@ -94,8 +101,25 @@ impl<K: Link, T: TunOpener, L: Links, R: Routes, D: Dns> Driver<K, T, L, R, D> {
                     None => Event::HostFailed(worker_gone()),
                 }),
                 () = at(due) => None,
+                _ = watch.changed() => self.repair().await,
             };
         }
+    }
+
+    /// Puts back what others removed from the host; an event when that is impossible.
+    async fn repair(&mut self) -> Option<Event> {
+        let now = Instant::now().into_std();
+        if !self.repairs.may_go_on(now) {
+            return None;
+        }
+        match self.host.repair().await {
+            Ok(restored) => self.repairs.done(now, &restored),
+            Err(RepairError::Failed(text)) => self.repairs.failed(text),
+            Err(RepairError::Gone(text)) => {
+                return Some(Event::HostFailed(HostFailure::Tun(text)));
+            }
+        }
+        None
     }
 
     async fn carry_out_all(&mut self) -> Option<Outcome> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ipnet::Ipv4Net;
 use qdt_host::tun::{TunOpener, TunQueue, TunSpec};
-use qdt_host::{Dns, Links, RouteIdentity, Routes};
+use qdt_host::{Dns, LinkError, Links, RouteError, RouteIdentity, Routes};
 
 use crate::config::RouteMode;
 use crate::failure::HostFailure;
@@ -30,6 +30,35 @@ pub enum CleanUpError {
     Dns(String),
 }
 
+/// What could not be put back; the texts are the log's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RepairError {
+    /// The device: nothing can be put back without it.
+    #[error("{0}")]
+    Gone(String),
+    /// Something else, which may work the next time.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl From<LinkError> for RepairError {
+    fn from(error: LinkError) -> Self {
+        match error {
+            LinkError::Missing { .. } => Self::Gone(error.to_string()),
+            _ => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+impl From<RouteError> for RepairError {
+    fn from(error: RouteError) -> Self {
+        match error {
+            RouteError::TunMissing { .. } => Self::Gone(error.to_string()),
+            _ => Self::Failed(error.to_string()),
+        }
+    }
+}
+
 /// The host, as far as a tunnel changes it.
 #[derive(Debug)]
 pub struct Host<T, L, R, D> {
@@ -38,8 +67,9 @@ pub struct Host<T, L, R, D> {
     links: L,
     routes: R,
     dns: D,
-    open: bool,
-    routed: bool,
+    /// What the device was last given; it exists from the first time on.
+    applied: Option<TunPlan>,
+    routed: Option<qdt_host::RoutePlan>,
     resolving: bool,
 }
 
@@ -52,8 +82,8 @@ impl<T: TunOpener, L: Links, R: Routes, D: Dns> Host<T, L, R, D> {
             links,
             routes,
             dns,
-            open: false,
-            routed: false,
+            applied: None,
+            routed: None,
             resolving: false,
         }
     }
@@ -82,7 +112,7 @@ impl<T: TunOpener, L: Links, R: Routes, D: Dns> Host<T, L, R, D> {
     /// # Errors
     /// [`HostFailure::Tun`] in the host's words; a device just made is gone again then.
     pub async fn set_tun(&mut self, plan: &TunPlan) -> Result<Option<TunQueue>, HostFailure> {
-        let queue = if self.open {
+        let queue = if self.applied.is_some() {
             None
         } else {
             Some(self.open_tun()?)
@@ -98,7 +128,7 @@ impl<T: TunOpener, L: Links, R: Routes, D: Dns> Host<T, L, R, D> {
             .await
             .map_err(tun)?;
         self.links.set_up(&self.name).await.map_err(tun)?;
-        self.open = true;
+        self.applied = Some(plan.clone());
         Ok(queue)
     }
 
@@ -132,11 +162,41 @@ impl<T: TunOpener, L: Links, R: Routes, D: Dns> Host<T, L, R, D> {
                 RouteMode::None => qdt_host::RouteMode::None,
             },
         };
-        self.routed = true;
+        self.routed = Some(plan.clone());
         match self.routes.install(&plan).await {
             Ok(warnings) => Ok(warnings.iter().map(ToString::to_string).collect()),
             Err(error) => Err(HostFailure::Routes(error.to_string())),
         }
+    }
+
+    /// Looks for what was set and is not there any more, puts it back, and returns what that was in
+    /// words. Changes nothing where nothing is missing.
+    ///
+    /// # Errors
+    /// [`RepairError::Gone`] when the device does not exist any more.
+    pub async fn repair(&self) -> Result<Vec<String>, RepairError> {
+        let Some(plan) = &self.applied else {
+            return Ok(Vec::new());
+        };
+        let mut restored = Vec::new();
+        let status = self.links.status(&self.name).await?;
+        let address = Ipv4Net::from(plan.address.addr());
+        if !status.addresses.contains(&address) {
+            self.links.set_address(&self.name, address).await?;
+            restored.push(format!("address of {}", self.name));
+        }
+        if status.mtu != u32::from(plan.mtu) {
+            self.links.set_mtu(&self.name, u32::from(plan.mtu)).await?;
+            restored.push(format!("mtu {} (was {})", plan.mtu, status.mtu));
+        }
+        if !status.up {
+            self.links.set_up(&self.name).await?;
+            restored.push(format!("{} up (was down)", self.name));
+        }
+        if let Some(plan) = &self.routed {
+            restored.extend(self.routes.restore(plan).await?);
+        }
+        Ok(restored)
     }
 
     /// Takes the routes away, where this run has set them.
@@ -144,7 +204,7 @@ impl<T: TunOpener, L: Links, R: Routes, D: Dns> Host<T, L, R, D> {
     /// # Errors
     /// [`CleanUpError::Routes`] in the host's words.
     pub async fn remove_routes(&mut self) -> Result<(), CleanUpError> {
-        if !std::mem::take(&mut self.routed) {
+        if self.routed.take().is_none() {
             return Ok(());
         }
         let removed = self.routes.remove(&self.name).await;

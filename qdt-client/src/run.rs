@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use qdt_host::{HostDns, HostLinks, HostRoutes, HostTuns, TunnelOwner};
+use qdt_host::{HostDns, HostLinks, HostRoutes, HostTuns, HostWatch, TunnelOwner};
 use qdt_program::Protocol;
 use qdt_proto::handshake::Capabilities;
 use tracing::warn;
@@ -59,7 +59,8 @@ pub async fn run_announcing(
         },
     };
     let tunnel = Tunnel::new(settings, rand::random());
-    let outcome = drive(tunnel, link, events, host, look_up(&config), stop).await;
+    let (look_up, watch) = (look_up(&config), HostWatch::open());
+    let outcome = drive(tunnel, link, events, host, look_up, watch, stop).await;
     drop(owner);
     outcome
 }

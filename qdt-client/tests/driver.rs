@@ -18,7 +18,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
 /// No step of these tests takes real time; this is what a broken one may take of the virtual one.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The worker's side of a driven tunnel.
 struct Worker {
@@ -141,6 +141,7 @@ async fn driven<P: Future<Output = ()>>(
         reports,
         on,
         look_up,
+        host.watch(),
         stopped,
     );
     let (outcome, ()) =
@@ -476,4 +477,141 @@ async fn the_log_names_no_token_no_ticket_and_no_address_at_level_info() {
     for secret in ["ticket", "10.8.0", "192.0.2.1"] {
         assert!(!log.contains(secret), "{secret}: {log}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_others_remove_is_put_back_with_one_line_that_names_it() {
+    let host = MemoryHost::new();
+    let (outcome, log) = driven(&host, found(), async |mut worker| {
+        let (_, _queue) = worker.connect(answer()).await;
+        wait_for_resolvers(&host).await;
+        let _ = host.take_calls();
+        let before = host.state();
+        host.change(|state| {
+            state.routes.clear();
+            let link = state.links.get_mut("qdt0").expect("the device");
+            (link.up, link.mtu, link.address) = (false, Some(1500), None);
+        });
+        until(|| host.state() == before).await;
+        let names: Vec<&str> = host.take_calls().iter().map(Call::name).collect();
+        assert_eq!(
+            names,
+            ["set_address", "set_mtu", "set_up", "restore_routes"]
+        );
+        // Nothing is missing: nothing is done.
+        host.change(|_| {});
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(host.take_calls(), []);
+        worker.stop();
+    })
+    .await;
+    assert_eq!(outcome, Outcome::Signal);
+    let line = "level=WARN msg=\"another program changed the tunnel's device or routes; they are \
+                put back\" restored=\"address of qdt0, mtu 1312 (was 1500), qdt0 up (was down), \
+                routes\"";
+    assert_eq!(log.matches(line).count(), 1, "{log}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn before_the_first_success_nothing_is_put_back() {
+    let host = MemoryHost::new();
+    driven(&host, found(), async |mut worker| {
+        worker.dial().await;
+        let _ = host.take_calls();
+        host.change(|_| {});
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(host.take_calls(), []);
+        worker.stop();
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_removes_the_routes_again_and_again_gets_twenty_repairs_a_minute_and_an_error() {
+    let host = MemoryHost::new();
+    let (_, log) = driven(&host, found(), async |mut worker| {
+        let (_, _queue) = worker.connect(answer()).await;
+        wait_for_resolvers(&host).await;
+        for _ in 0..20 {
+            host.change(|state| state.routes.clear());
+            until(|| !host.state().routes.is_empty()).await;
+        }
+        let _ = host.take_calls();
+        for _ in 0..5 {
+            host.change(|state| state.routes.clear());
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        assert_eq!(host.take_calls(), []);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        host.announce(qdt_host::Changes::ALL);
+        until(|| !host.state().routes.is_empty()).await;
+        worker.stop();
+    })
+    .await;
+    assert_eq!(log.matches("they are put back").count(), 21, "{log}");
+    assert_eq!(log.matches("level=ERROR").count(), 1, "{log}");
+    assert!(log.contains("put back 20 times within a minute"), "{log}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repair_that_fails_is_said_once_and_tried_again() {
+    let host = MemoryHost::new();
+    let (outcome, log) = driven(&host, found(), async |mut worker| {
+        let (_, _queue) = worker.connect(answer()).await;
+        wait_for_resolvers(&host).await;
+        for _ in 0..3 {
+            host.fail_next("restore_routes");
+        }
+        host.change(|state| state.routes.clear());
+        until(|| {
+            host.announce(qdt_host::Changes::ALL);
+            !host.state().routes.is_empty()
+        })
+        .await;
+        worker.stop();
+    })
+    .await;
+    assert_eq!(outcome, Outcome::Signal);
+    assert_eq!(log.matches("level=ERROR").count(), 1, "{log}");
+    assert!(
+        log.contains("msg=\"cannot put back the tunnel's device or routes\""),
+        "{log}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_was_deleted_ends_the_client_also_while_it_reconnects() {
+    let host = MemoryHost::new();
+    let (outcome, _) = driven(&host, found(), async |mut worker| {
+        let (first, _queue) = worker.connect(answer()).await;
+        worker.report(ClientEvent::Closed {
+            attempt: first,
+            reason: "reset".to_owned(),
+        });
+        worker.dial().await;
+        host.change(|state| state.links.clear());
+        while !matches!(worker.command().await, ClientCommand::Stop) {}
+    })
+    .await;
+    let Outcome::Failed(error) = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert_eq!(error.to_string(), "interface `qdt0` does not exist");
+}
+
+/// The last thing that is set up.
+async fn wait_for_resolvers(host: &MemoryHost) {
+    until(|| host.state().dns.contains_key("qdt0")).await;
+}
+
+/// Lets virtual time pass until `reached`.
+async fn until(mut reached: impl FnMut() -> bool) {
+    let wait = async {
+        while !reached() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait)
+        .await
+        .expect("it comes in time");
 }

@@ -34,7 +34,7 @@ mod linux;
 pub use dns::{Dns, DnsError, DnsPlan, DnsServerError, parse_servers};
 pub use firewall::{Firewall, FirewallError, FirewallWarning, NatPlan};
 pub use interface::{InterfaceNameError, check_interface_name};
-pub use links::{LinkError, Links};
+pub use links::{LinkError, LinkStatus, Links};
 #[cfg(target_os = "linux")]
 pub use linux::{
     DnsPaths, HostDns, HostFirewall, HostLinks, HostRoutes, HostTuns, HostWatch, TunnelOwner,

@@ -34,8 +34,23 @@ pub trait Links: Send + Sync {
         packets: u32,
     ) -> impl Future<Output = Result<(), LinkError>> + Send;
 
+    /// Returns what the interface looks like.
+    fn status(&self, interface: &str)
+    -> impl Future<Output = Result<LinkStatus, LinkError>> + Send;
+
     /// Brings the interface up.
     fn set_up(&self, interface: &str) -> impl Future<Output = Result<(), LinkError>> + Send;
+}
+
+/// What an interface looks like.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LinkStatus {
+    /// Its IPv4 addresses.
+    pub addresses: Vec<Ipv4Net>,
+    /// Its MTU in bytes.
+    pub mtu: u32,
+    /// Whether it is up, with or without a carrier.
+    pub up: bool,
 }
 
 /// Why an interface could not be set up.

@@ -121,6 +121,13 @@ pub trait Routes: Send + Sync {
         plan: &RoutePlan,
     ) -> impl Future<Output = Result<Vec<RouteWarning>, RouteError>> + Send;
 
+    /// Puts back what of an installed `plan` is missing, and returns what that was in words for the
+    /// log. Nothing is changed where nothing is missing, and nothing is removed after an error.
+    fn restore(
+        &self,
+        plan: &RoutePlan,
+    ) -> impl Future<Output = Result<Vec<String>, RouteError>> + Send;
+
     /// Removes everything that a plan for the device `tun` installed, now or in an earlier run.
     /// Nothing to remove is no error.
     fn remove(&self, tun: &str) -> impl Future<Output = Result<(), RouteError>> + Send;

@@ -17,6 +17,7 @@ mod nat;
 mod offloads;
 mod ordering;
 mod path_mtu;
+mod repair;
 mod restart;
 mod routes;
 mod second_start;

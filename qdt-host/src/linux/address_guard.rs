@@ -9,38 +9,41 @@
 
 use std::net::Ipv4Addr;
 
-use super::nft;
+use super::{
+    nft,
+    nft_table::{Chain, Family, Table},
+};
 use crate::routes::RouteWarning;
 
 const TABLE_PREFIX: &str = "qdtguard";
 
+/// The guard of `address`.
+pub(super) fn tables(tun: &str, address: Ipv4Addr) -> [Table; 2] {
+    let name = nft::table_name(TABLE_PREFIX, tun);
+    let table = |family, rule| Table {
+        family,
+        name: name.clone(),
+        chains: vec![Chain {
+            name: "in",
+            hook: "filter hook input priority filter",
+            rules: vec![rule],
+        }],
+    };
+    [
+        table(Family::Arp, format!("arp daddr ip {address} drop")),
+        table(
+            Family::Ip,
+            format!("ip daddr {address} iifname != {{ \"lo\", \"{tun}\" }} drop"),
+        ),
+    ]
+}
+
 /// Puts the guard of `address` in place of that of an earlier address.
 pub(super) async fn install(tun: &str, address: Ipv4Addr) -> Vec<RouteWarning> {
-    let table = nft::table_name(TABLE_PREFIX, tun);
-    let arp = format!(
-        "add table arp {table}\n\
-         delete table arp {table}\n\
-         table arp {table} {{\n\
-         \tchain in {{\n\
-         \t\ttype filter hook input priority filter; policy accept;\n\
-         \t\tarp daddr ip {address} drop\n\
-         \t}}\n\
-         }}\n"
-    );
-    let ip = format!(
-        "add table ip {table}\n\
-         delete table ip {table}\n\
-         table ip {table} {{\n\
-         \tchain in {{\n\
-         \t\ttype filter hook input priority filter; policy accept;\n\
-         \t\tip daddr {address} iifname != {{ \"lo\", \"{tun}\" }} drop\n\
-         \t}}\n\
-         }}\n"
-    );
     // One after the other: a kernel without ARP tables still gets the second.
     let mut warnings = Vec::new();
-    for script in [arp, ip] {
-        if let Err(error) = nft::apply(&script).await {
+    for table in tables(tun, address) {
+        if let Err(error) = table.install().await {
             let reason = error.to_string();
             warnings.push(RouteWarning::AddressVisible { address, reason });
         }

@@ -8,7 +8,7 @@ use rtnetlink::{
     LinkMessageBuilder, LinkUnspec,
     packet_route::{
         address::AddressMessage,
-        link::{LinkAttribute, LinkMessage},
+        link::{LinkAttribute, LinkFlags, LinkMessage},
     },
 };
 
@@ -16,7 +16,7 @@ use super::{
     addresses,
     rtnl::{Rtnl, is_any, os_error},
 };
-use crate::links::{LinkError, Links};
+use crate::links::{LinkError, LinkStatus, Links};
 
 /// Sets up interfaces of this host.
 #[derive(Debug, Clone, Copy, Default)]
@@ -67,6 +67,24 @@ impl Links for HostLinks {
         .await
     }
 
+    async fn status(&self, interface: &str) -> Result<LinkStatus, LinkError> {
+        let failed = |source| from_kernel(interface, "ask for its state", source);
+        let rtnl = Rtnl::connect().map_err(failed)?;
+        let link = by_name(&rtnl, interface).await.map_err(failed)?;
+        let addresses = addresses::ipv4_of(&rtnl, link.header.index)
+            .await
+            .map_err(failed)?;
+        let mtu = |attribute: &LinkAttribute| match attribute {
+            LinkAttribute::Mtu(mtu) => Some(*mtu),
+            _ => None,
+        };
+        Ok(LinkStatus {
+            addresses: addresses.iter().filter_map(net_of).collect(),
+            mtu: link.attributes.iter().find_map(mtu).unwrap_or_default(),
+            up: link.header.flags.contains(LinkFlags::Up),
+        })
+    }
+
     async fn set_up(&self, interface: &str) -> Result<(), LinkError> {
         change(interface, "bring it up", LinkMessageBuilder::up).await
     }
@@ -115,6 +133,10 @@ async fn delete_all(rtnl: &Rtnl, addresses: Vec<AddressMessage>) -> io::Result<(
 
 /// The interface called `name`; the error is `ENODEV` when there is none.
 pub(super) async fn index_of(rtnl: &Rtnl, name: &str) -> io::Result<u32> {
+    Ok(by_name(rtnl, name).await?.header.index)
+}
+
+async fn by_name(rtnl: &Rtnl, name: &str) -> io::Result<LinkMessage> {
     let mut found = rtnl
         .handle
         .link()
@@ -122,9 +144,7 @@ pub(super) async fn index_of(rtnl: &Rtnl, name: &str) -> io::Result<u32> {
         .match_name(name.to_owned())
         .execute();
     let message = found.try_next().await.map_err(os_error)?;
-    message
-        .map(|message| message.header.index)
-        .ok_or_else(missing)
+    message.ok_or_else(missing)
 }
 
 /// The name of the interface with this index; the error is `ENODEV` when there is none.

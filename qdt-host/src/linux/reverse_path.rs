@@ -9,35 +9,60 @@
 
 use std::{fs, io};
 
-use super::{nft, sysctl};
-use crate::routes::{RouteIdentity, RouteWarning};
+use super::{
+    nft,
+    nft_table::{Chain, Family, Table},
+    sysctl,
+};
+use crate::{
+    routes::{RouteIdentity, RouteWarning},
+    sysctl::SysctlError,
+};
 
 const TABLE_PREFIX: &str = "qdtmark";
 
-/// Arranges that strict filtering does not drop the server's answers.
-pub(super) async fn install(tun: &str) -> Vec<RouteWarning> {
+/// What has to be there at this moment; `None` where no filter is strict.
+pub(super) fn table(tun: &str) -> Option<Table> {
     // Where this cannot be read there is no filter to be told about anything either.
     if !is_strict().unwrap_or(false) {
-        return Vec::new();
+        return None;
     }
-    let table = nft::table_name(TABLE_PREFIX, tun);
     let mark = RouteIdentity::of(tun).mark();
-    let script = format!(
-        "add table ip {table}\n\
-         delete table ip {table}\n\
-         table ip {table} {{\n\
-         \tchain out {{\n\
-         \t\ttype filter hook postrouting priority mangle; policy accept;\n\
-         \t\tmeta mark {mark:#x} ct mark set meta mark\n\
-         \t}}\n\
-         \tchain in {{\n\
-         \t\ttype filter hook prerouting priority mangle; policy accept;\n\
-         \t\tct mark {mark:#x} meta mark set ct mark\n\
-         \t}}\n\
-         }}\n"
-    );
-    let marked = match nft::apply(&script).await {
-        Ok(()) => sysctl::ensure("conf/all/src_valid_mark", "1").map_err(|e| e.to_string()),
+    let chain = |name, hook, rule| Chain {
+        name,
+        hook,
+        rules: vec![rule],
+    };
+    Some(Table {
+        family: Family::Ip,
+        name: nft::table_name(TABLE_PREFIX, tun),
+        chains: vec![
+            chain(
+                "out",
+                "filter hook postrouting priority mangle",
+                format!("meta mark {mark:#x} ct mark set meta mark"),
+            ),
+            chain(
+                "in",
+                "filter hook prerouting priority mangle",
+                format!("ct mark {mark:#x} meta mark set ct mark"),
+            ),
+        ],
+    })
+}
+
+/// Lets the filter use the mark.
+pub(super) fn use_mark() -> Result<(), SysctlError> {
+    sysctl::ensure("conf/all/src_valid_mark", "1")
+}
+
+/// Arranges that strict filtering does not drop the server's answers.
+pub(super) async fn install(tun: &str) -> Vec<RouteWarning> {
+    let Some(table) = table(tun) else {
+        return Vec::new();
+    };
+    let marked = match table.install().await {
+        Ok(()) => use_mark().map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
     };
     match marked {

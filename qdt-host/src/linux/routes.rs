@@ -26,10 +26,13 @@ use rtnetlink::{
 };
 
 use super::{
-    address_guard, links, owner, reverse_path,
+    address_guard, links, owner, reverse_path, route_state,
     rtnl::{Rtnl, is_any, os_error},
 };
-use crate::routes::{RouteError, RouteIdentity, RouteMode, RoutePlan, RouteWarning, Routes};
+use crate::{
+    firewall::FirewallError,
+    routes::{RouteError, RouteIdentity, RouteMode, RoutePlan, RouteWarning, Routes},
+};
 
 /// `RT_TABLE_MAIN`
 const MAIN: u32 = 254;
@@ -48,6 +51,10 @@ impl Routes for HostRoutes {
             let _ = self.remove(&plan.tun).await;
         }
         installed
+    }
+
+    async fn restore(&self, plan: &RoutePlan) -> Result<Vec<String>, RouteError> {
+        restore(plan).await
     }
 
     async fn remove(&self, tun: &str) -> Result<(), RouteError> {
@@ -92,23 +99,13 @@ async fn install(plan: &RoutePlan) -> Result<Vec<RouteWarning>, RouteError> {
     warnings.extend(reverse_path::install(tun).await);
 
     let identity = RouteIdentity::of(tun);
-    let destinations = destinations(plan);
-    for destination in &destinations {
-        let route = route(identity, *destination, index);
-        let added = rtnl.handle.route().add(route).replace().execute().await;
-        let step = format!("route {destination} into the tunnel");
-        added.map_err(os_error).map_err(failed(tun, &step))?;
+    let Wanted { routes, rules } = wanted(plan, index);
+    for route in &routes {
+        write_route(&rtnl, tun, route.clone()).await?;
     }
-    let everything = destinations.contains(&EVERYTHING);
-    let rules = rules(identity, everything);
     let present = our_rules(&rtnl).await.map_err(failed(tun, "list rules"))?;
     for rule in &rules {
-        let mut add = rtnl.handle.rule().add().v4();
-        *add.message_mut() = rule.clone();
-        match add.execute().await.map_err(os_error) {
-            Err(error) if is_any(&error, &[libc::EEXIST]) => {}
-            other => other.map_err(failed(tun, "add a routing rule"))?,
-        }
+        add_rule(&rtnl, tun, rule.clone()).await?;
     }
     let wanted: Vec<_> = rules.iter().filter_map(priority).collect();
     for rule in present {
@@ -121,12 +118,111 @@ async fn install(plan: &RoutePlan) -> Result<Vec<RouteWarning>, RouteError> {
         .await
         .map_err(failed(tun, "list routes"))?
     {
-        let kept = destination(&old).is_some_and(|network| destinations.contains(&network));
+        let kept = routes
+            .iter()
+            .any(|route| route_state::is_there(route, &old));
         if table(&old) == Some(identity.table()) && !kept {
             delete_route(&rtnl, tun, old).await?;
         }
     }
     Ok(warnings)
+}
+
+/// Puts back what of `plan` is missing; returns it in words.
+async fn restore(plan: &RoutePlan) -> Result<Vec<String>, RouteError> {
+    let tun = plan.tun.as_str();
+    crate::check_interface_name(tun)?;
+    let rtnl = Rtnl::connect().map_err(failed(tun, "connect to rtnetlink"))?;
+    let index = links::index_of(&rtnl, tun)
+        .await
+        .map_err(failed(tun, "find the device"))?;
+    let Wanted { routes, rules } = wanted(plan, index);
+    let mut restored = Vec::new();
+    let present = our_routes(&rtnl)
+        .await
+        .map_err(failed(tun, "list routes"))?;
+    for route in routes {
+        if !present.iter().any(|old| route_state::is_there(&route, old)) {
+            let words = format!("route {}", destination(&route).unwrap_or(EVERYTHING));
+            write_route(&rtnl, tun, route).await?;
+            restored.push(words);
+        }
+    }
+    let present = our_rules(&rtnl).await.map_err(failed(tun, "list rules"))?;
+    for rule in rules {
+        if !present
+            .iter()
+            .any(|old| route_state::rule_is_there(&rule, old))
+        {
+            let words = format!("rule {}", priority(&rule).unwrap_or_default());
+            if add_rule(&rtnl, tun, rule).await? {
+                restored.push(words);
+            }
+        }
+    }
+    restored.extend(restore_tables(plan).await?);
+    Ok(restored)
+}
+
+/// Puts back the tables that are missing, wherever the kernel can tell and `nft` is there: where it
+/// could not be had when the plan was installed, a warning was given then.
+async fn restore_tables(plan: &RoutePlan) -> Result<Vec<String>, RouteError> {
+    let tun = plan.tun.as_str();
+    let guard = address_guard::tables(tun, plan.address);
+    let mark = reverse_path::table(tun);
+    if mark.is_some() {
+        // Where it cannot be set the warning was given at the start.
+        let _ = reverse_path::use_mark();
+    }
+    let mut restored = Vec::new();
+    for table in guard.into_iter().chain(mark) {
+        if table.is_complete().unwrap_or(true) {
+            continue;
+        }
+        match table.install().await {
+            Ok(()) => restored.push(table.to_string()),
+            Err(FirewallError::NftMissing) => {}
+            Err(error) => {
+                let step = format!("put back the {table}");
+                return Err(failed(tun, &step)(io::Error::other(error)));
+            }
+        }
+    }
+    Ok(restored)
+}
+
+/// What has to be in the kernel for a plan.
+struct Wanted {
+    routes: Vec<RouteMessage>,
+    rules: Vec<RuleMessage>,
+}
+
+fn wanted(plan: &RoutePlan, index: u32) -> Wanted {
+    let identity = RouteIdentity::of(&plan.tun);
+    let destinations = destinations(plan);
+    let to_route = |destination: &Ipv4Net| route(identity, *destination, index);
+    Wanted {
+        routes: destinations.iter().map(to_route).collect(),
+        rules: rules(identity, destinations.contains(&EVERYTHING)),
+    }
+}
+
+async fn write_route(rtnl: &Rtnl, tun: &str, route: RouteMessage) -> Result<(), RouteError> {
+    let network = destination(&route).unwrap_or(EVERYTHING);
+    let step = format!("route {network} into the tunnel");
+    let added = rtnl.handle.route().add(route).replace().execute().await;
+    added.map_err(os_error).map_err(failed(tun, &step))
+}
+
+/// Adds a rule; `false` when there is one that says the same.
+async fn add_rule(rtnl: &Rtnl, tun: &str, rule: RuleMessage) -> Result<bool, RouteError> {
+    let mut add = rtnl.handle.rule().add().v4();
+    *add.message_mut() = rule;
+    match add.execute().await.map_err(os_error) {
+        Ok(()) => Ok(true),
+        Err(error) if is_any(&error, &[libc::EEXIST]) => Ok(false),
+        Err(error) => Err(failed(tun, "add a routing rule")(error)),
+    }
 }
 
 /// Removes the rules and routes of every identity that is `ours`.

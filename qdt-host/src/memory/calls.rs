@@ -4,8 +4,8 @@ use ipnet::Ipv4Net;
 
 use super::{Inner, LinkState, MemoryHost};
 use crate::{
-    Dns, DnsError, DnsPlan, Firewall, FirewallError, FirewallWarning, LinkError, Links, NatPlan,
-    RouteError, RoutePlan, RouteWarning, Routes, TunSpec,
+    Dns, DnsError, DnsPlan, Firewall, FirewallError, FirewallWarning, LinkError, LinkStatus, Links,
+    NatPlan, RouteError, RoutePlan, RouteWarning, Routes, TunSpec,
 };
 
 /// One call of one of this crate's traits, with its arguments.
@@ -21,6 +21,7 @@ pub enum Call {
     SetQueueLength { interface: String, packets: u32 },
     SetUp { interface: String },
     InstallRoutes(RoutePlan),
+    RestoreRoutes(RoutePlan),
     RemoveRoutes { tun: String },
     RemoveLeftoverRoutes { tun: String },
     InstallNat(NatPlan),
@@ -42,6 +43,7 @@ impl Call {
             Self::SetQueueLength { .. } => "set_queue_length",
             Self::SetUp { .. } => "set_up",
             Self::InstallRoutes(_) => "install_routes",
+            Self::RestoreRoutes(_) => "restore_routes",
             Self::RemoveRoutes { .. } => "remove_routes",
             Self::RemoveLeftoverRoutes { .. } => "remove_leftover_routes",
             Self::InstallNat(_) => "install_nat",
@@ -130,6 +132,19 @@ impl Links for MemoryHost {
         self.link(call, interface, |link| link.queue_length = Some(packets))
     }
 
+    /// Changes nothing and is no [`Call`] worth remembering.
+    async fn status(&self, interface: &str) -> Result<LinkStatus, LinkError> {
+        let state = self.state();
+        let link = state.links.get(interface).ok_or(LinkError::Missing {
+            interface: interface.to_owned(),
+        })?;
+        Ok(LinkStatus {
+            addresses: link.address.into_iter().collect(),
+            mtu: link.mtu.unwrap_or_default(),
+            up: link.up,
+        })
+    }
+
     async fn set_up(&self, interface: &str) -> Result<(), LinkError> {
         let call = Call::SetUp {
             interface: interface.to_owned(),
@@ -144,6 +159,17 @@ impl Routes for MemoryHost {
             host.state.routes.insert(plan.tun.clone(), plan.clone());
         })?;
         Ok(Vec::new())
+    }
+
+    /// No [`Call`] where nothing is missing.
+    async fn restore(&self, plan: &RoutePlan) -> Result<Vec<String>, RouteError> {
+        if self.state().routes.get(&plan.tun) == Some(plan) {
+            return Ok(Vec::new());
+        }
+        self.routes(Call::RestoreRoutes(plan.clone()), &plan.tun, |host| {
+            host.state.routes.insert(plan.tun.clone(), plan.clone());
+        })?;
+        Ok(vec!["routes".to_owned()])
     }
 
     async fn remove(&self, tun: &str) -> Result<(), RouteError> {

@@ -12,6 +12,7 @@ mod firewall;
 mod links;
 mod namespace;
 mod owner;
+mod repair;
 mod router;
 mod routes;
 mod sysctl;

@@ -1,0 +1,135 @@
+//! What others remove of a client's routes, rules and tables, and how it is put back.
+
+use qdt_host::{HostLinks, HostRoutes, Links, RouteError, RouteMode, Routes};
+
+use crate::client::{Host, plan};
+
+fn restore(host: &Host, mode: RouteMode) -> Result<Vec<String>, RouteError> {
+    host.namespace
+        .block_on(async || HostRoutes.restore(&plan(mode)).await)
+}
+
+#[test]
+fn a_plan_that_stands_as_it_was_installed_misses_nothing() {
+    let host = Host::new();
+    host.namespace
+        .sh("sysctl -qw net.ipv4.conf.all.rp_filter=1");
+    for mode in [
+        RouteMode::Default,
+        RouteMode::Cidr("10.9.0.0/16".parse().unwrap()),
+        RouteMode::Cidr("0.0.0.0/0".parse().unwrap()),
+        RouteMode::None,
+    ] {
+        host.install(mode);
+        let before = host.everything();
+        assert_eq!(restore(&host, mode).unwrap(), [""; 0], "{mode:?}");
+        assert_eq!(host.everything(), before);
+    }
+}
+
+#[test]
+fn whatever_others_remove_comes_back_as_it_was_and_is_named() {
+    let host = Host::new();
+    host.namespace
+        .sh("sysctl -qw net.ipv4.conf.all.rp_filter=1");
+    host.install(RouteMode::Default);
+    let before = host.everything();
+    for (script, named) in [
+        ("ip rule del pref 26080", "rule 26080"),
+        ("ip rule del pref 26082", "rule 26082"),
+        (
+            "ip rule flush; ip rule add pref 32766 lookup main
+             ip rule add pref 32767 lookup default",
+            "rule 26080, rule 26081, rule 26082",
+        ),
+        // What systemd-networkd does when it starts: rules that are not the kernel's go.
+        (
+            "for pref in 26080 26081 26082; do ip rule del pref $pref; done",
+            "rule 26080, rule 26081, rule 26082",
+        ),
+        (
+            "ip route flush table 1902383028",
+            "route 10.8.0.0/24, route 0.0.0.0/0",
+        ),
+        (
+            "ip link set qdt0 down; ip link set qdt0 up",
+            "route 10.8.0.0/24, route 0.0.0.0/0",
+        ),
+        (
+            "ip route replace default via 192.168.1.1 dev eth0 table 1902383028 proto 113",
+            "route 0.0.0.0/0",
+        ),
+        (
+            "nft flush ruleset",
+            "nft table arp qdtguard_qdt0, nft table ip qdtguard_qdt0, nft table ip qdtmark_qdt0",
+        ),
+        (
+            "nft flush chain ip qdtguard_qdt0 in",
+            "nft table ip qdtguard_qdt0",
+        ),
+        (
+            "nft delete table arp qdtguard_qdt0",
+            "nft table arp qdtguard_qdt0",
+        ),
+    ] {
+        host.namespace.sh(script);
+        assert_ne!(host.everything(), before, "{script}");
+        let restored = restore(&host, RouteMode::Default).unwrap();
+        assert_eq!(restored.join(", "), named, "{script}");
+        // Tables are listed in the order in which they were made.
+        assert_eq!(sorted(&host.everything()), sorted(&before), "{script}");
+        assert_eq!(host.way("203.0.113.9"), "qdt0", "{script}");
+    }
+}
+
+fn sorted(text: &str) -> Vec<&str> {
+    let mut lines: Vec<_> = text.lines().collect();
+    lines.sort_unstable();
+    lines
+}
+
+#[test]
+fn a_strict_filter_that_somebody_switches_on_later_is_told_of_the_mark() {
+    let host = Host::new();
+    host.install(RouteMode::Default);
+    host.namespace
+        .sh("sysctl -qw net.ipv4.conf.eth0.rp_filter=1");
+    assert_eq!(
+        restore(&host, RouteMode::Default).unwrap(),
+        ["nft table ip qdtmark_qdt0"]
+    );
+    let switch = host
+        .namespace
+        .sh("sysctl -n net.ipv4.conf.all.src_valid_mark");
+    assert_eq!(switch.trim(), "1");
+}
+
+#[test]
+fn a_repair_that_cannot_be_made_removes_nothing() {
+    let host = Host::new();
+    host.install(RouteMode::Default);
+    host.namespace.sh("ip link set qdt0 down");
+    let rules = host.namespace.sh("ip rule");
+    let error = restore(&host, RouteMode::Default).unwrap_err();
+    assert!(error.to_string().contains("Network is down"), "{error}");
+    assert_eq!(host.namespace.sh("ip rule"), rules);
+    host.namespace.sh("ip link del qdt0");
+    let error = restore(&host, RouteMode::Default).unwrap_err();
+    assert!(matches!(error, RouteError::TunMissing { .. }), "{error}");
+}
+
+#[test]
+fn the_state_of_a_device_is_told_as_others_left_it() {
+    let host = Host::new();
+    host.namespace
+        .sh("ip link set qdt0 mtu 1300; ip addr add 192.0.2.7/24 dev qdt0");
+    let ask = async || HostLinks.status("qdt0").await.unwrap();
+    let status = host.namespace.block_on(ask);
+    let addresses: Vec<_> = status.addresses.iter().map(ToString::to_string).collect();
+    assert_eq!(addresses, ["10.8.0.5/32", "192.0.2.7/24"]);
+    assert_eq!((status.mtu, status.up), (1300, true));
+    host.namespace
+        .sh("ip link set qdt0 down; ip addr flush dev qdt0");
+    let status = host.namespace.block_on(ask);
+    assert_eq!((status.addresses.len(), status.up), (0, false));
+}
