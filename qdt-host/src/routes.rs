@@ -122,7 +122,8 @@ pub trait Routes: Send + Sync {
     ) -> impl Future<Output = Result<Vec<RouteWarning>, RouteError>> + Send;
 
     /// Puts back what of an installed `plan` is missing, and returns what that was in words for the
-    /// log. Nothing is changed where nothing is missing, and nothing is removed after an error.
+    /// log. Nothing is changed where all is as it was installed. Unlike after a failed `install`,
+    /// what stands stays after an error.
     fn restore(
         &self,
         plan: &RoutePlan,

@@ -17,7 +17,8 @@ const DEEDS: [&str; 8] = [
     "ip link set qdt0 down",
     "ip rule flush; ip rule add pref 32766 lookup main; ip rule add pref 32767 lookup default",
     // As systemd-networkd does when it starts.
-    "for pref in 26080 26081 26082; do ip rule del pref $pref; done",
+    "for pref in $(ip rule | sed -n 's/^\\([0-9]*\\):.* proto 113$/\\1/p')
+     do ip rule del pref $pref; done",
     "ip route flush table 1902383028",
     "ip addr flush dev qdt0",
     "nft flush ruleset",

@@ -101,3 +101,30 @@ fn two_clients_with_different_tun_names_come_and_go_beside_each_other() {
     assert_eq!(state(machine), before);
     assert!(first.ended().is_none());
 }
+
+#[test]
+fn a_second_server_with_the_same_tun_name_ends_and_the_running_one_keeps_its_rules() {
+    let lab = Lab::new(1);
+    let config = Config::server().set("nat", "{enabled: true, external_iface: eth0}");
+    let mut first = Server::start(&lab.server, config.clone());
+    let machine = &lab.clients[0];
+    let _client = Client::start(machine, Config::client().set("route_mode", "default"));
+    let pinger = Pinger::start(machine, Lab::INTERNET.into(), SECOND / 100);
+    pinger.wait_for_reply_after(Instant::now(), 10 * SECOND);
+    let before = state(&lab.server);
+    // Also one that wants no address translation, and one whose port would be free.
+    for config in [
+        config.clone(),
+        Config::server(),
+        config.set("addr", "\":444\""),
+    ] {
+        let mut second = Server::spawn(&lab.server, config);
+        assert_eq!(second.wait_for_exit(20 * SECOND), 1);
+        assert_eq!(state(&lab.server), before);
+        pinger.wait_for_reply_after(Instant::now(), 10 * SECOND);
+    }
+    assert!(first.ended().is_none());
+    let log = first.stdout();
+    let refused = "TUN device `qdt0` is in use by another process";
+    assert_eq!(log.matches(refused).count(), 3, "{log}");
+}

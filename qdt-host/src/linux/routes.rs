@@ -98,33 +98,14 @@ async fn install(plan: &RoutePlan) -> Result<Vec<RouteWarning>, RouteError> {
     let mut warnings = address_guard::install(tun, plan.address).await;
     warnings.extend(reverse_path::install(tun).await);
 
-    let identity = RouteIdentity::of(tun);
-    let Wanted { routes, rules } = wanted(plan, index);
-    for route in &routes {
+    let wanted = wanted(plan, index);
+    for route in &wanted.routes {
         write_route(&rtnl, tun, route.clone()).await?;
     }
-    let present = our_rules(&rtnl).await.map_err(failed(tun, "list rules"))?;
-    for rule in &rules {
+    for rule in &wanted.rules {
         add_rule(&rtnl, tun, rule.clone()).await?;
     }
-    let wanted: Vec<_> = rules.iter().filter_map(priority).collect();
-    for rule in present {
-        let priority = priority(&rule).unwrap_or_default();
-        if identity_of(&rule) == Some(identity) && !wanted.contains(&priority) {
-            delete_rule(&rtnl, tun, rule).await?;
-        }
-    }
-    for old in our_routes(&rtnl)
-        .await
-        .map_err(failed(tun, "list routes"))?
-    {
-        let kept = routes
-            .iter()
-            .any(|route| route_state::is_there(route, &old));
-        if table(&old) == Some(identity.table()) && !kept {
-            delete_route(&rtnl, tun, old).await?;
-        }
-    }
+    remove_stale(&rtnl, tun, &wanted).await?;
     Ok(warnings)
 }
 
@@ -136,30 +117,31 @@ async fn restore(plan: &RoutePlan) -> Result<Vec<String>, RouteError> {
     let index = links::index_of(&rtnl, tun)
         .await
         .map_err(failed(tun, "find the device"))?;
-    let Wanted { routes, rules } = wanted(plan, index);
+    let wanted = wanted(plan, index);
     let mut restored = Vec::new();
     let present = our_routes(&rtnl)
         .await
         .map_err(failed(tun, "list routes"))?;
-    for route in routes {
-        if !present.iter().any(|old| route_state::is_there(&route, old)) {
-            let words = format!("route {}", destination(&route).unwrap_or(EVERYTHING));
-            write_route(&rtnl, tun, route).await?;
+    for route in &wanted.routes {
+        if !present.iter().any(|old| route_state::is_there(route, old)) {
+            let words = format!("route {}", destination(route).unwrap_or(EVERYTHING));
+            write_route(&rtnl, tun, route.clone()).await?;
             restored.push(words);
         }
     }
     let present = our_rules(&rtnl).await.map_err(failed(tun, "list rules"))?;
-    for rule in rules {
+    for rule in &wanted.rules {
         if !present
             .iter()
-            .any(|old| route_state::rule_is_there(&rule, old))
+            .any(|old| route_state::rule_is_there(rule, old))
         {
-            let words = format!("rule {}", priority(&rule).unwrap_or_default());
-            if add_rule(&rtnl, tun, rule).await? {
+            let words = format!("rule {}", priority(rule).unwrap_or_default());
+            if add_rule(&rtnl, tun, rule.clone()).await? {
                 restored.push(words);
             }
         }
     }
+    remove_stale(&rtnl, tun, &wanted).await?;
     restored.extend(restore_tables(plan).await?);
     Ok(restored)
 }
@@ -205,6 +187,30 @@ fn wanted(plan: &RoutePlan, index: u32) -> Wanted {
         routes: destinations.iter().map(to_route).collect(),
         rules: rules(identity, destinations.contains(&EVERYTHING)),
     }
+}
+
+/// Removes rules and routes of this tunnel that are not wanted (any more).
+async fn remove_stale(rtnl: &Rtnl, tun: &str, wanted: &Wanted) -> Result<(), RouteError> {
+    let identity = RouteIdentity::of(tun);
+    for old in our_rules(rtnl).await.map_err(failed(tun, "list rules"))? {
+        let kept = wanted
+            .rules
+            .iter()
+            .any(|rule| route_state::rule_is_there(rule, &old));
+        if identity_of(&old) == Some(identity) && !kept {
+            delete_rule(rtnl, tun, old).await?;
+        }
+    }
+    for old in our_routes(rtnl).await.map_err(failed(tun, "list routes"))? {
+        let kept = wanted
+            .routes
+            .iter()
+            .any(|route| route_state::is_there(route, &old));
+        if table(&old) == Some(identity.table()) && !kept {
+            delete_route(rtnl, tun, old).await?;
+        }
+    }
+    Ok(())
 }
 
 async fn write_route(rtnl: &Rtnl, tun: &str, route: RouteMessage) -> Result<(), RouteError> {

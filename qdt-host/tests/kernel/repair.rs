@@ -1,6 +1,6 @@
 //! What others remove of a client's routes, rules and tables, and how it is put back.
 
-use qdt_host::{HostLinks, HostRoutes, Links, RouteError, RouteMode, Routes};
+use qdt_host::{HostLinks, HostRoutes, Links, RouteError, RouteIdentity, RouteMode, Routes};
 
 use crate::client::{Host, plan};
 
@@ -34,52 +34,82 @@ fn whatever_others_remove_comes_back_as_it_was_and_is_named() {
         .sh("sysctl -qw net.ipv4.conf.all.rp_filter=1");
     host.install(RouteMode::Default);
     let before = host.everything();
+    let identity = RouteIdentity::of("qdt0");
+    let table = identity.table();
+    let rules = [
+        identity.networks_priority(),
+        identity.lan_priority(),
+        identity.default_priority(),
+    ];
+    let all_rules = rules.map(|priority| format!("rule {priority}")).join(", ");
+    let [first, _, last] = rules;
+    let routes = "route 10.8.0.0/24, route 0.0.0.0/0".to_owned();
     for (script, named) in [
-        ("ip rule del pref 26080", "rule 26080"),
-        ("ip rule del pref 26082", "rule 26082"),
+        (format!("ip rule del pref {first}"), format!("rule {first}")),
+        (format!("ip rule del pref {last}"), format!("rule {last}")),
         (
             "ip rule flush; ip rule add pref 32766 lookup main
-             ip rule add pref 32767 lookup default",
-            "rule 26080, rule 26081, rule 26082",
+             ip rule add pref 32767 lookup default"
+                .to_owned(),
+            all_rules.clone(),
         ),
         // What systemd-networkd does when it starts: rules that are not the kernel's go.
         (
-            "for pref in 26080 26081 26082; do ip rule del pref $pref; done",
-            "rule 26080, rule 26081, rule 26082",
+            "for pref in $(ip rule | sed -n 's/^\\([0-9]*\\):.* proto 113$/\\1/p')
+             do ip rule del pref $pref; done"
+                .to_owned(),
+            all_rules,
+        ),
+        (format!("ip route flush table {table}"), routes.clone()),
+        (
+            "ip link set qdt0 down; ip link set qdt0 up".to_owned(),
+            routes,
         ),
         (
-            "ip route flush table 1902383028",
-            "route 10.8.0.0/24, route 0.0.0.0/0",
+            format!("ip route replace default via 192.168.1.1 dev eth0 table {table} proto 113"),
+            "route 0.0.0.0/0".to_owned(),
         ),
         (
-            "ip link set qdt0 down; ip link set qdt0 up",
-            "route 10.8.0.0/24, route 0.0.0.0/0",
+            "nft flush ruleset".to_owned(),
+            "nft table arp qdtguard_qdt0, nft table ip qdtguard_qdt0, nft table ip qdtmark_qdt0"
+                .to_owned(),
         ),
         (
-            "ip route replace default via 192.168.1.1 dev eth0 table 1902383028 proto 113",
-            "route 0.0.0.0/0",
+            "nft flush chain ip qdtguard_qdt0 in".to_owned(),
+            "nft table ip qdtguard_qdt0".to_owned(),
         ),
         (
-            "nft flush ruleset",
-            "nft table arp qdtguard_qdt0, nft table ip qdtguard_qdt0, nft table ip qdtmark_qdt0",
-        ),
-        (
-            "nft flush chain ip qdtguard_qdt0 in",
-            "nft table ip qdtguard_qdt0",
-        ),
-        (
-            "nft delete table arp qdtguard_qdt0",
-            "nft table arp qdtguard_qdt0",
+            "nft delete table arp qdtguard_qdt0".to_owned(),
+            "nft table arp qdtguard_qdt0".to_owned(),
         ),
     ] {
-        host.namespace.sh(script);
+        host.namespace.sh(&script);
         assert_ne!(host.everything(), before, "{script}");
         let restored = restore(&host, RouteMode::Default).unwrap();
-        assert_eq!(restored.join(", "), named, "{script}");
+        for part in named.split(", ") {
+            assert!(
+                restored.contains(&part.to_owned()),
+                "{script}: {restored:?}"
+            );
+        }
         // Tables are listed in the order in which they were made.
         assert_eq!(sorted(&host.everything()), sorted(&before), "{script}");
         assert_eq!(host.way("203.0.113.9"), "qdt0", "{script}");
     }
+}
+
+#[test]
+fn a_route_that_was_replaced_by_another_into_our_table_is_taken_out() {
+    let host = Host::new();
+    host.install(RouteMode::Default);
+    let before = host.everything();
+    let table = RouteIdentity::of("qdt0").table();
+    // As an earlier plan could have left it.
+    host.namespace.sh(&format!(
+        "ip route add 198.51.100.0/24 dev eth0 table {table} proto 113"
+    ));
+    assert_eq!(restore(&host, RouteMode::Default).unwrap(), [""; 0]);
+    assert_eq!(host.everything(), before);
 }
 
 fn sorted(text: &str) -> Vec<&str> {
