@@ -21,28 +21,14 @@ pub enum OwnerError {
     /// The name cannot be one, or another program holds the device.
     #[error(transparent)]
     Tun(#[from] crate::TunError),
-    /// The kernel refused.
-    #[error("tun_name `{tun}`: cannot find out whether another qdt-client runs: {source}")]
-    Kernel {
-        /// The device's name.
-        tun: String,
-        /// What the kernel said.
-        #[source]
-        source: std::io::Error,
-    },
 }
 
-/// Another user's process took the place by which owners know each other.
+/// A tunnel is owned only in name: a second start would not be refused before its device is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "a process of user {uid} that is not ours holds the abstract socket `@{socket}`, so a second \
-     start with tun_name `{tun}` cannot be refused: find it with `ss -xap` and end it"
-)]
+#[error("a second start with tun_name `{tun}` cannot be refused: {reason}")]
 pub struct OwnerWarning {
     /// The device's name.
     pub tun: String,
-    /// The user id of that process.
-    pub uid: u32,
-    /// The socket's name.
-    pub socket: String,
+    /// Why, and what to do.
+    pub reason: String,
 }

@@ -6,10 +6,7 @@
 //! leaving things alone. The socket is a datagram one, because those can be connected to, which
 //! tells that they are there, without anybody who accepts.
 
-use std::{
-    io,
-    os::fd::{AsFd, OwnedFd},
-};
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::{
     io::Errno,
@@ -44,37 +41,46 @@ impl TunnelOwner {
     pub fn claim(tun: &str) -> Result<Self, OwnerError> {
         crate::check_interface_name(tun).map_err(crate::TunError::from)?;
         let identity = RouteIdentity::of(tun);
-        let failed = |source| OwnerError::Kernel {
-            tun: tun.to_owned(),
-            source,
-        };
-        let socket = socket().map_err(failed)?;
-        let owner = match bind(&socket, &address(identity).map_err(failed)?) {
-            Ok(()) => Self {
+        let owner = match bound(identity) {
+            Ok(socket) => Self {
                 _socket: Some(socket),
                 warning: None,
             },
-            Err(Errno::ADDRINUSE) => match stranger(identity) {
-                Some(uid) => Self {
-                    _socket: None,
-                    warning: Some(OwnerWarning {
-                        tun: tun.to_owned(),
-                        uid,
-                        socket: name(identity),
-                    }),
-                },
-                None => {
+            Err(Errno::ADDRINUSE) => {
+                let Some(uid) = stranger(identity) else {
                     return Err(OwnerError::Running {
                         tun: tun.to_owned(),
                         table: identity.table(),
                     });
-                }
-            },
-            Err(error) => return Err(failed(error.into())),
+                };
+                Self::in_name(
+                    tun,
+                    format!(
+                        "a process of user {uid} holds the abstract socket `@{}`; find it with \
+                         `ss -xap` and end it",
+                        name(identity)
+                    ),
+                )
+            }
+            // A sandbox without such sockets must not keep the tunnel from starting.
+            Err(error) => Self::in_name(
+                tun,
+                format!("the abstract socket `@{}`: {error}", name(identity)),
+            ),
         };
         // A program that knows nothing of owners may have the device.
         tun::check_unused(tun)?;
         Ok(owner)
+    }
+
+    fn in_name(tun: &str, reason: String) -> Self {
+        Self {
+            _socket: None,
+            warning: Some(OwnerWarning {
+                tun: tun.to_owned(),
+                reason,
+            }),
+        }
     }
 
     /// What stands in the way of refusing others, for the log.
@@ -87,24 +93,25 @@ impl TunnelOwner {
 /// Whether a tunnel of this identity has an owner. What cannot be found out counts as owned, so
 /// that nothing of a running client is removed by mistake.
 pub(super) fn is_owned(identity: RouteIdentity) -> bool {
-    let connected = || connect(&socket()?, &address(identity)?).map_err(io::Error::from);
-    match connected() {
-        Ok(()) => true,
-        Err(error) => error.kind() != io::ErrorKind::ConnectionRefused,
-    }
+    let connected = || connect(&socket()?, &address(identity)?);
+    connected() != Err(Errno::CONNREFUSED)
+}
+
+fn bound(identity: RouteIdentity) -> Result<OwnedFd, Errno> {
+    let socket = socket()?;
+    bind(&socket, &address(identity)?)?;
+    Ok(socket)
 }
 
 fn name(identity: RouteIdentity) -> String {
     format!("qdt-client/{}", identity.table())
 }
 
-fn address(identity: RouteIdentity) -> io::Result<SocketAddrUnix> {
-    Ok(SocketAddrUnix::new_abstract_name(
-        name(identity).as_bytes(),
-    )?)
+fn address(identity: RouteIdentity) -> Result<SocketAddrUnix, Errno> {
+    SocketAddrUnix::new_abstract_name(name(identity).as_bytes())
 }
 
-fn socket() -> io::Result<OwnedFd> {
+fn socket() -> Result<OwnedFd, Errno> {
     let kind = SocketType::DGRAM;
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::UNIX, kind, flags, None)?;
