@@ -66,6 +66,49 @@ fn an_expired_address_is_free_only_after_the_kernel_forgot_its_owner() {
 }
 
 #[test]
+fn an_address_whose_flows_stayed_is_given_out_after_all_others_and_named_for_cleaning_again() {
+    let start = Instant::now();
+    let mut leases = leases("10.8.0.0/29");
+    let claim = |last| Claim {
+        address: address(last),
+        lineage: u64::from(last),
+    };
+    for last in 2..=3 {
+        leases
+            .grant(u64::from(last), None, u64::from(last))
+            .unwrap();
+        leases.park(u64::from(last), address(last), start);
+    }
+    leases.take_unclean();
+    let expired = leases.expire(start + KEEP);
+    assert_eq!(expired, [address(2), address(3)]);
+    expired
+        .iter()
+        .for_each(|address| leases.keep_uncleaned(*address));
+    assert_eq!(leases.expire(start + KEEP), expired, "tried again");
+    for last in 4..=6 {
+        let grant = leases.grant(u64::from(last), None, 1).unwrap();
+        assert_eq!(grant.address, address(last), "others first");
+    }
+    leases.take_unclean();
+    assert!(leases.can_grant(None));
+    assert_eq!(leases.grant(7, None, 1).unwrap().address, address(2));
+    assert_eq!(leases.take_unclean(), [address(2)], "and cleaned at once");
+    // Its bearer comes back: nobody else gets it.
+    let back = leases.grant(8, Some(claim(3)), 1).unwrap();
+    assert_eq!(back.address, address(3));
+    assert!(!leases.can_grant(None) && leases.grant(9, None, 1).is_err());
+    // In the end the kernel forgets.
+    leases.park(8, address(3), start);
+    assert_eq!(leases.expire(start + KEEP), [address(3)]);
+    leases.keep_uncleaned(address(3));
+    leases.release(address(3));
+    assert_eq!(leases.grant(9, None, 1).unwrap().address, address(3));
+    assert!(leases.take_unclean().is_empty());
+    assert!(leases.grant(10, None, 1).is_err());
+}
+
+#[test]
 fn a_bearer_who_returns_during_the_clean_up_keeps_the_address() {
     let start = Instant::now();
     let mut leases = leases("10.8.0.0/30");

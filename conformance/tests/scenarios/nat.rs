@@ -10,7 +10,9 @@ use conformance::{
     dns_query, reflect, stay_silent, wait_until,
 };
 
-use crate::{SECOND, pings};
+use conformance::probe::{Session, SessionOptions, echo_request, udp_packet};
+
+use crate::{SECOND, SERVER, pings, session};
 
 fn with_nat() -> Config {
     Config::server().set("nat", "{enabled: true, external_iface: eth0}")
@@ -261,6 +263,62 @@ fn a_reused_address_receives_nothing_of_its_previous_owner() {
         assert_eq!(strays, 0, "datagrams of the previous owner arrived");
         assert!(pings(&second));
     });
+}
+
+/// L8, while somebody has taken every descriptor of the process.
+#[test]
+fn a_reused_address_receives_nothing_of_its_previous_owner_where_no_descriptor_is_left() {
+    let lab = Lab::new(1);
+    let config = with_nat()
+        .set("pool_cidr", "10.8.0.0/30")
+        .set("session_timeout", "1s");
+    let server = Server::start(&lab.server, config);
+    let service = lab
+        .internet
+        .enter(|| UdpSocket::bind("203.0.113.2:5555"))
+        .expect("a free port");
+    service
+        .set_read_timeout(Some(10 * SECOND))
+        .expect("a time-out that is not zero");
+    let first = session(&lab, 0);
+    let inner = first.inner();
+    let mut first = first;
+    first.send_packet(&udp_packet(
+        (inner, 4000),
+        (Lab::INTERNET, 5555),
+        b"send me more",
+    ));
+    let (_, flow) = service
+        .recv_from(&mut [0; 64])
+        .expect("the request came through NAT");
+    // None is left: what is open stays open, and nothing new can be opened.
+    let process = server.pid().to_string();
+    lab.server
+        .run("prlimit", &["--pid", &process, "--nofile=3"]);
+    first.probe.close();
+    let mut second = None;
+    wait_until("the address is given out again", 15 * SECOND, || {
+        second = Session::open(&lab.clients[0], SERVER, &SessionOptions::default()).ok();
+        second.is_some()
+    });
+    let mut second = second.expect("it was waited for");
+    assert_eq!(second.inner(), inner, "the pool has one address");
+    for _ in 0..10 {
+        service
+            .send_to(b"for the previous owner", flow)
+            .expect("sent");
+    }
+    // What is asked for now comes back the same way, after it, but perhaps by another worker.
+    second.send_packet(&echo_request(inner, Lab::INTERNET, 1, 56));
+    let first = second.receive_packet(10 * SECOND, |packet| {
+        packet[9] == 17 || (packet[9] == 1 && packet[20] == 0)
+    });
+    let late = second.receive_packet(SECOND, |packet| packet[9] == 17);
+    let first = first.expect("the new owner is served");
+    assert!(
+        first[9] == 1 && late.is_none(),
+        "a datagram of the previous owner arrived"
+    );
 }
 
 /// Captures UDP on the client's TUN device as soon as there is one.

@@ -28,11 +28,43 @@ const HEADER: [u8; 4] = [libc::AF_INET as u8, 0, 0, 0];
 /// A dump that the table's changes interrupted is repeated this often.
 const ATTEMPTS: usize = 4;
 
-/// Deletes every IPv4 entry that one of `addresses` takes part in; returns how many.
-pub(crate) fn forget(addresses: &[Ipv4Addr]) -> Result<usize, ConntrackError> {
+/// The way to the table: a socket where the kernel has given one so far.
+#[derive(Debug)]
+pub(crate) struct Table {
+    socket: Option<NetlinkSocket>,
+}
+
+impl Table {
+    pub(crate) fn open() -> Self {
+        Self {
+            socket: open().ok(),
+        }
+    }
+
+    /// Deletes every IPv4 entry that one of `addresses` takes part in; returns how many.
+    pub(crate) fn forget(&mut self, addresses: &[Ipv4Addr]) -> Result<usize, ConntrackError> {
+        let socket = match &mut self.socket {
+            Some(socket) => socket,
+            none => none.insert(open().map_err(failed("open"))?),
+        };
+        let forgotten = forget(socket, addresses);
+        // Answers to a request that failed may still wait at its socket: a new one is better, the old
+        // one better than none.
+        if forgotten.is_err()
+            && let Ok(fresh) = open()
+        {
+            self.socket = Some(fresh);
+        }
+        forgotten
+    }
+}
+
+fn open() -> io::Result<NetlinkSocket> {
+    NetlinkSocket::open(Some(rustix::net::netlink::NETFILTER))
+}
+
+fn forget(socket: &NetlinkSocket, addresses: &[Ipv4Addr]) -> Result<usize, ConntrackError> {
     let addresses: HashSet<_> = addresses.iter().copied().collect();
-    let socket =
-        NetlinkSocket::open(Some(rustix::net::netlink::NETFILTER)).map_err(failed("open"))?;
     let mut forgotten = 0;
     for attempt in 1.. {
         let mut found = Vec::new();

@@ -4,7 +4,11 @@
 //! conntrack, for which there is no maintained encoder. RFC 3549 and
 //! `Documentation/userspace-api/netlink/intro.rst` of Linux.
 
-use std::{io, os::fd::OwnedFd};
+use std::{
+    io,
+    os::fd::OwnedFd,
+    sync::atomic::{AtomicU32, Ordering},
+};
 
 use rustix::net::{
     AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with,
@@ -21,6 +25,8 @@ const BUFFER_LEN: usize = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct NetlinkSocket {
     fd: OwnedFd,
+    /// The number of the latest request: what answers an earlier one, which failed, is not for it.
+    sequence: AtomicU32,
 }
 
 impl NetlinkSocket {
@@ -29,7 +35,10 @@ impl NetlinkSocket {
     pub(super) fn open(family: Option<Protocol>) -> io::Result<Self> {
         let kind = SocketType::RAW;
         let fd = socket_with(AddressFamily::NETLINK, kind, SocketFlags::CLOEXEC, family)?;
-        Ok(Self { fd })
+        Ok(Self {
+            fd,
+            sequence: AtomicU32::new(0),
+        })
     }
 
     /// Sends one request and hands the type and body of every answer to `each`, until the kernel
@@ -53,7 +62,12 @@ impl NetlinkSocket {
         message.extend_from_slice(&len.to_ne_bytes());
         message.extend_from_slice(&kind.to_ne_bytes());
         message.extend_from_slice(&flags.to_ne_bytes());
-        message.extend_from_slice(&[0; 8]);
+        let sequence = self
+            .sequence
+            .fetch_add(1, Ordering::Relaxed)
+            .wrapping_add(1);
+        message.extend_from_slice(&sequence.to_ne_bytes());
+        message.extend_from_slice(&[0; 4]);
         message.extend_from_slice(body);
         rustix::io::retry_on_intr(|| send(&self.fd, &message, SendFlags::empty()))?;
 
@@ -66,6 +80,9 @@ impl NetlinkSocket {
             let mut rest = &buffer[..len];
             while let Some((header, body, next)) = split_message(rest) {
                 rest = next;
+                if header.sequence != sequence {
+                    continue;
+                }
                 interrupted |= header.flags & libc::NLM_F_DUMP_INTR as u16 != 0;
                 match i32::from(header.kind) {
                     libc::NLMSG_ERROR => {
@@ -92,6 +109,7 @@ impl NetlinkSocket {
 struct Header {
     kind: u16,
     flags: u16,
+    sequence: u32,
 }
 
 /// Splits the first message off `bytes`: header, body, what follows.
@@ -103,6 +121,7 @@ fn split_message(bytes: &[u8]) -> Option<(Header, &[u8], &[u8])> {
     let header = Header {
         kind: u16::from_ne_bytes([message[4], message[5]]),
         flags: u16::from_ne_bytes([message[6], message[7]]),
+        sequence: u32::from_ne_bytes([message[8], message[9], message[10], message[11]]),
     };
     let next = bytes.get(aligned(len)..).unwrap_or_default();
     Some((header, &message[HEADER_LEN..], next))

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use qdt_host::conntrack::{ConntrackError, forget, forget_all};
+use qdt_host::conntrack::{ConntrackError, Flows};
 
 use crate::{
     namespace::Namespace,
@@ -27,7 +27,9 @@ fn replies_of_a_previous_owner_never_reach_a_reused_address() {
         "as long as it has the address, answers come"
     );
 
-    let forgotten = router.host.block_on(async || forget(OWNER).await.unwrap());
+    let forgotten = router
+        .host
+        .block_on(async || Flows::open().forget(&[OWNER]).await.unwrap());
     assert_eq!(forgotten, 1);
 
     internet.send_to(b"late", flow).unwrap();
@@ -61,7 +63,9 @@ fn the_connections_of_other_addresses_stay() {
     let list = || router.host.sh("conntrack -L -p udp 2>/dev/null");
     assert_eq!(list().lines().count(), 4);
     assert_eq!(
-        router.host.block_on(async || forget(OWNER).await.unwrap()),
+        router
+            .host
+            .block_on(async || Flows::open().forget(&[OWNER]).await.unwrap()),
         3
     );
     let left = list();
@@ -70,12 +74,14 @@ fn the_connections_of_other_addresses_stay() {
         "{left}"
     );
     assert_eq!(
-        router.host.block_on(async || forget(OWNER).await.unwrap()),
+        router
+            .host
+            .block_on(async || Flows::open().forget(&[OWNER]).await.unwrap()),
         0
     );
     let both = router
         .host
-        .block_on(async || forget_all(&[OWNER, OTHER]).await.unwrap());
+        .block_on(async || Flows::open().forget(&[OWNER, OTHER]).await.unwrap());
     assert_eq!((both, list().as_str()), (1, ""));
 }
 
@@ -87,8 +93,32 @@ fn a_table_larger_than_one_answer_is_read_whole() {
     for port in 1..=1000 {
         socket.send_to(b"probe", ("203.0.113.9", port)).unwrap();
     }
-    let forgotten = router.host.block_on(async || forget(OWNER).await.unwrap());
+    let forgotten = router
+        .host
+        .block_on(async || Flows::open().forget(&[OWNER]).await.unwrap());
     assert_eq!(forgotten, 1000);
+}
+
+#[test]
+fn one_socket_serves_any_number_of_looks() {
+    let router = Router::new();
+    router.install(&plan());
+    let socket = socket(&router.client, "10.8.0.5:7000");
+    let (flows, counts) = router.host.block_on(async || {
+        let flows = Flows::open();
+        let mut counts = Vec::new();
+        for port in 1..=3 {
+            socket.send_to(b"probe", ("203.0.113.9", port)).unwrap();
+            counts.push(flows.forget(&[OWNER]).await.unwrap());
+        }
+        (flows, counts)
+    });
+    assert_eq!(counts, [1, 1, 1]);
+    // The socket belongs to the namespace that it was opened in, wherever it is used.
+    socket.send_to(b"probe", "203.0.113.9:9").unwrap();
+    let elsewhere = Namespace::new();
+    let forgotten = elsewhere.block_on(async || flows.forget(&[OWNER]).await.unwrap());
+    assert_eq!(forgotten, 1);
 }
 
 #[test]
@@ -102,7 +132,9 @@ fn without_the_privilege_the_error_says_what_to_give() {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .unwrap();
-        runtime.block_on(forget(OWNER)).unwrap_err()
+        runtime
+            .block_on(Flows::open().forget(&[OWNER]))
+            .unwrap_err()
     });
     assert!(matches!(error, ConntrackError::Permission), "{error}");
 }

@@ -2,7 +2,8 @@
 //!
 //! A lease goes through at most three states: *live* while a session has the address, *parked* for
 //! `session_timeout` after its connection is gone, *leaving* while the kernel forgets the flows of
-//! the previous owner; then the address is free. Whoever presents the ticket of the same lineage
+//! the previous owner; then the address is free. One whose flows the kernel did not delete stays
+//! leaving, is tried again, and goes to somebody else only when no other address is left. Whoever presents the ticket of the same lineage
 //! gets a live, parked or leaving address back at once.
 //!
 //! A **lineage** is a random number born with a fresh grant and carried on by every resumption. It
@@ -17,7 +18,7 @@
 //! on. But an old ticket may name an address that had gone to another client before the restart. As
 //! soon as a ticket of another lineage for the same address shows that, its flows are forgotten.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
@@ -51,7 +52,7 @@ pub struct Grant {
 enum Holder {
     Live { session: u64 },
     Parked { until: Instant },
-    Leaving,
+    Leaving { uncleaned: bool },
 }
 
 #[derive(Debug)]
@@ -72,6 +73,8 @@ pub struct Leases {
     known: HashSet<Ipv4Addr>,
     /// Whose flows the kernel has to forget, because they may be another client's from before this process.
     unclean: Vec<Ipv4Addr>,
+    /// Leaving addresses whose flows the kernel did not delete, the longest known first.
+    uncleaned: VecDeque<Ipv4Addr>,
     /// Given back to the bearer of a ticket on its word alone: this process has never seen or cleaned them.
     unproven: HashSet<Ipv4Addr>,
     /// The number of the latest grant.
@@ -88,6 +91,7 @@ impl Leases {
             keep,
             known: HashSet::new(),
             unclean: Vec::new(),
+            uncleaned: VecDeque::new(),
             unproven: HashSet::new(),
             granted: 0,
         }
@@ -109,10 +113,15 @@ impl Leases {
         {
             return Ok(grant);
         }
-        let address = self.pool.acquire()?;
-        if self.known.insert(address) {
-            self.unclean.push(address);
-        }
+        let address = match self.pool.acquire() {
+            Ok(address) => {
+                if self.known.insert(address) {
+                    self.unclean.push(address);
+                }
+                address
+            }
+            Err(exhausted) => self.take_uncleaned().ok_or(exhausted)?,
+        };
         self.leases.insert(
             address,
             Lease {
@@ -129,13 +138,26 @@ impl Leases {
         })
     }
 
+    /// The address that has waited longest for its flows to be deleted: they are tried again now that
+    /// somebody else has it.
+    fn take_uncleaned(&mut self) -> Option<Ipv4Addr> {
+        let address = self.uncleaned.pop_front()?;
+        self.unproven.remove(&address);
+        self.unclean.push(address);
+        Some(address)
+    }
+
     fn redeem(&mut self, session: u64, claim: Claim) -> Option<Grant> {
         let replaces = match self.leases.get_mut(&claim.address) {
             Some(lease) if lease.lineage == claim.lineage => {
                 let old = std::mem::replace(&mut lease.holder, Holder::Live { session });
                 match old {
                     Holder::Live { session } => Some(session),
-                    Holder::Parked { .. } | Holder::Leaving => None,
+                    Holder::Leaving { uncleaned: true } => {
+                        self.uncleaned.retain(|other| *other != claim.address);
+                        None
+                    }
+                    Holder::Parked { .. } | Holder::Leaving { .. } => None,
                 }
             }
             Some(_) => {
@@ -197,6 +219,7 @@ impl Leases {
     #[must_use]
     pub fn can_grant(&self, claim: Option<Claim>) -> bool {
         self.pool.free() > 0
+            || !self.uncleaned.is_empty()
             || claim.is_some_and(|claim| {
                 self.leases
                     .get(&claim.address)
@@ -218,17 +241,18 @@ impl Leases {
     }
 
     /// Addresses whose time is over. Each must be cleaned up in the kernel (conntrack) and then
-    /// handed to [`release`](Self::release).
+    /// handed to [`release`](Self::release), or to [`keep_uncleaned`](Self::keep_uncleaned) where the
+    /// kernel refused; it is named again then.
     pub fn expire(&mut self, now: Instant) -> Vec<Ipv4Addr> {
         let mut expired: Vec<_> = self
             .leases
             .iter_mut()
             .filter_map(|(address, lease)| match lease.holder {
                 Holder::Parked { until } if until <= now => {
-                    lease.holder = Holder::Leaving;
+                    lease.holder = Holder::Leaving { uncleaned: false };
                     Some(*address)
                 }
-                Holder::Leaving => Some(*address),
+                Holder::Leaving { .. } => Some(*address),
                 Holder::Parked { .. } | Holder::Live { .. } => None,
             })
             .collect();
@@ -241,19 +265,32 @@ impl Leases {
         if matches!(
             self.leases.get(&address),
             Some(Lease {
-                holder: Holder::Leaving,
+                holder: Holder::Leaving { .. },
                 ..
             })
         ) {
             self.leases.remove(&address);
+            self.uncleaned.retain(|other| *other != address);
             self.unproven.remove(&address);
             self.pool.release(address);
         }
     }
 
+    /// The flows of `address` could not be deleted: it is given out only when no other is left, unless
+    /// its bearer came back meanwhile.
+    pub fn keep_uncleaned(&mut self, address: Ipv4Addr) {
+        if let Some(lease) = self.leases.get_mut(&address)
+            && matches!(lease.holder, Holder::Leaving { uncleaned: false })
+        {
+            lease.holder = Holder::Leaving { uncleaned: true };
+            self.uncleaned.push_back(address);
+        }
+    }
+
     /// Addresses that somebody has who may not be the one that had them in an earlier server process:
     /// newcomers', and those for which tickets of two lineages were shown. The kernel's flows of
-    /// those must be forgotten. Every address is named once at most.
+    /// those must be forgotten. Every address is named once at most for that; one that was given out
+    /// although its flows could not be deleted is named again.
     pub fn take_unclean(&mut self) -> Vec<Ipv4Addr> {
         std::mem::take(&mut self.unclean)
     }
@@ -263,7 +300,7 @@ impl Leases {
     pub fn parked(&self) -> usize {
         self.leases
             .values()
-            .filter(|lease| matches!(lease.holder, Holder::Parked { .. } | Holder::Leaving))
+            .filter(|lease| matches!(lease.holder, Holder::Parked { .. } | Holder::Leaving { .. }))
             .count()
     }
 

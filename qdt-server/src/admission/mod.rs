@@ -195,6 +195,11 @@ impl Doorkeeper {
         self.newcomer.notified().await;
     }
 
+    /// The kernel did not forget the flows of `address`: others are given out before it.
+    pub fn keep_uncleaned_address(&self, address: Ipv4Addr) {
+        self.leases().keep_uncleaned(address);
+    }
+
     /// `address` may be given out again.
     pub fn release_address(&self, address: Ipv4Addr) {
         self.leases().release(address);

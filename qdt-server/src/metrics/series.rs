@@ -26,6 +26,8 @@ pub struct Snapshot {
     pub handshake_entries: usize,
     /// Connections from inside the tunnel to the metrics, health or pprof listeners, refused.
     pub control_refused: u64,
+    /// Times that the kernel's flows of former owners of addresses could not be deleted.
+    pub conntrack_failures: u64,
 }
 
 struct Series {
@@ -49,7 +51,7 @@ fn size(value: usize) -> f64 {
     float(value as u64)
 }
 
-const SERIES: [Series; 16] = [
+const SERIES: [Series; 17] = [
     Series {
         name: "qdt_sessions_active",
         help: "Active QDT sessions",
@@ -218,6 +220,13 @@ const SERIES: [Series; 16] = [
         label: None,
         kind: MetricType::COUNTER,
         values: |now| vec![("", float(now.control_refused))],
+    },
+    Series {
+        name: "qdt_conntrack_failures_total",
+        help: "Failed attempts to delete the kernel's flows of former owners of inner addresses",
+        label: None,
+        kind: MetricType::COUNTER,
+        values: |now| vec![("", float(now.conntrack_failures))],
     },
 ];
 

@@ -6,15 +6,20 @@
 //! kernel is deleted when an address is given to a newcomer for the first time; a client that comes
 //! back with its ticket keeps its flows, so that its connections live on, unless another client shows
 //! a ticket for the same address.
+//!
+//! The socket to the kernel's flows is held from the start, so that a process without a free descriptor
+//! cleans too. An address whose flows could not be deleted is tried again every second and is given out
+//! when no other is left.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use qdt_host::conntrack;
+use qdt_host::conntrack::Flows;
 use tokio::time::MissedTickBehavior;
-use tracing::warn;
+use tracing::{info, warn};
 
+use super::status::HostStatus;
 use crate::admission::Doorkeeper;
 
 /// How late an address may be noticed to be free; it is kept for `session_timeout` at least.
@@ -26,45 +31,84 @@ const REST: u32 = 50;
 /// However long a look took, newcomers wait no longer for the next.
 const LONGEST_REST: Duration = Duration::from_secs(1);
 
+/// So often in a row the flows of addresses that newcomers have already are tried; after that these flows
+/// are more likely the newcomers' own.
+const TRIES: u32 = 3;
+
 /// Looks after the addresses of `keeper` for ever.
-pub(super) async fn take_care(keeper: Arc<Doorkeeper>) {
+pub(super) async fn take_care(keeper: Arc<Doorkeeper>, status: Arc<HostStatus>, flows: Flows) {
+    let kernel = Kernel { flows, status };
     let mut tick = tokio::time::interval(LOOK_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut warned = false;
+    let mut again = Vec::new();
+    let mut tries = 0;
     let mut rests_until = Instant::now();
     loop {
         let newcomer = async {
             tokio::time::sleep_until(rests_until.into()).await;
-            keeper.wait_for_newcomer().await;
+            if tries == 0 {
+                keeper.wait_for_newcomer().await;
+            }
         };
         tokio::select! {
             _ = tick.tick() => {
                 let expired = keeper.expire_addresses(Instant::now());
-                forget(&expired, &mut warned).await;
+                let clean = kernel.forget(&expired).await;
                 for address in expired {
-                    keeper.release_address(address);
+                    if clean {
+                        keeper.release_address(address);
+                    } else {
+                        keeper.keep_uncleaned_address(address);
+                    }
                 }
             }
             () = newcomer => {
                 let began = Instant::now();
-                forget(&keeper.take_unclean_addresses(), &mut warned).await;
+                again.extend(keeper.take_unclean_addresses());
+                tries += 1;
+                let clean = kernel.forget(&again).await;
                 let now = Instant::now();
                 rests_until = now + rest_after(now - began);
+                if clean || tries == TRIES {
+                    again.clear();
+                    tries = 0;
+                } else {
+                    rests_until = now + LONGEST_REST;
+                }
             }
         }
     }
 }
 
-/// Deletes the flows of `addresses`. Where the kernel refuses, the addresses are used all the same:
-/// a pool that runs dry would be worse than a late packet.
-async fn forget(addresses: &[Ipv4Addr], warned: &mut bool) {
-    if addresses.is_empty() {
-        return;
-    }
-    if let Err(error) = conntrack::forget_all(addresses).await
-        && !std::mem::replace(warned, true)
-    {
-        warn!(err = %error, "flows of former clients cannot be deleted; said once");
+/// The kernel's flows, and what is told when they cannot be deleted.
+struct Kernel {
+    flows: Flows,
+    status: Arc<HostStatus>,
+}
+
+impl Kernel {
+    /// Deletes the flows of `addresses` and says whether that is done.
+    async fn forget(&self, addresses: &[Ipv4Addr]) -> bool {
+        if addresses.is_empty() {
+            return true;
+        }
+        match self.flows.forget(addresses).await {
+            Ok(_) => {
+                if self.status.conntrack_works() {
+                    info!("flows of former clients can be deleted again");
+                }
+                true
+            }
+            Err(error) => {
+                if self.status.conntrack_failed() {
+                    warn!(
+                        err = %error,
+                        "flows of former clients cannot be deleted: their addresses are given out last"
+                    );
+                }
+                false
+            }
+        }
     }
 }
 

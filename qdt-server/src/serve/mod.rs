@@ -15,12 +15,14 @@ mod nat;
 mod reload;
 mod settings;
 mod signals;
+mod status;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use ipnet::{IpNet, Ipv4Net};
+use qdt_host::conntrack::Flows;
 use qdt_host::{HostLinks, HostTuns, Links as _, TunOpener as _, TunSpec};
 use qdt_program::LogHandle;
 use qdt_transport::{Counters, ServerTls, ServerWorkers, WorkerCounters, WorkerExit};
@@ -34,6 +36,7 @@ use crate::config::ServerConfig;
 use crate::control::{ControlServer, Guard, Pages};
 use crate::metrics::{Metrics, Snapshot};
 use nat::Nat;
+use status::HostStatus;
 
 pub use error::ServeError;
 pub use signals::{Signal, Signals};
@@ -84,6 +87,7 @@ impl Server {
             SystemTime::now,
         ));
 
+        let flows = Flows::open();
         let tun = HostTuns.open(&TunSpec {
             name: config.tun_name.clone(),
             queues: settings::workers(&config),
@@ -108,16 +112,17 @@ impl Server {
         HostLinks.set_up(&tun_name).await?;
         let nat = Nat::install(&config, &tun_name, network).await?;
 
+        let status = Arc::new(HostStatus::default());
         let guard = Arc::new(Guard::new(network, config.gateway));
         let counters = workers.counters();
         let metrics = Metrics::new({
-            let (keeper, guard) = (keeper.clone(), guard.clone());
-            move || snapshot(&keeper, &guard, &counters)
+            let (keeper, guard, status) = (keeper.clone(), guard.clone(), status.clone());
+            move || snapshot(&keeper, &guard, &status, &counters)
         });
         let healthy = keeper.clone();
         let pages = Pages::new(metrics, move || healthy.is_ready());
         let control = ControlServer::start(control_addresses, &pages, &guard);
-        let address_care = tokio::spawn(addresses::take_care(keeper.clone()));
+        let address_care = tokio::spawn(addresses::take_care(keeper.clone(), status, flows));
         keeper.set_ready(true);
         workers.open();
         info!(
@@ -204,7 +209,12 @@ fn worker_failure(worker: usize, exit: WorkerExit) -> ServeError {
     ServeError::Worker { worker, reason }
 }
 
-fn snapshot(keeper: &Doorkeeper, guard: &Guard, workers: &[Arc<WorkerCounters>]) -> Snapshot {
+fn snapshot(
+    keeper: &Doorkeeper,
+    guard: &Guard,
+    host: &HostStatus,
+    workers: &[Arc<WorkerCounters>],
+) -> Snapshot {
     let mut traffic = Counters::default();
     workers
         .iter()
@@ -219,5 +229,6 @@ fn snapshot(keeper: &Doorkeeper, guard: &Guard, workers: &[Arc<WorkerCounters>])
         guess_entries,
         handshake_entries,
         control_refused: guard.refused(),
+        conntrack_failures: host.conntrack_failures(),
     }
 }
