@@ -17,9 +17,18 @@ pub const SEAL_OVERHEAD: u16 = 38;
 /// The smallest MTU of an IPv4 link (RFC 791, section 3.2).
 const MIN_IPV4_MTU: u16 = 68;
 
-/// The shortest prefix a pool of inner addresses may have: 10.0.0.0/8 is the largest private one
-/// (RFC 1918), anything wider would take a good part of the internet into the tunnel.
-const MIN_PREFIX: u8 = 8;
+/// The shortest prefix a pool of public addresses may have: anything wider would take a good part
+/// of the internet into the tunnel.
+const MIN_PREFIX: u8 = 16;
+
+/// Where a pool may be wider: private use (RFC 1918), shared address space (RFC 6598), benchmarks
+/// (RFC 2544).
+const NOT_PUBLIC: [Ipv4Net; 4] = [
+    Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), 8),
+    Ipv4Net::new_assert(Ipv4Addr::new(172, 16, 0, 0), 12),
+    Ipv4Net::new_assert(Ipv4Addr::new(100, 64, 0, 0), 10),
+    Ipv4Net::new_assert(Ipv4Addr::new(198, 18, 0, 0), 15),
+];
 
 /// A checked answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +64,10 @@ pub enum AssignmentError {
     #[error("invalid answer: cidr {0:?} is not an IPv4 network")]
     Cidr(String),
     /// `cidr` reaches beyond what a pool may be.
-    #[error("invalid answer: cidr {0} is too wide or not for hosts; a pool is /8 or longer")]
+    #[error(
+        "invalid answer: cidr {0} is too wide or not for hosts; a pool lies in a private network \
+         or is /16 or longer"
+    )]
     WildCidr(Ipv4Net),
     /// An address lies outside the pool.
     #[error("invalid answer: {field} {address} lies outside cidr {cidr}")]
@@ -110,7 +122,7 @@ impl Assignment {
             .parse()
             .map_err(|_| AssignmentError::Cidr(answer.cidr.clone()))?;
         let cidr = cidr.trunc();
-        if cidr.prefix_len() < MIN_PREFIX || !is_for_hosts(cidr.network()) {
+        if is_too_wide(cidr) || !is_for_hosts(cidr.network()) {
             return Err(AssignmentError::WildCidr(cidr));
         }
         check_host("client_ip", client, cidr)?;
@@ -144,6 +156,10 @@ impl Assignment {
             resume: answer.resume.clone().map(Ticket::new),
         })
     }
+}
+
+fn is_too_wide(cidr: Ipv4Net) -> bool {
+    cidr.prefix_len() < MIN_PREFIX && !NOT_PUBLIC.iter().any(|known| known.contains(&cidr))
 }
 
 /// Whether a network of this address can hold hosts at all (RFC 6890: not "this network",

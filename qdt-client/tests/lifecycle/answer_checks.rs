@@ -33,6 +33,12 @@ fn a_wild_cidr_is_refused() {
         "0.0.0.0/0",
         "8.0.0.0/7",
         "0.0.0.0/8",
+        "8.0.0.0/8",
+        "10.0.0.0/7",
+        "100.0.0.0/8",
+        "172.0.0.0/10",
+        "192.168.0.0/15",
+        "203.0.0.0/15",
         "127.0.0.0/8",
         "224.0.0.0/8",
         "240.0.0.0/8",
@@ -42,6 +48,24 @@ fn a_wild_cidr_is_refused() {
             matches!(result, Err(AssignmentError::WildCidr(_))),
             "{cidr}: {result:?}"
         );
+    }
+}
+
+#[test]
+fn a_cidr_as_wide_as_a_private_network_is_accepted() {
+    for (client, gateway, cidr) in [
+        ("10.8.0.2", "10.8.0.1", "10.0.0.0/8"),
+        ("172.16.0.2", "172.16.0.1", "172.16.0.0/12"),
+        ("192.168.0.2", "192.168.0.1", "192.168.0.0/16"),
+        ("100.64.0.2", "100.64.0.1", "100.64.0.0/10"),
+        ("203.0.0.2", "203.0.0.1", "203.0.0.0/16"),
+    ] {
+        let result = check(|answer| {
+            answer.client_ip = client.to_owned();
+            answer.gateway_ip = gateway.to_owned();
+            answer.cidr = cidr.to_owned();
+        });
+        assert!(result.is_ok(), "{cidr}: {result:?}");
     }
 }
 
