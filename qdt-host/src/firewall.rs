@@ -7,7 +7,7 @@
 //! outside reaches a client that did not ask first, except through a port that the host itself
 //! forwards (DNAT).
 
-use std::{future::Future, io};
+use std::{fmt, future::Future, io};
 
 use ipnet::Ipv4Net;
 
@@ -58,6 +58,46 @@ pub enum FirewallWarning {
         /// Its name.
         name: String,
     },
+}
+
+/// A chain of somebody else that drops what our rules let through: an accept in one table does not undo
+/// a drop in another.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ClosedChain {
+    /// The table's family, `ip` or `inet`.
+    pub family: String,
+    /// The table.
+    pub table: String,
+    /// The base chain of the hook `forward`.
+    pub chain: String,
+    /// Whether a rule of the chain drops; otherwise its policy does.
+    pub by_rule: bool,
+    /// The TUN device.
+    pub tun: String,
+    /// The interface to the outside.
+    pub external_interface: String,
+}
+
+impl fmt::Display for ClosedChain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            family,
+            table,
+            chain,
+            by_rule,
+            tun,
+            external_interface: external,
+        } = self;
+        let what = if *by_rule { "a rule" } else { "its policy" };
+        write!(
+            f,
+            "the chain `{chain}` of the nftables table `{family} {table}` drops what clients send to \
+             the internet or what comes back ({what}): allow it there: \
+             nft insert rule {family} {table} {chain} iifname {tun} oifname {external} accept; \
+             nft insert rule {family} {table} {chain} iifname {external} oifname {tun} \
+             ct state established,related accept"
+        )
+    }
 }
 
 /// Why the firewall could not be changed.

@@ -32,13 +32,14 @@ mod watch;
 mod linux;
 
 pub use dns::{Dns, DnsError, DnsPlan, DnsServerError, parse_servers};
-pub use firewall::{Firewall, FirewallError, FirewallWarning, NatPlan};
+pub use firewall::{ClosedChain, Firewall, FirewallError, FirewallWarning, NatPlan};
 pub use interface::{InterfaceNameError, check_interface_name};
 pub use links::{LinkError, LinkStatus, Links};
 #[cfg(target_os = "linux")]
 pub use linux::{
-    DnsPaths, HostDns, HostFirewall, HostLinks, HostRoutes, HostTuns, HostWatch, TunnelOwner,
-    default_route_interface, default_route_source,
+    ConnectedNetwork, DnsPaths, HostDns, HostFirewall, HostLinks, HostRoutes, HostTuns, HostWatch,
+    InstalledRules, LinkState, TunnelOwner, connected_networks, default_route_interface,
+    default_route_source,
 };
 pub use owner::{OwnerError, OwnerWarning};
 pub use routes::{RouteError, RouteIdentity, RouteMode, RoutePlan, RouteWarning, Routes};

@@ -12,6 +12,13 @@ pub fn enable_ip_forward() -> Result<(), SysctlError> {
     crate::linux::sysctl::ensure("ip_forward", "1")
 }
 
+/// Whether the kernel forwards IPv4 packets between interfaces. A switch that cannot be read counts as
+/// on.
+#[must_use]
+pub fn ip_forward() -> bool {
+    crate::linux::sysctl::read("ip_forward").map_or(true, |value| value != "0")
+}
+
 /// Why a switch could not be read or set.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot set {path} to {value}: {source}: set it outside (`sysctl -w`) or run as root")]

@@ -2,6 +2,7 @@
 
 mod address_guard;
 mod addresses;
+mod connected;
 pub(crate) mod conntrack;
 mod default_route;
 mod dns;
@@ -21,10 +22,11 @@ mod tun;
 mod tun_driver;
 mod watch;
 
+pub use connected::{ConnectedNetwork, connected_networks};
 pub use default_route::{default_route_interface, default_route_source};
 pub use dns::{DnsPaths, HostDns};
-pub use firewall::HostFirewall;
-pub use links::HostLinks;
+pub use firewall::{HostFirewall, InstalledRules};
+pub use links::{HostLinks, LinkState};
 pub use owner::TunnelOwner;
 pub use routes::HostRoutes;
 pub use tun::HostTuns;

@@ -32,6 +32,15 @@ pub(super) async fn read(arguments: &[&str]) -> Result<String, FirewallError> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// What `nft -j` writes with these arguments. What is no JSON is an error of the program.
+pub(super) async fn read_json(arguments: &[&str]) -> Result<serde_json::Value, FirewallError> {
+    let text = read(&[&["-j"], arguments].concat()).await?;
+    serde_json::from_str(&text).map_err(|error| FirewallError::Refused {
+        program: "nft",
+        message: format!("its answer to -j cannot be read: {error}"),
+    })
+}
+
 /// An error unless the program ended with success.
 pub(super) fn check(
     program: &'static str,

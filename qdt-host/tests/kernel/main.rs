@@ -6,6 +6,8 @@
 
 mod address_guard;
 mod client;
+mod closed;
+mod connected;
 mod conntrack;
 mod default_route;
 mod firewall;

@@ -53,6 +53,14 @@ pub(super) async fn remove(left: impl Fn(&str) -> bool + Send) -> Result<(), Fir
     Ok(())
 }
 
+/// What decides whether our rules are needed and there: whether the chain is closed, and our rules.
+pub(super) async fn summary(tun: &str) -> String {
+    let chain = chain().await.unwrap_or_default();
+    let ours = |line: &&str| device_of(&words(line)) == Some(tun);
+    let rules: Vec<_> = chain.lines().filter(ours).collect();
+    format!("closed: {}\n{}", is_closed(&chain), rules.join("\n"))
+}
+
 /// The chain as `iptables -S` writes it; `None` where there is no iptables or no chain to read.
 async fn chain() -> Option<String> {
     let output = call(&["-S", "FORWARD"]).await.ok()?;

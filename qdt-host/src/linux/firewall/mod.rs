@@ -6,6 +6,8 @@
 //! rule in that chain. Such rules carry the comment `qdt <device>` and leave at stop and at the next
 //! start; a chain that lets everything through is not touched.
 
+mod closed;
+mod generation;
 mod iptables;
 mod script;
 
@@ -14,7 +16,7 @@ use std::{collections::BTreeSet, path::Path};
 use super::{nft, tun::interface_index};
 use crate::{
     check_interface_name,
-    firewall::{Firewall, FirewallError, FirewallWarning, NatPlan},
+    firewall::{ClosedChain, Firewall, FirewallError, FirewallWarning, NatPlan},
 };
 
 /// Tables are called `qdt_<device>`.
@@ -72,6 +74,75 @@ impl Firewall for HostFirewall {
             remove_table(device).await?;
         }
         iptables::remove(left).await
+    }
+}
+
+/// What [`HostFirewall::install`] put in place, as it read then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstalledRules {
+    tables: [String; 2],
+    iptables: String,
+    generation: Option<u32>,
+}
+
+impl InstalledRules {
+    /// Whether the ruleset is the one that was read, by the kernel's own count of changes.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.generation.is_some() && self.generation == generation::read()
+    }
+
+    /// Whether `other` has the same rules of ours.
+    #[must_use]
+    pub fn has_same_rules(&self, other: &Self) -> bool {
+        self.tables == other.tables && self.iptables == other.iptables
+    }
+}
+
+impl HostFirewall {
+    /// Reads what is in place for the device `tun` now. To be compared with what was read right after
+    /// [`HostFirewall::install`].
+    ///
+    /// # Errors
+    /// [`FirewallError`] where a program cannot be asked. Rules that are not there are no error.
+    pub async fn installed(&self, tun: &str) -> Result<InstalledRules, FirewallError> {
+        check_interface_name(tun)?;
+        // Before the rules are read: a change meanwhile shows the next time.
+        let generation = generation::read();
+        let name = nft::table_name(TABLE_PREFIX, tun);
+        let mut tables = [String::new(), String::new()];
+        for (family, table) in ["ip", "ip6"].iter().zip(&mut tables) {
+            *table = match nft::read(&["-s", "list", "table", family, &name]).await {
+                Err(FirewallError::Refused { .. }) => String::new(),
+                other => other?,
+            };
+        }
+        Ok(InstalledRules {
+            tables,
+            iptables: iptables::summary(tun).await,
+            generation,
+        })
+    }
+
+    /// Finds nftables chains of others that drop what `plan` lets through. Chains of iptables are
+    /// dealt with by [`HostFirewall::install`].
+    ///
+    /// # Errors
+    /// [`FirewallError`] where `nft` cannot be asked, or knows no JSON.
+    pub async fn closed_chains(&self, plan: &NatPlan) -> Result<Vec<ClosedChain>, FirewallError> {
+        let ours = nft::table_name(TABLE_PREFIX, &plan.tun);
+        let chains = nft::read_json(&["list", "chains"]).await?;
+        let mut closed = Vec::new();
+        for (family, table) in closed::forward_tables(&chains, &ours) {
+            let list = ["list", "table", &family, &table];
+            match nft::read_json(&list).await {
+                Ok(table) => closed.extend(closed::closed_chains(&table, plan)),
+                // It was removed meanwhile.
+                Err(FirewallError::Refused { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(closed)
     }
 }
 
