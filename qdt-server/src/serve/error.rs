@@ -5,6 +5,7 @@ use qdt_program::ResolveError;
 use qdt_transport::{CertificateError, StartError};
 use tokio::task::JoinError;
 
+use super::overlap::Overlap;
 use crate::address::PoolError;
 
 /// One line that names the key, file or device, what is wrong and what to do.
@@ -16,6 +17,9 @@ pub enum ServeError {
     /// `pool_cidr` is no pool.
     #[error("pool_cidr: {0}")]
     Pool(#[from] PoolError),
+    /// `pool_cidr` is a network that the host uses itself.
+    #[error("pool_cidr: {0}")]
+    Overlap(Overlap),
     /// `addr` cannot be looked up.
     #[error("addr: {0}")]
     Listen(#[from] ResolveError),

@@ -12,6 +12,7 @@
 mod addresses;
 mod error;
 mod nat;
+mod overlap;
 mod reload;
 mod settings;
 mod signals;
@@ -36,9 +37,11 @@ use crate::config::ServerConfig;
 use crate::control::{ControlServer, Guard, Pages};
 use crate::metrics::{Metrics, Snapshot};
 use nat::Nat;
+use overlap::OverlapWatch;
 use status::HostStatus;
 
 pub use error::ServeError;
+pub use overlap::Overlap;
 pub use signals::{Signal, Signals};
 
 /// What a QDT datagram adds to the inner packet: header and tag. The TUN device's MTU is that much
@@ -78,6 +81,9 @@ impl Server {
         let control_addresses = settings::control_addresses(&config);
         let pool = AddressPool::new(IpNet::V4(config.pool), config.gateway)?;
         let network = pool.network();
+        let _overlaps = OverlapWatch::start(network, &config.tun_name)
+            .await
+            .map_err(ServeError::Overlap)?;
         let keeper = Arc::new(Doorkeeper::new(
             settings::admission(&config),
             pool,

@@ -1,0 +1,159 @@
+//! A pool of inner addresses that another network of the host uses too.
+//!
+//! With such a pool the server would answer in the router's place, or clients would be given addresses
+//! of hosts on the LAN: that is refused at the start. A network that appears later is told.
+
+use std::fmt;
+
+use ipnet::Ipv4Net;
+use qdt_host::{ConnectedNetwork, connected_networks};
+use tracing::{debug, warn};
+
+/// Pools to suggest, from the default on.
+const POOLS: [[u8; 4]; 5] = [
+    [10, 8, 0, 0],
+    [10, 88, 0, 0],
+    [172, 29, 8, 0],
+    [192, 168, 188, 0],
+    [10, 213, 77, 0],
+];
+
+/// The pool and a network of the host have addresses in common.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overlap {
+    pool: Ipv4Net,
+    connected: ConnectedNetwork,
+    /// A network of the pool's usual size that nothing here uses.
+    free: Option<Ipv4Net>,
+}
+
+impl fmt::Display for Overlap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ConnectedNetwork { interface, network } = &self.connected;
+        write!(
+            f,
+            "{} overlaps {network}, the network of the interface `{interface}`: one of the two would be \
+             unreachable; use a pool_cidr that no network of this host uses",
+            self.pool
+        )?;
+        match self.free {
+            Some(free) => write!(f, ", for example {free}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The networks of `connected` that `pool` overlaps, other than that of the device `tun`.
+fn among(pool: Ipv4Net, tun: &str, mut connected: Vec<ConnectedNetwork>) -> Vec<Overlap> {
+    connected.retain(|one| one.interface != tun);
+    let overlap = |one: &Ipv4Net, other: &Ipv4Net| one.contains(other) || other.contains(one);
+    let free = POOLS
+        .iter()
+        .map(|octets| Ipv4Net::new_assert((*octets).into(), 24))
+        .find(|free| connected.iter().all(|one| !overlap(free, &one.network)));
+    connected
+        .into_iter()
+        .filter(|one| overlap(&pool, &one.network))
+        .map(|connected| Overlap {
+            pool,
+            connected,
+            free,
+        })
+        .collect()
+}
+
+/// The pool's overlaps, as far as they are known.
+#[derive(Debug)]
+pub(super) struct OverlapWatch {
+    pool: Ipv4Net,
+    tun: String,
+    known: Vec<Overlap>,
+}
+
+impl OverlapWatch {
+    /// Looks at the host as it is before the start. `tun` is the device that the server will use, which
+    /// may exist already.
+    ///
+    /// # Errors
+    /// [`Overlap`]: the first that there is.
+    pub(super) async fn start(pool: Ipv4Net, tun: &str) -> Result<Self, Overlap> {
+        let watch = Self {
+            pool,
+            tun: tun.to_owned(),
+            known: Vec::new(),
+        };
+        match watch.look().await.into_iter().next() {
+            Some(overlap) => Err(overlap),
+            None => Ok(watch),
+        }
+    }
+
+    /// Tells of networks that overlap the pool since the last look.
+    pub(super) async fn check(&mut self) {
+        let found = self.look().await;
+        for overlap in found.iter().filter(|found| !self.known.contains(found)) {
+            warn!(err = %overlap, "pool_cidr");
+        }
+        self.known = found;
+    }
+
+    async fn look(&self) -> Vec<Overlap> {
+        match connected_networks().await {
+            Ok(connected) => among(self.pool, &self.tun, connected),
+            Err(error) => {
+                debug!(err = %error, "the host's networks cannot be read");
+                Vec::new()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connected(interface: &str, network: &str) -> ConnectedNetwork {
+        ConnectedNetwork {
+            interface: interface.to_owned(),
+            network: network.parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn both_networks_and_a_free_one_are_named() {
+        let pool = "192.168.0.0/16".parse().unwrap();
+        let host = vec![
+            connected("lo", "127.0.0.0/8"),
+            connected("docker0", "10.8.0.0/16"),
+            connected("eth0", "192.168.77.0/24"),
+        ];
+        let found = among(pool, "qdt0", host);
+        let lines: Vec<_> = found.iter().map(Overlap::to_string).collect();
+        assert_eq!(
+            lines,
+            [
+                "192.168.0.0/16 overlaps 192.168.77.0/24, the network of the interface `eth0`: one of the two \
+              would be unreachable; use a pool_cidr that no network of this host uses, for example \
+              10.88.0.0/24"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_network_around_the_pool_and_a_single_address_in_it_overlap_and_the_own_device_does_not() {
+        let pool = "10.8.0.0/24".parse().unwrap();
+        let host = vec![
+            connected("eth0", "10.0.0.0/8"),
+            connected("wg0", "10.8.0.9/32"),
+            connected("qdt0", "10.8.0.0/24"),
+            connected("eth1", "10.9.0.0/24"),
+        ];
+        let found = among(pool, "qdt0", host);
+        let interfaces: Vec<_> = found
+            .iter()
+            .map(|one| one.connected.interface.as_str())
+            .collect();
+        assert_eq!(interfaces, ["eth0", "wg0"]);
+        assert_eq!(found[0].free.unwrap().to_string(), "172.29.8.0/24");
+    }
+}
