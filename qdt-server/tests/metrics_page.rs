@@ -57,6 +57,9 @@ fn values_stand_behind_the_labels_they_belong_to() {
     snapshot.traffic.udp_handed_over = 30;
     snapshot.traffic.udp_rejected = [31, 32];
     snapshot.traffic.segmentation_off = 3;
+    snapshot.conntrack_failures = 31;
+    snapshot.nat_missing = true;
+    snapshot.host_repairs.mtu = 32;
     let page = page(snapshot);
     for line in [
         "\nqdt_sessions_active 2\n",
@@ -78,6 +81,10 @@ fn values_stand_behind_the_labels_they_belong_to() {
         "\nqdt_fragments_total{direction=\"in\"} 27\n",
         "\nqdt_fragments_total{direction=\"out\"} 28\n",
         "\nqdt_congestion_marks_total 29\n",
+        "\nqdt_conntrack_failures_total 31\n",
+        "\nqdt_nat_missing 1\n",
+        "\nqdt_host_repairs_total{what=\"mtu\"} 32\n",
+        "\nqdt_host_repairs_total{what=\"nat\"} 0\n",
         "\nqdt_handshakes_total{result=\"ok\"} 3\n",
         "\nqdt_handshakes_total{result=\"unauthorized\"} 0\n",
     ] {

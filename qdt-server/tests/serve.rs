@@ -304,6 +304,210 @@ fn a_busy_addr_is_a_server_error_and_nothing_is_left_on_the_host() {
 }
 
 #[test]
+fn a_pool_that_overlaps_a_network_of_the_host_is_an_error_that_names_both_and_changes_nothing() {
+    in_a_namespace(|| {
+        sh(
+            "ip link add lan type veth peer name far; ip addr add 192.168.77.2/24 dev lan; ip link set lan up",
+        );
+        for pool in ["192.168.77.0/24", "192.168.0.0/16", "192.168.77.8/29"] {
+            let folder = folder(&format!("{TOKEN}pool_cidr: {pool}\n"));
+            let mut server = Server::start(folder.path());
+            let line = server.says("msg=\"server init error\"");
+            for part in [pool, "192.168.77.0/24", "`lan`", "for example 10.8.0.0/24"] {
+                assert!(line.contains(part), "{part} is not in {line}");
+            }
+            assert_eq!(server.ends().code(), Some(1));
+            assert!(!sh("ip -o link show").contains("qdt0"));
+        }
+    });
+}
+
+#[test]
+fn a_device_that_exists_and_has_an_address_of_the_pool_is_used() {
+    in_a_namespace(|| {
+        sh("ip tuntap add qdt0 mode tun; ip addr add 10.8.0.1/24 dev qdt0; ip link set qdt0 up");
+        let folder = folder(TOKEN);
+        let server = Server::start(folder.path());
+        server.says("server started");
+    });
+}
+
+/// A namespace with an interface to the outside that has no default route yet.
+const OUTSIDE: &str = "ip link add ext type veth peer name far; ip addr add 198.51.100.1/24 dev ext
+    ip link set ext up; ip link set far up";
+
+/// Waits until `done`.
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + DEADLINE;
+    while !done() {
+        assert!(Instant::now() < end, "{what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn healthz() -> String {
+    get("127.0.0.1:9200", "/healthz")
+}
+
+#[test]
+fn nat_comes_with_the_default_route_and_healthz_and_a_metric_tell_until_then() {
+    in_a_namespace(|| {
+        sh(OUTSIDE);
+        let folder = folder(&format!("{TOKEN}nat: {{enabled: true}}\n"));
+        let mut server = Server::start(folder.path());
+        assert!(
+            server
+                .says("nat waits")
+                .contains("nat.external_iface is empty")
+        );
+        server.says("server started");
+        assert!(healthz().contains("503"), "{}", healthz());
+        assert!(get("127.0.0.1:9100", "/metrics").contains("\nqdt_nat_missing 1\n"));
+        sh("ip route add default dev ext");
+        let line = server.says("interface of the default route");
+        assert!(line.contains("external_iface=ext"), "{line}");
+        until("NAT is there", || healthz().ends_with("\r\n\r\nok"));
+        assert!(get("127.0.0.1:9100", "/metrics").contains("\nqdt_nat_missing 0\n"));
+        assert_eq!(sh("nft list ruleset").matches("masquerade").count(), 1);
+        // It goes where the default route goes.
+        sh(
+            "ip link add ext2 type veth peer name far2; ip link set ext2 up
+            ip route replace default dev ext2",
+        );
+        let line = server.says("interface of the default route");
+        assert!(line.contains("external_iface=ext2"), "{line}");
+        until("the rules name it", || {
+            sh("nft list ruleset").contains("oifname \"ext2\" masquerade")
+        });
+        server.signal(Signal::TERM);
+        assert_eq!(server.ends().code(), Some(0));
+        assert_eq!(sh("nft list tables"), "");
+    });
+}
+
+#[test]
+fn what_others_take_from_the_device_and_the_firewall_is_put_back_and_named() {
+    in_a_namespace(|| {
+        sh(OUTSIDE);
+        let folder = folder(&format!(
+            "{TOKEN}nat: {{enabled: true, external_iface: ext}}\n"
+        ));
+        let mut server = Server::start(folder.path());
+        server.says("server started");
+        let rules = || sh("nft -s list ruleset");
+        let device = || sh("ip -4 addr show qdt0");
+        let (all_rules, whole_device) = (rules(), device());
+        assert!(whole_device.contains("10.8.0.1/24"), "{whole_device}");
+        let mut repairs = 0;
+        for (change, named) in [
+            ("nft flush ruleset", "nat"),
+            ("nft delete table ip qdt_qdt0", "nat"),
+            ("nft flush chain ip qdt_qdt0 forward", "nat"),
+            ("nft delete table ip6 qdt_qdt0", "nat"),
+            ("ip addr flush dev qdt0", "address"),
+            ("ip link set qdt0 mtu 900", "mtu"),
+            ("ip link set qdt0 down", "link"),
+            ("echo 0 > /proc/sys/net/ipv4/ip_forward", "forwarding"),
+        ] {
+            sh(change);
+            let line = server.says("restored");
+            assert!(
+                line.contains("another program changed the host's network")
+                    && line.contains(&format!("restored={named}")),
+                "{change}: {line}"
+            );
+            repairs += 1;
+            until(change, || {
+                rules() == all_rules
+                    && device() == whole_device
+                    && sh("cat /proc/sys/net/ipv4/ip_forward") == "1\n"
+            });
+            assert!(sh("ip route show 10.8.0.0/24").contains("dev qdt0"));
+        }
+        // A device that goes down and up by itself is whole again.
+        sh("ip link set qdt0 down; ip link set qdt0 up");
+        // Nothing else was restored: a repair is no reason for another.
+        let page = get("127.0.0.1:9100", "/metrics");
+        let made: f64 = page
+            .lines()
+            .filter(|line| line.starts_with("qdt_host_repairs_total{"))
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum();
+        assert_eq!(made, f64::from(repairs), "{page}");
+        server.signal(Signal::TERM);
+        assert_eq!(server.ends().code(), Some(0));
+        assert_eq!(sh("nft list tables"), "");
+    });
+}
+
+#[test]
+fn somebody_who_takes_it_away_again_and_again_is_named_as_an_error() {
+    in_a_namespace(|| {
+        sh(OUTSIDE);
+        let folder = folder(&format!(
+            "{TOKEN}nat: {{enabled: true, external_iface: ext}}\n"
+        ));
+        let server = Server::start(folder.path());
+        server.says("server started");
+        for _ in 0..20 {
+            sh("nft flush ruleset");
+            server.says("restored");
+        }
+        sh("nft flush ruleset");
+        let line = server.says("not restored for a minute");
+        assert!(
+            line.contains("level=ERROR") && line.contains("another program keeps changing it"),
+            "{line}"
+        );
+        assert_eq!(sh("nft list ruleset"), "");
+    });
+}
+
+#[test]
+fn a_chain_of_others_that_drops_what_is_forwarded_is_named_at_the_start_and_when_it_appears() {
+    in_a_namespace(|| {
+        sh(OUTSIDE);
+        let sample = "nft add table inet filter
+            nft 'add chain inet filter forward { type filter hook forward priority 0; policy drop; }'";
+        let folder = folder(&format!(
+            "{TOKEN}nat: {{enabled: true, external_iface: ext}}\n"
+        ));
+        let named = "the chain `forward` of the nftables table `inet filter` drops";
+        sh(sample);
+        let mut server = Server::start(folder.path());
+        let line = server.says(named);
+        assert!(line.contains("level=WARN"), "{line}");
+        assert!(
+            line.contains("nft insert rule inet filter forward iifname qdt0 oifname ext accept"),
+            "{line}"
+        );
+        server.says("server started");
+        server.signal(Signal::TERM);
+        assert_eq!(server.ends().code(), Some(0));
+        sh("nft delete table inet filter");
+        let server = Server::start(folder.path());
+        server.says("server started");
+        sh(sample);
+        server.says(named);
+    });
+}
+
+#[test]
+fn a_network_that_comes_to_overlap_the_pool_is_a_warning() {
+    in_a_namespace(|| {
+        let folder = folder(TOKEN);
+        let server = Server::start(folder.path());
+        server.says("server started");
+        sh("ip link add lan type veth peer name far; ip addr add 10.8.0.77/24 dev lan");
+        let line = server.says("10.8.0.0/24 overlaps 10.8.0.0/24");
+        assert!(
+            line.contains("level=WARN") && line.contains("`lan`"),
+            "{line}"
+        );
+    });
+}
+
+#[test]
 fn a_deleted_tun_device_ends_the_server_with_an_error() {
     in_a_namespace(|| {
         let folder = folder(TOKEN);

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use prometheus::{Registry, TextEncoder};
 
 pub use process::ProcessCollector;
-pub use series::{Snapshot, SnapshotCollector};
+pub use series::{HostRepairs, Snapshot, SnapshotCollector};
 
 /// Content type of the text format.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";

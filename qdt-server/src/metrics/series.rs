@@ -28,6 +28,25 @@ pub struct Snapshot {
     pub control_refused: u64,
     /// Times that the kernel's flows of former owners of addresses could not be deleted.
     pub conntrack_failures: u64,
+    /// Whether NAT is asked for and not in place.
+    pub nat_missing: bool,
+    /// What was put back on the host.
+    pub host_repairs: HostRepairs,
+}
+
+/// How often each thing was put back on the host after another program had changed it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct HostRepairs {
+    /// The device's address.
+    pub address: u64,
+    /// The kernel's switch for forwarding.
+    pub forwarding: u64,
+    /// The device, which was down.
+    pub link: u64,
+    /// The device's MTU.
+    pub mtu: u64,
+    /// The rules of NAT.
+    pub nat: u64,
 }
 
 struct Series {
@@ -51,7 +70,7 @@ fn size(value: usize) -> f64 {
     float(value as u64)
 }
 
-const SERIES: [Series; 17] = [
+const SERIES: [Series; 19] = [
     Series {
         name: "qdt_sessions_active",
         help: "Active QDT sessions",
@@ -227,6 +246,35 @@ const SERIES: [Series; 17] = [
         label: None,
         kind: MetricType::COUNTER,
         values: |now| vec![("", float(now.conntrack_failures))],
+    },
+    Series {
+        name: "qdt_nat_missing",
+        help: "1 while nat.enabled asks for NAT that is not in place, because there is no default route yet or the rules were refused",
+        label: None,
+        kind: MetricType::GAUGE,
+        values: |now| vec![("", f64::from(u8::from(now.nat_missing)))],
+    },
+    Series {
+        name: "qdt_host_repairs_total",
+        help: "What was put back on the host after another program had changed it",
+        label: Some("what"),
+        kind: MetricType::COUNTER,
+        values: |now| {
+            let HostRepairs {
+                address,
+                forwarding,
+                link,
+                mtu,
+                nat,
+            } = now.host_repairs;
+            vec![
+                ("address", float(address)),
+                ("forwarding", float(forwarding)),
+                ("link", float(link)),
+                ("mtu", float(mtu)),
+                ("nat", float(nat)),
+            ]
+        },
     },
 ];
 

@@ -17,6 +17,7 @@ mod reload;
 mod settings;
 mod signals;
 mod status;
+mod upkeep;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use std::time::{Instant, SystemTime};
 
 use ipnet::{IpNet, Ipv4Net};
 use qdt_host::conntrack::Flows;
-use qdt_host::{HostLinks, HostTuns, Links as _, TunOpener as _, TunSpec};
+use qdt_host::{HostTuns, HostWatch, TunOpener as _, TunSpec};
 use qdt_program::LogHandle;
 use qdt_transport::{Counters, ServerTls, ServerWorkers, WorkerCounters, WorkerExit};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -39,6 +40,7 @@ use crate::metrics::{Metrics, Snapshot};
 use nat::Nat;
 use overlap::OverlapWatch;
 use status::HostStatus;
+use upkeep::{Device, Upkeep};
 
 pub use error::ServeError;
 pub use overlap::Overlap;
@@ -60,7 +62,7 @@ pub struct Server {
     workers: Option<ServerWorkers>,
     exits: UnboundedReceiver<(usize, WorkerExit)>,
     control: ControlServer,
-    nat: Nat,
+    upkeep: Upkeep,
     address_care: JoinHandle<()>,
 }
 
@@ -81,7 +83,7 @@ impl Server {
         let control_addresses = settings::control_addresses(&config);
         let pool = AddressPool::new(IpNet::V4(config.pool), config.gateway)?;
         let network = pool.network();
-        let _overlaps = OverlapWatch::start(network, &config.tun_name)
+        let overlaps = OverlapWatch::start(network, &config.tun_name)
             .await
             .map_err(ServeError::Overlap)?;
         let keeper = Arc::new(Doorkeeper::new(
@@ -111,22 +113,28 @@ impl Server {
         )?;
         let gateway = Ipv4Net::new(config.gateway, network.prefix_len())
             .expect("the prefix is that of a network");
-        HostLinks
-            .set_mtu(&tun_name, u32::from(config.mtu - OVERHEAD))
-            .await?;
-        HostLinks.set_address(&tun_name, gateway).await?;
-        HostLinks.set_up(&tun_name).await?;
-        let nat = Nat::install(&config, &tun_name, network).await?;
-
+        let device = Device {
+            name: tun_name.clone(),
+            address: gateway,
+            mtu: u32::from(config.mtu - OVERHEAD),
+        };
         let status = Arc::new(HostStatus::default());
+        // Before the first change, so that none of others is missed.
+        let watch = HostWatch::open();
+        device.set_up().await?;
+        let nat = Nat::install(&config, &tun_name, network, status.clone()).await?;
+        let upkeep = Upkeep::start(device, nat, overlaps, status.clone(), watch);
+
         let guard = Arc::new(Guard::new(network, config.gateway));
         let counters = workers.counters();
         let metrics = Metrics::new({
             let (keeper, guard, status) = (keeper.clone(), guard.clone(), status.clone());
             move || snapshot(&keeper, &guard, &status, &counters)
         });
-        let healthy = keeper.clone();
-        let pages = Pages::new(metrics, move || healthy.is_ready());
+        let pages = Pages::new(metrics, {
+            let (keeper, status) = (keeper.clone(), status.clone());
+            move || keeper.is_ready() && !status.nat_missing()
+        });
         let control = ControlServer::start(control_addresses, &pages, &guard);
         let address_care = tokio::spawn(addresses::take_care(keeper.clone(), status, flows));
         keeper.set_ready(true);
@@ -151,7 +159,7 @@ impl Server {
             workers: Some(workers),
             exits,
             control,
-            nat,
+            upkeep,
             address_care,
         })
     }
@@ -197,7 +205,7 @@ impl Server {
             }
         }
         self.address_care.abort();
-        self.nat.remove().await;
+        self.upkeep.stop().await;
     }
 }
 
@@ -236,5 +244,7 @@ fn snapshot(
         handshake_entries,
         control_refused: guard.refused(),
         conntrack_failures: host.conntrack_failures(),
+        nat_missing: host.nat_missing(),
+        host_repairs: host.repairs(),
     }
 }

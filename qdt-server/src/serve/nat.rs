@@ -1,18 +1,52 @@
-//! What the server puts into the host's firewall, and that it takes it out again.
+//! What the server puts into the host's firewall, that it stays there, and that it is taken out again.
+//!
+//! Where `nat.external_iface` is left out, the interface of the default route is used, whenever there is
+//! one: a machine may start this program before its network, and its default route may move later. Until
+//! there is one, what keeps clients and networks apart is in place, nothing leaves, and `/healthz` says so.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use ipnet::Ipv4Net;
 use qdt_host::{
-    Firewall as _, FirewallError, HostFirewall, NatPlan, default_route_interface, sysctl,
+    Changes, ClosedChain, Firewall as _, FirewallError, HostFirewall, InstalledRules, NatPlan,
+    default_route_interface, sysctl,
 };
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
+use super::status::HostStatus;
 use crate::config::ServerConfig;
+
+/// Rules are read again after so long although the kernel counts no change: those of iptables' older
+/// kind are not in its count.
+const READ_EVERY: Duration = Duration::from_secs(30);
+/// Tables of others can be large: they are read no more often than this.
+const READ_OTHERS_EVERY: Duration = Duration::from_secs(5);
 
 /// The rules of one run.
 #[derive(Debug)]
 pub(super) struct Nat {
     tun: String,
-    installed: bool,
+    /// None where NAT is not asked for.
+    plan: Option<NatPlan>,
+    /// Whether the external interface is that of the default route.
+    follows_default_route: bool,
+    installed: Option<(InstalledRules, Instant)>,
+    /// Whether forwarding was on after the start.
+    forwards: bool,
+    closed: HashSet<ClosedChain>,
+    others_read: Option<(InstalledRules, Instant)>,
+    status: Arc<HostStatus>,
+}
+
+/// Something that is not as it was put in place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NatFault {
+    /// The rules.
+    Rules,
+    /// The kernel's switch for forwarding.
+    Forwarding,
 }
 
 impl Nat {
@@ -24,6 +58,7 @@ impl Nat {
         config: &ServerConfig,
         tun: &str,
         pool: Ipv4Net,
+        status: Arc<HostStatus>,
     ) -> Result<Self, FirewallError> {
         match HostFirewall.remove_leftovers(tun).await {
             Ok(()) => {}
@@ -31,63 +66,167 @@ impl Nat {
             Err(FirewallError::NftMissing) if config.nat.is_none() => {}
             Err(error) => warn!(err = %error, "nat cleanup failed"),
         }
+        let named = config.nat.as_ref().map(|nat| nat.external_iface.clone());
         let mut nat = Self {
             tun: tun.to_owned(),
-            installed: false,
+            follows_default_route: named == Some(None),
+            plan: named.map(|external_interface| NatPlan {
+                tun: tun.to_owned(),
+                pool,
+                external_interface,
+                client_to_client: config.client_to_client,
+            }),
+            installed: None,
+            forwards: false,
+            closed: HashSet::new(),
+            others_read: None,
+            status,
         };
-        let Some(asked) = &config.nat else {
+        if nat.plan.is_none() {
             return Ok(nat);
+        }
+        if nat.follows_default_route && !nat.find_external_interface().await {
+            warn!(
+                err = "no default route and nat.external_iface is empty: clients reach nothing \
+                       behind the server until there is a default route; or name the interface",
+                "nat waits"
+            );
+        }
+        nat.put_in_place().await?;
+        // Clients that reach the gateway but nothing behind it are better than none at all.
+        match sysctl::enable_ip_forward() {
+            Ok(()) => nat.forwards = true,
+            Err(error) => error!(err = %error, "enable ip forwarding failed"),
+        }
+        nat.look_at_others().await;
+        Ok(nat)
+    }
+
+    /// Takes the interface of the default route; says whether it is another one now.
+    async fn find_external_interface(&mut self) -> bool {
+        let found = default_route_interface().await.unwrap_or_else(|error| {
+            warn!(err = %error, "the default route cannot be read");
+            None
+        });
+        let (Some(plan), Some(name)) = (&mut self.plan, found) else {
+            return false;
         };
-        let external_interface = match &asked.external_iface {
-            Some(name) => name.clone(),
-            None => match default_route().await {
-                Some(name) => {
-                    info!(
-                        external_iface = name,
-                        "nat: using the interface of the default route"
-                    );
-                    name
-                }
-                None => {
-                    warn!(
-                        err =
-                            "no default route and nat.external_iface is empty; name the interface",
-                        "nat is off"
-                    );
-                    return Ok(nat);
-                }
-            },
+        // A tunnel that is the host's own way out leads nowhere for its clients.
+        if name == plan.tun || plan.external_interface.as_ref() == Some(&name) {
+            return false;
+        }
+        info!(
+            external_iface = name,
+            "nat: using the interface of the default route"
+        );
+        plan.external_interface = Some(name);
+        true
+    }
+
+    /// Installs the plan, in place of whatever there is.
+    async fn put_in_place(&mut self) -> Result<(), FirewallError> {
+        let Some(plan) = &self.plan else {
+            return Ok(());
         };
-        let plan = NatPlan {
-            tun: tun.to_owned(),
-            pool,
-            external_interface: Some(external_interface),
-            client_to_client: config.client_to_client,
-        };
-        for warning in HostFirewall.install(&plan).await? {
+        self.status.set_nat_missing(true);
+        self.installed = None;
+        for warning in HostFirewall.install(plan).await? {
             warn!(err = %warning, "nat");
         }
-        nat.installed = true;
-        // Clients that reach the gateway but nothing behind it are better than none at all.
-        if let Err(error) = sysctl::enable_ip_forward() {
-            error!(err = %error, "enable ip forwarding failed");
+        let rules = HostFirewall.installed(&plan.tun).await?;
+        self.installed = Some((rules, Instant::now()));
+        self.status
+            .set_nat_missing(plan.external_interface.is_none());
+        Ok(())
+    }
+
+    /// Follows the default route, and finds out what is not as it was put in place.
+    pub(super) async fn check(&mut self, changes: Changes) -> Vec<NatFault> {
+        let mut faults = Vec::new();
+        let Some(plan) = &self.plan else {
+            return faults;
+        };
+        // Without an event the table of routes, which may be large, is read only where it is waited for.
+        let waits = plan.external_interface.is_none();
+        let routes = changes.routes && changes != Changes::ALL;
+        if self.follows_default_route
+            && (waits || routes)
+            && self.find_external_interface().await
+            && let Err(error) = self.put_in_place().await
+        {
+            error!(err = %error, "nat");
         }
-        Ok(nat)
+        if self.forwards && !sysctl::ip_forward() {
+            faults.push(NatFault::Forwarding);
+        }
+        if !self.is_in_place().await {
+            faults.push(NatFault::Rules);
+        }
+        self.look_at_others().await;
+        faults
+    }
+
+    async fn is_in_place(&mut self) -> bool {
+        let Some((rules, read)) = &mut self.installed else {
+            return false;
+        };
+        if rules.is_current() && read.elapsed() < READ_EVERY {
+            return true;
+        }
+        match HostFirewall.installed(&self.tun).await {
+            Ok(now) if now.has_same_rules(rules) => {
+                (*rules, *read) = (now, Instant::now());
+                true
+            }
+            Ok(_) => false,
+            Err(error) => {
+                // Nothing is known, so nothing is changed.
+                debug!(err = %error, "nat: the rules cannot be read");
+                true
+            }
+        }
+    }
+
+    /// Puts back what [`check`](Self::check) found.
+    pub(super) async fn restore(&mut self, fault: NatFault) -> Result<(), String> {
+        match fault {
+            NatFault::Rules => self.put_in_place().await.map_err(|error| error.to_string()),
+            NatFault::Forwarding => sysctl::enable_ip_forward().map_err(|error| error.to_string()),
+        }
+    }
+
+    /// Tells of chains of others that drop what goes through the tunnel, each once while it is there.
+    async fn look_at_others(&mut self) {
+        let (Some(plan), Some((rules, _))) = (&self.plan, &self.installed) else {
+            return;
+        };
+        if let Some((seen, read)) = &self.others_read
+            && (seen == rules || read.elapsed() < READ_OTHERS_EVERY)
+        {
+            return;
+        }
+        let rules = rules.clone();
+        match HostFirewall.closed_chains(plan).await {
+            Ok(found) => {
+                let found: HashSet<_> = found.into_iter().collect();
+                for chain in found.difference(&self.closed) {
+                    warn!(err = %chain, "nat");
+                }
+                self.closed = found;
+            }
+            Err(error) => {
+                debug!(err = %error, "nat: chains of others cannot be read");
+            }
+        }
+        self.others_read = Some((rules, Instant::now()));
     }
 
     /// Takes the rules out.
     pub(super) async fn remove(&self) {
-        if self.installed
+        if self.plan.is_some()
             && let Err(error) = HostFirewall.remove(&self.tun).await
         {
             error!(err = %error, "nat cleanup failed");
         }
     }
-}
-
-async fn default_route() -> Option<String> {
-    default_route_interface().await.unwrap_or_else(|error| {
-        warn!(err = %error, "the default route cannot be read");
-        None
-    })
 }

@@ -2,11 +2,45 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crate::metrics::HostRepairs;
+
+/// What was put back on the host after another program had changed it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Repair {
+    /// The device's address.
+    Address,
+    /// The kernel's switch for forwarding.
+    Forwarding,
+    /// The device, which was down.
+    Link,
+    /// The device's MTU.
+    Mtu,
+    /// The rules of NAT.
+    Nat,
+}
+
+impl Repair {
+    const COUNT: usize = 5;
+
+    /// The word for it in the log, and the label `what` of `qdt_host_repairs_total`.
+    pub(super) const fn label(self) -> &'static str {
+        match self {
+            Self::Address => "address",
+            Self::Forwarding => "forwarding",
+            Self::Link => "link",
+            Self::Mtu => "mtu",
+            Self::Nat => "nat",
+        }
+    }
+}
+
 /// Written by the tasks that look after the host, read by `/metrics` and `/healthz`.
 #[derive(Debug, Default)]
 pub(super) struct HostStatus {
     conntrack_failures: AtomicU64,
     conntrack_fails: AtomicBool,
+    nat_missing: AtomicBool,
+    repairs: [AtomicU64; Repair::COUNT],
 }
 
 impl HostStatus {
@@ -19,6 +53,32 @@ impl HostStatus {
     /// Flows were deleted. Says whether that is new.
     pub(super) fn conntrack_works(&self) -> bool {
         self.conntrack_fails.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether NAT is asked for and not in place.
+    pub(super) fn nat_missing(&self) -> bool {
+        self.nat_missing.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_nat_missing(&self, missing: bool) {
+        self.nat_missing.store(missing, Ordering::Relaxed);
+    }
+
+    /// `part` was put back.
+    pub(super) fn repaired(&self, part: Repair) {
+        self.repairs[part as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often each part was put back.
+    pub(super) fn repairs(&self) -> HostRepairs {
+        let count = |part: Repair| self.repairs[part as usize].load(Ordering::Relaxed);
+        HostRepairs {
+            address: count(Repair::Address),
+            forwarding: count(Repair::Forwarding),
+            link: count(Repair::Link),
+            mtu: count(Repair::Mtu),
+            nat: count(Repair::Nat),
+        }
     }
 
     /// How often flows could not be deleted.

@@ -1,0 +1,241 @@
+//! Keeps the host as the server set it up: the device's address and MTU, NAT, forwarding.
+//!
+//! Network managers flush addresses, administrators flush rulesets, and a tunnel without either is up and
+//! carries nothing. What is missing is put back as soon as the kernel tells of a change, at the latest
+//! after a few seconds, with one line that names it. Somebody who takes it away again and again wins for a
+//! minute after [`MOST`] times, so that two programs never fight over a host; a check that finds nothing
+//! changes nothing, so no repair leads to another.
+
+use std::time::{Duration, Instant};
+
+use ipnet::Ipv4Net;
+use qdt_host::{Changes, HostLinks, LinkError, Links as _, Watch};
+use std::sync::Arc;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tracing::{debug, error, warn};
+
+use super::nat::{Nat, NatFault};
+use super::overlap::OverlapWatch;
+use super::status::{HostStatus, Repair};
+
+/// The most repairs in [`WINDOW`].
+const MOST: u32 = 20;
+const WINDOW: Duration = Duration::from_secs(60);
+
+/// The TUN device as the server set it up.
+#[derive(Debug)]
+pub(super) struct Device {
+    pub(super) name: String,
+    pub(super) address: Ipv4Net,
+    pub(super) mtu: u32,
+}
+
+impl Device {
+    /// Sets the device up.
+    pub(super) async fn set_up(&self) -> Result<(), LinkError> {
+        for part in [Repair::Mtu, Repair::Address, Repair::Link] {
+            self.restore(part).await?;
+        }
+        Ok(())
+    }
+
+    async fn restore(&self, part: Repair) -> Result<(), LinkError> {
+        match part {
+            Repair::Mtu => HostLinks.set_mtu(&self.name, self.mtu).await,
+            Repair::Address => HostLinks.set_address(&self.name, self.address).await,
+            _ => HostLinks.set_up(&self.name).await,
+        }
+    }
+
+    /// What is not as it was set up. A device that is gone is the packet workers' to notice.
+    async fn faults(&self) -> Vec<Repair> {
+        let state = match HostLinks.state(&self.name).await {
+            Ok(state) => state,
+            Err(error) => {
+                debug!(err = %error, "the device cannot be looked at");
+                return Vec::new();
+            }
+        };
+        let mut faults = Vec::new();
+        if state.mtu != self.mtu {
+            faults.push(Repair::Mtu);
+        }
+        if !state.addresses.contains(&self.address) {
+            faults.push(Repair::Address);
+        }
+        if !state.up {
+            faults.push(Repair::Link);
+        }
+        faults
+    }
+}
+
+/// The running task.
+#[derive(Debug)]
+pub(super) struct Upkeep {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<Nat>,
+}
+
+impl Upkeep {
+    /// Looks after the host from now on, whenever `watch` reports a change.
+    pub(super) fn start(
+        device: Device,
+        nat: Nat,
+        overlaps: OverlapWatch,
+        status: Arc<HostStatus>,
+        mut watch: impl Watch + 'static,
+    ) -> Self {
+        let (stop, mut stopped) = oneshot::channel();
+        let mut keeper = Keeper {
+            device,
+            nat,
+            overlaps,
+            status,
+            budget: Budget::default(),
+        };
+        let task = tokio::spawn(async move {
+            loop {
+                let changes = tokio::select! {
+                    _ = &mut stopped => return keeper.nat,
+                    changes = watch.changed() => changes,
+                };
+                keeper.check(changes).await;
+            }
+        });
+        Self { stop, task }
+    }
+
+    /// Ends the task and takes the rules out.
+    pub(super) async fn stop(self) {
+        // The task may have ended already.
+        let _ = self.stop.send(());
+        match self.task.await {
+            Ok(nat) => nat.remove().await,
+            Err(error) => error!(err = %error, "nat cleanup failed"),
+        }
+    }
+}
+
+struct Keeper {
+    device: Device,
+    nat: Nat,
+    overlaps: OverlapWatch,
+    status: Arc<HostStatus>,
+    budget: Budget,
+}
+
+impl Keeper {
+    async fn check(&mut self, changes: Changes) {
+        if changes.addresses {
+            self.overlaps.check().await;
+        }
+        let device = self.device.faults().await;
+        let nat = self.nat.check(changes).await;
+        if device.is_empty() && nat.is_empty() {
+            return;
+        }
+        match self.budget.take(Instant::now()) {
+            Allowed::Yes => {}
+            Allowed::No => return,
+            Allowed::NoFromNowOn => {
+                error!(
+                    device = self.device.name,
+                    err = "another program keeps changing it: find out which one (a network manager, a \
+                           firewall service) and let it leave this device and its table alone",
+                    "the host's network is not restored for a minute"
+                );
+                return;
+            }
+        }
+        let mut restored = Vec::new();
+        for part in device {
+            match self.device.restore(part).await {
+                Ok(()) => restored.push(part),
+                Err(error) => {
+                    error!(err = %error, part = part.label(), "restoring the host's network failed")
+                }
+            }
+        }
+        for fault in nat {
+            let part = match fault {
+                NatFault::Rules => Repair::Nat,
+                NatFault::Forwarding => Repair::Forwarding,
+            };
+            match self.nat.restore(fault).await {
+                Ok(()) => restored.push(part),
+                Err(error) => error!(
+                    err = error,
+                    part = part.label(),
+                    "restoring the host's network failed"
+                ),
+            }
+        }
+        if !restored.is_empty() {
+            let labels: Vec<_> = restored.iter().map(|part| part.label()).collect();
+            warn!(
+                device = self.device.name,
+                restored = labels.join(", "),
+                "another program changed the host's network: restored"
+            );
+        }
+        restored
+            .into_iter()
+            .for_each(|part| self.status.repaired(part));
+    }
+}
+
+/// How many repairs were made lately.
+#[derive(Debug, Default)]
+struct Budget {
+    since: Option<Instant>,
+    used: u32,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Allowed {
+    Yes,
+    No,
+    /// As `No`, for the first time.
+    NoFromNowOn,
+}
+
+impl Budget {
+    fn take(&mut self, now: Instant) -> Allowed {
+        let over = self.since.is_none_or(|since| now - since >= WINDOW);
+        if over {
+            self.since = Some(now);
+            self.used = 0;
+        }
+        self.used = self.used.saturating_add(1);
+        match self.used {
+            ..=MOST => Allowed::Yes,
+            used if used == MOST + 1 => {
+                // A whole minute of rest, counted from here.
+                self.since = Some(now);
+                Allowed::NoFromNowOn
+            }
+            _ => Allowed::No,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_twenty_repairs_in_a_minute_there_is_none_for_a_minute() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut budget = Budget::default();
+        for _ in 0..MOST {
+            assert_eq!(budget.take(at(1)), Allowed::Yes);
+        }
+        assert_eq!(budget.take(at(31)), Allowed::NoFromNowOn);
+        assert_eq!(budget.take(at(32)), Allowed::No);
+        assert_eq!(budget.take(at(90)), Allowed::No);
+        assert_eq!(budget.take(at(92)), Allowed::Yes);
+    }
+}
