@@ -23,6 +23,7 @@ mod interface;
 mod links;
 pub mod memory;
 mod owner;
+mod resolvers;
 mod routes;
 pub mod sysctl;
 pub mod tun;
@@ -31,7 +32,7 @@ mod watch;
 #[cfg(target_os = "linux")]
 mod linux;
 
-pub use dns::{Dns, DnsError, DnsPlan, DnsServerError, parse_servers};
+pub use dns::{Dns, DnsError, DnsPlan, DnsRepair, DnsServerError, parse_servers};
 pub use firewall::{ClosedChain, Firewall, FirewallError, FirewallWarning, NatPlan};
 pub use interface::{InterfaceNameError, check_interface_name};
 pub use links::{LinkError, LinkStatus, Links};
@@ -42,6 +43,7 @@ pub use linux::{
     default_route_source,
 };
 pub use owner::{OwnerError, OwnerWarning};
+pub use resolvers::HostResolvers;
 pub use routes::{RouteError, RouteIdentity, RouteMode, RoutePlan, RouteWarning, Routes};
 pub use tun::{Offload, Tun, TunError, TunOpener, TunQueue, TunSpec};
 pub use watch::{Changes, Watch};

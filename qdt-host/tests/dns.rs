@@ -9,10 +9,14 @@ use std::{
     path::PathBuf,
 };
 
-use qdt_host::{Dns, DnsError, DnsPaths, DnsPlan, HostDns};
+use qdt_host::{Dns, DnsError, DnsPaths, DnsPlan, DnsRepair, HostDns};
 use tempfile::TempDir;
 
 const ORIGINAL: &str = "# from DHCP\nsearch lan\nnameserver 192.168.1.1\noptions edns0\n";
+/// What systemd-resolved has resolv.conf be, as far as it matters.
+const STUB: &str = "nameserver 127.0.0.53\noptions edns0 trust-ad\nsearch lan\n";
+/// What a DHCP client writes when the host came to another network.
+const NEWER: &str = "# from DHCP\nsearch cafe\nnameserver 172.20.0.1\n";
 
 /// A directory with a resolv.conf and, if wished, a running systemd-resolved.
 struct Host {
@@ -30,10 +34,11 @@ impl Host {
         host
     }
 
-    /// With a stand-in for `resolvectl` that records its arguments, each in brackets, and fails
-    /// when its first one is `failing`.
+    /// With a systemd-resolved that programs ask, and a stand-in for `resolvectl` that records its
+    /// arguments, each in brackets, and fails when its first one is `failing`.
     fn with_resolved(failing: &str) -> Self {
         let mut host = Self::with_file();
+        host.write(STUB);
         let program = host.path("resolvectl");
         let log = host.path("calls");
         let script = format!(
@@ -51,13 +56,19 @@ impl Host {
         self.directory.path().join(name)
     }
 
-    fn dns(&self) -> HostDns {
-        HostDns::at(DnsPaths {
+    fn paths(&self) -> DnsPaths {
+        DnsPaths {
             resolv_conf: self.path("resolv.conf"),
             backup: self.path("resolv.conf.qdt-backup"),
+            nsswitch: self.path("nsswitch.conf"),
+            upstreams: vec![self.path("upstream")],
             resolved_socket: self.path("resolved"),
             programs: self.directory.path().into(),
-        })
+        }
+    }
+
+    fn dns(&self) -> HostDns {
+        HostDns::at(self.paths())
     }
 
     fn write(&self, content: &str) {
@@ -301,10 +312,8 @@ async fn a_backup_that_cannot_be_written_leaves_the_file_alone() {
     let host = Host::with_file();
     let backup = host.path("missing/backup");
     let paths = DnsPaths {
-        resolv_conf: host.path("resolv.conf"),
         backup: backup.clone(),
-        resolved_socket: host.path("resolved"),
-        programs: host.directory.path().into(),
+        ..host.paths()
     };
     let error = HostDns::at(paths)
         .install(&plan("lo", &["10.8.0.1"]))
@@ -321,7 +330,7 @@ async fn a_backup_that_cannot_be_written_leaves_the_file_alone() {
 }
 
 #[tokio::test]
-async fn where_systemd_resolved_runs_it_is_told_and_the_file_is_not_touched() {
+async fn where_programs_ask_systemd_resolved_it_is_told_and_the_file_is_not_touched() {
     let host = Host::with_resolved("nothing");
     host.dns()
         .install(&plan("lo", &["10.8.0.1", "2001:db8::1"]))
@@ -337,7 +346,7 @@ async fn where_systemd_resolved_runs_it_is_told_and_the_file_is_not_touched() {
             "[revert][lo]"
         ]
     );
-    assert_eq!(host.read(), ORIGINAL);
+    assert_eq!(host.read(), STUB);
 }
 
 #[tokio::test]
@@ -359,15 +368,13 @@ async fn half_a_setting_in_systemd_resolved_is_taken_back() {
 async fn a_file_changed_before_systemd_resolved_came_is_still_given_back() {
     let host = Host::with_resolved("nothing");
     let without = HostDns::at(DnsPaths {
-        resolv_conf: host.path("resolv.conf"),
-        backup: host.path("resolv.conf.qdt-backup"),
         resolved_socket: host.path("nobody-listens"),
-        programs: host.directory.path().into(),
+        ..host.paths()
     });
     without.install(&plan("lo", &["10.8.0.1"])).await.unwrap();
-    assert_ne!(host.read(), ORIGINAL);
+    assert_ne!(host.read(), STUB);
     host.dns().restore_leftovers("lo").await.unwrap();
-    assert_eq!(host.read(), ORIGINAL);
+    assert_eq!(host.read(), STUB);
 }
 
 #[tokio::test]
@@ -388,4 +395,286 @@ async fn a_device_name_that_could_be_an_option_never_reaches_a_command() {
         Err(DnsError::Empty)
     ));
     assert_eq!(host.calls(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn where_systemd_resolved_runs_and_nobody_asks_it_the_file_is_changed() {
+    for content in [
+        ORIGINAL,
+        "nameserver 127.0.0.53\nnameserver 192.168.1.1\n",
+        "",
+    ] {
+        let host = Host::with_resolved("nothing");
+        host.write(content);
+        fs::write(host.path("nsswitch.conf"), "hosts: files dns resolve\n").unwrap();
+        let dns = host.dns();
+        dns.install(&plan("lo", &["10.8.0.1"])).await.unwrap();
+        assert_eq!(nameservers(&host.read()), ["nameserver 10.8.0.1"]);
+        assert_eq!(host.calls(), Vec::<String>::new());
+        dns.remove("lo").await.unwrap();
+        assert_eq!(host.read(), content);
+    }
+}
+
+#[tokio::test]
+async fn where_nsswitch_sends_programs_to_systemd_resolved_the_file_says_nothing() {
+    let host = Host::with_resolved("nothing");
+    host.write(ORIGINAL);
+    let nsswitch = "passwd: files\nhosts: files myhostname resolve [!UNAVAIL=return] dns\n";
+    fs::write(host.path("nsswitch.conf"), nsswitch).unwrap();
+    host.dns()
+        .install(&plan("lo", &["10.8.0.1"]))
+        .await
+        .unwrap();
+    assert_eq!(host.calls()[0], "[dns][lo][10.8.0.1]");
+    assert_eq!(host.read(), ORIGINAL);
+}
+
+#[tokio::test]
+async fn a_file_that_may_not_be_written_is_said_at_once_and_nothing_stays_behind() {
+    let host = Host::with_file();
+    fs::remove_file(host.path("resolv.conf")).unwrap();
+    // Not even root may write this one.
+    std::os::unix::fs::symlink("/proc/sys/kernel/ostype", host.path("resolv.conf")).unwrap();
+    let dns = host.dns();
+    let tunnel = plan("lo", &["10.8.0.1"]);
+    let error = dns.install(&tunnel).await.unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(error, DnsError::NotWritable { .. }), "{text}");
+    assert!(text.contains("resolv.conf: "), "{text}");
+    assert_eq!(host.files(), ["resolv.conf"]);
+    assert_eq!(dns.check_and_repair(&tunnel).await.unwrap(), None);
+    dns.remove("lo").await.unwrap();
+    assert_eq!(host.files(), ["resolv.conf"]);
+
+    // As soon as it may be written, the tunnel's servers are asked.
+    dns.install(&tunnel).await.unwrap_err();
+    fs::remove_file(host.path("resolv.conf")).unwrap();
+    host.write(ORIGINAL);
+    assert_eq!(
+        dns.check_and_repair(&tunnel).await.unwrap(),
+        Some(DnsRepair::Installed)
+    );
+    dns.remove("lo").await.unwrap();
+    assert_eq!(host.read(), ORIGINAL);
+}
+
+#[tokio::test]
+async fn a_backup_of_a_file_that_was_never_changed_does_not_stay() {
+    let host = Host::with_file();
+    // As after a crash between the backup and the change of a file that may not be written.
+    let unwritable = "/proc/sys/kernel/ostype";
+    fs::remove_file(host.path("resolv.conf")).unwrap();
+    std::os::unix::fs::symlink(unwritable, host.path("resolv.conf")).unwrap();
+    let mut backup = b"qdt backup of resolv.conf, version 1: a file\n".to_vec();
+    backup.extend(fs::read(unwritable).unwrap());
+    fs::write(host.path("resolv.conf.qdt-backup"), backup).unwrap();
+    host.dns().restore_leftovers("lo").await.unwrap();
+    assert_eq!(host.files(), ["resolv.conf"]);
+}
+
+#[tokio::test]
+async fn what_a_dhcp_client_writes_is_put_back_and_given_back_at_the_end() {
+    let shorter = &ORIGINAL[..ORIGINAL.find("options").unwrap()];
+    for newer in [NEWER, shorter, "nameserver 10.8.0.1\n"] {
+        // Once in place, once by another file that takes its name.
+        for renamed in [false, true] {
+            let host = Host::with_file();
+            let dns = host.dns();
+            let tunnel = plan("lo", &["10.8.0.1"]);
+            dns.install(&tunnel).await.unwrap();
+            assert_eq!(dns.check_and_repair(&tunnel).await.unwrap(), None);
+            if renamed {
+                fs::write(host.path("new"), newer).unwrap();
+                fs::rename(host.path("new"), host.path("resolv.conf")).unwrap();
+            } else {
+                host.write(newer);
+            }
+            let path = host.path("resolv.conf");
+            assert_eq!(
+                dns.check_and_repair(&tunnel).await.unwrap(),
+                Some(DnsRepair::PutBack { path })
+            );
+            assert!(host.read().starts_with("# written by qdt-client"));
+            assert_eq!(nameservers(&host.read()), ["nameserver 10.8.0.1"]);
+            assert_eq!(dns.check_and_repair(&tunnel).await.unwrap(), None);
+            dns.remove("lo").await.unwrap();
+            assert_eq!(host.read(), newer);
+            assert_eq!(host.files(), ["resolv.conf"]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn after_a_crash_the_newest_content_of_the_host_is_given_back() {
+    let host = Host::with_file();
+    let dns = host.dns();
+    let tunnel = plan("lo", &["10.8.0.1"]);
+    dns.install(&tunnel).await.unwrap();
+    host.write(NEWER);
+    dns.check_and_repair(&tunnel).await.unwrap();
+    host.dns().restore_leftovers("lo").await.unwrap();
+    assert_eq!(host.read(), NEWER);
+}
+
+#[tokio::test]
+async fn a_file_that_is_gone_or_empty_is_about_to_be_written_and_its_backup_stays() {
+    for emptied in [false, true] {
+        let host = Host::with_file();
+        let dns = host.dns();
+        let tunnel = plan("lo", &["10.8.0.1"]);
+        dns.install(&tunnel).await.unwrap();
+        if emptied {
+            host.write("");
+        } else {
+            fs::remove_file(host.path("resolv.conf")).unwrap();
+        }
+        assert!(dns.check_and_repair(&tunnel).await.unwrap().is_some());
+        assert_eq!(nameservers(&host.read()), ["nameserver 10.8.0.1"]);
+        dns.remove("lo").await.unwrap();
+        assert_eq!(host.read(), ORIGINAL);
+    }
+}
+
+#[tokio::test]
+async fn a_link_that_takes_the_place_of_the_file_stays_one() {
+    let host = Host::with_file();
+    let dns = host.dns();
+    let tunnel = plan("lo", &["10.8.0.1"]);
+    dns.install(&tunnel).await.unwrap();
+    fs::write(host.path("managed"), NEWER).unwrap();
+    fs::remove_file(host.path("resolv.conf")).unwrap();
+    std::os::unix::fs::symlink("managed", host.path("resolv.conf")).unwrap();
+    assert!(dns.check_and_repair(&tunnel).await.unwrap().is_some());
+    let managed = || fs::read_to_string(host.path("managed")).unwrap();
+    assert_eq!(nameservers(&managed()), ["nameserver 10.8.0.1"]);
+    dns.remove("lo").await.unwrap();
+    assert_eq!(managed(), NEWER);
+    assert_eq!(host.files(), ["managed", "resolv.conf"]);
+    let link = fs::symlink_metadata(host.path("resolv.conf")).unwrap();
+    assert!(link.is_symlink());
+}
+
+#[tokio::test]
+async fn a_program_that_writes_the_file_again_and_again_is_complained_about_once() {
+    let host = Host::with_file();
+    let dns = host.dns();
+    let tunnel = plan("lo", &["10.8.0.1"]);
+    dns.install(&tunnel).await.unwrap();
+    for _ in 0..3 {
+        host.write(NEWER);
+        assert!(dns.check_and_repair(&tunnel).await.unwrap().is_some());
+    }
+    host.write(NEWER);
+    let error = dns.check_and_repair(&tunnel).await.unwrap_err().to_string();
+    let path = host.path("resolv.conf").display().to_string();
+    assert!(error.contains(&path), "{error}");
+    assert_eq!(host.read(), NEWER);
+    assert_eq!(dns.check_and_repair(&tunnel).await.unwrap(), None);
+    dns.remove("lo").await.unwrap();
+    assert_eq!(host.read(), NEWER);
+    assert_eq!(host.files(), ["resolv.conf"]);
+}
+
+#[tokio::test]
+async fn a_second_tunnel_gets_the_file_when_the_first_has_left_it() {
+    let host = Host::with_file();
+    let (first, second) = (host.dns(), host.dns());
+    let (one, two) = (plan("lo", &["10.8.0.1"]), plan("gone0", &["10.9.0.1"]));
+    first.install(&one).await.unwrap();
+    second.install(&two).await.unwrap_err();
+    assert_eq!(second.check_and_repair(&two).await.unwrap(), None);
+    assert_eq!(first.check_and_repair(&one).await.unwrap(), None);
+    first.remove("lo").await.unwrap();
+    assert_eq!(
+        second.check_and_repair(&two).await.unwrap(),
+        Some(DnsRepair::Installed)
+    );
+    assert_eq!(nameservers(&host.read()), ["nameserver 10.9.0.1"]);
+    second.remove("gone0").await.unwrap();
+    assert_eq!(host.read(), ORIGINAL);
+
+    // The one that waits leaves first.
+    first.install(&one).await.unwrap();
+    second.install(&two).await.unwrap_err();
+    second.remove("gone0").await.unwrap();
+    assert_eq!(nameservers(&host.read()), ["nameserver 10.8.0.1"]);
+    first.remove("lo").await.unwrap();
+    assert_eq!(host.read(), ORIGINAL);
+    assert_eq!(host.files(), ["resolv.conf"]);
+}
+
+#[tokio::test]
+async fn when_another_service_is_asked_from_now_on_it_gets_the_servers() {
+    // Somebody links the stub's file while the tunnel is up.
+    let host = Host::with_resolved("nothing");
+    host.write(ORIGINAL);
+    let dns = host.dns();
+    let tunnel = plan("lo", &["10.8.0.1"]);
+    dns.install(&tunnel).await.unwrap();
+    host.write(STUB);
+    assert_eq!(
+        dns.check_and_repair(&tunnel).await.unwrap(),
+        Some(DnsRepair::Installed)
+    );
+    assert_eq!(host.calls()[0], "[dns][lo][10.8.0.1]");
+    assert_eq!(host.read(), STUB);
+
+    // And the other way round.
+    host.write(NEWER);
+    assert_eq!(
+        dns.check_and_repair(&tunnel).await.unwrap(),
+        Some(DnsRepair::Installed)
+    );
+    assert_eq!(nameservers(&host.read()), ["nameserver 10.8.0.1"]);
+    dns.remove("lo").await.unwrap();
+    assert_eq!(host.read(), NEWER);
+    assert_eq!(host.calls().last().unwrap(), "[revert][lo]");
+}
+
+#[tokio::test]
+async fn a_file_of_another_owner_in_a_directory_of_everybody_is_written() {
+    let host = Host::with_file();
+    let everybody = fs::Permissions::from_mode(0o1777);
+    fs::set_permissions(host.directory.path(), everybody).unwrap();
+    if std::os::unix::fs::chown(host.path("resolv.conf"), Some(12_345), None).is_err() {
+        // Only root can give a file away; others have only their own files to change here.
+        return;
+    }
+    let dns = host.dns();
+    dns.install(&plan("lo", &["10.8.0.1"])).await.unwrap();
+    assert_eq!(nameservers(&host.read()), ["nameserver 10.8.0.1"]);
+    dns.remove("lo").await.unwrap();
+    assert_eq!(host.read(), ORIGINAL);
+}
+
+#[tokio::test]
+async fn the_servers_of_the_host_are_known_while_a_tunnel_has_changed_them() {
+    let servers = |dns: &HostDns| -> Vec<String> {
+        let servers = dns.host_resolvers().servers;
+        servers.iter().map(ToString::to_string).collect()
+    };
+    let host = Host::with_file();
+    let dns = host.dns();
+    let tunnel = plan("lo", &["10.8.0.1"]);
+    assert_eq!(servers(&dns), ["192.168.1.1:53"]);
+    dns.install(&tunnel).await.unwrap();
+    assert_eq!(servers(&dns), ["192.168.1.1:53"]);
+    assert_eq!(dns.host_resolvers().search, ["lan"]);
+    host.write(NEWER);
+    assert_eq!(servers(&dns), ["172.20.0.1:53"]);
+    dns.check_and_repair(&tunnel).await.unwrap();
+    assert_eq!(servers(&dns), ["172.20.0.1:53"]);
+
+    // Behind systemd-resolved, whose file names the servers of every interface.
+    let host = Host::with_resolved("nothing");
+    let dns = host.dns();
+    fs::write(host.path("upstream"), "nameserver 192.168.1.1\n").unwrap();
+    dns.install(&tunnel).await.unwrap();
+    fs::write(
+        host.path("upstream"),
+        "nameserver 10.8.0.1\nnameserver 172.20.0.1\n",
+    )
+    .unwrap();
+    assert_eq!(servers(&dns), ["172.20.0.1:53"]);
 }

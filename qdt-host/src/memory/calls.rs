@@ -4,8 +4,8 @@ use ipnet::Ipv4Net;
 
 use super::{Inner, LinkState, MemoryHost};
 use crate::{
-    Dns, DnsError, DnsPlan, Firewall, FirewallError, FirewallWarning, LinkError, LinkStatus, Links,
-    NatPlan, RouteError, RoutePlan, RouteWarning, Routes, TunSpec,
+    Dns, DnsError, DnsPlan, DnsRepair, Firewall, FirewallError, FirewallWarning, HostResolvers,
+    LinkError, LinkStatus, Links, NatPlan, RouteError, RoutePlan, RouteWarning, Routes, TunSpec,
 };
 
 /// One call of one of this crate's traits, with its arguments.
@@ -257,5 +257,18 @@ impl Dns for MemoryHost {
                 host.state.dns.remove(tun);
             },
         )
+    }
+
+    /// Is a call (`install`) only where something is missing.
+    async fn check_and_repair(&self, plan: &DnsPlan) -> Result<Option<DnsRepair>, DnsError> {
+        if self.state().dns.get(&plan.tun) == Some(&plan.servers) {
+            return Ok(None);
+        }
+        Dns::install(self, plan).await?;
+        Ok(Some(DnsRepair::Installed))
+    }
+
+    fn host_resolvers(&self) -> HostResolvers {
+        self.state().resolvers
     }
 }

@@ -22,7 +22,7 @@ pub use watch::MemoryWatch;
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::{Changes, NatPlan, RoutePlan, TunQueue};
+use crate::{Changes, HostResolvers, NatPlan, RoutePlan, TunQueue};
 
 /// A host that exists in memory only.
 #[derive(Debug, Clone, Default)]
@@ -50,6 +50,8 @@ pub struct HostState {
     pub nat: BTreeMap<String, NatPlan>,
     /// Name servers by the name of the TUN device.
     pub dns: BTreeMap<String, Vec<IpAddr>>,
+    /// The name servers that the host has without a tunnel.
+    pub resolvers: HostResolvers,
 }
 
 /// What is known of one interface of a [`MemoryHost`].

@@ -7,7 +7,10 @@
 //! * Given back is only a file that is still ours, or one that a crash cut short while it was being
 //!   written (nothing of it, or a part of what the backup holds). What somebody else wrote
 //!   meanwhile stays.
-//! * The backup exists exactly as long as there is something to give back.
+//! * While the tunnel is up, what somebody else wrote becomes the new backup and the file ours
+//!   again, so that the newest content of the host's own is given back and not an old one.
+//! * The backup exists exactly as long as there is something to give back: a file that may not be
+//!   written is found out before the backup is made.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -42,6 +45,28 @@ impl ResolvConf<'_> {
         plan: &DnsPlan,
         alive: impl Fn(&str) -> bool,
     ) -> Result<(), DnsError> {
+        self.take(plan, alive, is_cut_short)
+    }
+
+    /// Puts the servers of `plan` into the file again after this run had put them there. No crash
+    /// cut anything short since then, so whatever somebody wrote is what stands there now; only a
+    /// file that is gone or empty is one that somebody is about to write.
+    pub(super) fn put_back(
+        &self,
+        plan: &DnsPlan,
+        alive: impl Fn(&str) -> bool,
+    ) -> Result<(), DnsError> {
+        self.take(plan, alive, |current, _| {
+            current.is_none_or(<[u8]>::is_empty)
+        })
+    }
+
+    fn take(
+        &self,
+        plan: &DnsPlan,
+        alive: impl Fn(&str) -> bool,
+        is_unfinished: impl Fn(Option<&[u8]>, &Original) -> bool,
+    ) -> Result<(), DnsError> {
         let current = self.current()?;
         let owner = current.as_deref().and_then(owner);
         if let Some(other) = owner.filter(|owner| *owner != plan.tun && alive(owner)) {
@@ -52,9 +77,10 @@ impl ResolvConf<'_> {
         }
         let kept = match self.saved()? {
             // Still ours, or cut short: what was there before is in the backup.
-            Some(original) => owner.is_some() || is_cut_short(current.as_deref(), &original),
+            Some(original) => owner.is_some() || is_unfinished(current.as_deref(), &original),
             None => false,
         };
+        self.check_writable()?;
         if !kept {
             // A file of ours without a backup has lost what was there before: nothing but ours.
             let original = if owner.is_some() {
@@ -73,6 +99,28 @@ impl ResolvConf<'_> {
         written
     }
 
+    /// Whether the file is as `plan` wants it.
+    pub(super) fn is_installed(&self, plan: &DnsPlan) -> Result<bool, DnsError> {
+        Ok(self.current()?.as_deref() == Some(self.content(plan).as_bytes()))
+    }
+
+    /// What stands in the file now; `None` when there is none.
+    pub(super) fn current(&self) -> Result<Original, DnsError> {
+        read(self.path, "read")
+    }
+
+    /// What the host itself has in the file, also while a tunnel has changed it.
+    pub(super) fn without_tunnel(&self) -> Result<Original, DnsError> {
+        let current = self.current()?;
+        if let Some(original) = self.saved()?
+            && (current.as_deref().and_then(owner).is_some()
+                || is_cut_short(current.as_deref(), &original))
+        {
+            return Ok(original);
+        }
+        Ok(current.filter(|content| owner(content).is_none()))
+    }
+
     /// Gives the file back when it is one of ours for a device that `left` holds for.
     pub(super) fn restore(&self, left: impl Fn(&str) -> bool) -> Result<(), DnsError> {
         let Some(original) = self.saved()? else {
@@ -82,6 +130,8 @@ impl ResolvConf<'_> {
         match current.as_deref().and_then(owner) {
             Some(device) if !left(device) => return Ok(()),
             Some(_) => self.give_back(&original)?,
+            // Never changed, or given back already.
+            None if current == original => {}
             None if is_cut_short(current.as_deref(), &original) => self.give_back(&original)?,
             None => {}
         }
@@ -112,8 +162,17 @@ impl ResolvConf<'_> {
         content
     }
 
-    fn current(&self) -> Result<Original, DnsError> {
-        read(self.path, "read")
+    /// Finds out whether the file may be written, and changes nothing. One that is not there is
+    /// found out when it is made.
+    fn check_writable(&self) -> Result<(), DnsError> {
+        match OpenOptions::new().write(true).open(self.path) {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(source) => Err(DnsError::NotWritable {
+                path: self.path.to_owned(),
+                source,
+            }),
+        }
     }
 
     /// What the backup holds; `None` when there is none, or none that we wrote.
@@ -163,8 +222,16 @@ impl ResolvConf<'_> {
     fn write(&self, content: &[u8], step: &'static str) -> Result<(), DnsError> {
         let write = || {
             let mut options = OpenOptions::new();
-            options.write(true).create(true).truncate(true).mode(0o644);
-            let mut file = options.open(self.path)?;
+            options.write(true).truncate(true).mode(0o644);
+            // Asking for creation where none is needed fails on a file of another owner in a
+            // directory that everybody may write to (`fs.protected_regular`, proc_sys_fs(5)).
+            let opened = match options.open(self.path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    options.create(true).open(self.path)
+                }
+                opened => opened,
+            };
+            let mut file = opened?;
             file.write_all(content)?;
             file.sync_all()
         };
