@@ -17,14 +17,11 @@ use tracing::{error, warn};
 use crate::failure::HostFailure;
 use crate::host::{CleanUpError, Host, RepairError};
 use crate::link::{Link, LinkGone};
+use crate::look_up::LookUp;
 use crate::repair::Repairs;
 use crate::report;
 use crate::tunnel::{Action, Event, Outcome, Tunnel};
 use qdt_transport::{ClientCommand, ClientEvent};
-
-/// Finds the server's addresses in the order in which they are to be tried, or gives the
-/// resolver's words. May block; it is called on a thread of its own.
-pub type LookUp = Arc<dyn Fn() -> Result<Vec<SocketAddr>, String> + Send + Sync>;
 
 /// Runs a tunnel until its exit, which `stop` asks for when it completes. The host is put back and
 /// the worker stopped when this returns.
@@ -108,6 +105,13 @@ impl<K: Link, T: TunOpener, L: Links, R: Routes, D: Dns> Driver<K, T, L, R, D> {
 
     /// Puts back what others removed from the host; an event when that is impossible.
     async fn repair(&mut self) -> Option<Event> {
+        match self.host.repair_dns().await {
+            Ok(None) => {}
+            Ok(Some(repair)) => {
+                warn!(restored = %repair, "the host did not ask the tunnel's resolvers; it does now");
+            }
+            Err(text) => error!(err = %text, "set dns failed"),
+        }
         let now = Instant::now().into_std();
         if !self.repairs.may_go_on(now) {
             return None;
@@ -172,9 +176,10 @@ impl<K: Link, T: TunOpener, L: Links, R: Routes, D: Dns> Driver<K, T, L, R, D> {
 
     fn start_look_up(&self) {
         let (look_up, looked_up) = (Arc::clone(&self.look_up), self.looked_up.clone());
+        let outside = self.host.resolvers_outside();
         tokio::task::spawn_blocking(move || {
             // Nobody listens any more once the tunnel has stopped.
-            let _ = looked_up.send(look_up());
+            let _ = looked_up.send(look_up(outside));
         });
     }
 }

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use ipnet::Ipv4Net;
 use qdt_host::tun::{TunOpener, TunQueue, TunSpec};
-use qdt_host::{Dns, LinkError, Links, RouteError, RouteIdentity, Routes};
+use qdt_host::{
+    Dns, DnsRepair, HostResolvers, LinkError, Links, RouteError, RouteIdentity, Routes,
+};
 
 use crate::config::RouteMode;
 use crate::failure::HostFailure;
@@ -70,7 +72,8 @@ pub struct Host<T, L, R, D> {
     /// What the device was last given; it exists from the first time on.
     applied: Option<TunPlan>,
     routed: Option<qdt_host::RoutePlan>,
-    resolving: bool,
+    /// What the resolvers were last told to be.
+    resolving: Option<qdt_host::DnsPlan>,
 }
 
 impl<T: TunOpener, L: Links, R: Routes, D: Dns> Host<T, L, R, D> {
@@ -84,7 +87,7 @@ impl<T: TunOpener, L: Links, R: Routes, D: Dns> Host<T, L, R, D> {
             dns,
             applied: None,
             routed: None,
-            resolving: false,
+            resolving: None,
         }
     }
 
@@ -221,8 +224,27 @@ impl<T: TunOpener, L: Links, R: Routes, D: Dns> Host<T, L, R, D> {
             servers: plan.servers.clone(),
         };
         // One that fails half-way, or too late, is given back as well.
-        self.resolving = true;
+        self.resolving = Some(plan.clone());
         in_time(self.dns.install(&plan)).await
+    }
+
+    /// Looks whether the host still asks the tunnel's resolvers, and lets it ask them again where
+    /// another program changed that; returns what was done.
+    ///
+    /// # Errors
+    /// The host's words, each once.
+    pub async fn repair_dns(&self) -> Result<Option<DnsRepair>, String> {
+        match &self.resolving {
+            Some(plan) => in_time(self.dns.check_and_repair(plan)).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Returns the name servers to ask for what has to be known outside the tunnel; `None` as long
+    /// as the tunnel has changed nothing.
+    #[must_use]
+    pub fn resolvers_outside(&self) -> Option<HostResolvers> {
+        self.applied.as_ref().map(|_| self.dns.host_resolvers())
     }
 
     /// Gives the host its own resolvers back, where this run has replaced them.
@@ -230,7 +252,7 @@ impl<T: TunOpener, L: Links, R: Routes, D: Dns> Host<T, L, R, D> {
     /// # Errors
     /// [`CleanUpError::Dns`] in the host's words.
     pub async fn remove_dns(&mut self) -> Result<(), CleanUpError> {
-        if !std::mem::take(&mut self.resolving) {
+        if self.resolving.take().is_none() {
             return Ok(());
         }
         in_time(self.dns.remove(&self.name))
@@ -239,7 +261,7 @@ impl<T: TunOpener, L: Links, R: Routes, D: Dns> Host<T, L, R, D> {
     }
 }
 
-async fn in_time<E: ToString>(step: impl Future<Output = Result<(), E>>) -> Result<(), String> {
+async fn in_time<T, E: ToString>(step: impl Future<Output = Result<T, E>>) -> Result<T, String> {
     match tokio::time::timeout(DNS_PATIENCE, step).await {
         Ok(result) => result.map_err(|error| error.to_string()),
         Err(_) => Err(format!(

@@ -3,18 +3,16 @@
 //! What always holds here: the tunnel's name is owned from before the first look at the host to
 //! after the last; what can fail without touching the host (trust, socket, mark) comes first.
 
-use std::sync::Arc;
-
 use qdt_host::{HostDns, HostLinks, HostRoutes, HostTuns, HostWatch, TunnelOwner};
-use qdt_program::Protocol;
 use qdt_proto::handshake::Capabilities;
 use tracing::warn;
 
 use crate::config::ClientConfig;
-use crate::driver::{LookUp, drive};
+use crate::driver::drive;
 use crate::failure::HostFailure;
 use crate::host::Host;
 use crate::link::WorkerLink;
+use crate::look_up;
 use crate::plan::HostWishes;
 use crate::tunnel::{Outcome, Settings, Tunnel};
 
@@ -59,17 +57,8 @@ pub async fn run_announcing(
         },
     };
     let tunnel = Tunnel::new(settings, rand::random());
-    let (look_up, watch) = (look_up(&config), HostWatch::open());
+    let (look_up, watch) = (look_up::of(&config, host.mark()), HostWatch::open());
     let outcome = drive(tunnel, link, events, host, look_up, watch, stop).await;
     drop(owner);
     outcome
-}
-
-fn look_up(config: &ClientConfig) -> LookUp {
-    let server = config.server.clone();
-    Arc::new(move || {
-        server
-            .dial_addresses(Protocol::Udp)
-            .map_err(|error| error.to_string())
-    })
 }

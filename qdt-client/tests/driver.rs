@@ -9,6 +9,7 @@ use std::time::Duration;
 use qdt_client::{
     Host, HostWishes, LookUp, MemoryLink, Outcome, RouteMode, Settings, Tunnel, drive,
 };
+use qdt_host::HostResolvers;
 use qdt_host::memory::{Call, MemoryHost};
 use qdt_program::{LogConfig, Logger};
 use qdt_proto::datagram::SessionId;
@@ -91,7 +92,7 @@ fn answer() -> ConnectResponse {
 }
 
 fn found() -> LookUp {
-    Arc::new(|| Ok(vec![SocketAddr::from(([192, 0, 2, 1], 443))]))
+    Arc::new(|_| Ok(vec![SocketAddr::from(([192, 0, 2, 1], 443))]))
 }
 
 /// Drives a tunnel on `host` against the script `play`; gives the outcome and the log.
@@ -439,13 +440,13 @@ async fn a_name_that_cannot_be_found_is_asked_again() {
     let host = MemoryHost::new();
     let asked = Arc::new(Mutex::new(0));
     let count = Arc::clone(&asked);
-    let look_up: LookUp = Arc::new(move || {
+    let look_up: LookUp = Arc::new(move |_| {
         let mut asked = count.lock().expect("no look-up panics");
         *asked += 1;
         if *asked < 3 {
             Err("no such host".to_owned())
         } else {
-            found()()
+            found()(None)
         }
     });
     let (outcome, log) = driven(&host, look_up, async |mut worker| {
@@ -459,6 +460,42 @@ async fn a_name_that_cannot_be_found_is_asked_again() {
         log.contains("msg=\"connect failed\" err=\"no such host\""),
         "{log}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn once_the_tunnel_exists_names_are_looked_up_at_the_resolvers_of_the_host_without_it() {
+    let host = MemoryHost::new();
+    let resolvers = HostResolvers {
+        servers: vec![SocketAddr::from(([192, 168, 1, 1], 53))],
+        ..HostResolvers::default()
+    };
+    host.change(|state| state.resolvers = resolvers.clone());
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let given = Arc::clone(&asked);
+    let look_up: LookUp = Arc::new(move |outside| {
+        given.lock().expect("no look-up panics").push(outside);
+        match given.lock().expect("no look-up panics").len() {
+            1 => found()(None),
+            _ => Err("no answer".to_owned()),
+        }
+    });
+    let (_, log) = driven(&host, look_up, async |mut worker| {
+        let (first, _queue) = worker.connect(answer()).await;
+        worker.report(ClientEvent::Closed {
+            attempt: first,
+            reason: "reset".to_owned(),
+        });
+        while asked.lock().expect("no look-up panics").len() < 4 {
+            worker.dial().await;
+        }
+        worker.stop();
+    })
+    .await;
+    let asked = asked.lock().expect("no look-up panics").clone();
+    assert_eq!(asked[0], None);
+    assert!(asked[1..].iter().all(|one| *one == Some(resolvers.clone())));
+    let line = "level=WARN msg=\"look-up failed\" err=\"no answer\"";
+    assert_eq!(log.matches(line).count(), 1, "{log}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,7 +7,7 @@
 //! Whoever installed a plan calls [`Dns::check_and_repair`] whenever the host changed and every few
 //! seconds, because other programs (DHCP clients, network managers) write the same settings.
 
-use std::{future::Future, io, net::IpAddr, path::PathBuf};
+use std::{fmt, future::Future, io, net::IpAddr, path::PathBuf};
 
 use crate::HostResolvers;
 
@@ -83,6 +83,15 @@ pub enum DnsRepair {
     /// An earlier attempt had failed, or the host asked another service; the servers of the tunnel
     /// are asked now.
     Installed,
+}
+
+impl fmt::Display for DnsRepair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PutBack { path } => write!(f, "{}", path.display()),
+            Self::Installed => f.write_str("the tunnel's name servers"),
+        }
+    }
 }
 
 /// Why the host's name servers could not be changed or given back.

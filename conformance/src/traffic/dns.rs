@@ -10,16 +10,18 @@ use std::time::Duration;
 
 use crate::Machine;
 
-/// Answers every A query with the same address and records who asked.
+/// Answers every A query with the same address, other queries with none, and
+/// records who asked.
 #[derive(Debug)]
 pub struct DnsResponder {
+    address: Arc<Mutex<Ipv4Addr>>,
     askers: Arc<Mutex<Vec<IpAddr>>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl DnsResponder {
-    /// The address in every answer.
+    /// The address in every answer, until [`DnsResponder::set_answer`].
     pub const ANSWER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
 
     /// Starts on port 53 of every IPv4 address of `machine`.
@@ -39,23 +41,35 @@ impl DnsResponder {
             Arc::new(AtomicBool::new(false)),
         );
         let (recorded, stopped) = (askers.clone(), stop.clone());
+        let address = Arc::new(Mutex::new(Self::ANSWER));
+        let answered = address.clone();
         let thread = std::thread::spawn(move || {
             let mut buffer = [0_u8; 512];
             while !stopped.load(Ordering::Relaxed) {
                 let Ok((length, from)) = socket.recv_from(&mut buffer) else {
                     continue;
                 };
-                if let Some(answer) = answer(&buffer[..length]) {
+                let address = *answered.lock().expect("no holder panics");
+                if let Some(answer) = answer(&buffer[..length], address) {
                     recorded.lock().expect("no holder panics").push(from.ip());
                     let _ = socket.send_to(&answer, from);
                 }
             }
         });
         Self {
+            address,
             askers,
             stop,
             thread: Some(thread),
         }
+    }
+
+    /// Puts another address into every answer from now on.
+    ///
+    /// # Panics
+    /// When the responder did.
+    pub fn set_answer(&self, address: Ipv4Addr) {
+        *self.address.lock().expect("no holder panics") = address;
     }
 
     /// Who has asked so far, in order.
@@ -112,15 +126,19 @@ pub fn dns_query(machine: &Machine, server: Ipv4Addr, name: &str) -> io::Result<
     Err(last.unwrap_or_else(|| io::ErrorKind::TimedOut.into()))
 }
 
-/// The answer to a query with one question: the question, then one A record.
-fn answer(query: &[u8]) -> Option<Vec<u8>> {
+/// The answer to a query with one question: the question, then one A record
+/// where that was asked for.
+fn answer(query: &[u8], address: Ipv4Addr) -> Option<Vec<u8>> {
     let header = query.get(..12)?;
     let end = 12 + query.get(12..)?.iter().position(|byte| *byte == 0)? + 5;
     let question = query.get(12..end)?;
+    let is_a = question[question.len() - 4..question.len() - 2] == [0, 1];
     let mut answer = header[..2].to_vec();
-    answer.extend_from_slice(&[0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]);
+    answer.extend_from_slice(&[0x81, 0x80, 0, 1, 0, u8::from(is_a), 0, 0, 0, 0]);
     answer.extend_from_slice(question);
-    answer.extend_from_slice(&[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
-    answer.extend_from_slice(&DnsResponder::ANSWER.octets());
+    if is_a {
+        answer.extend_from_slice(&[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
+        answer.extend_from_slice(&address.octets());
+    }
     Some(answer)
 }

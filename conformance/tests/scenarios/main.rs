@@ -13,6 +13,7 @@ mod ipv6;
 mod latency;
 mod leftovers;
 mod loss;
+mod names;
 mod nat;
 mod offloads;
 mod ordering;

@@ -95,6 +95,8 @@ pub enum Report {
     PathTooSmall,
     /// A resolver of the server was left out.
     DnsEntryRefused(DnsEntryError),
+    /// The server's name could not be looked up while the connection is gone, in words.
+    LookUpFailed(String),
     /// Where the server is.
     Resolved(Vec<IpAddr>),
 }

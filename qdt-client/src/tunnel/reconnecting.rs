@@ -26,6 +26,8 @@ pub(super) struct Reconnecting {
     trying: Trying,
     /// While nothing answers the name is looked up again from time to time.
     look_up_at: Instant,
+    /// What the last look-up that failed said; the same words are logged once.
+    look_up_failure: Option<String>,
 }
 
 #[derive(Debug)]
@@ -54,10 +56,11 @@ impl Reconnecting {
             doubted: doubted.map(Box::new),
             trying: Trying::Race(race),
             look_up_at,
+            look_up_failure: None,
         })
     }
 
-    /// Through a tunnel that is down the resolver may not answer, so the race does not wait for it.
+    /// The resolver may take its time or be out of reach, so the race does not wait for it.
     fn race(core: &mut Core, now: Instant) -> Race {
         let targets = core.addresses.clone();
         let sizes = Sizes::Descending(core.wanted_size());
@@ -67,10 +70,17 @@ impl Reconnecting {
     pub(super) fn handle_event(mut self, core: &mut Core, now: Instant, event: Event) -> State {
         match event {
             Event::Resolved(result) => {
-                if core.resolved(result).is_ok()
-                    && let Trying::Race(race) = &mut self.trying
-                {
-                    race.retarget(&core.addresses);
+                match core.resolved(result) {
+                    Ok(()) => {
+                        if let Trying::Race(race) = &mut self.trying {
+                            race.retarget(&core.addresses);
+                        }
+                    }
+                    Err(text) if self.look_up_failure.as_ref() == Some(&text) => {}
+                    Err(text) => {
+                        core.report(Report::LookUpFailed(text.clone()));
+                        self.look_up_failure = Some(text);
+                    }
                 }
                 State::Reconnecting(self)
             }

@@ -10,6 +10,7 @@ mod closed;
 mod connected;
 mod conntrack;
 mod default_route;
+mod dns;
 mod firewall;
 mod links;
 mod namespace;

@@ -137,14 +137,15 @@ impl HostDns {
 
     /// systemd-resolved, where it runs and programs ask it.
     fn asked_resolved(&self) -> Option<Resolved<'_>> {
-        let resolved = self.resolved()?;
         let nsswitch = fs::read_to_string(&self.paths.nsswitch).unwrap_or_default();
-        if nsswitch::asks_resolved(&nsswitch) {
-            return Some(resolved);
+        if !nsswitch::asks_resolved(&nsswitch) {
+            let named = upstream::parse(&self.file().current().ok()??).servers;
+            let only_stubs = named.iter().all(|server| STUBS.contains(&server.ip()));
+            if named.is_empty() || !only_stubs {
+                return None;
+            }
         }
-        let named = upstream::parse(&self.file().current().ok()??).servers;
-        let only_stubs = named.iter().all(|server| STUBS.contains(&server.ip()));
-        (!named.is_empty() && only_stubs).then_some(resolved)
+        self.resolved()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -155,7 +156,7 @@ impl HostDns {
     async fn apply(&self, plan: &DnsPlan) -> Result<(), DnsError> {
         let (asked, result) = match self.asked_resolved() {
             Some(resolved) => (Asked::Resolved, resolved.install(plan).await),
-            None => (Asked::File, self.file().install(plan, exists)),
+            None => (Asked::File, self.file().install(plan, is_alive)),
         };
         self.record(asked, &result);
         result
@@ -212,7 +213,7 @@ impl HostDns {
                 });
             }
         }
-        let result = self.file().put_back(plan, exists);
+        let result = self.file().put_back(plan, is_alive);
         self.record(Asked::File, &result);
         result?;
         Ok((decision == Decision::PutBack).then_some(DnsRepair::PutBack { path }))
@@ -268,7 +269,7 @@ impl Dns for HostDns {
         check_interface_name(tun)?;
         let restored = self
             .file()
-            .restore(|device| device == tun || !(exists(device) || is_owned(device)));
+            .restore(|device| device == tun || !is_alive(device));
         self.revert(tun).await?;
         restored
     }
@@ -303,8 +304,8 @@ impl Dns for HostDns {
 }
 
 /// Whether a running client has this device, or will have it again in a moment.
-fn is_owned(device: &str) -> bool {
-    owner::is_owned(RouteIdentity::of(device))
+fn is_alive(device: &str) -> bool {
+    exists(device) || owner::is_owned(RouteIdentity::of(device))
 }
 
 /// Whether there is such an interface. One that cannot be asked about counts as there, so that

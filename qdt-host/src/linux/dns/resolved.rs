@@ -2,7 +2,12 @@
 //!
 //! Its arguments are a checked interface name and addresses; nothing else ever stands there.
 
-use std::{ffi::OsStr, net::IpAddr, os::unix::net::UnixStream, path::Path};
+use std::{ffi::OsStr, io, net::IpAddr, path::Path};
+
+use rustix::{
+    io::Errno,
+    net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with},
+};
 
 use super::super::program;
 use crate::dns::{DnsError, DnsPlan};
@@ -17,7 +22,7 @@ impl<'a> Resolved<'a> {
     /// it, so the proof is that its socket is answered.
     pub(super) fn running(socket: &Path, programs: &'a OsStr) -> Option<Self> {
         program::find("resolvectl", programs)?;
-        UnixStream::connect(socket).ok()?;
+        answers(socket).ok()?;
         Some(Self { programs })
     }
 
@@ -57,5 +62,15 @@ impl<'a> Resolved<'a> {
         }
         let message = program::first_line(&output.stderr, output.status);
         Err(DnsError::Resolved { verb, message })
+    }
+}
+
+/// Succeeds when somebody listens at `socket`. Does not wait for one that has too much to do.
+fn answers(socket: &Path) -> io::Result<()> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let client = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    match connect(&client, &SocketAddrUnix::new(socket)?) {
+        Ok(()) | Err(Errno::AGAIN) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }

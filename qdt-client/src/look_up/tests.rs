@@ -1,0 +1,162 @@
+//! Look-ups at name servers on loopback that answer what a test wants.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+
+use super::*;
+
+const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
+
+/// What a server does with a question: flags of the answer, and whether the address is in it.
+#[derive(Clone, Copy)]
+enum Server {
+    Answers,
+    Truncates,
+    Fails,
+    KnowsNothing,
+    /// Answers with a wrong id first.
+    IsForged,
+}
+
+fn answer(question: &[u8], flags: [u8; 2]) -> Vec<u8> {
+    let mut message = question.to_vec();
+    message[2..4].copy_from_slice(&flags);
+    if flags == [0x81, 0x80] && question[question.len() - 3] == 1 {
+        message[7] = 1;
+        message.extend_from_slice(&[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
+        message.extend_from_slice(&ADDRESS.octets());
+    }
+    message
+}
+
+/// Starts a server that ends with the test's process; the questions' names arrive at the receiver.
+fn start(server: Server) -> (SocketAddr, Receiver<Vec<u8>>) {
+    // Somebody else may have the same port of TCP.
+    let (socket, address, listener) = (0..100)
+        .find_map(|_| {
+            let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).ok()?;
+            let address = socket.local_addr().ok()?;
+            Some((socket, address, TcpListener::bind(address).ok()?))
+        })
+        .expect("a port of both");
+    let (questions, asked) = channel();
+    thread::spawn(move || {
+        let mut buffer = [0; 512];
+        while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+            let question = &buffer[..length];
+            let send = |message: &[u8]| socket.send_to(message, from).expect("loopback");
+            match server {
+                Server::Answers => send(&answer(question, [0x81, 0x80])),
+                Server::Truncates => send(&answer(question, [0x83, 0x80])),
+                Server::Fails => send(&answer(question, [0x81, 0x82])),
+                Server::KnowsNothing => send(&answer(question, [0x81, 0x83])),
+                Server::IsForged => {
+                    let mut forged = answer(question, [0x81, 0x80]);
+                    forged[0] ^= 1;
+                    let last = forged.len() - 1;
+                    forged[last] ^= 1;
+                    send(&forged);
+                    send(&answer(question, [0x81, 0x80]))
+                }
+            };
+            if questions.send(question[12..length - 4].to_vec()).is_err() {
+                return;
+            }
+        }
+    });
+    if matches!(server, Server::Truncates) {
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.expect("a connection");
+                let mut length = [0; 2];
+                stream.read_exact(&mut length).expect("a length");
+                let mut question = vec![0; usize::from(u16::from_be_bytes(length))];
+                stream.read_exact(&mut question).expect("a question");
+                let message = answer(&question, [0x81, 0x80]);
+                let length = (message.len() as u16).to_be_bytes();
+                stream.write_all(&length).expect("written");
+                stream.write_all(&message).expect("written");
+            }
+        });
+    }
+    (address, asked)
+}
+
+fn look_up(name: &str, servers: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, String> {
+    let server = format!("{name}:443").parse().expect("host and port");
+    let resolvers = HostResolvers {
+        servers,
+        search: vec!["lan".to_owned()],
+        ..HostResolvers::default()
+    };
+    outside(&server, &resolvers, None)
+}
+
+fn found() -> Result<Vec<SocketAddr>, String> {
+    Ok(vec![SocketAddr::from((ADDRESS, 443))])
+}
+
+#[test]
+fn the_first_server_that_answers_tells_the_address() {
+    // Nobody reads this one's questions.
+    let silent = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let silent = (silent.local_addr().expect("bound"), silent);
+    let refused = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let refused = refused.local_addr().expect("bound");
+    let (failing, _failed) = start(Server::Fails);
+    let (good, _asked) = start(Server::Answers);
+    for servers in [
+        vec![good],
+        vec![silent.0, good],
+        vec![refused, good],
+        vec![failing, good],
+        vec![failing, refused, silent.0, good],
+    ] {
+        assert_eq!(look_up("vpn.example.org", servers), found());
+    }
+}
+
+#[test]
+fn a_truncated_answer_is_asked_for_over_tcp() {
+    let (server, _asked) = start(Server::Truncates);
+    assert_eq!(look_up("vpn.example.org", vec![server]), found());
+}
+
+#[test]
+fn a_forged_answer_does_not_count() {
+    let (server, _asked) = start(Server::IsForged);
+    assert_eq!(look_up("vpn.example.org", vec![server]), found());
+}
+
+#[test]
+fn a_name_that_does_not_exist_is_looked_for_in_the_search_domains() {
+    let (server, asked) = start(Server::KnowsNothing);
+    let error = look_up("vpn.example.org", vec![server]).unwrap_err();
+    assert_eq!(
+        error,
+        "address vpn.example.org:443: cannot look up vpn.example.org: no such name"
+    );
+    // The answer to one family may end the question for the other.
+    let mut names: Vec<_> = asked.try_iter().collect();
+    names.dedup();
+    assert_eq!(names[0], b"\x03vpn\x07example\x03org\0");
+    assert_eq!(names[1], b"\x03vpn\x07example\x03org\x03lan\0");
+}
+
+#[test]
+fn servers_that_do_not_answer_are_said_within_the_time() {
+    let silent = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let address = silent.local_addr().expect("bound");
+    let error = look_up("vpn.example.org", vec![address]).unwrap_err();
+    assert!(
+        error.ends_with("none of 1 name server(s) knows it: no answer"),
+        "{error}"
+    );
+    let error = look_up("vpn.example.org", Vec::new()).unwrap_err();
+    assert!(
+        error.contains("no name server outside the tunnel"),
+        "{error}"
+    );
+}
