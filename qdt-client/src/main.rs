@@ -6,14 +6,16 @@ use std::process::ExitCode;
 
 use qdt_client::config::ClientConfig;
 use qdt_client::{Outcome, run};
-use qdt_program::{Loaded, config_path, forbid_core_dumps, init_log, log_warnings, startup_error};
+use qdt_program::{
+    CommandLine, Loaded, forbid_core_dumps, init_log, log_warnings, startup_error,
+};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info};
 
 fn main() -> ExitCode {
     forbid_core_dumps();
-    let path = match config_path(std::env::args_os(), "client.yaml") {
-        Ok(path) => path,
+    let path = match CommandLine::read(std::env::args_os(), "client.yaml") {
+        Ok(command_line) => command_line.config,
         Err(exit) => return exit.report(),
     };
     let Loaded { config, warnings } = match ClientConfig::load(&path) {

@@ -20,12 +20,12 @@ mod yaml;
 pub use config_file::{ConfigProblem, Loaded, ReadError, read_config_text, read_config_yaml};
 pub use core_dump::forbid_core_dumps;
 pub use duration::{DurationError, GoDuration};
-pub use flags::{EarlyExit, config_path};
+pub use flags::{CommandLine, EarlyExit};
 pub use host_port::{HostPort, HostPortError, ListenAddress, Protocol, ResolveError};
 pub use interface_name::is_interface_name;
 pub use log::{
     FieldValue, LogConfig, LogHandle, LogLevel, Logger, Record, UnknownLevel, init_log,
-    log_warnings, startup_error, startup_line,
+    log_warnings, startup_error, startup_line, startup_warning,
 };
 pub use pin::{PinError, SpkiPin};
 pub use token::{Token, TokenProblem};

@@ -4,13 +4,26 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 
-use qdt_program::{EarlyExit, config_path};
+use qdt_program::{CommandLine, EarlyExit};
 
-const USAGE: &str = "Usage of qdt-server:\n  -config string\n    \tpath of the configuration file (default \"server.yaml\")\n";
+const USAGE: &str = "Usage of qdt-server:\n  -config string\n    \tpath of the configuration file (default \"server.yaml\")\n  -version\n    \tprint the version and exit\n";
+
+fn parse(args: &[&str]) -> Result<CommandLine, EarlyExit> {
+    let args = std::iter::once("qdt-server").chain(args.iter().copied());
+    CommandLine::parse(args.map(OsString::from), "server.yaml")
+}
 
 fn run(args: &[&str]) -> Result<PathBuf, EarlyExit> {
-    let args = std::iter::once("qdt-server").chain(args.iter().copied());
-    config_path(args.map(OsString::from), "server.yaml")
+    parse(args).map(|line| line.config)
+}
+
+/// An exit with a complaint and no output.
+fn exit(code: u8, stderr: String) -> EarlyExit {
+    EarlyExit {
+        code,
+        stdout: String::new(),
+        stderr,
+    }
 }
 
 fn path(args: &[&str]) -> String {
@@ -51,14 +64,7 @@ fn parsing_stops_at_the_first_positional_argument() {
 #[test]
 fn help_prints_the_usage_and_succeeds() {
     for help in ["-h", "--h", "-help", "--help", "-h=1"] {
-        assert_eq!(
-            run(&[help]),
-            Err(EarlyExit {
-                code: 0,
-                stderr: USAGE.to_owned()
-            }),
-            "{help}"
-        );
+        assert_eq!(run(&[help]), Err(exit(0, USAGE.to_owned())), "{help}");
     }
 }
 
@@ -66,21 +72,21 @@ fn help_prints_the_usage_and_succeeds() {
 fn an_unknown_flag_is_named_and_exits_2() {
     for flag in ["-x", "--x", "-x=5"] {
         let stderr = format!("flag provided but not defined: -x\n{USAGE}");
-        assert_eq!(run(&[flag]), Err(EarlyExit { code: 2, stderr }), "{flag}");
+        assert_eq!(run(&[flag]), Err(exit(2, stderr)), "{flag}");
     }
 }
 
 #[test]
 fn a_flag_without_its_value_exits_2() {
     let stderr = format!("flag needs an argument: -config\n{USAGE}");
-    assert_eq!(run(&["-config"]), Err(EarlyExit { code: 2, stderr }));
+    assert_eq!(run(&["-config"]), Err(exit(2, stderr)));
 }
 
 #[test]
 fn a_malformed_flag_exits_2() {
     for flag in ["---config", "-=a", "--=a"] {
         let stderr = format!("bad flag syntax: {flag}\n{USAGE}");
-        assert_eq!(run(&[flag]), Err(EarlyExit { code: 2, stderr }), "{flag}");
+        assert_eq!(run(&[flag]), Err(exit(2, stderr)), "{flag}");
     }
 }
 
@@ -100,6 +106,46 @@ fn an_empty_path_exits_1_and_says_so() {
 #[test]
 fn a_path_need_not_be_utf_8() {
     let args = [b"qdt-server".to_vec(), b"-config=/tmp/\xff.yaml".to_vec()];
-    let path = config_path(args.map(OsString::from_vec), "server.yaml").expect("a path");
+    let path = CommandLine::parse(args.map(OsString::from_vec), "server.yaml")
+        .expect("a path")
+        .config;
     assert_eq!(path.into_os_string().into_vec(), b"/tmp/\xff.yaml");
+}
+
+#[test]
+fn the_version_goes_to_stdout_and_succeeds() {
+    let version = format!("qdt-server {}\n", env!("CARGO_PKG_VERSION"));
+    for flag in ["-version", "--version"] {
+        for args in [&[flag][..], &["-config", "a", flag]] {
+            let expected = EarlyExit {
+                code: 0,
+                stdout: version.clone(),
+                stderr: String::new(),
+            };
+            assert_eq!(run(args), Err(expected), "{args:?}");
+        }
+    }
+    let args = ["/usr/local/bin/qdt-client", "-version"].map(OsString::from);
+    let exit = CommandLine::parse(args, "client.yaml").expect_err("no path");
+    assert!(exit.stdout.starts_with("qdt-client "), "{exit:?}");
+}
+
+#[test]
+fn words_that_are_not_read_are_named_in_a_warning_with_the_file_that_is_used() {
+    let line = parse(&["start", "-config", "one.yaml"]).expect("a path");
+    assert_eq!(line.ignored, ["start", "-config", "one.yaml"]);
+    let warning = line.warning().expect("words were ignored");
+    for part in ["start -config one.yaml", "server.yaml"] {
+        assert!(warning.contains(part), "{part} is not in {warning}");
+    }
+    for args in [
+        &["-config", "a", "b"][..],
+        &["--", "b"],
+        &["-config=a", "--", "b"],
+    ] {
+        assert_eq!(parse(args).expect("a path").ignored, ["b"], "{args:?}");
+    }
+    for args in [&[][..], &["-config", "a"], &["-config=a", "--"]] {
+        assert_eq!(parse(args).expect("a path").warning(), None, "{args:?}");
+    }
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use qdt_program::{
-    EarlyExit, Loaded, config_path, forbid_core_dumps, init_log, log_warnings, startup_error,
+    CommandLine, Loaded, forbid_core_dumps, init_log, log_warnings, startup_error,
 };
 use qdt_server::prepare::{Prepared, announce, prepare};
 use qdt_server::serve::{ServeError, Server, Signal, Signals};
@@ -22,9 +22,9 @@ fn main() -> ExitCode {
     if !choose_mutant() {
         return ExitCode::FAILURE;
     }
-    let path = match config_path(std::env::args_os(), "server.yaml") {
-        Ok(path) => path,
-        Err(early) => return EarlyExit::report(early),
+    let path = match CommandLine::read(std::env::args_os(), "server.yaml") {
+        Ok(command_line) => command_line.config,
+        Err(exit) => return exit.report(),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -54,6 +54,36 @@ fn help_goes_to_stderr_with_exit_code_0_and_a_wrong_flag_with_2() {
 }
 
 #[test]
+fn the_version_is_printed_and_nothing_is_made() {
+    let folder = folder();
+    let output = server(&["--version"], folder.path());
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(
+        stdout,
+        format!("qdt-server {}\n", env!("CARGO_PKG_VERSION"))
+    );
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_word_before_the_flag_is_named_in_a_warning() {
+    let folder = folder();
+    fs::write(folder.path().join("server.yaml"), "token: YOUR_TOKEN\n").unwrap();
+    let output = server(&["start", "-config", "one.yaml"], folder.path());
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let warning = stderr.lines().next().unwrap();
+    for part in [
+        " WARN arguments ignored ",
+        "start -config one.yaml",
+        "server.yaml",
+    ] {
+        assert!(warning.contains(part), "{part} is not in {stderr}");
+    }
+}
+
+#[test]
 fn a_fault_in_the_file_is_one_line_with_the_key_and_exit_code_1() {
     for (yaml, key) in [
         ("", "token"),

@@ -20,7 +20,7 @@ mod text;
 pub use level::{LogLevel, UnknownLevel};
 pub use logger::{LogHandle, Logger, init_log};
 pub use record::{FieldValue, Record};
-pub use startup::{startup_error, startup_line};
+pub use startup::{startup_error, startup_line, startup_warning};
 
 use std::path::Path;
 
