@@ -18,7 +18,7 @@ pub use hostile::{
 };
 pub use lab::{
     Binaries, Client, Config, Lab, Machine, Metrics, Process, Server, Token, at_full_length,
-    check_requirements, stay_silent, wait_for, wait_until,
+    check_requirements, requirements, stay_silent, wait_for, wait_until,
 };
 pub use traffic::{
     Bulk, Capture, Captured, DnsResponder, PingReply, Pinger, RawIp, Reflector, Transfer, UdpEcho,

@@ -19,6 +19,6 @@ pub use machine::Machine;
 pub use metrics::Metrics;
 pub use process::Process;
 pub use programs::{Client, Server};
-pub use requirements::check_requirements;
+pub use requirements::{check_requirements, requirements};
 pub use topology::Lab;
 pub use wait::{at_full_length, stay_silent, wait_for, wait_until};

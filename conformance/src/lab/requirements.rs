@@ -15,8 +15,16 @@ const TOOLS: &[(&str, &str)] = &[
 /// Checks everything the lab needs from the host.
 ///
 /// # Panics
-/// With one message that names every missing thing and what to do.
+/// With the message of [`requirements`].
 pub fn check_requirements() {
+    requirements().unwrap_or_else(|message| panic!("{message}"));
+}
+
+/// Whether the host has everything the lab needs.
+///
+/// # Errors
+/// One message that names every missing thing and what to do.
+pub fn requirements() -> Result<(), String> {
     let mut missing = Vec::new();
     // SAFETY: geteuid has no preconditions.
     if unsafe { libc::geteuid() } != 0 {
@@ -32,11 +40,13 @@ pub fn check_requirements() {
             missing.push(format!("{tool}: apt-get install {package}"));
         }
     }
-    assert!(
-        missing.is_empty(),
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
         "THE NETWORK LAB CANNOT RUN HERE. Missing:\n  {}",
         missing.join("\n  ")
-    );
+    ))
 }
 
 /// The full path of a program, looked up in PATH and the sbin folders.

@@ -37,27 +37,36 @@ impl Engine {
     /// The connection of this process, made on first use.
     ///
     /// # Panics
-    /// When no engine answers.
+    /// When no engine answers; [`Engine::connect`] has said so before any cell runs.
     pub(crate) fn get() -> &'static Self {
-        static ENGINE: OnceLock<Engine> = OnceLock::new();
-        ENGINE.get_or_init(|| {
+        Self::connect().unwrap_or_else(|message| panic!("{message}"))
+    }
+
+    /// The same.
+    ///
+    /// # Errors
+    /// When no engine answers: what to run instead, for whoever reads it.
+    pub(crate) fn connect() -> Result<&'static Self, &'static str> {
+        static ENGINE: OnceLock<Result<Engine, String>> = OnceLock::new();
+        let engine = ENGINE.get_or_init(|| {
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(1)
                 .enable_all()
                 .build()
-                .expect("threads can be started");
+                .map_err(|error| format!("THE CONTAINER SUITE CANNOT START A THREAD: {error}"))?;
             let docker = runtime.block_on(async {
                 let docker = Docker::connect_with_local_defaults()?;
                 docker.negotiate_version().await
             });
-            let docker = docker.unwrap_or_else(|error| {
-                panic!(
-                    "NO CONTAINER ENGINE ANSWERS ({error}): run scripts/containers, it installs and starts one, \
-                     or start docker yourself"
-                )
-            });
-            Self { docker, runtime }
-        })
+            match docker {
+                Ok(docker) => Ok(Self { docker, runtime }),
+                Err(error) => Err(format!(
+                    "NO CONTAINER ENGINE ANSWERS, the container suite has not run ({error}): run scripts/containers, \
+                     which installs and starts one and builds the images"
+                )),
+            }
+        });
+        engine.as_ref().map_err(String::as_str)
     }
 
     /// Runs a request to its end.

@@ -45,7 +45,26 @@ pub(crate) fn cells() -> Vec<Cell> {
             "an engine that does not answer is left alone and none is started beside it",
             an_engine_that_does_not_answer_is_left_alone,
         ),
+        Cell::named(
+            GROUP,
+            "without an engine the suite fails with one line that names scripts/containers",
+            without_an_engine_the_suite_says_what_to_run,
+        ),
     ]
+}
+
+/// The suite once more, with an engine that is not there.
+fn without_an_engine_the_suite_says_what_to_run(_: &Stage) {
+    let output = Command::new(std::env::current_exe().expect("this program has a file"))
+        .env("DOCKER_HOST", "unix:///nowhere/docker.sock")
+        .env("RUST_BACKTRACE", "1")
+        .output()
+        .expect("this program can be started");
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("run scripts/containers"), "{said}");
+    assert!(said.contains("test result: FAILED"), "{said}");
+    assert!(!said.contains("panicked"), "{said}");
 }
 
 /// What the scripts do before they start an engine; in this cell they could not, because root is taken from them.

@@ -32,7 +32,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use conformance::check_requirements;
+use conformance::requirements;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 use cell::{Cell, Work};
@@ -84,8 +84,16 @@ fn main() -> ExitCode {
     }
     let start = Instant::now();
     if !listing {
-        check_requirements();
-        let leftovers = Engine::get().sweep(false) + command::sweep();
+        // Plain `cargo test` comes here too, on machines that never had an engine.
+        let engine = match requirements().and_then(|()| Engine::connect().map_err(str::to_owned)) {
+            Ok(engine) => engine,
+            Err(message) => {
+                progress::line(&message);
+                progress::line("\ntest result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured");
+                return ExitCode::FAILURE;
+            }
+        };
+        let leftovers = engine.sweep(false) + command::sweep();
         if leftovers > 0 {
             progress::line(&format!(
                 "removed {leftovers} containers and networks of runs that were killed"
