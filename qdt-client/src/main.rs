@@ -1,15 +1,13 @@
 //! The program `qdt-client -config client.yaml`: reads what it is told, runs one tunnel, and ends
 //! with 0 after a signal and with 1 after an error.
 
-use std::future::Future;
 use std::process::ExitCode;
 
 use qdt_client::config::ClientConfig;
 use qdt_client::{Outcome, run};
 use qdt_program::{
-    CommandLine, Loaded, forbid_core_dumps, init_log, log_warnings, startup_error,
+    CommandLine, Loaded, Signal, Signals, forbid_core_dumps, init_log, log_warnings, startup_error,
 };
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info};
 
 fn main() -> ExitCode {
@@ -35,12 +33,16 @@ fn main() -> ExitCode {
         Err(error) => return failed(&format!("cannot start: {error}")),
     };
     let outcome = runtime.block_on(async {
-        // From here on a signal is an orderly end.
-        let stop = match stop_signal() {
-            Ok(stop) => stop,
-            Err(error) => return Err(format!("cannot listen for signals: {error}")),
+        // From here on a signal is an orderly end. There is nothing to reload: SIGHUP is one too,
+        // as when the terminal is closed.
+        let mut signals = Signals::new(Signal::Stop("SIGHUP"))
+            .map_err(|error| format!("cannot listen for signals: {error}"))?;
+        let stop = async {
+            if let Signal::Stop(signal) = signals.next().await {
+                info!(signal, "stopping");
+            }
         };
-        Ok(run(config, stop).await)
+        Ok::<_, String>(run(config, stop).await)
     });
     // A look-up that hangs must not keep the program.
     runtime.shutdown_background();
@@ -57,16 +59,4 @@ fn main() -> ExitCode {
 fn failed(text: &str) -> ExitCode {
     error!(err = text, "client error");
     ExitCode::FAILURE
-}
-
-/// Completes with the first SIGINT or SIGTERM.
-fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
-    let mut interrupt: Signal = signal(SignalKind::interrupt())?;
-    let mut terminate: Signal = signal(SignalKind::terminate())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
 }

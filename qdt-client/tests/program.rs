@@ -13,7 +13,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 fn program(args: &[&str]) -> Command {
     let mut command = Command::new("unshare");
     command
-        .args(["--net", "--", env!("CARGO_BIN_EXE_qdt-client")])
+        // Whoever started the tests may ignore SIGHUP (nohup), which the client looks at.
+        .args(["--net", "--", "env", "--default-signal=HUP"])
+        .arg(env!("CARGO_BIN_EXE_qdt-client"))
         .args(args);
     command
         .stdin(Stdio::null())
@@ -68,37 +70,88 @@ impl File {
 
 const YAML: &str = "server: 192.0.2.1:443\ntoken: a-token-of-some-length\ninsecure: true\n";
 
+/// Starts `command`, a client, and waits until it dials.
+fn dialling(mut command: Command) -> Child {
+    let mut child = command.spawn().expect("`unshare` of util-linux is there");
+    let (seen, lines) = channel();
+    let stdout = child.stdout.take().expect("piped");
+    std::thread::spawn(move || {
+        // Reads on when nobody waits for a line any more: the client shall find an open stdout.
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            let _ = seen.send(line);
+        }
+    });
+    // Without a network every round fails, and the next one follows.
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let line = lines
+            .recv_timeout(left)
+            .expect("`connect failed` (these tests need root)");
+        if line.contains("level=WARN msg=\"connect failed\"") {
+            return child;
+        }
+    }
+}
+
+fn send(signal: &str, child: &Child) {
+    let killed = Command::new("kill")
+        .args([signal, &child.id().to_string()])
+        .status();
+    assert!(killed.expect("`kill` is there").success());
+}
+
 #[test]
 fn a_signal_while_dialling_exits_well() {
-    for signal in ["-TERM", "-INT"] {
+    for signal in ["-TERM", "-INT", "-HUP", "-QUIT", "-PWR", "-XCPU"] {
         let file = File::new(YAML);
-        let mut child = start(&["-config", &file.path().to_string_lossy()]);
-        let (seen, lines) = channel();
-        let stdout = child.stdout.take().expect("piped");
-        std::thread::spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                if seen.send(line).is_err() {
-                    break;
-                }
-            }
-        });
-        // Without a network every round fails, and the next one follows.
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let line = lines
-                .recv_timeout(left)
-                .expect("`connect failed` (these tests need root)");
-            if line.contains("level=WARN msg=\"connect failed\"") {
-                break;
-            }
-        }
-        let killed = Command::new("kill")
-            .args([signal, &child.id().to_string()])
-            .status();
-        assert!(killed.expect("`kill` is there").success());
+        let child = dialling(program(&["-config", &file.path().to_string_lossy()]));
+        send(signal, &child);
         assert_eq!(end(child).status.code(), Some(0), "{signal}");
     }
+}
+
+#[test]
+fn a_signal_that_asks_for_nothing_ends_nothing() {
+    let file = File::new(YAML);
+    let child = dialling(program(&["-config", &file.path().to_string_lossy()]));
+    for signal in [
+        "-USR1", "-USR2", "-ALRM", "-VTALRM", "-IO", "-STKFLT", "-XFSZ", "-PIPE",
+    ] {
+        send(signal, &child);
+    }
+    // Signals of lower numbers are delivered first: one of those before would have ended it.
+    send("-PWR", &child);
+    assert_eq!(end(child).status.code(), Some(0));
+}
+
+#[test]
+fn a_client_that_was_started_with_sighup_ignored_outlives_its_terminal() {
+    let file = File::new(YAML);
+    let mut command = Command::new("sh");
+    command
+        .args([
+            "-c",
+            "trap '' HUP; exec \"$@\"",
+            "sh",
+            "unshare",
+            "--net",
+            "--",
+        ])
+        .args([env!("CARGO_BIN_EXE_qdt-client"), "-config"])
+        .arg(file.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let child = dialling(command);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id()));
+    let status = status.expect("it runs");
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = u64::from_str_radix(ignored.expect("a mask").trim(), 16);
+    assert_eq!(ignored.expect("a number") & 1, 1, "SIGHUP is ignored");
+    send("-HUP", &child);
+    send("-TERM", &child);
+    assert_eq!(end(child).status.code(), Some(0));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::{
     fs,
     os::unix::{fs::PermissionsExt, net::UnixListener},
     path::PathBuf,
+    time::{Duration, Instant},
 };
 
 use qdt_host::{Dns, DnsError, DnsPaths, DnsPlan, DnsRepair, HostDns};
@@ -362,6 +363,35 @@ async fn half_a_setting_in_systemd_resolved_is_taken_back() {
         "dns: `resolvectl domain` failed: Failed to set: no"
     );
     assert_eq!(host.calls().last().unwrap(), "[revert][lo]");
+}
+
+#[tokio::test]
+async fn a_resolvectl_that_hangs_is_killed_with_what_it_started() {
+    let host = Host::with_resolved("nothing");
+    let pid = host.path("pid");
+    let script = format!(
+        "#!/bin/sh\n/bin/sleep 600 & echo $! >{}; wait\n",
+        pid.display()
+    );
+    fs::write(host.path("resolvectl"), script).unwrap();
+    let dns = host.dns();
+    let plan = plan("lo", &["10.8.0.1"]);
+    let installed = tokio::time::timeout(Duration::from_secs(60), dns.install(&plan)).await;
+    let error = installed.expect("it does not wait for ever").unwrap_err();
+    assert!(
+        error.to_string().contains("not ended within 5s, killed"),
+        "{error}"
+    );
+    let pid = fs::read_to_string(&pid).unwrap();
+    let runs = || {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+        !stat.is_empty() && !stat.contains(") Z ")
+    };
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while runs() {
+        assert!(Instant::now() < deadline, "what it started runs on");
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
 //! What both programs share on their control side: flags, YAML, durations, addresses, secrets,
-//! logs.
+//! logs, signals.
 //!
 //! Everything here is read or written by people and by the tools around the programs: files,
 //! command lines, log lines. So the forms are those of the Go programs that this suite replaces
@@ -14,6 +14,7 @@ mod host_port;
 mod interface_name;
 mod log;
 mod pin;
+mod signals;
 mod token;
 mod yaml;
 
@@ -28,5 +29,6 @@ pub use log::{
     log_warnings, startup_error, startup_line, startup_warning,
 };
 pub use pin::{PinError, SpkiPin};
+pub use signals::{Signal, Signals};
 pub use token::{Token, TokenProblem};
 pub use yaml::{Warning, YamlError, from_yaml, yaml_scalar};

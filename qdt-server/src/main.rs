@@ -2,16 +2,16 @@
 //!
 //! The order is: arguments, configuration (made anew where there is none), logger, certificate,
 //! server. Everything that can be wrong is found before anything on the host is changed. Exit codes:
-//! 0 after SIGTERM or SIGINT at whatever stage, 1 for any error, 2 for a wrong command line.
+//! 0 after a signal that stops at whatever stage, 1 for any error, 2 for a wrong command line.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use qdt_program::{
-    CommandLine, Loaded, forbid_core_dumps, init_log, log_warnings, startup_error,
+    CommandLine, Loaded, Signal, Signals, forbid_core_dumps, init_log, log_warnings, startup_error,
 };
 use qdt_server::prepare::{Prepared, announce, prepare};
-use qdt_server::serve::{ServeError, Server, Signal, Signals};
+use qdt_server::serve::{ServeError, Server};
 use qdt_transport::ServerTls;
 use tokio::runtime::Runtime;
 use tracing::{error, info};
@@ -58,7 +58,7 @@ fn choose_mutant() -> bool {
 }
 
 fn run(runtime: &Runtime, path: PathBuf) -> ExitCode {
-    let signals = runtime.block_on(async { Signals::new() });
+    let signals = runtime.block_on(async { Signals::new(Signal::Reload) });
     let mut signals = match signals {
         Ok(signals) => signals,
         Err(error) => {

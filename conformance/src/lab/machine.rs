@@ -148,6 +148,8 @@ impl Machine {
             command.pre_exec(move || {
                 // Nothing the lab started outlives it.
                 result(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL))?;
+                // Whoever started the tests may ignore it (nohup); programs look at that.
+                libc::signal(libc::SIGHUP, libc::SIG_DFL);
                 set_namespace(namespace)?;
                 private_view(&binds)
             });

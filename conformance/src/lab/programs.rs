@@ -4,6 +4,7 @@
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::{Deref, DerefMut};
+use std::path::Path;
 use std::time::Duration;
 
 use super::binaries::Binaries;
@@ -67,6 +68,17 @@ impl<'lab> Server<'lab> {
         server
     }
 
+    /// Starts our server with these variables (`NAME=value`) and does not wait.
+    ///
+    /// # Panics
+    /// When the program cannot be started.
+    #[track_caller]
+    pub fn spawn_with(machine: &'lab Machine, config: Config, variables: &[&str]) -> Self {
+        let program = Binaries::server().to_string_lossy().into_owned();
+        let words = [&["env"], variables, &[program.as_str()]].concat();
+        Self::spawn_command(machine, config, &words)
+    }
+
     /// Starts a program that is our server with the words before its arguments.
     #[track_caller]
     fn spawn_command(machine: &'lab Machine, config: Config, words: &[&str]) -> Self {
@@ -78,12 +90,7 @@ impl<'lab> Server<'lab> {
             .copied()
             .chain(["-config", path.as_ref()])
             .collect();
-        let process = Process::start(
-            machine,
-            "qdt-server",
-            std::path::Path::new(words[0]),
-            &arguments,
-        );
+        let process = Process::start(machine, "qdt-server", Path::new(words[0]), &arguments);
         Self {
             process,
             machine,
@@ -220,6 +227,17 @@ impl<'lab> Client<'lab> {
         Self::spawn_program(machine, config, "client", &Binaries::client(), &[])
     }
 
+    /// Starts our client with these variables (`NAME=value`) and does not wait.
+    ///
+    /// # Panics
+    /// When the program cannot be started.
+    #[track_caller]
+    pub fn spawn_with(machine: &'lab Machine, config: Config, variables: &[&str]) -> Self {
+        let program = Binaries::client().to_string_lossy().into_owned();
+        let before = [variables, &[program.as_str()]].concat();
+        Self::spawn_program(machine, config, "client", Path::new("env"), &before)
+    }
+
     /// Starts the Go peer's client and waits as [`Client::start`] does.
     ///
     /// # Panics
@@ -251,7 +269,7 @@ impl<'lab> Client<'lab> {
         machine: &'lab Machine,
         config: Config,
         name: &str,
-        program: &std::path::Path,
+        program: &Path,
         before: &[&str],
     ) -> Self {
         let path = machine.folder().join(format!("{name}.yaml"));
@@ -347,7 +365,7 @@ impl DerefMut for Client<'_> {
 }
 
 /// Writes a configuration that only its owner may read, as the programs ask.
-fn write_private(path: &std::path::Path, text: &str) {
+fn write_private(path: &Path, text: &str) {
     use std::os::unix::fs::PermissionsExt as _;
     fs::write(path, text).expect("the machine's folder is writable");
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("the file is ours");

@@ -6,7 +6,7 @@ use conformance::{Client, Config, Lab, Machine, Server};
 
 use crate::SECOND;
 
-fn everything(machine: &Machine) -> String {
+pub(crate) fn everything(machine: &Machine) -> String {
     let mut text = String::new();
     for arguments in [
         "-o link",

@@ -24,6 +24,7 @@ mod routes;
 mod second_start;
 mod secrets;
 mod spoofing;
+mod stop;
 mod traffic;
 
 use std::net::{Ipv4Addr, SocketAddr};

@@ -55,10 +55,10 @@ pub(super) async fn install(tun: &str, address: Ipv4Addr) -> Vec<RouteWarning> {
 /// Removes the guard, if there is one.
 pub(super) async fn remove(tun: &str) {
     let table = nft::table_name(TABLE_PREFIX, tun);
-    for family in ["arp", "ip"] {
-        let script = format!("add table {family} {table}\ndelete table {family} {table}\n");
-        // Without `nft` or the family there never was a table, and one that stays behind drops
-        // only what is for an address that the host no longer has.
-        let _ = nft::apply(&script).await;
-    }
+    let script = |family| format!("add table {family} {table}\ndelete table {family} {table}\n");
+    let (arp, ip) = (script("arp"), script("ip"));
+    // Without `nft` or the family there never was a table, and one that stays behind drops only
+    // what is for an address that the host no longer has. In parallel: each may take the time of
+    // a helper.
+    let _ = tokio::join!(nft::apply(&arp), nft::apply(&ip));
 }

@@ -1,33 +1,24 @@
 //! Running `nft`: a script on its standard input is one transaction, applied whole or not at all.
 
-use std::{io, process::Stdio};
+use std::io;
 
-use tokio::io::AsyncWriteExt;
-
-use super::program::{command, first_line};
+use super::program::{self, command, first_line};
 use crate::firewall::FirewallError;
 
 /// Applies `script` in one transaction.
 pub(super) async fn apply(script: &str) -> Result<(), FirewallError> {
-    let mut command = command("nft").map_err(cannot_run)?;
-    command
-        .args(["-f", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(cannot_run)?;
-    let mut input = child.stdin.take().expect("standard input is a pipe");
-    let written = input.write_all(script.as_bytes()).await;
-    drop(input);
-    let output = child.wait_with_output().await.map_err(cannot_run)?;
-    check("nft", &output)?;
-    written.map_err(cannot_run)
+    run(&["-f", "-"], Some(script)).await.map(drop)
 }
 
 /// The output of `nft` with these arguments.
 pub(super) async fn read(arguments: &[&str]) -> Result<String, FirewallError> {
+    run(arguments, None).await
+}
+
+async fn run(arguments: &[&str], input: Option<&str>) -> Result<String, FirewallError> {
     let mut command = command("nft").map_err(cannot_run)?;
-    let output = command.args(arguments).output().await.map_err(cannot_run)?;
+    command.args(arguments);
+    let output = program::run(command, input).await.map_err(cannot_run)?;
     check("nft", &output)?;
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

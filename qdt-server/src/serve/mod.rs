@@ -15,7 +15,6 @@ mod nat;
 mod overlap;
 mod reload;
 mod settings;
-mod signals;
 mod status;
 mod upkeep;
 
@@ -26,7 +25,7 @@ use std::time::{Instant, SystemTime};
 use ipnet::{IpNet, Ipv4Net};
 use qdt_host::conntrack::Flows;
 use qdt_host::{HostTuns, HostWatch, TunOpener as _, TunSpec};
-use qdt_program::LogHandle;
+use qdt_program::{LogHandle, Signal, Signals};
 use qdt_transport::{Counters, ServerTls, ServerWorkers, WorkerCounters, WorkerExit};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinHandle;
@@ -44,7 +43,6 @@ use upkeep::{Device, Upkeep};
 
 pub use error::ServeError;
 pub use overlap::Overlap;
-pub use signals::{Signal, Signals};
 
 /// What a QDT datagram adds to the inner packet: header and tag. The TUN device's MTU is that much
 /// below the session's, so that a full packet fits one datagram.

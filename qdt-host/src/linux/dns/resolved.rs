@@ -54,7 +54,8 @@ impl<'a> Resolved<'a> {
     async fn call(&self, verb: &'static str, arguments: &[&str]) -> Result<(), DnsError> {
         let call = async {
             let mut command = program::command_on("resolvectl", self.programs)?;
-            command.arg(verb).args(arguments).output().await
+            command.arg(verb).args(arguments);
+            program::run(command, None).await
         };
         let output = call.await.map_err(|source| DnsError::Run { source })?;
         if output.status.success() {

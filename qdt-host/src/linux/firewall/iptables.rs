@@ -10,8 +10,9 @@ use super::super::{nft, program};
 use crate::firewall::{FirewallError, NatPlan};
 
 const PROGRAM: &str = "iptables";
-/// Seconds to wait for another program that holds the lock of iptables.
-const LOCK_WAIT: &str = "5";
+/// Seconds to wait for another program that holds the lock of iptables: within the limit of a
+/// helper, so that iptables itself says what it waited for.
+const LOCK_WAIT: &str = "4";
 
 /// Inserts our two rules where the chain is closed; earlier ones of the same device leave.
 pub(super) async fn install(plan: &NatPlan) -> Result<(), FirewallError> {
@@ -125,11 +126,8 @@ async fn run(arguments: &[&str]) -> Result<(), FirewallError> {
 async fn call(arguments: &[&str]) -> Result<Output, FirewallError> {
     let call = async {
         let mut command = program::command(PROGRAM)?;
-        command
-            .args(["-w", LOCK_WAIT])
-            .args(arguments)
-            .output()
-            .await
+        command.args(["-w", LOCK_WAIT]).args(arguments);
+        program::run(command, None).await
     };
     call.await.map_err(|source| FirewallError::Run {
         program: PROGRAM,

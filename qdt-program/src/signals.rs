@@ -1,0 +1,93 @@
+//! The signals of both programs: which ask for something, and which must not end the process.
+//!
+//! Invariants: no signal that can be caught ends a program with its changes to the host in place,
+//! and SIGHUP stays ignored where whoever started the program ignores it (`nohup`).
+
+use std::future::poll_fn;
+use std::io;
+use std::task::Poll;
+
+use rustix::process::Signal as Number;
+use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
+
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// End in an orderly way with exit code 0; the signal's name.
+    Stop(&'static str),
+    /// SIGHUP where it does not stop: read the configuration again.
+    Reload,
+}
+
+/// Signals that stop a program. SIGXCPU is the warning before a SIGKILL.
+const STOP: [(Number, &str); 5] = [
+    (Number::TERM, "SIGTERM"),
+    (Number::INT, "SIGINT"),
+    (Number::QUIT, "SIGQUIT"),
+    (Number::POWER, "SIGPWR"),
+    (Number::XCPU, "SIGXCPU"),
+];
+
+/// Signals whose default would end a program at once. SIGXFSZ comes from a write to a log file
+/// that has reached the limit of its size; the write fails then, which the log counts.
+const IGNORED: [Number; 7] = [
+    Number::USR1,
+    Number::USR2,
+    Number::ALARM,
+    Number::VTALARM,
+    Number::IO,
+    Number::STKFLT,
+    Number::XFSZ,
+];
+
+/// Receives signals from the moment it is made: one that comes during the start is obeyed after it.
+#[derive(Debug)]
+pub struct Signals {
+    asking: Vec<(Signal, Stream)>,
+    _ignored: Vec<Stream>,
+}
+
+impl Signals {
+    /// Takes over the signals of the process, with SIGHUP meaning `hang_up`. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// What the system says when it has no descriptors left.
+    pub fn new(hang_up: Signal) -> io::Result<Self> {
+        let stream = |number: Number| signal(SignalKind::from_raw(number.as_raw()));
+        let mut asking = Vec::new();
+        for (number, name) in STOP {
+            asking.push((Signal::Stop(name), stream(number)?));
+        }
+        if hang_up == Signal::Reload || !is_ignored(Number::HUP) {
+            asking.push((hang_up, stream(Number::HUP)?));
+        }
+        let ignored = IGNORED.into_iter().map(stream);
+        Ok(Self {
+            asking,
+            _ignored: ignored.collect::<io::Result<_>>()?,
+        })
+    }
+
+    /// The next signal; of several that wait, one that stops.
+    pub async fn next(&mut self) -> Signal {
+        poll_fn(|context| {
+            for (signal, stream) in &mut self.asking {
+                if stream.poll_recv(context).is_ready() {
+                    return Poll::Ready(*signal);
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+/// Whether the process was started with this signal ignored; false where /proc does not tell.
+fn is_ignored(number: Number) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & 1 << (number.as_raw() - 1) != 0)
+}
