@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use qdt_program::{
     CommandLine, Loaded, Signal, Signals, forbid_core_dumps, init_log, log_warnings, startup_error,
 };
-use qdt_server::prepare::{Prepared, announce, prepare};
+use qdt_server::prepare::{Prepared, announce, prepare, warn_if_client_config_is_stale};
 use qdt_server::serve::{ServeError, Server};
 use qdt_transport::ServerTls;
 use tokio::runtime::Runtime;
@@ -85,11 +85,15 @@ fn run(runtime: &Runtime, path: PathBuf) -> ExitCode {
         let (cert, key) = (config.tls_cert.display(), config.tls_key.display());
         info!(%cert, %key, "self-signed certificate created");
     }
+    let is_first_start = first_start.is_some();
     if let Some(first_start) = first_start {
         announce(&path, &first_start);
     }
     let served = runtime.block_on(async {
         let tls = ServerTls::load(&config.tls_cert, &config.tls_key)?;
+        if !is_first_start {
+            warn_if_client_config_is_stale(&path, &config.token, tls.pin());
+        }
         let server = Server::start(config, tls, path, cpus, log).await?;
         server.run(&mut signals).await
     });

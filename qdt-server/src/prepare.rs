@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use qdt_host::default_route_source;
-use qdt_program::{Loaded, ReadError};
+use qdt_program::{Loaded, ReadError, Token};
 use qdt_transport::ServerTls;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::config::ServerConfig;
 use crate::first_start::{self, CertificateFiles, FirstStart, FirstStartError};
@@ -86,10 +86,23 @@ fn pin_of(files: &CertificateFiles) -> Result<String, String> {
         .map_err(|error| error.to_string())
 }
 
+/// Warns where the client.yaml that a first start made beside the configuration at `path` does not
+/// go with `token` and `pin` any more.
+pub fn warn_if_client_config_is_stale(path: &Path, token: &Token, pin: &str) {
+    if let Some(client) = first_start::stale_client_config(path, token, pin) {
+        let err = "its token or pin is not the server's: a client with it is refused; put the \
+                   server's in, or remove the file";
+        warn!(file = %client.display(), err, "client.yaml is stale");
+    }
+}
+
 /// Tells, once in the life of a server, how to use what the first start made.
 pub fn announce(path: &Path, made: &FirstStart) {
     info!(config = %path.display(), "first start: configuration created");
     let Some(client) = &made.client_config else {
+        let err = "client.yaml existed and has another token or pin than this server: a client \
+                   with it is refused; put both in by hand, or remove it, server.yaml and start again";
+        warn!(err, "client.yaml is stale");
         return;
     };
     let client = client.display();

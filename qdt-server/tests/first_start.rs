@@ -6,9 +6,10 @@ use std::net::IpAddr;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
+use qdt_program::Token;
 use qdt_server::config::ServerConfig;
 use qdt_server::first_start::{
-    CertificateFiles, FirstStartError, create, ensure_certificate, first_start,
+    CertificateFiles, FirstStartError, create, ensure_certificate, first_start, stale_client_config,
 };
 use serde_json::Value;
 
@@ -200,4 +201,29 @@ fn a_new_file_never_takes_the_place_of_another_and_leaves_nothing_behind() {
     assert_eq!(names(folder.path()), ["file"]);
     create(&folder.path().join("open"), b"x", 0o644).unwrap();
     assert_eq!(mode(&folder.path().join("open")), "644");
+}
+
+#[test]
+fn a_client_yaml_that_was_made_here_and_lets_nobody_in_any_more_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("server.yaml");
+    first_start(&path, 2, &addresses(), pin).unwrap();
+    let token = ServerConfig::load(&path, 2).unwrap().config.token;
+    let client = folder.path().join("client.yaml");
+    let stale = |token: &Token, pin| stale_client_config(&path, token, pin);
+    assert_eq!(stale(&token, "sha256/PIN"), None);
+    assert_eq!(stale(&token, "sha256/OTHER"), Some(client.clone()));
+    assert_eq!(
+        stale(&Token::new(*b"a-new-token-of-mine"), "sha256/PIN"),
+        Some(client.clone())
+    );
+    // That of a user, for another server, is none of our business.
+    fs::write(
+        &client,
+        "server: vpn.example.org:443\ntoken: another-token-of-mine\n",
+    )
+    .unwrap();
+    assert_eq!(stale(&token, "sha256/PIN"), None);
+    fs::remove_file(&client).unwrap();
+    assert_eq!(stale(&token, "sha256/PIN"), None);
 }

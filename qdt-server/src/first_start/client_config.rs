@@ -3,6 +3,9 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+/// What tells a client.yaml that a first start made from one of a user.
+pub(super) const MADE_BY: &str = "made at the first start of this server";
+
 /// What client.yaml says.
 #[derive(Clone, Copy)]
 pub struct ClientConfig<'a> {
@@ -44,7 +47,7 @@ impl ClientConfig<'_> {
             ),
         };
         format!(
-            "# For qdt-client; made at the first start of this server. Copy it to the client, over a\n\
+            "# For qdt-client; {MADE_BY}. Copy it to the client, over a\n\
              # secure way and readable by root only: the token in it is the key to the tunnel.\n\
              {note}server: \"{server}\"\n\
              token: \"{token}\"\n\

@@ -2,12 +2,17 @@
 //!
 //! Without a server.yaml it writes one with a random token, a certificate with its key, and a
 //! client.yaml that works with them. What always holds: no file that exists is ever written; a file
-//! is complete and on disk before it has its name; server.yaml gets its name last, so that a start
-//! that was cut off is simply done again; secrets are 0600 from the moment they exist.
+//! is complete and on disk before it has its name; secrets are 0600 from the moment they exist.
+//!
+//! A start that is cut short after any of its writes is continued by the next one. Two files are
+//! therefore kept under a hidden name first, `.FILE.first-start`, and renamed when what depends on
+//! them exists: the key until there is a certificate for it, and server.yaml with its token until
+//! there is a client.yaml with the same.
 
 mod certificate;
 mod client_config;
 mod new_file;
+mod stale;
 
 use std::io;
 use std::net::IpAddr;
@@ -15,14 +20,19 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
-use qdt_program::Token;
+use qdt_program::{Loaded, Token, read_config_yaml};
+use qdt_transport::ServerTls;
 use zeroize::Zeroizing;
 
-use crate::config::first_start_yaml;
+use crate::config::{ServerFile, first_start_yaml};
 
 pub use certificate::{CertificateFiles, SelfSigned, SelfSignedError, self_signed};
 pub use client_config::ClientConfig;
 pub use new_file::create;
+pub use stale::stale_client_config;
+
+/// The ending of a file's hidden name until what depends on it exists.
+const STAGED: &str = "first-start";
 
 /// The UDP port of a new server.
 const DEFAULT_PORT: u16 = 443;
@@ -63,7 +73,7 @@ pub enum FirstStartError {
 /// What a first start made beside server.yaml.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FirstStart {
-    /// The new client.yaml; `None` if one existed.
+    /// The client.yaml that belongs to it; `None` if one existed that says something else.
     pub client_config: Option<PathBuf>,
 }
 
@@ -86,12 +96,18 @@ pub fn first_start(
     };
     ensure_certificate(&files, addresses)?;
     let pin = pin_of(&files).map_err(FirstStartError::Pin)?;
-    let token = random_token()?;
+    // Under its hidden name server.yaml keeps the token for a start that continues this one.
+    let staged = new_file::beside(path, STAGED);
+    let token = match staged_token(&staged) {
+        Some(token) => token,
+        None => random_token()?,
+    };
     let server_yaml = Zeroizing::new(first_start_yaml(
         folder,
         &Token::new(token.as_bytes()),
         cpus,
     ));
+    new_file::replace(&staged, server_yaml.as_bytes(), 0o600).map_err(cannot_create(path))?;
     let client_yaml = folder.join("client.yaml");
     let client = ClientConfig {
         address: addresses.first().copied(),
@@ -99,17 +115,21 @@ pub fn first_start(
         token: &token,
         pin: &pin,
     };
-    let wrote_client = write_client_config(&client_yaml, &client)?;
-    if let Err(error) = write_new(path, server_yaml.as_bytes(), 0o600) {
-        if wrote_client {
-            // It holds a token that no server will ever accept.
-            let _ = std::fs::remove_file(&client_yaml);
-        }
-        return Err(error);
-    }
+    let belongs = write_client_config(&client_yaml, &client)?
+        || stale::fits(&client_yaml, &Token::new(token.as_bytes()), &pin);
+    new_file::publish(&staged, path).map_err(cannot_create(path))?;
     Ok(FirstStart {
-        client_config: wrote_client.then_some(client_yaml),
+        client_config: belongs.then_some(client_yaml),
     })
+}
+
+/// The token of a first start that was cut short.
+fn staged_token(staged: &Path) -> Option<Zeroizing<String>> {
+    let Loaded { config, .. } = read_config_yaml::<ServerFile>(staged).ok()?;
+    config.token.check().ok()?;
+    String::from_utf8(config.token.as_bytes().to_vec())
+        .ok()
+        .map(Zeroizing::new)
 }
 
 /// 32 random bytes as unpadded standard base64, as the Go server makes its tokens.
@@ -131,19 +151,25 @@ pub fn ensure_certificate(
         missing: missing.to_owned(),
         present: present.to_owned(),
     };
+    let staged = new_file::beside(&files.key, STAGED);
     match (exists(&files.certificate)?, exists(&files.key)?) {
-        (true, true) => return Ok(false),
+        (true, true) => {
+            // A key that nobody needs any more; where nothing can be written there is none.
+            let _ = std::fs::remove_file(&staged);
+            return Ok(false);
+        }
         (false, true) => return Err(half(&files.certificate, &files.key)),
+        // The certificate of a start that was cut short: its key is there, under its other name.
+        (true, false) if ServerTls::load(&files.certificate, &staged).is_ok() => {}
         (true, false) => return Err(half(&files.key, &files.certificate)),
-        (false, false) => {}
+        (false, false) => {
+            let made = self_signed(addresses)?;
+            new_file::replace(&staged, made.key_pem.as_bytes(), 0o600)
+                .map_err(cannot_create(&files.key))?;
+            write_new(&files.certificate, made.certificate_pem.as_bytes(), 0o644)?;
+        }
     }
-    let made = self_signed(addresses)?;
-    write_new(&files.key, made.key_pem.as_bytes(), 0o600)?;
-    if let Err(error) = write_new(&files.certificate, made.certificate_pem.as_bytes(), 0o644) {
-        // A key without its certificate would stop the next start; it is ours, made a moment ago.
-        let _ = std::fs::remove_file(&files.key);
-        return Err(error);
-    }
+    new_file::publish(&staged, &files.key).map_err(cannot_create(&files.key))?;
     Ok(true)
 }
 
@@ -167,16 +193,15 @@ pub fn write_client_config(
 /// # Errors
 /// [`FirstStartError::Create`] if it cannot be written, or exists.
 pub fn write_new(path: &Path, contents: &[u8], mode: u32) -> Result<(), FirstStartError> {
-    create(path, contents, mode).map_err(|source| FirstStartError::Create {
-        path: path.to_owned(),
-        source,
-    })
+    create(path, contents, mode).map_err(cannot_create(path))
+}
+
+fn cannot_create(path: &Path) -> impl FnOnce(io::Error) -> FirstStartError {
+    let path = path.to_owned();
+    move |source| FirstStartError::Create { path, source }
 }
 
 /// Whether anything has the name `path`; not being able to look is an error, not a no.
 fn exists(path: &Path) -> Result<bool, FirstStartError> {
-    path.try_exists().map_err(|source| FirstStartError::Create {
-        path: path.to_owned(),
-        source,
-    })
+    path.try_exists().map_err(cannot_create(path))
 }

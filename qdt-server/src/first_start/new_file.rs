@@ -16,13 +16,56 @@ use rustix::io::Errno;
 /// [`io::ErrorKind::AlreadyExists`] if `path` exists, and whatever the file system says. Nothing is
 /// left behind.
 pub fn create(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
-    let temporary = beside(path);
-    let result = write(&temporary, contents, mode).and_then(|()| publish(&temporary, path));
+    write_then(path, contents, mode, publish)
+}
+
+/// As [`create`], in place of a file that exists: for files of our own only.
+///
+/// # Errors
+/// Whatever the file system says. Nothing is left behind.
+pub(super) fn replace(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
+    write_then(path, contents, mode, |temporary, path| {
+        std::fs::rename(temporary, path)?;
+        File::open(folder_of(path))?.sync_all()
+    })
+}
+
+fn write_then(
+    path: &Path,
+    contents: &[u8],
+    mode: u32,
+    name: impl FnOnce(&Path, &Path) -> io::Result<()>,
+) -> io::Result<()> {
+    remove_leftovers(path);
+    let temporary = beside(path, &format!("{}.tmp", std::process::id()));
+    let result = write(&temporary, contents, mode).and_then(|()| name(&temporary, path));
     if result.is_err() {
         // May be gone or never have been made; the first error is the one to tell.
         let _ = std::fs::remove_file(&temporary);
     }
     result
+}
+
+/// Removes what killed processes left on the way to `path`. In a container a process has the id of
+/// the one before it, so that its own name may be taken.
+fn remove_leftovers(path: &Path) {
+    let prefix = beside(path, "");
+    let (Some(prefix), Ok(entries)) = (prefix.file_name(), folder_of(path).read_dir()) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let process = name
+            .as_encoded_bytes()
+            .strip_prefix(prefix.as_encoded_bytes())
+            .and_then(|rest| rest.strip_suffix(b".tmp"))
+            .and_then(|id| std::str::from_utf8(id).ok()?.parse::<u32>().ok());
+        let lives = |id| id != std::process::id() && Path::new(&format!("/proc/{id}")).exists();
+        if process.is_some_and(|id| !lives(id)) {
+            // What cannot be removed is met again where it is in the way.
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
 }
 
 fn write(temporary: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
@@ -37,7 +80,10 @@ fn write(temporary: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
 }
 
 /// Gives the file its name unless something has it, and brings the name to disk.
-fn publish(temporary: &Path, path: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// As for [`create`].
+pub(super) fn publish(temporary: &Path, path: &Path) -> io::Result<()> {
     match rustix::fs::renameat_with(CWD, temporary, CWD, path, RenameFlags::NOREPLACE) {
         Ok(()) => {}
         // A file system without RENAME_NOREPLACE: a hard link does not replace either.
@@ -50,10 +96,12 @@ fn publish(temporary: &Path, path: &Path) -> io::Result<()> {
     File::open(folder_of(path))?.sync_all()
 }
 
-fn beside(path: &Path) -> PathBuf {
+/// The hidden name `.FILE.ending` in the folder of `path`.
+pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{}.tmp", std::process::id()));
+    name.push(".");
+    name.push(ending);
     folder_of(path).join(name)
 }
 

@@ -1,0 +1,146 @@
+//! A first start that is killed after any of its writes is continued by the next start.
+#![allow(clippy::unwrap_used, reason = "a test ends where an expectation fails")]
+
+use std::fs;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use qdt_program::{Loaded, Token, read_config_yaml};
+use qdt_server::prepare::{PrepareError, Prepared, prepare};
+use qdt_transport::ServerTls;
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct ClientFile {
+    token: Token,
+    server_pin: String,
+}
+
+/// Names and sizes of what is in a folder, hidden files included.
+fn state(folder: &Path) -> Vec<(String, u64)> {
+    let entries = fs::read_dir(folder).unwrap().flatten();
+    let mut files: Vec<_> = entries
+        .map(|entry| {
+            let size = entry.metadata().map_or(0, |data| data.len());
+            (entry.file_name().into_string().unwrap(), size)
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+/// Starts the server in `folder` and kills it as soon as the folder has changed `changes` times, or
+/// server.yaml is there; then it says true. Nothing on the host has been changed by then.
+fn start_and_kill(folder: &Path, changes: usize) -> bool {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_qdt-server"));
+    command
+        .arg("-config")
+        .arg(folder.join("server.yaml"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    // SAFETY: between fork and exec only this one system call, which makes the child stop at exec.
+    unsafe {
+        command.pre_exec(|| {
+            libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0);
+            Ok(())
+        });
+    }
+    let mut child = command.spawn().unwrap();
+    let pid = child.id().cast_signed();
+    let (mut seen, mut last) = (0, state(folder));
+    let finished = loop {
+        let mut status = 0;
+        // SAFETY: a child of this thread, and a place for its status.
+        let stopped = unsafe { libc::waitpid(pid, &raw mut status, 0) };
+        assert!(
+            stopped == pid && libc::WIFSTOPPED(status),
+            "it ended: {status}"
+        );
+        let now = state(folder);
+        if now != last {
+            (seen, last) = (seen + 1, now);
+        }
+        if folder.join("server.yaml").exists() {
+            break true;
+        }
+        if seen == changes {
+            break false;
+        }
+        // Its next system call, at the beginning or end of it.
+        // SAFETY: a stopped child that this thread traces.
+        unsafe { libc::ptrace(libc::PTRACE_SYSCALL, pid, 0, 0) };
+    };
+    child.kill().unwrap();
+    child.wait().unwrap();
+    finished
+}
+
+/// Starts as the program does, as far as files are concerned.
+fn start(folder: &Path) -> Result<Prepared, PrepareError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(prepare(&folder.join("server.yaml"), 2))
+}
+
+#[test]
+fn a_first_start_that_is_killed_after_any_write_is_continued_and_client_yaml_fits_server_yaml() {
+    for changes in 1.. {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let finished = start_and_kill(folder, changes);
+        let cut = state(folder);
+        let server = match start(folder) {
+            Ok(prepared) => prepared.loaded.config,
+            Err(error) => panic!("{error}\nafter {changes} changes: {cut:?}"),
+        };
+        let tls = ServerTls::load(&server.tls_cert, &server.tls_key).unwrap();
+        let client = read_config_yaml::<ClientFile>(&folder.join("client.yaml"));
+        let Loaded { config: client, .. } = client.unwrap();
+        assert!(client.token == server.token, "another token after {cut:?}");
+        assert_eq!(client.server_pin, tls.pin(), "after {cut:?}");
+        let names: Vec<_> = state(folder).into_iter().map(|(name, _)| name).collect();
+        let expected = ["cert.pem", "client.yaml", "key.pem", "server.yaml"];
+        assert_eq!(names, expected, "after {cut:?}");
+        if finished {
+            assert!(changes > 8, "only {changes} states were seen");
+            return;
+        }
+    }
+}
+
+#[test]
+fn what_a_process_of_the_same_id_left_is_not_in_the_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let id = std::process::id();
+    for name in [
+        ".key.pem.first-start",
+        "cert.pem",
+        "client.yaml",
+        ".server.yaml.first-start",
+    ] {
+        fs::write(folder.path().join(format!(".{name}.{id}.tmp")), "half").unwrap();
+    }
+    start(folder.path()).unwrap();
+    assert_eq!(state(folder.path()).len(), 4);
+}
+
+#[test]
+fn the_key_of_another_start_is_not_put_beside_the_users_certificate() {
+    let folder = tempfile::tempdir().unwrap();
+    start(folder.path()).unwrap();
+    let other = tempfile::tempdir().unwrap();
+    start(other.path()).unwrap();
+    fs::remove_file(folder.path().join("key.pem")).unwrap();
+    fs::copy(
+        other.path().join("key.pem"),
+        folder.path().join(".key.pem.first-start"),
+    )
+    .unwrap();
+    let text = start(folder.path()).unwrap_err().to_string();
+    assert!(text.contains("key.pem does not exist, but"), "{text}");
+    assert!(!folder.path().join("key.pem").exists());
+}
