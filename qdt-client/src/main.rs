@@ -7,6 +7,7 @@ use qdt_client::config::ClientConfig;
 use qdt_client::{Outcome, run};
 use qdt_program::{
     CommandLine, Loaded, Signal, Signals, forbid_core_dumps, init_log, log_warnings, startup_error,
+    warn_of_open_secrets,
 };
 use tracing::{error, info};
 
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
     };
     init_log(config.log);
     log_warnings(&path, &warnings);
+    warn_of_open_secrets([&path]);
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

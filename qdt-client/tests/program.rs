@@ -68,6 +68,8 @@ impl File {
     }
 }
 
+/// Without a word about certificates.
+const TRUSTING: &str = "server: 192.0.2.1:443\ntoken: a-token-of-some-length\n";
 const YAML: &str = "server: 192.0.2.1:443\ntoken: a-token-of-some-length\ninsecure: true\n";
 
 /// Starts `command`, a client, and waits until it dials.
@@ -178,8 +180,7 @@ fn an_unknown_log_level_is_a_logger_error() {
 
 #[test]
 fn a_missing_ca_file_is_a_client_error_that_names_it() {
-    let yaml = "server: 192.0.2.1:443\ntoken: a-token-of-some-length\nca_file: /nowhere/ca.pem\n";
-    let file = File::new(yaml);
+    let file = File::new(&format!("{TRUSTING}ca_file: /nowhere/ca.pem\n"));
     let output = output(&["-config", &file.path().to_string_lossy()]);
     let stdout = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(1));
@@ -187,6 +188,25 @@ fn a_missing_ca_file_is_a_client_error_that_names_it() {
         stdout.contains("level=ERROR msg=\"client error\" err=\"ca_file /nowhere/ca.pem"),
         "{stdout}"
     );
+}
+
+#[test]
+fn a_configuration_that_everybody_can_read_is_one_warning_with_its_mode_and_the_remedy() {
+    use std::os::unix::fs::PermissionsExt as _;
+    for (mode, expected) in [(0o644, 1), (0o600, 0)] {
+        // Ends at once, because of the file that is not there.
+        let file = File::new(&format!("{TRUSTING}ca_file: /nowhere/ca.pem\n"));
+        let permissions = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(file.path(), permissions).expect("the file is ours");
+        let output = output(&["-config", &file.path().to_string_lossy()]);
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        let warnings = stdout.lines().filter(|line| {
+            ["level=WARN", "client.yaml", "mode=0644", "chmod 600"]
+                .iter()
+                .all(|part| line.contains(part))
+        });
+        assert_eq!(warnings.count(), expected, "{stdout}");
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod flags;
 mod host_port;
 mod interface_name;
 mod log;
+mod open_secret;
 mod pin;
 mod signals;
 mod token;
@@ -28,6 +29,7 @@ pub use log::{
     FieldValue, LogConfig, LogHandle, LogLevel, Logger, Record, UnknownLevel, init_log,
     log_warnings, startup_error, startup_line, startup_warning,
 };
+pub use open_secret::warn_of_open_secrets;
 pub use pin::{PinError, SpkiPin};
 pub use signals::{Signal, Signals};
 pub use token::{Token, TokenProblem};

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use qdt_program::{
     CommandLine, Loaded, Signal, Signals, forbid_core_dumps, init_log, log_warnings, startup_error,
+    warn_of_open_secrets,
 };
 use qdt_server::prepare::{Prepared, announce, prepare, warn_if_client_config_is_stale};
 use qdt_server::serve::{ServeError, Server};
@@ -89,6 +90,7 @@ fn run(runtime: &Runtime, path: PathBuf) -> ExitCode {
     if let Some(first_start) = first_start {
         announce(&path, &first_start);
     }
+    warn_of_open_secrets([&path, &config.tls_key]);
     let served = runtime.block_on(async {
         let tls = ServerTls::load(&config.tls_cert, &config.tls_key)?;
         if !is_first_start {

@@ -175,3 +175,32 @@ fn l9_a_faulty_configuration_does_not_spill_its_token() {
         assert!(!said.contains("s3cr3t"), "{said}");
     }
 }
+
+#[test]
+fn a_secret_that_everybody_can_read_is_one_warning_with_its_mode_and_the_remedy() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = folder();
+    for (mode, warnings) in [(0o644, 2), (0o602, 2), (0o640, 0), (0o600, 0)] {
+        for (name, text) in [
+            ("server.yaml", "token: 0123456789abcdef\n"),
+            ("cert.pem", "not pem"),
+            ("key.pem", "not pem"),
+        ] {
+            let path = folder.path().join(name);
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let output = server(&["-config", "server.yaml"], folder.path());
+        let said = String::from_utf8(output.stdout).unwrap();
+        let lines: Vec<_> = said
+            .lines()
+            .filter(|line| line.contains("secret file is open to everybody"))
+            .collect();
+        assert_eq!(lines.len(), warnings, "{mode:o}: {said}");
+        for (line, file) in lines.iter().zip(["server.yaml", "key.pem"]) {
+            for part in ["level=WARN", file, &format!("mode=0{mode:o}"), "chmod 600"] {
+                assert!(line.contains(part), "{part} is not in {line}");
+            }
+        }
+    }
+}

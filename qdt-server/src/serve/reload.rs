@@ -3,7 +3,7 @@
 //! All or nothing: if the file or the certificate has a fault, everything stays as it was. Other keys
 //! need a restart, and if one of them has changed the log says so.
 
-use qdt_program::log_warnings;
+use qdt_program::{log_warnings, warn_of_open_secrets};
 use qdt_transport::ServerTls;
 use tracing::{error, info, warn};
 
@@ -24,6 +24,7 @@ impl Server {
             ServerConfig::load(&self.path, self.cpus).map_err(|error| error.to_string())?;
         log_warnings(&self.path, &loaded.warnings);
         let config = loaded.config;
+        warn_of_open_secrets([&self.path, &config.tls_key]);
         let tls = ServerTls::load(&config.tls_cert, &config.tls_key)
             .map_err(|error| error.to_string())?;
         Ok((config, tls))
