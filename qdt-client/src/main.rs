@@ -6,12 +6,13 @@ use std::process::ExitCode;
 use qdt_client::config::ClientConfig;
 use qdt_client::{Outcome, run};
 use qdt_program::{
-    CommandLine, Loaded, Signal, Signals, forbid_core_dumps, init_log, log_warnings, startup_error,
-    warn_of_open_secrets,
+    CommandLine, FlushLogAtExit, Loaded, Signal, Signals, forbid_core_dumps, init_log,
+    log_warnings, startup_error, warn_of_open_secrets,
 };
 use tracing::{error, info};
 
 fn main() -> ExitCode {
+    let _log = FlushLogAtExit;
     forbid_core_dumps();
     let path = match CommandLine::read(std::env::args_os(), "client.yaml") {
         Ok(command_line) => command_line.config,

@@ -26,8 +26,9 @@ pub use flags::{CommandLine, EarlyExit};
 pub use host_port::{HostPort, HostPortError, ListenAddress, Protocol, ResolveError};
 pub use interface_name::is_interface_name;
 pub use log::{
-    FieldValue, LogConfig, LogHandle, LogLevel, Logger, Record, UnknownLevel, init_log,
-    log_warnings, startup_error, startup_line, startup_warning,
+    FieldValue, FlushLogAtExit, LineWriter, LogConfig, LogHandle, LogLevel, Logger, Record,
+    UnknownLevel, dropped_log_lines, init_log, log_warnings, startup_error, startup_line,
+    startup_warning,
 };
 pub use open_secret::warn_of_open_secrets;
 pub use pin::{PinError, SpkiPin};

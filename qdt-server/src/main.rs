@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use qdt_program::{
-    CommandLine, Loaded, Signal, Signals, forbid_core_dumps, init_log, log_warnings, startup_error,
-    warn_of_open_secrets,
+    CommandLine, FlushLogAtExit, Loaded, Signal, Signals, forbid_core_dumps, init_log,
+    log_warnings, startup_error, warn_of_open_secrets,
 };
 use qdt_server::prepare::{Prepared, announce, prepare, warn_if_client_config_is_stale};
 use qdt_server::serve::{ServeError, Server};
@@ -18,6 +18,7 @@ use tokio::runtime::Runtime;
 use tracing::{error, info};
 
 fn main() -> ExitCode {
+    let _log = FlushLogAtExit;
     forbid_core_dumps();
     #[cfg(feature = "mutants")]
     if !choose_mutant() {

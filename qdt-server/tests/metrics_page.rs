@@ -39,6 +39,7 @@ fn values_stand_behind_the_labels_they_belong_to() {
     let mut snapshot = Snapshot {
         handshakes: handshakes(),
         sessions: 2,
+        log_lines_dropped: 30,
         ..Snapshot::default()
     };
     snapshot.traffic.packets_in = 11;
@@ -85,6 +86,7 @@ fn values_stand_behind_the_labels_they_belong_to() {
         "\nqdt_nat_missing 1\n",
         "\nqdt_host_repairs_total{what=\"mtu\"} 32\n",
         "\nqdt_host_repairs_total{what=\"nat\"} 0\n",
+        "\nqdt_log_lines_dropped_total 30\n",
         "\nqdt_handshakes_total{result=\"ok\"} 3\n",
         "\nqdt_handshakes_total{result=\"unauthorized\"} 0\n",
     ] {

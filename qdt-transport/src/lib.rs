@@ -41,6 +41,7 @@ pub use path::PacketSize;
 pub use queue::{Relief, Share, Shares};
 pub use server::{
     Admission, Admitted, Permit, Refusal, ServerSettings, ServerWorkers, StartError, WorkerExit,
+    WorkerHeartbeat,
 };
 pub use tls::{
     CertificateError, ClientTls, ClientTrust, ServerSecrets, ServerTls, TrustError, spki_pin,

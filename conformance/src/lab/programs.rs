@@ -18,6 +18,9 @@ use crate::traffic;
 /// How long a program may take until it does what it was started for.
 const START: Duration = Duration::from_secs(15);
 
+/// For a shell: runs the other arguments with their stdout on the first.
+const INTO_FIRST: &str = "exec \"$@\" >\"$0\"";
+
 /// A running server.
 #[derive(Debug)]
 pub struct Server<'lab> {
@@ -77,6 +80,17 @@ impl<'lab> Server<'lab> {
         let program = Binaries::server().to_string_lossy().into_owned();
         let words = [&["env"], variables, &[program.as_str()]].concat();
         Self::spawn_command(machine, config, &words)
+    }
+
+    /// Starts our server with its stdout on `log` and does not wait.
+    ///
+    /// # Panics
+    /// When the program cannot be started.
+    #[track_caller]
+    pub fn spawn_with_log(machine: &'lab Machine, config: Config, log: &Path) -> Self {
+        let program = Binaries::server().to_string_lossy().into_owned();
+        let log = log.to_string_lossy();
+        Self::spawn_command(machine, config, &["sh", "-c", INTO_FIRST, &log, &program])
     }
 
     /// Starts a program that is our server with the words before its arguments.
@@ -236,6 +250,18 @@ impl<'lab> Client<'lab> {
         let program = Binaries::client().to_string_lossy().into_owned();
         let before = [variables, &[program.as_str()]].concat();
         Self::spawn_program(machine, config, "client", Path::new("env"), &before)
+    }
+
+    /// Starts our client with its stdout on `log` and does not wait.
+    ///
+    /// # Panics
+    /// When the program cannot be started.
+    #[track_caller]
+    pub fn spawn_with_log(machine: &'lab Machine, config: Config, log: &Path) -> Self {
+        let program = Binaries::client().to_string_lossy().into_owned();
+        let log = log.to_string_lossy();
+        let before = ["-c", INTO_FIRST, &log, &program];
+        Self::spawn_program(machine, config, "client", Path::new("sh"), &before)
     }
 
     /// Starts the Go peer's client and waits as [`Client::start`] does.

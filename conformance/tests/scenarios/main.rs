@@ -24,6 +24,7 @@ mod routes;
 mod second_start;
 mod secrets;
 mod spoofing;
+mod stalled;
 mod stop;
 mod traffic;
 

@@ -2,18 +2,27 @@
 
 use std::fmt;
 use std::io::{self, Write as _};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
+use jiff::Zoned;
 use tracing::span;
 use tracing::{Event, Level, Metadata, Subscriber};
 
 use super::level::LogLevel;
-use super::record::Record;
-use super::{LogConfig, startup_error};
+use super::record::{FieldValue, Record};
+use super::writer::LineWriter;
+use super::{LogConfig, startup_error, startup_warning};
 
 /// Crates of this suite have names that begin so; all others speak at level debug only.
 const OUR_CRATES: &str = "qdt";
+
+/// How long the end of a process waits for the reader of its log.
+const FLUSH_LIMIT: Duration = Duration::from_secs(2);
+
+/// The writer of stdout, once there is a log.
+static WRITER: OnceLock<LineWriter> = OnceLock::new();
 
 /// Writes every event that its level lets through as one line.
 pub struct Logger<W> {
@@ -121,16 +130,66 @@ impl<W: Fn(&str) + Send + Sync + 'static> Subscriber for Logger<W> {
     fn exit(&self, _: &span::Id) {}
 }
 
-/// Starts logging to stdout for the whole process. Call it once; a second call says so on stderr
-/// and changes nothing.
+/// Starts logging to stdout for the whole process, on a thread of its own: a reader that stalls or
+/// went away costs lines and nothing else. Call it once; a second call says so on stderr and changes
+/// nothing.
 pub fn init_log(config: LogConfig) -> LogHandle {
-    let logger = Logger::new(config, |line: &str| {
+    let notice = move |count| dropped(config, count);
+    let writer = match LineWriter::start(io::stdout(), notice) {
+        Ok(writer) => Some(WRITER.get_or_init(|| writer)),
+        Err(error) => {
+            startup_warning("lines are logged without a thread of their own", &error);
+            None
+        }
+    };
+    let logger = Logger::new(config, move |line: &str| match writer {
+        Some(writer) => writer.push(line),
         // A reader that went away must not take the tunnel with it.
-        let _ = io::stdout().lock().write_all(line.as_bytes());
+        None => drop(io::stdout().lock().write_all(line.as_bytes())),
     });
     let handle = logger.handle();
     if let Err(error) = tracing::subscriber::set_global_default(logger) {
         startup_error("logger error", &error);
     }
     handle
+}
+
+/// The line that says how many lines are missing.
+fn dropped(config: LogConfig, count: u64) -> String {
+    let record = Record {
+        time: Zoned::now(),
+        level: LogLevel::Warn,
+        message: "log lines dropped".to_owned(),
+        fields: vec![
+            ("count".to_owned(), FieldValue::Unsigned(count.into())),
+            (
+                "err".to_owned(),
+                FieldValue::Str("stdout was not read, or could not be written".to_owned()),
+            ),
+        ],
+    };
+    if config.json {
+        record.to_json()
+    } else {
+        record.to_text()
+    }
+}
+
+/// Lines of the log that could not be written since the start.
+#[must_use]
+pub fn dropped_log_lines() -> u64 {
+    WRITER.get().map_or(0, LineWriter::dropped)
+}
+
+/// Waits, when it is dropped, until the log is written, [`FLUSH_LIMIT`] at most. Make one first in
+/// `main`.
+#[derive(Debug)]
+pub struct FlushLogAtExit;
+
+impl Drop for FlushLogAtExit {
+    fn drop(&mut self) {
+        if let Some(writer) = WRITER.get() {
+            writer.flush(FLUSH_LIMIT);
+        }
+    }
 }

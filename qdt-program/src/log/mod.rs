@@ -1,11 +1,12 @@
 //! Log lines in the shape of Go's `log/slog`, which the users' pipelines already read.
 //!
-//! [`Logger`] takes `tracing` events and writes each as one line with one write: `key=value` text
-//! or a JSON object. The message comes first, then the fields in the order in which the event names
-//! them; a field formatted with `%` or `?` is a string, a number stays a number (also above
-//! `i64::MAX`). Only our own crates are heard; the libraries underneath join in at level debug.
-//! Spans are not followed. A level that is not logged costs one atomic load per call site at most,
-//! and the level can be changed at any time.
+//! [`Logger`] takes `tracing` events and makes each one line: `key=value` text or a JSON object.
+//! The message comes first, then the fields in the order in which the event names them; a field
+//! formatted with `%` or `?` is a string, a number stays a number (also above `i64::MAX`). Only our own
+//! crates are heard; the libraries underneath join in at level debug. Spans are not followed. A
+//! level that is not logged costs one atomic load per call site at most, and the level can be
+//! changed at any time. [`LineWriter`] writes the lines on a thread of its own, so that nobody who
+//! logs waits for the reader of the log.
 //!
 //! Before there is a logger, [`startup_line`] gives the one line that says why there will be none.
 
@@ -16,11 +17,13 @@ mod quote;
 mod record;
 mod startup;
 mod text;
+mod writer;
 
 pub use level::{LogLevel, UnknownLevel};
-pub use logger::{LogHandle, Logger, init_log};
+pub use logger::{FlushLogAtExit, LogHandle, Logger, dropped_log_lines, init_log};
 pub use record::{FieldValue, Record};
 pub use startup::{startup_error, startup_line, startup_warning};
+pub use writer::LineWriter;
 
 use std::path::Path;
 

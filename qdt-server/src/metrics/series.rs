@@ -30,6 +30,8 @@ pub struct Snapshot {
     pub conntrack_failures: u64,
     /// Whether NAT is asked for and not in place.
     pub nat_missing: bool,
+    /// Lines of the log that were dropped.
+    pub log_lines_dropped: u64,
     /// What was put back on the host.
     pub host_repairs: HostRepairs,
 }
@@ -70,7 +72,7 @@ fn size(value: usize) -> f64 {
     float(value as u64)
 }
 
-const SERIES: [Series; 19] = [
+const SERIES: [Series; 20] = [
     Series {
         name: "qdt_sessions_active",
         help: "Active QDT sessions",
@@ -275,6 +277,13 @@ const SERIES: [Series; 19] = [
                 ("nat", float(nat)),
             ]
         },
+    },
+    Series {
+        name: "qdt_log_lines_dropped_total",
+        help: "Log lines that were dropped because stdout was not read or could not be written",
+        label: None,
+        kind: MetricType::COUNTER,
+        values: |now| vec![("", float(now.log_lines_dropped))],
     },
 ];
 

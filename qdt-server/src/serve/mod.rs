@@ -11,6 +11,7 @@
 
 mod addresses;
 mod error;
+mod heartbeat;
 mod nat;
 mod overlap;
 mod reload;
@@ -25,7 +26,7 @@ use std::time::{Instant, SystemTime};
 use ipnet::{IpNet, Ipv4Net};
 use qdt_host::conntrack::Flows;
 use qdt_host::{HostTuns, HostWatch, TunOpener as _, TunSpec};
-use qdt_program::{LogHandle, Signal, Signals};
+use qdt_program::{LogHandle, Signal, Signals, dropped_log_lines};
 use qdt_transport::{Counters, ServerTls, ServerWorkers, WorkerCounters, WorkerExit};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinHandle;
@@ -36,6 +37,7 @@ use crate::admission::Doorkeeper;
 use crate::config::ServerConfig;
 use crate::control::{ControlServer, Guard, Pages};
 use crate::metrics::{Metrics, Snapshot};
+use heartbeat::Turning;
 use nat::Nat;
 use overlap::OverlapWatch;
 use status::HostStatus;
@@ -62,6 +64,7 @@ pub struct Server {
     control: ControlServer,
     upkeep: Upkeep,
     address_care: JoinHandle<()>,
+    heartbeat: JoinHandle<()>,
 }
 
 impl Server {
@@ -129,9 +132,11 @@ impl Server {
             let (keeper, guard, status) = (keeper.clone(), guard.clone(), status.clone());
             move || snapshot(&keeper, &guard, &status, &counters)
         });
+        let turning = Turning::new();
+        let heartbeat = tokio::spawn(heartbeat::watch(workers.heartbeat(), turning.clone()));
         let pages = Pages::new(metrics, {
             let (keeper, status) = (keeper.clone(), status.clone());
-            move || keeper.is_ready() && !status.nat_missing()
+            move || keeper.is_ready() && !status.nat_missing() && turning.all()
         });
         let control = ControlServer::start(control_addresses, &pages, &guard);
         let address_care = tokio::spawn(addresses::take_care(keeper.clone(), status, flows));
@@ -159,6 +164,7 @@ impl Server {
             control,
             upkeep,
             address_care,
+            heartbeat,
         })
     }
 
@@ -179,6 +185,7 @@ impl Server {
                 },
                 Some((worker, exit)) = self.exits.recv() => break Err(worker_failure(worker, exit)),
                 ended = &mut self.address_care => break Err(ServeError::Task(ended.err())),
+                ended = &mut self.heartbeat => break Err(ServeError::Task(ended.err())),
                 roles = self.control.ended() => {
                     error!(serves = %roles, "control listener ended");
                 }
@@ -195,6 +202,8 @@ impl Server {
     /// Tells every client why and takes back what was changed on the host.
     async fn drain(mut self, reason: &'static str) {
         self.keeper.set_ready(false);
+        // Workers that are told to stop answer no more.
+        self.heartbeat.abort();
         if let Some(workers) = self.workers.take() {
             // Waits for threads.
             let drained = tokio::task::spawn_blocking(move || workers.drain(reason));
@@ -244,5 +253,6 @@ fn snapshot(
         conntrack_failures: host.conntrack_failures(),
         nat_missing: host.nat_missing(),
         host_repairs: host.repairs(),
+        log_lines_dropped: dropped_log_lines(),
     }
 }

@@ -7,6 +7,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use qdt_proto::datagram::SessionId;
 
@@ -72,6 +73,8 @@ impl PacketBatch {
 #[derive(Debug)]
 pub(super) struct Inbox {
     bell: Bell,
+    /// How often the worker has answered the bell.
+    answers: AtomicU64,
     max_packets: usize,
     orders: Mutex<Vec<Order>>,
     packets: Mutex<PacketBatch>,
@@ -83,6 +86,7 @@ impl Inbox {
     pub(super) fn new(max_packets: usize) -> std::io::Result<Self> {
         Ok(Self {
             bell: Bell::new()?,
+            answers: AtomicU64::new(0),
             max_packets,
             orders: Mutex::default(),
             packets: Mutex::default(),
@@ -138,9 +142,22 @@ impl Inbox {
         );
     }
 
-    /// Silences the bell; to be called before taking.
+    /// Makes the worker turn, for its answer alone.
+    pub(super) fn knock(&self) {
+        self.bell.ring();
+    }
+
+    /// How often the worker has answered.
+    pub(super) fn answers(&self) -> u64 {
+        self.answers.load(Ordering::Relaxed)
+    }
+
+    /// Silences the bell, which is an answer; to be called before taking.
     pub(super) fn silence(&self) {
         self.bell.silence();
+        // The worker is the only one that writes it.
+        let answers = self.answers.load(Ordering::Relaxed) + 1;
+        self.answers.store(answers, Ordering::Relaxed);
     }
 
     /// Takes the orders.

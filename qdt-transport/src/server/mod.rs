@@ -141,6 +141,25 @@ impl std::fmt::Debug for SharedHandle {
     }
 }
 
+/// Asks workers to turn and sees whether they do. Nothing is measured on the packet path: a worker
+/// that is not asked does nothing for it.
+#[derive(Clone, Debug)]
+pub struct WorkerHeartbeat(SharedHandle);
+
+impl WorkerHeartbeat {
+    /// Makes each worker turn once; idle ones wake for it.
+    pub fn knock(&self) {
+        self.0.0.inboxes.iter().for_each(Inbox::knock);
+    }
+
+    /// How often each worker has answered since it started: after a [`knock`](Self::knock) at least
+    /// once more, as soon as the worker turns.
+    #[must_use]
+    pub fn answers(&self) -> Vec<u64> {
+        self.0.0.inboxes.iter().map(Inbox::answers).collect()
+    }
+}
+
 impl ServerWorkers {
     /// Binds the address and starts the workers, which serve from [`Self::open`] on. `on_exit` is
     /// called on a worker's thread when that worker stops for whatever reason; when one stops by
@@ -261,6 +280,12 @@ impl ServerWorkers {
             .iter()
             .for_each(|counters| counters.add_to(&mut sum));
         sum
+    }
+
+    /// Through which it can be seen whether the workers turn.
+    #[must_use]
+    pub fn heartbeat(&self) -> WorkerHeartbeat {
+        WorkerHeartbeat(self.shared.clone())
     }
 
     /// New connections get this certificate; those that are open stay.
