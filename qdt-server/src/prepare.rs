@@ -61,6 +61,7 @@ pub async fn prepare(path: &Path, cpus: usize) -> Result<Prepared, PrepareError>
                 key: loaded.config.tls_key.clone(),
             };
             let made_certificate = first_start::ensure_certificate(&files, &addresses)?;
+            first_start::forget_cut_short(path);
             Ok(Prepared {
                 loaded,
                 first_start: None,
@@ -101,7 +102,7 @@ pub fn announce(path: &Path, made: &FirstStart) {
     info!(config = %path.display(), "first start: configuration created");
     let Some(client) = &made.client_config else {
         let err = "client.yaml existed and has another token or pin than this server: a client \
-                   with it is refused; put both in by hand, or remove it, server.yaml and start again";
+                   with it is refused; put the server's in, or remove both files and start again";
         warn!(err, "client.yaml is stale");
         return;
     };

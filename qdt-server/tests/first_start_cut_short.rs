@@ -129,6 +129,23 @@ fn what_a_process_of_the_same_id_left_is_not_in_the_way() {
 }
 
 #[test]
+fn a_server_yaml_that_came_meanwhile_counts_and_nothing_of_the_start_before_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in [".key.pem.first-start", ".server.yaml.first-start"] {
+        fs::write(folder.path().join(name), "token: of-the-start-before\n").unwrap();
+    }
+    let path = folder.path().join("server.yaml");
+    fs::write(&path, "token: 0123456789abcdef\n").unwrap();
+    let prepared = start(folder.path()).unwrap();
+    assert!(prepared.loaded.config.token == Token::new(*b"0123456789abcdef"));
+    let names: Vec<_> = state(folder.path())
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
+    assert_eq!(names, ["cert.pem", "key.pem", "server.yaml"]);
+}
+
+#[test]
 fn the_key_of_another_start_is_not_put_beside_the_users_certificate() {
     let folder = tempfile::tempdir().unwrap();
     start(folder.path()).unwrap();

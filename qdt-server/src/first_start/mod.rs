@@ -123,6 +123,13 @@ pub fn first_start(
     })
 }
 
+/// Removes what a first start that was cut short kept for the next one, where there is a server.yaml
+/// at `path` now: another token has come since.
+pub fn forget_cut_short(path: &Path) {
+    // Where nothing can be written there is none.
+    let _ = std::fs::remove_file(new_file::beside(path, STAGED));
+}
+
 /// The token of a first start that was cut short.
 fn staged_token(staged: &Path) -> Option<Zeroizing<String>> {
     let Loaded { config, .. } = read_config_yaml::<ServerFile>(staged).ok()?;
