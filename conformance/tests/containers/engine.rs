@@ -61,8 +61,8 @@ impl Engine {
             match docker {
                 Ok(docker) => Ok(Self { docker, runtime }),
                 Err(error) => Err(format!(
-                    "NO CONTAINER ENGINE ANSWERS, the container suite has not run ({error}): run scripts/containers, \
-                     which installs and starts one and builds the images"
+                    "NO CONTAINER ENGINE ANSWERS, the container suite has not run ({error}): run \
+                     scripts/containers, which installs and starts one and builds the images"
                 )),
             }
         });

@@ -85,14 +85,9 @@ fn healthz_is_503_while_a_packet_worker_does_not_turn() {
         assert_eq!(health(), 200);
         Instant::now() > until
     });
-    ptrace(libc::PTRACE_SEIZE, worker);
-    ptrace(libc::PTRACE_INTERRUPT, worker);
+    let stopped = Stopped::new(worker);
     wait_until("503", 60 * SECOND, || health() == 503);
-    let mut status = 0;
-    // SAFETY: a thread that this one traces, and a place for its status.
-    let stopped = unsafe { libc::waitpid(worker, &raw mut status, libc::__WALL) };
-    assert_eq!(stopped, worker);
-    ptrace(libc::PTRACE_DETACH, worker);
+    drop(stopped);
     wait_until("200", 60 * SECOND, || health() == 200);
     let said = server.stdout();
     for line in ["packet worker stuck", "packet worker turns again"] {
@@ -109,6 +104,27 @@ fn thread_of(pid: u32, name: &str) -> libc::pid_t {
     };
     let mut found = tasks.flatten().filter_map(named);
     found.next().unwrap_or_else(|| panic!("no thread {name}"))
+}
+
+/// A thread that stands still while its process goes on; it runs again when this is dropped.
+struct Stopped(libc::pid_t);
+
+impl Stopped {
+    fn new(thread: libc::pid_t) -> Self {
+        ptrace(libc::PTRACE_SEIZE, thread);
+        ptrace(libc::PTRACE_INTERRUPT, thread);
+        let mut status = 0;
+        // SAFETY: a thread that this one traces, and a place for its status.
+        let stopped = unsafe { libc::waitpid(thread, &raw mut status, libc::__WALL) };
+        assert_eq!(stopped, thread);
+        Self(thread)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        ptrace(libc::PTRACE_DETACH, self.0);
+    }
 }
 
 fn ptrace(request: libc::c_uint, thread: libc::pid_t) {

@@ -131,8 +131,8 @@ impl<W: Fn(&str) + Send + Sync + 'static> Subscriber for Logger<W> {
 }
 
 /// Starts logging to stdout for the whole process, on a thread of its own: a reader that stalls or
-/// went away costs lines and nothing else. Call it once; a second call says so on stderr and changes
-/// nothing.
+/// went away costs lines and nothing else. Call it once; a second call says so on stderr and
+/// changes nothing.
 pub fn init_log(config: LogConfig) -> LogHandle {
     let notice = move |count| dropped(config, count);
     let writer = match LineWriter::start(io::stdout(), notice) {

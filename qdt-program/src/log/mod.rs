@@ -2,8 +2,8 @@
 //!
 //! [`Logger`] takes `tracing` events and makes each one line: `key=value` text or a JSON object.
 //! The message comes first, then the fields in the order in which the event names them; a field
-//! formatted with `%` or `?` is a string, a number stays a number (also above `i64::MAX`). Only our own
-//! crates are heard; the libraries underneath join in at level debug. Spans are not followed. A
+//! formatted with `%` or `?` is a string, a number stays a number (also above `i64::MAX`). Only our
+//! own crates are heard; the libraries underneath join in at level debug. Spans are not followed. A
 //! level that is not logged costs one atomic load per call site at most, and the level can be
 //! changed at any time. [`LineWriter`] writes the lines on a thread of its own, so that nobody who
 //! logs waits for the reader of the log.

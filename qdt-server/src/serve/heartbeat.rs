@@ -1,8 +1,7 @@
-//! Whether the packet workers turn: each is asked every second and has five seconds to answer.
+//! Detection of stuck packet workers: each is woken every second and must wake within five seconds.
 //!
-//! Invariants: a worker that has nothing to do is healthy, because it wakes to answer; time in which
-//! this process did not run at all (a suspended host, SIGSTOP) counts as one look and not as the
-//! worker's silence.
+//! Invariants: an idle worker is healthy, because it wakes; time in which this process did not run
+//! at all (a suspended host, SIGSTOP) counts as one look and not as the worker's silence.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +11,7 @@ use qdt_transport::WorkerHeartbeat;
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info};
 
-const ASK_EVERY: Duration = Duration::from_secs(1);
+const WAKE_EVERY: Duration = Duration::from_secs(1);
 /// The silence after which a worker counts as stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(5);
 /// The most that one look adds to a worker's silence.
@@ -36,14 +35,14 @@ impl Turning {
 
 /// Watches the workers and keeps `turning` up to date. Does not end.
 pub(super) async fn watch(heartbeat: WorkerHeartbeat, turning: Turning) {
-    let mut tick = tokio::time::interval(ASK_EVERY);
+    let mut tick = tokio::time::interval(WAKE_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut workers = Silences::new(heartbeat.answers());
+    let mut workers = Silences::new(heartbeat.wakeups());
     let mut last = Instant::now();
     loop {
         tick.tick().await;
         let now = Instant::now();
-        for change in workers.look(now - last, &heartbeat.answers()) {
+        for change in workers.look(now - last, &heartbeat.wakeups()) {
             match change {
                 Change::Stuck(worker) => error!(
                     worker,
@@ -55,17 +54,17 @@ pub(super) async fn watch(heartbeat: WorkerHeartbeat, turning: Turning) {
         }
         turning.0.store(!workers.any_stuck(), Ordering::Relaxed);
         last = now;
-        heartbeat.knock();
+        heartbeat.wake();
     }
 }
 
-/// How long each worker has left a question unanswered.
+/// How long each worker has not woken although it was woken every second.
 #[derive(Debug)]
 struct Silences(Vec<Silence>);
 
 #[derive(Debug)]
 struct Silence {
-    answers: u64,
+    wakeups: u64,
     silent: Duration,
     stuck: bool,
 }
@@ -77,26 +76,25 @@ enum Change {
 }
 
 impl Silences {
-    fn new(answers: Vec<u64>) -> Self {
-        let silence = |answers| Silence {
-            answers,
+    fn new(wakeups: Vec<u64>) -> Self {
+        let silence = |wakeups| Silence {
+            wakeups,
             silent: Duration::ZERO,
             stuck: false,
         };
-        Self(answers.into_iter().map(silence).collect())
+        Self(wakeups.into_iter().map(silence).collect())
     }
 
-    /// Takes in how often each worker has answered, `since` the last look, after which all were
-    /// asked.
-    fn look(&mut self, since: Duration, answers: &[u64]) -> Vec<Change> {
+    /// Takes in how often each worker has woken, `since` the last look, after which all were woken.
+    fn look(&mut self, since: Duration, wakeups: &[u64]) -> Vec<Change> {
         let mut changes = Vec::new();
-        for (worker, (silence, answers)) in self.0.iter_mut().zip(answers).enumerate() {
-            if *answers == silence.answers {
+        for (worker, (silence, wakeups)) in self.0.iter_mut().zip(wakeups).enumerate() {
+            if *wakeups == silence.wakeups {
                 silence.silent += since.min(LONGEST_LOOK);
             } else {
                 silence.silent = Duration::ZERO;
             }
-            silence.answers = *answers;
+            silence.wakeups = *wakeups;
             let stuck = silence.silent >= STUCK_AFTER;
             if stuck != std::mem::replace(&mut silence.stuck, stuck) {
                 changes.push(if stuck {
@@ -121,7 +119,7 @@ mod tests {
     const TICK: Duration = Duration::from_secs(1);
 
     #[test]
-    fn a_worker_that_leaves_five_seconds_of_questions_unanswered_is_stuck_until_it_answers() {
+    fn a_worker_that_leaves_five_seconds_of_questions_unanswered_is_stuck_until_it_wakeups() {
         let mut workers = Silences::new(vec![0, 0]);
         for tick in 1..=4 {
             assert_eq!(workers.look(TICK, &[0, tick]), []);

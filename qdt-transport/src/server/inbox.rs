@@ -73,8 +73,8 @@ impl PacketBatch {
 #[derive(Debug)]
 pub(super) struct Inbox {
     bell: Bell,
-    /// How often the worker has answered the bell.
-    answers: AtomicU64,
+    /// How often the worker has been woken.
+    wakeups: AtomicU64,
     max_packets: usize,
     orders: Mutex<Vec<Order>>,
     packets: Mutex<PacketBatch>,
@@ -86,7 +86,7 @@ impl Inbox {
     pub(super) fn new(max_packets: usize) -> std::io::Result<Self> {
         Ok(Self {
             bell: Bell::new()?,
-            answers: AtomicU64::new(0),
+            wakeups: AtomicU64::new(0),
             max_packets,
             orders: Mutex::default(),
             packets: Mutex::default(),
@@ -142,22 +142,22 @@ impl Inbox {
         );
     }
 
-    /// Makes the worker turn, for its answer alone.
-    pub(super) fn knock(&self) {
+    /// Wakes the worker for nothing but its wakeup.
+    pub(super) fn wake(&self) {
         self.bell.ring();
     }
 
-    /// How often the worker has answered.
-    pub(super) fn answers(&self) -> u64 {
-        self.answers.load(Ordering::Relaxed)
+    /// How often the worker has been woken.
+    pub(super) fn wakeups(&self) -> u64 {
+        self.wakeups.load(Ordering::Relaxed)
     }
 
-    /// Silences the bell, which is an answer; to be called before taking.
+    /// Silences the bell and counts the wakeup; to be called before taking.
     pub(super) fn silence(&self) {
         self.bell.silence();
         // The worker is the only one that writes it.
-        let answers = self.answers.load(Ordering::Relaxed) + 1;
-        self.answers.store(answers, Ordering::Relaxed);
+        let wakeups = self.wakeups.load(Ordering::Relaxed) + 1;
+        self.wakeups.store(wakeups, Ordering::Relaxed);
     }
 
     /// Takes the orders.

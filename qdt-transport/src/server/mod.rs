@@ -141,22 +141,22 @@ impl std::fmt::Debug for SharedHandle {
     }
 }
 
-/// Asks workers to turn and sees whether they do. Nothing is measured on the packet path: a worker
-/// that is not asked does nothing for it.
+/// Wakes workers and counts their wakeups, to find one that is stuck. Nothing is measured on the
+/// packet path.
 #[derive(Clone, Debug)]
 pub struct WorkerHeartbeat(SharedHandle);
 
 impl WorkerHeartbeat {
-    /// Makes each worker turn once; idle ones wake for it.
-    pub fn knock(&self) {
-        self.0.0.inboxes.iter().for_each(Inbox::knock);
+    /// Wakes each worker once, idle ones included.
+    pub fn wake(&self) {
+        self.0.0.inboxes.iter().for_each(Inbox::wake);
     }
 
-    /// How often each worker has answered since it started: after a [`knock`](Self::knock) at least
-    /// once more, as soon as the worker turns.
+    /// How often each worker has been woken since it started. The number grows after
+    /// [`wake`](Self::wake) unless the worker is stuck.
     #[must_use]
-    pub fn answers(&self) -> Vec<u64> {
-        self.0.0.inboxes.iter().map(Inbox::answers).collect()
+    pub fn wakeups(&self) -> Vec<u64> {
+        self.0.0.inboxes.iter().map(Inbox::wakeups).collect()
     }
 }
 
@@ -282,7 +282,7 @@ impl ServerWorkers {
         sum
     }
 
-    /// Through which it can be seen whether the workers turn.
+    /// A handle to find workers that are stuck.
     #[must_use]
     pub fn heartbeat(&self) -> WorkerHeartbeat {
         WorkerHeartbeat(self.shared.clone())
