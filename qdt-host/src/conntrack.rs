@@ -18,15 +18,15 @@ use crate::linux::conntrack::Table;
 pub struct Flows(Arc<Mutex<Table>>);
 
 impl Flows {
-    /// Opens the socket in this thread's network namespace. Where the kernel refuses, each use tries
-    /// again and reports the error.
+    /// Opens the socket in this thread's network namespace. Where the kernel refuses, each use
+    /// tries again and reports the error.
     #[must_use]
     pub fn open() -> Self {
         Self(Arc::new(Mutex::new(Table::open())))
     }
 
-    /// Removes every conntrack entry that one of `addresses` takes part in, as source or destination
-    /// in either direction, and returns how many there were.
+    /// Removes every conntrack entry that one of `addresses` takes part in, as source or
+    /// destination in either direction, and returns how many there were.
     ///
     /// Reads the whole table once, so give all addresses at once. Blocking work is done on tokio's
     /// blocking threads.

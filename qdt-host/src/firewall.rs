@@ -1,11 +1,11 @@
 //! What a server lets its clients reach beyond itself: masquerading and forwarding.
 //!
-//! A plan becomes one table of our own for each address family, named after the TUN device; they are
-//! put in place and replaced in one transaction. They decide only about packets that come from or go
-//! to the device: out to the external interface and back is open, everything else is dropped and
-//! counted. So the server's LAN is reachable only where it is the external interface, and nobody
-//! outside reaches a client that did not ask first, except through a port that the host itself
-//! forwards (DNAT).
+//! A plan becomes one table of our own for each address family, named after the TUN device; they
+//! are put in place and replaced in one transaction. They decide only about packets that come from
+//! or go to the device: out to the external interface and back is open, everything else is dropped
+//! and counted. So the server's LAN is reachable only where it is the external interface, and
+//! nobody outside reaches a client that did not ask first, except through a port that the host
+//! itself forwards (DNAT).
 
 use std::{fmt, future::Future, io};
 
@@ -18,8 +18,8 @@ pub struct NatPlan {
     pub tun: String,
     /// The clients' addresses; they are masqueraded.
     pub pool: Ipv4Net,
-    /// The interface to the outside. It need not exist yet: the rules go by name. `None` while it is
-    /// not known: nothing leaves then, and what keeps clients and networks apart is in place.
+    /// The interface to the outside. It need not exist yet: the rules go by name. `None` while it
+    /// is not known: nothing leaves then, and what keeps clients and networks apart is in place.
     pub external_interface: Option<String>,
     /// Whether the kernel may forward from the device back into it, from client to client.
     pub client_to_client: bool,
@@ -60,8 +60,8 @@ pub enum FirewallWarning {
     },
 }
 
-/// A chain of somebody else that drops what our rules let through: an accept in one table does not undo
-/// a drop in another.
+/// A chain of somebody else that drops what our rules let through: an accept in one table does not
+/// undo a drop in another.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ClosedChain {
     /// The table's family, `ip` or `inet`.

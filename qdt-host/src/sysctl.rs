@@ -12,8 +12,8 @@ pub fn enable_ip_forward() -> Result<(), SysctlError> {
     crate::linux::sysctl::ensure("ip_forward", "1")
 }
 
-/// Whether the kernel forwards IPv4 packets between interfaces. A switch that cannot be read counts as
-/// on.
+/// Whether the kernel forwards IPv4 packets between interfaces. A switch that cannot be read counts
+/// as on.
 #[must_use]
 pub fn ip_forward() -> bool {
     crate::linux::sysctl::read("ip_forward").map_or(true, |value| value != "0")

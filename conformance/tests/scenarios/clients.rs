@@ -146,8 +146,9 @@ fn h4_a_client_does_not_reach_the_servers_lan_and_the_attempts_are_counted() {
     assert!(counted, "three packets are counted:\n{rules}");
 }
 
-/// H4: what only the server's host may reach - the metadata of its cloud above all - is out of reach for clients, behind
-/// a link as well as on the host itself, with NAT and where the host forwards by itself.
+/// H4: what only the server's host may reach - the metadata of its cloud above all - is out of
+/// reach for clients, behind a link as well as on the host itself, with NAT and where the host
+/// forwards by itself.
 #[test]
 fn h4_a_client_reaches_no_link_local_address_unless_it_is_opened() {
     for nat in ["{enabled: true, external_iface: eth0}", "{enabled: false}"] {

@@ -1,7 +1,7 @@
 //! The IPv4 networks that this host is connected to.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     io,
     net::{IpAddr, Ipv4Addr},
 };
@@ -41,17 +41,17 @@ pub async fn connected_networks() -> io::Result<Vec<ConnectedNetwork>> {
         let Some(network) = network(message) else {
             continue;
         };
-        let index = message.header.index;
-        if !names.contains_key(&index) {
-            match links::name_of(&rtnl, index).await {
-                Ok(name) => names.insert(index, name),
+        let interface = match names.entry(message.header.index) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => match links::name_of(&rtnl, *unknown.key()).await {
+                Ok(name) => unknown.insert(name),
                 // It was removed meanwhile.
                 Err(error) if error.raw_os_error() == Some(libc::ENODEV) => continue,
                 Err(error) => return Err(error),
-            };
-        }
+            },
+        };
         connected.push(ConnectedNetwork {
-            interface: names[&index].clone(),
+            interface: interface.clone(),
             network,
         });
     }

@@ -48,8 +48,8 @@ impl Table {
             none => none.insert(open().map_err(failed("open"))?),
         };
         let forgotten = forget(socket, addresses);
-        // Answers to a request that failed may still wait at its socket: a new one is better, the old
-        // one better than none.
+        // Answers to a request that failed may still wait at its socket: a new one is better, the
+        // old one better than none.
         if forgotten.is_err()
             && let Ok(fresh) = open()
         {

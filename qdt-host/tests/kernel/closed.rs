@@ -8,7 +8,12 @@ use crate::{namespace::Namespace, router::plan};
 fn closed(script: &str) -> Vec<String> {
     let namespace = Namespace::new();
     namespace.sh(&format!("nft -f - <<'END'\n{script}\nEND"));
-    let found = namespace.block_on(async || HostFirewall.closed_chains(&plan()).await.unwrap());
+    let found = namespace.block_on(async || {
+        HostFirewall
+            .closed_chains(&plan())
+            .await
+            .expect("nft can be asked")
+    });
     found
         .iter()
         .map(|one| format!("{} {} {}", one.family, one.table, one.chain))

@@ -3,8 +3,8 @@
 //! A lease goes through at most three states: *live* while a session has the address, *parked* for
 //! `session_timeout` after its connection is gone, *leaving* while the kernel forgets the flows of
 //! the previous owner; then the address is free. One whose flows the kernel did not delete stays
-//! leaving, is tried again, and goes to somebody else only when no other address is left. Whoever presents the ticket of the same lineage
-//! gets a live, parked or leaving address back at once.
+//! leaving, is tried again, and goes to somebody else only when no other address is left. Whoever
+//! presents the ticket of the same lineage gets a live, parked or leaving address back at once.
 //!
 //! A **lineage** is a random number born with a fresh grant and carried on by every resumption. It
 //! keeps an old ticket from taking an address that belongs to somebody else by now.
@@ -138,8 +138,8 @@ impl Leases {
         })
     }
 
-    /// The address that has waited longest for its flows to be deleted: they are tried again now that
-    /// somebody else has it.
+    /// The address that has waited longest for its flows to be deleted: they are tried again now
+    /// that somebody else has it.
     fn take_uncleaned(&mut self) -> Option<Ipv4Addr> {
         let address = self.uncleaned.pop_front()?;
         self.unproven.remove(&address);
@@ -241,8 +241,8 @@ impl Leases {
     }
 
     /// Addresses whose time is over. Each must be cleaned up in the kernel (conntrack) and then
-    /// handed to [`release`](Self::release), or to [`keep_uncleaned`](Self::keep_uncleaned) where the
-    /// kernel refused; it is named again then.
+    /// handed to [`release`](Self::release), or to [`keep_uncleaned`](Self::keep_uncleaned) where
+    /// the kernel refused; it is named again then.
     pub fn expire(&mut self, now: Instant) -> Vec<Ipv4Addr> {
         let mut expired: Vec<_> = self
             .leases
@@ -276,8 +276,8 @@ impl Leases {
         }
     }
 
-    /// The flows of `address` could not be deleted: it is given out only when no other is left, unless
-    /// its bearer came back meanwhile.
+    /// The flows of `address` could not be deleted: it is given out only when no other is left,
+    /// unless its bearer came back meanwhile.
     pub fn keep_uncleaned(&mut self, address: Ipv4Addr) {
         if let Some(lease) = self.leases.get_mut(&address)
             && matches!(lease.holder, Holder::Leaving { uncleaned: false })
@@ -287,10 +287,10 @@ impl Leases {
         }
     }
 
-    /// Addresses that somebody has who may not be the one that had them in an earlier server process:
-    /// newcomers', and those for which tickets of two lineages were shown. The kernel's flows of
-    /// those must be forgotten. Every address is named once at most for that; one that was given out
-    /// although its flows could not be deleted is named again.
+    /// Addresses that somebody has who may not be the one that had them in an earlier server
+    /// process: newcomers', and those for which tickets of two lineages were shown. The kernel's
+    /// flows of those must be forgotten. Every address is named once at most for that; one that was
+    /// given out although its flows could not be deleted is named again.
     pub fn take_unclean(&mut self) -> Vec<Ipv4Addr> {
         std::mem::take(&mut self.unclean)
     }

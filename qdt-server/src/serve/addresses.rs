@@ -7,9 +7,9 @@
 //! back with its ticket keeps its flows, so that its connections live on, unless another client shows
 //! a ticket for the same address.
 //!
-//! The socket to the kernel's flows is held from the start, so that a process without a free descriptor
-//! cleans too. An address whose flows could not be deleted is tried again every second and is given out
-//! when no other is left.
+//! The socket to the kernel's flows is held from the start, so that a process without a free
+//! descriptor cleans too. An address whose flows could not be deleted is tried again every second
+//! and is given out when no other is left.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -31,8 +31,8 @@ const REST: u32 = 50;
 /// However long a look took, newcomers wait no longer for the next.
 const LONGEST_REST: Duration = Duration::from_secs(1);
 
-/// So often in a row the flows of addresses that newcomers have already are tried; after that these flows
-/// are more likely the newcomers' own.
+/// So often in a row the flows of addresses that newcomers have already are tried; after that these
+/// flows are more likely the newcomers' own.
 const TRIES: u32 = 3;
 
 /// Looks after the addresses of `keeper` for ever.

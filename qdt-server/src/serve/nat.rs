@@ -1,8 +1,10 @@
-//! What the server puts into the host's firewall, that it stays there, and that it is taken out again.
+//! What the server puts into the host's firewall, that it stays there, and that it is taken out
+//! again.
 //!
-//! Where `nat.external_iface` is left out, the interface of the default route is used, whenever there is
-//! one: a machine may start this program before its network, and its default route may move later. Until
-//! there is one, what keeps clients and networks apart is in place, nothing leaves, and `/healthz` says so.
+//! Where `nat.external_iface` is left out, the interface of the default route is used, whenever
+//! there is one: a machine may start this program before its network, and its default route may
+//! move later. Until there is one, what keeps clients and networks apart is in place, nothing
+//! leaves, and `/healthz` says so.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -18,8 +20,8 @@ use tracing::{debug, error, info, warn};
 use super::status::HostStatus;
 use crate::config::ServerConfig;
 
-/// Rules are read again after so long although the kernel counts no change: those of iptables' older
-/// kind are not in its count.
+/// Rules are read again after so long although the kernel counts no change: those of iptables'
+/// older kind are not in its count.
 const READ_EVERY: Duration = Duration::from_secs(30);
 /// Tables of others can be large: they are read no more often than this.
 const READ_OTHERS_EVERY: Duration = Duration::from_secs(5);
@@ -146,7 +148,8 @@ impl Nat {
         let Some(plan) = &self.plan else {
             return faults;
         };
-        // Without an event the table of routes, which may be large, is read only where it is waited for.
+        // Without an event the table of routes, which may be large, is read only where it is waited
+        // for.
         let waits = plan.external_interface.is_none();
         let routes = changes.routes && changes != Changes::ALL;
         if self.follows_default_route
@@ -195,7 +198,8 @@ impl Nat {
         }
     }
 
-    /// Tells of chains of others that drop what goes through the tunnel, each once while it is there.
+    /// Tells of chains of others that drop what goes through the tunnel, each once while it is
+    /// there.
     async fn look_at_others(&mut self) {
         let (Some(plan), Some((rules, _))) = (&self.plan, &self.installed) else {
             return;

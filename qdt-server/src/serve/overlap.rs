@@ -1,7 +1,8 @@
 //! A pool of inner addresses that another network of the host uses too.
 //!
-//! With such a pool the server would answer in the router's place, or clients would be given addresses
-//! of hosts on the LAN: that is refused at the start. A network that appears later is told.
+//! With such a pool the server would answer in the router's place, or clients would be given
+//! addresses of hosts on the LAN: that is refused at the start. A network that appears later is
+//! told.
 
 use std::fmt;
 
@@ -71,8 +72,8 @@ pub(super) struct OverlapWatch {
 }
 
 impl OverlapWatch {
-    /// Looks at the host as it is before the start. `tun` is the device that the server will use, which
-    /// may exist already.
+    /// Looks at the host as it is before the start. `tun` is the device that the server will use,
+    /// which may exist already.
     ///
     /// # Errors
     /// [`Overlap`]: the first that there is.

@@ -1,10 +1,10 @@
 //! Keeps the host as the server set it up: the device's address and MTU, NAT, forwarding.
 //!
-//! Network managers flush addresses, administrators flush rulesets, and a tunnel without either is up and
-//! carries nothing. What is missing is put back as soon as the kernel tells of a change, at the latest
-//! after a few seconds, with one line that names it. Somebody who takes it away again and again wins for a
-//! minute after [`MOST`] times, so that two programs never fight over a host; a check that finds nothing
-//! changes nothing, so no repair leads to another.
+//! Network managers flush addresses, administrators flush rulesets, and a tunnel without either is
+//! up and carries nothing. What is missing is put back as soon as the kernel tells of a change, at
+//! the latest after a few seconds, with one line that names it. Somebody who takes it away again
+//! and again wins for a minute after [`MOST`] times, so that two programs never fight over a host;
+//! a check that finds nothing changes nothing, so no repair leads to another.
 
 use std::time::{Duration, Instant};
 

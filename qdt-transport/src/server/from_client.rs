@@ -158,9 +158,9 @@ enum Way {
     Client,
 }
 
-/// Whether `destination` means something on the server's host and its links only: 169.254.0.0/16, where
-/// clouds serve the host's credentials, and 127.0.0.0/8. Decided here and not by firewall rules, so that it
-/// holds with and without NAT, for addresses of the host itself too.
+/// Whether `destination` means something on the server's host and its links only: 169.254.0.0/16,
+/// where clouds serve the host's credentials, and 127.0.0.0/8. Decided here and not by firewall
+/// rules, so that it holds with and without NAT, for addresses of the host itself too.
 const fn stays_on_host(destination: Ipv4Addr) -> bool {
     destination.is_link_local() || destination.is_loopback()
 }

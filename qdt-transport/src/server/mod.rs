@@ -72,7 +72,8 @@ pub struct ServerSettings {
     pub gateway: Ipv4Addr,
     /// Whether clients may reach each other.
     pub client_to_client: bool,
-    /// Link-local addresses that clients may reach; all others, and loopback addresses, are closed to them.
+    /// Link-local addresses that clients may reach; all others, and loopback addresses, are closed
+    /// to them.
     pub forward_link_local: Vec<Ipv4Addr>,
     /// Bound on the fragments of one session that wait for the rest, in bytes.
     pub max_reassembly_bytes: usize,

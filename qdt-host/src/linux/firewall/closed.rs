@@ -1,9 +1,9 @@
 //! Finding out whether somebody else's nftables chain drops what our table lets through.
 //!
-//! Reads what `nft -j` writes (libnftables-json(5)) and follows two packets through every base chain of
-//! the hook `forward`: one of a client on its way out, and its answer. Only what surely drops one of
-//! them counts: a rule whose condition is not understood may accept it, and then nothing is said. A
-//! rule for some ports or protocols only is none for the packet.
+//! Reads what `nft -j` writes (libnftables-json(5)) and follows two packets through every base
+//! chain of the hook `forward`: one of a client on its way out, and its answer. Only what surely
+//! drops one of them counts: a rule whose condition is not understood may accept it, and then
+//! nothing is said. A rule for some ports or protocols only is none for the packet.
 
 use std::{collections::HashMap, net::Ipv4Addr};
 
@@ -17,8 +17,8 @@ const FAMILIES: [&str; 2] = ["ip", "inet"];
 /// Chains call chains; the kernel allows 16 (`NFT_JUMP_STACK_SIZE`).
 const DEPTH: usize = 16;
 
-/// Family and name of the tables in `nft -j list chains` that have a base chain of the hook `forward`
-/// for IPv4 packets, but for those that are called `ours`.
+/// Family and name of the tables in `nft -j list chains` that have a base chain of the hook
+/// `forward` for IPv4 packets, but for those that are called `ours`.
 pub(super) fn forward_tables(list: &Value, ours: &str) -> Vec<(String, String)> {
     let mut tables: Vec<_> = objects(list, "chain")
         .filter(|chain| is_forward(chain) && text(chain, "table") != ours)
@@ -35,8 +35,8 @@ pub(super) fn forward_tables(list: &Value, ours: &str) -> Vec<(String, String)> 
     tables
 }
 
-/// The base chains of the hook `forward` in one table, as `nft -j list table` writes it, that surely
-/// drop what `plan` lets through.
+/// The base chains of the hook `forward` in one table, as `nft -j list table` writes it, that
+/// surely drop what `plan` lets through.
 pub(super) fn closed_chains(table: &Value, plan: &NatPlan) -> Vec<ClosedChain> {
     let Some(external) = &plan.external_interface else {
         return Vec::new();
@@ -294,7 +294,8 @@ enum Step {
     Decided(Fate),
 }
 
-/// Whether `left` says the same of every packet that is followed here, so that its opposite does too.
+/// Whether `left` says the same of every packet that is followed here, so that its opposite does
+/// too.
 fn is_of_packet(left: &Value) -> bool {
     matches!(
         text(&left["meta"], "key"),

@@ -101,8 +101,8 @@ impl InstalledRules {
 }
 
 impl HostFirewall {
-    /// Reads what is in place for the device `tun` now. To be compared with what was read right after
-    /// [`HostFirewall::install`].
+    /// Reads what is in place for the device `tun` now. To be compared with what was read right
+    /// after [`HostFirewall::install`].
     ///
     /// # Errors
     /// [`FirewallError`] where a program cannot be asked. Rules that are not there are no error.
