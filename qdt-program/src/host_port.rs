@@ -3,6 +3,10 @@
 //! An empty host means every address when listening and this machine when dialling; IPv6 literals
 //! stand in brackets; a port may be a service name; no port at all is an error. Splitting needs no
 //! look-up, so a configuration is judged without the network.
+//!
+//! A link-local IPv6 address means nothing without its interface, the zone (`fe80::1%eth0`, RFC 4007
+//! section 11), and has none that could be forgotten. Any other IPv6 address may carry one, which
+//! is ignored, as the kernel ignores it.
 
 use std::fmt;
 use std::fs;
@@ -39,6 +43,14 @@ pub enum HostPortError {
         /// `[` or `]`.
         bracket: char,
     },
+    /// A link-local IPv6 address that does not say on which interface.
+    #[error(
+        "address {0}: a link-local IPv6 address needs its interface; write [address%interface]:port, for example [fe80::1%eth0]:443"
+    )]
+    MissingZone(String),
+    /// A zone behind something other than an IPv6 address.
+    #[error("address {0}: only an IPv6 address has a zone; leave out the `%` and what follows it")]
+    UnexpectedZone(String),
     /// A numeric port above 65535 or below 0.
     #[error("address {0}: invalid port; it must be between 0 and 65535")]
     InvalidPort(String),
@@ -64,6 +76,16 @@ pub enum ResolveError {
         address: HostPort,
         /// What the resolver said.
         source: io::Error,
+    },
+    /// A link-local address names an interface that is not there.
+    #[error(
+        "address {address}: there is no interface `{interface}` on this machine; `ip link` lists them"
+    )]
+    NoInterface {
+        /// The whole address.
+        address: HostPort,
+        /// The zone.
+        interface: String,
     },
     /// The resolver knows the name but no address of it.
     #[error("address {0}: the name has no address")]
@@ -129,6 +151,26 @@ impl HostPort {
         &self.host
     }
 
+    /// The host without a zone: what a certificate names and a request's authority holds, since a
+    /// zone means nothing beyond this machine (RFC 6874 section 4).
+    pub fn host_without_zone(&self) -> &str {
+        match split_zone(&self.host) {
+            Some((ip, _)) if ip.parse::<Ipv6Addr>().is_ok() => ip,
+            _ => &self.host,
+        }
+    }
+
+    /// The addresses, where the host is one or is empty and therefore no name to be looked up.
+    pub fn literal_addresses(
+        &self,
+        protocol: Protocol,
+    ) -> Result<Option<Vec<SocketAddr>>, ResolveError> {
+        if self.host.is_empty() || self.host_without_zone().parse::<IpAddr>().is_ok() {
+            return self.dial_addresses(protocol).map(Some);
+        }
+        Ok(None)
+    }
+
     /// The port as it was written: a number, a service name, or nothing (then 0).
     pub fn port(&self) -> &str {
         &self.port
@@ -178,8 +220,28 @@ impl HostPort {
         self.lookup(port)
     }
 
+    /// The C library turns the interface into the address's scope.
+    fn lookup_link_local(&self, port: u16, zone: &str) -> Result<Vec<SocketAddr>, ResolveError> {
+        let found = (self.host.as_str(), port).to_socket_addrs();
+        let scoped =
+            |address: &SocketAddr| matches!(address, SocketAddr::V6(v6) if v6.scope_id() != 0);
+        match found.ok().and_then(|mut found| found.find(scoped)) {
+            Some(address) => Ok(vec![address]),
+            None => Err(ResolveError::NoInterface {
+                address: self.clone(),
+                interface: zone.to_owned(),
+            }),
+        }
+    }
+
     fn lookup(&self, port: u16) -> Result<Vec<SocketAddr>, ResolveError> {
-        if let Ok(ip) = self.host.parse::<IpAddr>() {
+        if let Some((ip, zone)) = split_zone(&self.host)
+            && let Ok(ip) = ip.parse::<Ipv6Addr>()
+            && ip.is_unicast_link_local()
+        {
+            return self.lookup_link_local(port, zone);
+        }
+        if let Ok(ip) = self.host_without_zone().parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(ip, port)]);
         }
         let found = (self.host.as_str(), port)
@@ -199,6 +261,23 @@ impl HostPort {
             return Err(ResolveError::NoAddress(self.clone()));
         }
         Ok(addresses)
+    }
+}
+
+/// The two sides of the first `%`, where there is one.
+fn split_zone(host: &str) -> Option<(&str, &str)> {
+    host.split_once('%')
+}
+
+/// Refuses a zone where none belongs, and a link-local address without one.
+fn check_zone(host: &str, address: &str) -> Result<(), HostPortError> {
+    let (ip, zone) = split_zone(host).map_or((host, None), |(ip, zone)| (ip, Some(zone)));
+    match (ip.parse::<Ipv6Addr>(), zone) {
+        (Ok(ip), None | Some("")) if ip.is_unicast_link_local() => {
+            Err(HostPortError::MissingZone(address.to_owned()))
+        }
+        (Err(_), Some(_)) => Err(HostPortError::UnexpectedZone(address.to_owned())),
+        _ => Ok(()),
     }
 }
 
@@ -267,6 +346,7 @@ impl FromStr for HostPort {
                 return Err(unexpected(bracket));
             }
         }
+        check_zone(host, text)?;
         let digits = port.strip_prefix(['+', '-']).unwrap_or(port);
         let numeric = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
         if numeric && port.parse::<u16>().is_err() {

@@ -56,6 +56,17 @@ fn what_is_no_host_and_port_is_named_with_a_remedy() {
         ("a[b]:443", "unexpected '['"),
         ("ab]:443", "unexpected ']'"),
         ("[a[b]:443", "unexpected '['"),
+        (
+            "[fe80::1]:443",
+            "a link-local IPv6 address needs its interface; write [address%interface]:port",
+        ),
+        ("[fe80::1%]:443", "a link-local IPv6 address needs"),
+        ("[febf::1]:443", "a link-local IPv6 address needs"),
+        (
+            "vpn.example.org%eth0:443",
+            "only an IPv6 address has a zone",
+        ),
+        ("[192.0.2.1%eth0]:443", "only an IPv6 address has a zone"),
         ("host:65536", "invalid port; it must be between 0 and 65535"),
         ("host:-1", "invalid port"),
     ];
@@ -141,4 +152,40 @@ fn service_names_become_ports_and_unknown_ones_are_named() {
         error.to_string(),
         "address :no-such-service: unknown port: udp/no-such-service; use its number"
     );
+}
+
+#[test]
+fn a_link_local_address_is_dialled_and_listened_on_at_the_interface_that_it_names() {
+    let address = parsed("[fe80::1%lo]:443");
+    let dialled = address.dial_addresses(Protocol::Udp).expect("an address");
+    let [SocketAddr::V6(v6)] = dialled[..] else {
+        panic!("{dialled:?}");
+    };
+    assert_eq!(v6.ip().to_string(), "fe80::1");
+    assert_ne!(v6.scope_id(), 0, "the interface's number");
+    let by_number = parsed(&format!("[fe80::1%{}]:443", v6.scope_id()));
+    assert_eq!(by_number.dial_addresses(Protocol::Udp).unwrap(), dialled);
+    assert_eq!(
+        address.listen_address(Protocol::Udp).unwrap(),
+        ListenAddress::One(dialled[0])
+    );
+    assert_eq!(address.host_without_zone(), "fe80::1");
+}
+
+#[test]
+fn an_interface_that_does_not_exist_is_named() {
+    let error = parsed("[fe80::1%nowhere0]:443").dial_addresses(Protocol::Udp);
+    assert_eq!(
+        error.expect_err("no such interface").to_string(),
+        "address [fe80::1%nowhere0]:443: there is no interface `nowhere0` on this machine; `ip link` lists them"
+    );
+}
+
+#[test]
+fn the_zone_of_an_address_that_needs_none_is_ignored() {
+    let address = parsed("[2001:db8::1%eth0]:443");
+    let expected: SocketAddr = "[2001:db8::1]:443".parse().unwrap();
+    assert_eq!(address.dial_addresses(Protocol::Udp).unwrap(), [expected]);
+    assert_eq!(address.host_without_zone(), "2001:db8::1");
+    assert_eq!(parsed("a.example:1").host_without_zone(), "a.example");
 }

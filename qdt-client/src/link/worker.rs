@@ -102,7 +102,7 @@ fn trust(config: &ClientConfig) -> ClientTrust {
 
 /// An empty host is this machine, as in Go.
 fn server_name(config: &ClientConfig) -> &str {
-    match config.server.host() {
+    match config.server.host_without_zone() {
         "" => "localhost",
         host => host,
     }
@@ -143,6 +143,8 @@ mod tests {
             ),
             ("[2001:db8::1]:443", "[2001:db8::1]", "2001:db8::1"),
             ("[2001:db8::1]:8443", "[2001:db8::1]:8443", "2001:db8::1"),
+            ("[fe80::1%eth0]:443", "[fe80::1]", "fe80::1"),
+            ("[fe80::1%eth0]:8443", "[fe80::1]:8443", "fe80::1"),
             (":443", "localhost", "localhost"),
         ] {
             let config = config(&format!(
