@@ -4,9 +4,9 @@
 //! first byte of their input gives the size of the chunks.
 
 use qdt_proto::http3::{
-    CriticalStreams, FieldSectionEncoder, Http3Error, MAX_HEADER_SECTION, MAX_RESPONSE_BODY,
-    RequestEvent, RequestStream, ResponseEvent, ResponseStream, Settings, Side, UniStream,
-    datagram_prefix, decode_field_section, split_datagram,
+    CriticalStreams, FieldSectionEncoder, Http3Error, MAX_HEADER_SECTION, MAX_HEADERS_PAYLOAD,
+    MAX_RESPONSE_BODY, RequestEvent, RequestStream, ResponseEvent, ResponseStream, Settings, Side,
+    UniStream, datagram_prefix, decode_field_section, split_datagram,
 };
 
 /// A datagram's stream id stands in front of its payload, and comes out as it went in.
@@ -116,7 +116,7 @@ fn read_request(bytes: &[u8], chunk: usize, fin: bool) -> Transcript {
                 Err(error) => transcript.error = Some(error),
             }
         }
-        assert!(stream.buffered() <= MAX_HEADER_SECTION);
+        assert!(stream.buffered() <= MAX_HEADERS_PAYLOAD);
         if transcript.error.is_some() {
             break;
         }
@@ -147,7 +147,7 @@ fn read_response(bytes: &[u8], chunk: usize, fin: bool) -> Transcript {
                 Err(error) => transcript.error = Some(error),
             }
         }
-        assert!(stream.buffered() <= MAX_HEADER_SECTION);
+        assert!(stream.buffered() <= MAX_HEADERS_PAYLOAD);
         assert!(transcript.body.len() <= MAX_RESPONSE_BODY);
         if transcript.error.is_some() {
             // A body that is too long is refused at the chunk that makes it so: how much of it

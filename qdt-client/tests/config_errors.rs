@@ -75,6 +75,34 @@ fn a_placeholder_token_is_refused() {
 }
 
 #[test]
+fn a_token_that_no_request_can_carry_is_refused_with_the_limit() {
+    let max = qdt_program::Token::MAX_LEN;
+    for character in ["a", "~", "\u{ff}"] {
+        let fits = character.repeat(max / character.len());
+        assert_eq!(fits.len(), max);
+        load_text(&format!("server: a:1\ntoken: \"{fits}\"\n")).expect("it fits");
+        let error = load_text(&format!("server: a:1\ntoken: \"{fits}b\"\n")).expect_err("refused");
+        assert_eq!(
+            error,
+            format!(
+                "token: token is {} bytes long and at most {max} can be presented to a server; use a shorter secret, for example the output of `openssl rand -base64 32`",
+                max + 1
+            )
+        );
+    }
+}
+
+#[test]
+fn a_client_id_that_no_request_can_carry_is_refused_with_the_limit() {
+    load(&format!("client_id: {}\n", "n".repeat(512)));
+    let error = error(&format!("client_id: {}\n", "n".repeat(513)));
+    assert_eq!(
+        error,
+        "client_id: 513 bytes long and at most 512 fit into a request; use a shorter name"
+    );
+}
+
+#[test]
 fn a_short_token_is_a_loud_warning() {
     let warnings = load_text("server: a:1\ntoken: abc\n")
         .expect("accepted")

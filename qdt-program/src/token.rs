@@ -37,9 +37,19 @@ pub enum TokenProblem {
         "token contains a line break or another control character, which no HTTP header can carry; write it on one line (`token: |` adds a line break)"
     )]
     NotSendable,
+    /// A request's header holds only so much, so no client could ever present it.
+    #[error(
+        "token is {0} bytes long and at most {max} can be presented to a server; use a shorter secret, for example the output of `openssl rand -base64 32`",
+        max = Token::MAX_LEN
+    )]
+    TooLong(usize),
 }
 
 impl Token {
+    /// The longest token, in bytes: what every client can present to every server whatever its
+    /// characters, since some clients' encoding makes four bytes of one.
+    pub const MAX_LEN: usize = 7 * 1024;
+
     /// A token of these bytes.
     pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
         Self(Zeroizing::new(bytes.into()))
@@ -60,8 +70,8 @@ impl Token {
         self.0.len() < WEAK_BELOW
     }
 
-    /// Refuses what cannot work (no token, one that no header can carry) and what must not (a
-    /// placeholder).
+    /// Refuses what cannot work (no token, one that no header can carry, one that is too long) and
+    /// what must not (a placeholder).
     pub fn check(&self) -> Result<(), TokenProblem> {
         if self.is_empty() {
             return Err(TokenProblem::Missing);
@@ -75,6 +85,9 @@ impl Token {
             .any(|b| (*b < 0x20 && *b != b'\t') || *b == 0x7f)
         {
             return Err(TokenProblem::NotSendable);
+        }
+        if self.0.len() > Self::MAX_LEN {
+            return Err(TokenProblem::TooLong(self.0.len()));
         }
         Ok(())
     }

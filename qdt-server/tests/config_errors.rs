@@ -131,6 +131,34 @@ fn a_token_that_no_header_can_carry_is_refused() {
 }
 
 #[test]
+fn a_token_that_no_request_can_carry_is_refused_with_the_limit() {
+    let max = qdt_program::Token::MAX_LEN;
+    for character in ["a", "~", "\u{ff}"] {
+        let fits = character.repeat(max / character.len());
+        let (_, result) = load_text(format!("token: \"{fits}\"\n"));
+        assert_eq!(result.expect("it fits").config.token.as_bytes().len(), max);
+        let (path, result) = load_text(format!("token: \"{fits}b\"\n"));
+        let error = stripped(&path, result);
+        let expected = format!(
+            "token: token is {} bytes long and at most {max} can be presented",
+            max + 1
+        );
+        assert!(error.starts_with(&expected), "{error}");
+    }
+}
+
+#[test]
+fn more_resolvers_than_an_answer_holds_are_refused() {
+    let list = |count: usize| vec!["203.0.113.253"; count].join(", ");
+    load(&format!("dns: [{}]\n", list(192)));
+    let error = error(&format!("dns: [{}]\n", list(193)));
+    assert_eq!(
+        error,
+        "dns: the 193 resolvers take 3088 bytes of an answer, at most 3072 fit; name fewer"
+    );
+}
+
+#[test]
 fn a_short_token_is_a_loud_warning() {
     let (_, result) = load_text("token: fifteen bytes..\n");
     let warnings = result.expect("accepted").warnings;

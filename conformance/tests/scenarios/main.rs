@@ -12,6 +12,7 @@ mod idle;
 mod ipv6;
 mod latency;
 mod leftovers;
+mod long_tokens;
 mod loss;
 mod names;
 mod nat;

@@ -14,6 +14,10 @@ use super::{ClientConfig, RouteMode};
 /// Every IPv4 host must take this much (RFC 791), and a smaller tunnel only multiplies datagrams.
 const MIN_MTU: i64 = 576;
 
+/// A request's body is 4096 bytes at most (the server reads no more), and a character of the name
+/// may take six of them.
+const MAX_CLIENT_ID: usize = 512;
+
 /// Asking more often than this costs more than it tells.
 const MIN_PROBE_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -66,6 +70,15 @@ pub(super) fn check(
         warnings.push(Warning::new(
             "insecure",
             "INSECURE: any certificate is accepted, so anyone on the way can read the token; use server_pin or ca_file instead",
+        ));
+    }
+    if file.client_id.len() > MAX_CLIENT_ID {
+        return Err(ConfigProblem::new(
+            "client_id",
+            format!(
+                "{} bytes long and at most {MAX_CLIENT_ID} fit into a request; use a shorter name",
+                file.client_id.len()
+            ),
         ));
     }
     let level = file

@@ -3,7 +3,9 @@
 //! What always holds here: dropping the link ends the worker and waits for it, so that the close
 //! of its connections has been sent when the program exits.
 
+use qdt_program::Token;
 use qdt_proto::handshake::Capabilities;
+use qdt_proto::http3::MAX_FIELD_VALUE;
 use qdt_transport::{
     BindError, ClientCommand, ClientEvent, ClientSettings, ClientTls, ClientTrust, ClientWorker,
     TrustError,
@@ -13,6 +15,9 @@ use zeroize::Zeroizing;
 
 use super::{Link, LinkGone};
 use crate::config::ClientConfig;
+
+// Every token that the configuration accepts reaches the server.
+const _: () = assert!(Token::MAX_LEN == MAX_FIELD_VALUE);
 
 /// Why there is no packet worker.
 #[derive(Debug, thiserror::Error)]

@@ -81,7 +81,7 @@ impl Http3Error {
     }
 
     /// An error that ends one stream.
-    pub(super) fn stream(code: u64, reason: impl Into<Cow<'static, str>>) -> Self {
+    pub fn stream(code: u64, reason: impl Into<Cow<'static, str>>) -> Self {
         Self {
             code,
             scope: Scope::Stream,

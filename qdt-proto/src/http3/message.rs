@@ -1,7 +1,7 @@
 //! One message on a request stream (RFC 9114 section 4.1): HEADERS, DATA, trailers, end.
 //!
 //! Requests and responses share this machine. What it holds per stream is bounded by
-//! [`MAX_HEADER_SECTION`]: the payload of the HEADERS frame being received, and only as much of it
+//! [`MAX_HEADERS_PAYLOAD`]: the payload of the HEADERS frame being received, and only as much of it
 //! as has come. DATA goes out as it comes in, unknown frames and trailers are not kept. After an
 //! error every further call gives the same error.
 
@@ -10,10 +10,22 @@ use super::fields::{Field, check_fields, check_trailers};
 use super::frame::{self, FrameReader, Piece};
 use super::qpack::decode_field_section;
 
-/// The largest field section that is accepted, in bytes: of its encoding, and again of its content
-/// as RFC 9114 section 4.2.2 counts it (name + value + 32 per field). It is also the most that a
-/// stream holds in memory between two calls.
+/// The largest field section that is accepted, in bytes of its content as RFC 9114 section 4.2.2
+/// counts it: name + value + 32 per field.
 pub const MAX_HEADER_SECTION: usize = 8 * 1024;
+
+/// The largest encoding of a field section that is accepted, in bytes. It is also the most that a
+/// stream holds in memory between two calls. Huffman code makes up to 30 bits of a byte (RFC 7541
+/// appendix B), and there are clients that use it whatever it makes of a value.
+pub const MAX_HEADERS_PAYLOAD: usize = 28 * 1024;
+
+/// The longest value of one request field, in bytes, that reaches a server whatever its characters
+/// and whatever encoding the client chooses: it leaves the fields beside it 1 KiB of either limit.
+pub const MAX_FIELD_VALUE: usize = 7 * 1024;
+
+// The longest value in its longest encoding, and what stands beside it.
+const _: () = assert!(MAX_FIELD_VALUE + 1024 <= MAX_HEADER_SECTION);
+const _: () = assert!(MAX_FIELD_VALUE * 30 / 8 + 1024 <= MAX_HEADERS_PAYLOAD);
 
 /// Which end of the connection we are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,10 +162,10 @@ impl Message {
             },
             frame::HEADERS => match usize::try_from(length) {
                 _ if self.phase == Phase::Trailers => unexpected("stands after the trailers"),
-                Ok(length) if length <= MAX_HEADER_SECTION => Ok(Payload::Section(length)),
+                Ok(length) if length <= MAX_HEADERS_PAYLOAD => Ok(Payload::Section(length)),
                 _ => Err(Http3Error::stream(
                     code::H3_EXCESSIVE_LOAD,
-                    format!("a HEADERS frame of {length} bytes, {MAX_HEADER_SECTION} are allowed"),
+                    format!("a HEADERS frame of {length} bytes, {MAX_HEADERS_PAYLOAD} are allowed"),
                 )),
             },
             // We never send MAX_PUSH_ID: a server has no push id to promise.

@@ -11,7 +11,7 @@
 //! | request, on the client | [`ResponseStream`] | [`encode_request`] |
 //! | datagrams | [`split_datagram`] | [`datagram_prefix`] |
 //!
-//! What always holds: memory per stream is bounded ([`MAX_HEADER_SECTION`]), bodies and unknown
+//! What always holds: memory per stream is bounded ([`MAX_HEADERS_PAYLOAD`]), bodies and unknown
 //! frames pass through without being kept, input in any chunks gives the same events, and every
 //! error ([`Http3Error`]) carries the code and scope with which the peer is to be told.
 
@@ -34,7 +34,7 @@ pub use datagram::{MAX_QUARTER_STREAM_ID, datagram_prefix, quarter_stream_id, sp
 pub use date::http_date;
 pub use error::{Http3Error, Scope, code};
 pub use fields::Field;
-pub use message::{MAX_HEADER_SECTION, Side};
+pub use message::{MAX_FIELD_VALUE, MAX_HEADER_SECTION, MAX_HEADERS_PAYLOAD, Side};
 pub use qpack::{FieldSectionEncoder, decode_field_section};
 pub use request::{RequestEvent, RequestEvents, RequestHead, RequestStream, encode_request};
 pub use response::{

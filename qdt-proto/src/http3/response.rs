@@ -78,7 +78,8 @@ pub enum ResponseEvent<'a> {
 /// The client's receiving side of one request stream.
 ///
 /// Call [`handle`](Self::handle) with the stream's bytes in order and take its events. Between two
-/// calls at most [`MAX_HEADER_SECTION`](super::MAX_HEADER_SECTION) bytes are held, whatever comes.
+/// calls at most [`MAX_HEADERS_PAYLOAD`](super::MAX_HEADERS_PAYLOAD) bytes are held, whatever
+/// comes.
 #[derive(Debug)]
 pub struct ResponseStream {
     message: Message,

@@ -3,9 +3,9 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use qdt_proto::http3::{
-    CriticalStreams, FieldSectionEncoder, Http3Error, MAX_HEADER_SECTION, RequestStream,
-    ResponseStream, Scope, Settings, Side, UniStream, decode_field_section, encode_request,
-    encode_response, split_datagram,
+    CriticalStreams, FieldSectionEncoder, Http3Error, MAX_HEADER_SECTION, MAX_HEADERS_PAYLOAD,
+    RequestStream, ResponseStream, Scope, Settings, Side, UniStream, decode_field_section,
+    encode_request, encode_response, split_datagram,
 };
 
 use crate::support::{
@@ -104,8 +104,8 @@ proptest! {
             request.handle(chunk, fin).for_each(drop);
             response.handle(chunk, fin).for_each(drop);
             let _ = uni.handle(&mut critical, chunk, fin);
-            prop_assert!(request.buffered() <= MAX_HEADER_SECTION);
-            prop_assert!(response.buffered() <= MAX_HEADER_SECTION);
+            prop_assert!(request.buffered() <= MAX_HEADERS_PAYLOAD);
+            prop_assert!(response.buffered() <= MAX_HEADERS_PAYLOAD);
             let _ = split_datagram(chunk);
             if let Err(error) = decode_field_section(chunk, MAX_HEADER_SECTION) {
                 prop_assert!(matches!(error.scope, Scope::Stream | Scope::Connection));
@@ -115,7 +115,7 @@ proptest! {
 
     #[test]
     fn long_header_sections_in_any_chunks_stay_within_the_bound(
-        announced in 0..=MAX_HEADER_SECTION, chunk in 1usize..5000,
+        announced in 0..=MAX_HEADERS_PAYLOAD, chunk in 1usize..5000,
     ) {
         let block = [vec![0, 0, 0x27, 0x80, 0x7f], vec![b'n'; announced]].concat();
         let bytes = frame(HEADERS, &block[..announced]);

@@ -1,7 +1,7 @@
 //! Requests as the server reads them and as the client writes them.
 
 use qdt_proto::http3::{
-    MAX_HEADER_SECTION, RequestEvent, RequestStream, Scope, code, encode_request,
+    MAX_FIELD_VALUE, MAX_HEADERS_PAYLOAD, RequestEvent, RequestStream, Scope, code, encode_request,
 };
 
 use crate::support::{
@@ -320,9 +320,42 @@ fn a_dynamic_table_reference_ends_the_connection() {
     );
 }
 
+/// Some clients (quic-go) write every string in Huffman code, whatever it makes of it.
+#[test]
+fn a_token_of_the_longest_length_is_read_in_its_longest_encoding() {
+    let huffman = |text: &[u8]| {
+        let mut coded = Vec::new();
+        httlib_huffman::encode(text, &mut coded).unwrap();
+        coded
+    };
+    let allowed = (0x20..=0xff_u8).filter(|byte| *byte != 0x7f);
+    let longest = allowed
+        .max_by_key(|byte| huffman(&[*byte; 8]).len())
+        .unwrap();
+    assert_eq!(huffman(&[longest; 8]).len(), 28, "28 bits a byte");
+    for byte in [b'a', b'~', longest] {
+        let token = vec![byte; MAX_FIELD_VALUE];
+        let coded = huffman(&token);
+        let mut block = section(&POST);
+        block.extend_from_slice(b"\x27\x04x-qdt-token");
+        // The length of the value behind a prefix of seven bits (RFC 7541 section 5.1).
+        block.push(0xff);
+        let mut rest = coded.len() - 127;
+        while rest >= 128 {
+            block.push((rest % 128) as u8 | 0x80);
+            rest /= 128;
+        }
+        block.push(rest as u8);
+        block.extend_from_slice(&coded);
+        let request = read_request(&[&frame(HEADERS, &block)], false);
+        let head = request.expect("a request").head.expect("its head");
+        assert!(head.header(b"x-qdt-token") == Some(&token[..]), "{byte:#x}");
+    }
+}
+
 #[test]
 fn an_announced_header_section_above_the_limit_is_refused_before_it_comes() {
-    let too_large = [varint(HEADERS), varint(MAX_HEADER_SECTION as u64 + 1)].concat();
+    let too_large = [varint(HEADERS), varint(MAX_HEADERS_PAYLOAD as u64 + 1)].concat();
     let excessive = (code::H3_EXCESSIVE_LOAD, Scope::Stream);
     assert_eq!(error_of(&[&too_large], false), excessive);
     assert_eq!(
@@ -338,12 +371,12 @@ fn an_announced_header_section_above_the_limit_is_refused_before_it_comes() {
 #[test]
 fn endless_headers_hold_no_more_than_the_announced_section() {
     let mut stream = RequestStream::new();
-    let start = [varint(HEADERS), varint(MAX_HEADER_SECTION as u64)].concat();
+    let start = [varint(HEADERS), varint(MAX_HEADERS_PAYLOAD as u64)].concat();
     assert_eq!(stream.handle(&start, false).count(), 0);
     assert_eq!(stream.buffered(), 0, "an announcement alone costs nothing");
-    for sent in 1..MAX_HEADER_SECTION {
+    for sent in 1..MAX_HEADERS_PAYLOAD {
         assert_eq!(stream.handle(&[0], false).count(), 0);
-        assert!(stream.buffered() <= (2 * sent).clamp(8, MAX_HEADER_SECTION));
+        assert!(stream.buffered() <= (2 * sent).clamp(8, MAX_HEADERS_PAYLOAD));
     }
     // The last byte completes a section that begins with a dynamic reference.
     let error = stream.handle(&[0], false).next().unwrap().unwrap_err();

@@ -1,7 +1,7 @@
 //! Responses as the server writes them and as the client reads them.
 
 use qdt_proto::http3::{
-    MAX_HEADER_SECTION, MAX_RESPONSE_BODY, ResponseStream, Scope, code, encode_refusal,
+    MAX_HEADERS_PAYLOAD, MAX_RESPONSE_BODY, ResponseStream, Scope, code, encode_refusal,
     encode_response, encode_success,
 };
 
@@ -178,7 +178,7 @@ fn endless_interim_responses_hold_nothing() {
         assert_eq!(stream.handle(&interim, false).count(), 0);
         assert_eq!(stream.buffered(), 0);
     }
-    let large = [varint(HEADERS), varint(MAX_HEADER_SECTION as u64 + 1)].concat();
+    let large = [varint(HEADERS), varint(MAX_HEADERS_PAYLOAD as u64 + 1)].concat();
     let error = stream.handle(&large, false).next().unwrap().unwrap_err();
     assert_eq!(
         (error.code, error.scope),

@@ -34,6 +34,9 @@ const MAX_QUEUE: usize = 1 << 20;
 /// More shards than this only cost memory.
 const MAX_SHARDS: usize = 1 << 16;
 
+/// Clients read 4096 bytes of an answer, and the rest of it takes less than 1024.
+const MAX_DNS: usize = 3072;
+
 /// Turns `file`, which lies in `directory`, into a configuration. `cpus` is the number of CPUs.
 pub(super) fn check(
     file: ServerFile,
@@ -77,6 +80,17 @@ pub(super) fn check(
     {
         let text = format!("{resolver:?} is no IP address; clients of this suite will refuse it");
         warnings.push(Warning::new("dns", text));
+    }
+    // In the answer each stands in quotation marks, with a comma.
+    let dns: usize = file.dns.iter().map(|text| text.len() + 3).sum();
+    if dns > MAX_DNS {
+        return Err(ConfigProblem::new(
+            "dns",
+            format!(
+                "the {} resolvers take {dns} bytes of an answer, at most {MAX_DNS} fit; name fewer",
+                file.dns.len()
+            ),
+        ));
     }
     let level = file
         .log_level

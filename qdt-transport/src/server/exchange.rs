@@ -5,15 +5,16 @@
 //! JSON value, the end of the stream, 4096 bytes or the deadline, whichever comes first, because a Go client
 //! announces `content-length: 0` before it and never ends the stream.
 //!
-//! Memory is bounded: of the 32 streams that QUIC allows, each parser holds at most 8 KiB, and what is not read yet is
-//! at most 16 KiB a stream and 32 KiB a connection, in a bounded number of frames.
+//! Memory is bounded: the parsers of a connection hold at most [`MAX_HELD`] together, and what is not read yet is at
+//! most 16 KiB a stream and 32 KiB a connection, in a bounded number of frames.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use qdt_proto::handshake::{ConnectRequest, DecodeError, MAX_BODY};
 use qdt_proto::http3::{
-    Http3Error, RequestEvent, RequestStream, code, encode_refusal, encode_success, http_date,
+    Http3Error, MAX_HEADERS_PAYLOAD, RequestEvent, RequestStream, code, encode_refusal,
+    encode_success, http_date,
 };
 use quinn_proto::{Connection, Dir, StreamId};
 use tracing::warn;
@@ -23,6 +24,10 @@ use crate::http3_streams::{Outgoing, Sending, StreamEnd, error_code, fail, read_
 
 /// How long the body of a request may take after its head.
 const BODY_DEADLINE: Duration = Duration::from_secs(5);
+
+/// What the heads of a connection's requests may hold together while they are incomplete, in bytes:
+/// two of the longest, since a client has one request and repeats it at most once.
+const MAX_HELD: usize = 2 * MAX_HEADERS_PAYLOAD;
 
 /// What an exchange needs from outside.
 pub(super) struct Context<'a> {
@@ -123,6 +128,12 @@ impl Exchanges {
         if matches!(exchange.state, State::Body { .. }) {
             self.claimed = Some(id);
         }
+        if verdict.is_none() && self.held() > MAX_HELD {
+            verdict = Some(Verdict::Malformed(Http3Error::stream(
+                code::H3_EXCESSIVE_LOAD,
+                format!("the heads of a connection's requests hold more than {MAX_HELD} bytes"),
+            )));
+        }
         match verdict {
             None if end == StreamEnd::Reset => {
                 self.forget(position);
@@ -131,6 +142,12 @@ impl Exchanges {
             None => None,
             Some(verdict) => self.conclude(quic, position, verdict, context),
         }
+    }
+
+    /// Bytes of heads that are not complete.
+    fn held(&self) -> usize {
+        let buffered = |request: &Exchange| request.parser.buffered();
+        self.requests.iter().map(buffered).sum()
     }
 
     /// Continues to write an answer that flow control held back, or that the client does not want any more.
