@@ -94,6 +94,75 @@ fn a_certificate_as_the_go_project_made_them_is_trusted_by_pin_and_under_insecur
     }
 }
 
+#[test]
+fn a_certificate_of_openssl_without_options_is_trusted_where_it_is_itself_in_the_ca_file() {
+    let lab = Lab::new(1);
+    let folder = lab.server.folder();
+    // CA:TRUE, because that is what openssl makes of these arguments.
+    openssl(&format!(
+        "req -x509 -newkey rsa:2048 -nodes -days 365 -subj /CN=qdt -addext subjectAltName=IP:192.0.2.2 -keyout {0}/key.pem -out {0}/cert.pem",
+        folder.display()
+    ));
+    let _server = Server::start(&lab.server, serving(folder));
+    let ca_file = folder.join("cert.pem").to_string_lossy().into_owned();
+    connects(
+        &lab,
+        Config::client()
+            .without("insecure")
+            .set("ca_file", &ca_file),
+    );
+}
+
+#[test]
+fn a_certificate_of_openssl_that_nobody_vouches_for_is_refused_with_what_to_do() {
+    let lab = Lab::new(1);
+    let folder = lab.server.folder();
+    for (file, name) in [("", "IP:192.0.2.2"), ("other-", "IP:192.0.2.2")] {
+        openssl(&format!(
+            "req -x509 -newkey rsa:2048 -nodes -days 365 -subj /CN=qdt -addext subjectAltName={name} -keyout {0}/{file}key.pem -out {0}/{file}cert.pem",
+            folder.display()
+        ));
+    }
+    let _server = Server::start(&lab.server, serving(folder));
+    let ca_file = folder.join("other-cert.pem").to_string_lossy().into_owned();
+    let config = Config::client()
+        .without("insecure")
+        .set("ca_file", &ca_file);
+    let mut client = Client::spawn(&lab.clients[0], config);
+    let line = client.wait_for_line("the server's certificate", 20 * SECOND);
+    assert!(line.contains("CA:TRUE"), "{line}");
+    assert!(line.contains("set server_pin"), "{line}");
+    assert!(!line.contains("OtherError"), "{line}");
+    assert_eq!(client.wait_for_exit(40 * SECOND), 1);
+}
+
+/// A server with another key answers first, as somebody on the way could; then the right one does.
+#[test]
+fn a_wrong_certificate_does_not_end_a_client_whose_own_server_answers_in_time() {
+    let lab = Lab::new(1);
+    let folder = lab.server.folder();
+    let made = gen_cert(folder, &["192.0.2.2"]);
+    let wanted = pin(&made);
+    let mut rogue = Server::start(&lab.server, Config::server());
+    let line = rogue.wait_for_line("server started", SECOND);
+    let got = line
+        .split("pin=\"")
+        .nth(1)
+        .and_then(|rest| rest.split('"').next());
+    let got = got.expect("the server tells its pin").to_owned();
+    let config = Config::client()
+        .without("insecure")
+        .set("server_pin", &wanted);
+    let mut client = Client::spawn(&lab.clients[0], config);
+    let line = client.wait_for_line("wrong certificate", 10 * SECOND);
+    assert!(line.contains(&wanted) && line.contains(&got), "{line}");
+    rogue.signal(libc::SIGTERM);
+    assert_eq!(rogue.wait_for_exit(10 * SECOND), 0);
+    let _server = Server::start(&lab.server, serving(folder));
+    client.wait_until_connected();
+    assert_eq!(client.stdout().matches("wrong certificate").count(), 1);
+}
+
 /// Connects with `config`, sends a ping through the tunnel, and stops.
 fn connects(lab: &Lab, config: Config) {
     let mut client = Client::start(&lab.clients[0], config);

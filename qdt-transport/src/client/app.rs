@@ -407,7 +407,9 @@ fn dial_error(reason: ConnectionError) -> DialError {
         ConnectionError::TimedOut => DialError::Timeout,
         // An error of our own TLS stack: the server's certificate or parameters are not acceptable.
         ConnectionError::TransportError(error) if u64::from(error.code) & !0xff == 0x100 => {
-            DialError::Certificate(error.reason)
+            // What the TLS library writes before words that are ours.
+            let words = error.reason.strip_prefix("unexpected error: ");
+            DialError::Certificate(words.unwrap_or(&error.reason).to_owned())
         }
         other => DialError::Closed(end_text(&other)),
     }

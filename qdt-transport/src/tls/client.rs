@@ -2,16 +2,17 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use quinn_proto::crypto::rustls::QuicClientConfig;
-use rustls::RootCertStore;
+use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
+use super::authority::AuthorityVerifier;
 use super::trust::KeyVerifier;
 use super::{ALPN_H3, ClientTrust, provider};
 
@@ -64,20 +65,28 @@ impl ClientTls {
             .with_protocol_versions(&[&rustls::version::TLS13])
             .expect("the provider supports TLS 1.3");
         let by_key = |pin| Arc::new(KeyVerifier::new(pin, provider.clone()));
-        let mut config = match trust {
-            ClientTrust::System => builder.with_root_certificates(system_roots()?),
-            ClientTrust::CaFile(path) => builder.with_root_certificates(file_roots(path.clone())?),
+        let by_authority = |certificates, none: TrustError| {
+            AuthorityVerifier::new(certificates, provider.clone()).map_err(|_| none)
+        };
+        let verifier: Arc<dyn ServerCertVerifier> = match trust {
+            ClientTrust::System => Arc::new(by_authority(
+                rustls_native_certs::load_native_certs().certs,
+                TrustError::NoRoots,
+            )?),
+            ClientTrust::CaFile(path) => Arc::new(by_authority(
+                certificates_of(path)?,
+                TrustError::NoCertificates(path.clone()),
+            )?),
             ClientTrust::Pin(pin) => {
                 check_pin(pin)?;
-                builder
-                    .dangerous()
-                    .with_custom_certificate_verifier(by_key(Some(pin.clone())))
+                by_key(Some(pin.clone()))
             }
-            ClientTrust::Anyone => builder
-                .dangerous()
-                .with_custom_certificate_verifier(by_key(None)),
-        }
-        .with_no_client_auth();
+            ClientTrust::Anyone => by_key(None),
+        };
+        let mut config = builder
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_no_client_auth();
         config.alpn_protocols = vec![ALPN_H3.to_vec()];
         config.resumption = rustls::client::Resumption::disabled();
         let quic = QuicClientConfig::try_from(config)
@@ -102,28 +111,15 @@ fn check_pin(pin: &str) -> Result<(), TrustError> {
     }
 }
 
-fn system_roots() -> Result<RootCertStore, TrustError> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if roots.is_empty() {
-        Err(TrustError::NoRoots)
-    } else {
-        Ok(roots)
-    }
-}
-
-fn file_roots(path: PathBuf) -> Result<RootCertStore, TrustError> {
-    let pem = std::fs::read(&path).map_err(|source| TrustError::Unreadable {
-        path: path.clone(),
+/// The certificates in a PEM file; what else is in it is passed over.
+fn certificates_of(path: &Path) -> Result<Vec<CertificateDer<'static>>, TrustError> {
+    let pem = std::fs::read(path).map_err(|source| TrustError::Unreadable {
+        path: path.into(),
         source,
     })?;
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok));
-    if roots.is_empty() {
-        Err(TrustError::NoCertificates(path))
-    } else {
-        Ok(roots)
-    }
+    Ok(CertificateDer::pem_slice_iter(&pem)
+        .filter_map(Result::ok)
+        .collect())
 }
 
 #[cfg(test)]

@@ -4,7 +4,9 @@
 //! session's own) and offer the X25519MLKEM768 key exchange first. Private keys never leave this module
 //! except as the secrets that HKDF derives from them.
 
+mod authority;
 mod client;
+mod refusal;
 mod secrets;
 mod server;
 mod trust;

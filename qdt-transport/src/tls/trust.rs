@@ -13,6 +13,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, Error, SignatureScheme};
 use subtle::ConstantTimeEq;
 
+use super::refusal::in_our_words;
 use super::server::spki_pin;
 
 /// What makes a server's certificate acceptable.
@@ -79,6 +80,7 @@ impl ServerCertVerifier for KeyVerifier {
             dss,
             &self.provider.signature_verification_algorithms,
         )
+        .map_err(in_our_words)
     }
 
     fn verify_tls13_signature(
@@ -93,6 +95,7 @@ impl ServerCertVerifier for KeyVerifier {
             dss,
             &self.provider.signature_verification_algorithms,
         )
+        .map_err(in_our_words)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
