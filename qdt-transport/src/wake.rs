@@ -3,8 +3,9 @@
 //! Any thread may ring it, any number of times; the worker sees one readable descriptor and silences it
 //! before it looks at its queues, so that a ring between the two is never lost.
 //!
-//! What always holds: a descriptor that will not be read in this turn is not asked about. `poll` reports errors and
-//! hang-ups unasked, and a loop that does nothing about them would never sleep.
+//! What always holds: a descriptor that will not be read in this turn is asked about nothing but its
+//! end. `poll` reports errors and hang-ups unasked, and a loop that does nothing about them would
+//! never sleep: whoever names a TUN queue lets go of it when it is gone.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -56,8 +57,10 @@ pub(crate) struct Sources<'a> {
     pub(crate) udp_is_full: bool,
     /// What other threads ring.
     pub(crate) bell: BorrowedFd<'a>,
-    /// The TUN queue, where it would be read now.
+    /// The TUN queue, where there is one.
     pub(crate) tun: Option<BorrowedFd<'a>>,
+    /// The TUN queue would be read now; otherwise only its end is of interest.
+    pub(crate) reads_tun: bool,
 }
 
 /// What there is to do.
@@ -79,10 +82,12 @@ impl Sources<'_> {
     pub(crate) fn wait(&self, busy: bool, until: Option<Instant>) -> io::Result<Ready> {
         let mut udp = PollFlags::IN;
         udp.set(PollFlags::OUT, self.udp_is_full);
+        let mut tun = PollFlags::empty();
+        tun.set(PollFlags::IN, self.reads_tun || self.tun.is_none());
         let mut fds = [
             PollFd::new(&self.udp, udp),
             PollFd::new(&self.bell, PollFlags::IN),
-            PollFd::new(self.tun.as_ref().unwrap_or(&self.bell), PollFlags::IN),
+            PollFd::new(self.tun.as_ref().unwrap_or(&self.bell), tun),
         ];
         if !sleep(&mut fds, busy, until)? {
             return Ok(Ready::default());
@@ -148,24 +153,46 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_is_gone_wakes_a_worker_that_would_read_it_and_no_other() {
+    fn a_device_that_is_gone_wakes_a_worker_whether_it_would_read_it_or_not() {
         let bell = Bell::new().expect("eventfd");
         let (udp, _peer) = UnixDatagram::pair().expect("pair");
         let (tun, kernel) = std::os::unix::net::UnixStream::pair().expect("pair");
         drop(kernel);
-        let sources = |tun| Sources {
+        let sources = |tun, reads_tun| Sources {
             udp: udp.as_fd(),
             udp_is_full: false,
             bell: bell.as_fd(),
             tun,
+            reads_tun,
         };
         let soon = || Some(Instant::now() + Duration::from_millis(50));
-        let reading = sources(Some(tun.as_fd())).wait(false, soon());
-        assert!(reading.expect("poll").tun);
+        for reads in [true, false] {
+            let ready = sources(Some(tun.as_fd()), reads).wait(false, soon());
+            assert!(ready.expect("poll").tun);
+        }
         let start = Instant::now();
-        let full = sources(None).wait(false, soon());
-        assert_eq!(full.expect("poll"), Ready::default());
+        let without = sources(None, false).wait(false, soon());
+        assert_eq!(without.expect("poll"), Ready::default());
         assert!(start.elapsed() >= Duration::from_millis(50), "it slept");
+    }
+
+    #[test]
+    fn packets_of_a_device_that_is_not_read_now_wake_nobody() {
+        let bell = Bell::new().expect("eventfd");
+        let (udp, _peer) = UnixDatagram::pair().expect("pair");
+        let (tun, kernel) = UnixDatagram::pair().expect("pair");
+        kernel.send(b"packet").expect("send");
+        let sources = |reads_tun| Sources {
+            udp: udp.as_fd(),
+            udp_is_full: false,
+            bell: bell.as_fd(),
+            tun: Some(tun.as_fd()),
+            reads_tun,
+        };
+        let soon = || Some(Instant::now() + Duration::from_millis(50));
+        let paused = sources(false).wait(false, soon());
+        assert_eq!(paused.expect("poll"), Ready::default());
+        assert!(sources(true).wait(false, soon()).expect("poll").tun);
     }
 
     #[test]
@@ -177,6 +204,7 @@ mod tests {
             udp_is_full: true,
             bell: bell.as_fd(),
             tun: None,
+            reads_tun: true,
         };
         assert_eq!(sources.wait(false, None).expect("poll"), Ready::default());
         peer.send(b"packet").expect("send");

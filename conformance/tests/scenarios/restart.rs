@@ -177,3 +177,22 @@ fn a_wrong_token_ends_the_client_with_the_recorded_message() {
         "{line}"
     );
 }
+
+/// A22: also while no connection carries the tunnel.
+#[test]
+fn a_device_that_is_deleted_while_the_client_reconnects_ends_the_client_at_once() {
+    let lab = Lab::new(1);
+    let (mut server, mut client) = pair(&lab);
+    server.signal(libc::SIGTERM);
+    assert_eq!(server.wait_for_exit(10 * SECOND), 0);
+    client.wait_for_line("connection lost", 10 * SECOND);
+    let deleted = Instant::now();
+    client.machine().ip("link del qdt0");
+    assert_eq!(client.wait_for_exit(2 * SECOND), 1);
+    assert!(deleted.elapsed() < 2 * SECOND, "{:?}", deleted.elapsed());
+    assert!(
+        client.stdout().contains("client error"),
+        "{}",
+        client.stdout()
+    );
+}

@@ -1,7 +1,7 @@
 //! The client worker's loop: the same turn as a server's, with commands instead of other workers' packets.
 //!
 //! While no connection carries the tunnel the TUN is not read: the kernel keeps what programs sent, and it
-//! goes out when the tunnel is back.
+//! goes out when the tunnel is back. That the device is gone is noticed then, too.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -51,8 +51,12 @@ impl ClientLoop {
             self.engine.expire(&mut self.app, now);
             // What the kernel answers to these packets leaves together with their acknowledgement.
             let answered = self.flush_tun(&counters);
-            if (ready.tun || answered) && self.reads_tun() {
-                busy |= self.read_tun(&mut buffer);
+            if self.reads_tun() {
+                if ready.tun || answered {
+                    busy |= self.read_tun(&mut buffer);
+                }
+            } else if ready.tun {
+                self.check_tun(&mut buffer);
             }
             if ready.bell {
                 self.bell.silence();
@@ -74,12 +78,12 @@ impl ClientLoop {
     }
 
     fn wait(&self, busy: bool) -> io::Result<Ready> {
-        let tun = self.app.tun.as_ref().filter(|_| self.reads_tun());
         let sources = Sources {
             udp: self.engine.socket(),
             udp_is_full: self.engine.is_blocked(),
             bell: self.bell.as_fd(),
-            tun: tun.map(AsFd::as_fd),
+            tun: self.app.tun.as_ref().map(AsFd::as_fd),
+            reads_tun: self.reads_tun(),
         };
         sources.wait(busy, self.engine.next_deadline())
     }
@@ -101,15 +105,34 @@ impl ClientLoop {
                     .send_to_server(&mut self.engine, &mut buffer[..len]),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
                 Err(error) => {
-                    self.app.tun = None;
-                    self.app.report(ClientEvent::TunFailed {
-                        error: error.to_string(),
-                    });
+                    self.lose_tun(&error);
                     return false;
                 }
             }
         }
         true
+    }
+
+    /// The kernel has an error for a device that is not read now: reading puts it into words. A
+    /// packet that comes instead is lost, as it would be with the device.
+    fn check_tun(&mut self, buffer: &mut [u8]) {
+        let read = self
+            .app
+            .tun
+            .as_ref()
+            .map(|tun| tun.read(buffer, &self.app.counters));
+        if let Some(Err(error)) = read
+            && error.kind() != io::ErrorKind::WouldBlock
+        {
+            self.lose_tun(&error);
+        }
+    }
+
+    fn lose_tun(&mut self, error: &io::Error) {
+        self.app.tun = None;
+        self.app.report(ClientEvent::TunFailed {
+            error: error.to_string(),
+        });
     }
 
     /// Does what it was told; true when it was told to stop.

@@ -140,6 +140,7 @@ impl ServerWorker {
             udp_is_full: self.engine.is_blocked(),
             bell: self.shared.inboxes[self.app.worker].as_fd(),
             tun: (!self.engine.is_blocked()).then(|| self.app.tun.as_fd()),
+            reads_tun: true,
         };
         sources.wait(busy, self.engine.next_deadline())
     }
