@@ -29,31 +29,32 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Whether trying again is no use for somebody who never was connected: the token, the
-    /// certificate or the kind of server is wrong. 429 and 503 pass, so does the network.
+    /// Whether trying again is no use for somebody who never was connected: the token or the kind
+    /// of server is wrong. 429 and 503 pass, so does the network. A wrong certificate is not final
+    /// by itself: whoever sees our first packet can answer it before the server does.
     #[must_use]
     pub fn is_final(&self) -> bool {
         match self {
             Self::Refused { status, .. } => !matches!(status, 429 | 503),
-            Self::Dial(DialError::Certificate(_) | DialError::InvalidAnswer(_)) => true,
-            Self::Answer(_) => true,
+            Self::Dial(DialError::InvalidAnswer(_)) | Self::Answer(_) => true,
             Self::Dial(_) | Self::Resolve(_) => false,
         }
     }
 
-    /// Whether a server was heard at all.
+    /// Whether the server was heard. What shows a wrong certificate is not known to be the server.
     #[must_use]
     pub fn is_answer(&self) -> bool {
         match self {
             Self::Refused { .. } | Self::Answer(_) => true,
-            Self::Dial(error) => {
-                matches!(
-                    error,
-                    DialError::Certificate(_) | DialError::InvalidAnswer(_)
-                )
-            }
+            Self::Dial(error) => matches!(error, DialError::InvalidAnswer(_)),
             Self::Resolve(_) => false,
         }
+    }
+
+    /// Whether somebody answered who is not known to be the server.
+    #[must_use]
+    pub fn is_wrong_certificate(&self) -> bool {
+        matches!(self, Self::Dial(DialError::Certificate(_)))
     }
 
     /// Whether the server is there and only not ready yet: it has just been started, or is about to end.

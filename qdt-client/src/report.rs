@@ -22,6 +22,13 @@ pub(crate) fn log(report: &Report) {
         } => {
             warn!(err = "no answer", retry_in = ?pause, "connect failed");
         }
+        Report::WrongCertificate { failure, patience } => {
+            error!(
+                err = %failure,
+                give_up_in = ?patience,
+                "wrong certificate, trying on: the server's own answer may still come"
+            );
+        }
         Report::Connected {
             session_id,
             address,

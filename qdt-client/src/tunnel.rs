@@ -25,6 +25,7 @@ mod core;
 mod disconnected;
 mod event;
 mod growth;
+mod imposture;
 mod race;
 mod reconnecting;
 mod stopping;

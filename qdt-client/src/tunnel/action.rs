@@ -60,6 +60,14 @@ pub enum Report {
         /// How long nothing is tried.
         pause: Duration,
     },
+    /// Somebody answered the first connect with a certificate that is not the server's; trying goes
+    /// on. Told once.
+    WrongCertificate {
+        /// What is wrong with it.
+        failure: Failure,
+        /// The client ends when nothing else has answered for so long.
+        patience: Duration,
+    },
     /// The tunnel is up for the first time.
     Connected {
         /// The session.

@@ -54,6 +54,13 @@ impl Backoff {
         self.last
     }
 
+    /// The pause after a round in which somebody answered who may not be the server: the server's
+    /// own answer may come first the next time. It does not grow, because it ends after
+    /// [`super::imposture::PATIENCE`].
+    pub(super) fn short_pause(rng: &mut StdRng) -> Duration {
+        rng.random_range(SHORTEST..=SHORTEST * 2)
+    }
+
     /// The pause after a round of a tunnel that once was up.
     pub(super) fn pause_after(&mut self, verdict: Verdict, rng: &mut StdRng) -> Duration {
         match verdict {

@@ -6,11 +6,12 @@
 use std::time::Instant;
 
 use super::State;
-use super::action::Outcome;
+use super::action::{Outcome, Report};
 use super::connected::Connected;
 use super::core::Core;
 use super::disconnected::Disconnected;
 use super::event::{Event, attempt_of};
+use super::imposture::{PATIENCE, Sighting};
 use super::race::{Race, Sizes, Step};
 use super::stopping::Stopping;
 use crate::failure::{ClientError, Failure};
@@ -68,7 +69,25 @@ impl Connecting {
             Step::Failed(_, failure) if failure.is_final() => {
                 return Stopping::enter(core, Outcome::Failed(ClientError::Connect(failure)));
             }
-            Step::Failed(race, _) | Step::GoesOn(race) => self.race = Some(race),
+            Step::Failed(race, failure) => {
+                if failure.is_wrong_certificate() {
+                    match core.imposture.seen(now) {
+                        Sighting::First => core.report(Report::WrongCertificate {
+                            failure,
+                            patience: PATIENCE,
+                        }),
+                        Sighting::Again => {}
+                        Sighting::Last => {
+                            let error = ClientError::Connect(failure);
+                            return Stopping::enter(core, Outcome::Failed(error));
+                        }
+                    }
+                } else if failure.is_answer() {
+                    core.imposture.server_heard();
+                }
+                self.race = Some(race);
+            }
+            Step::GoesOn(race) => self.race = Some(race),
         }
         self.leave_if_over(core, now)
     }

@@ -13,6 +13,7 @@ use rand::rngs::StdRng;
 use super::action::{Action, Report};
 use super::backoff::Backoff;
 use super::growth::Growth;
+use super::imposture::Imposture;
 use crate::assignment::Assignment;
 use crate::plan::{HostPlan, HostWishes};
 use qdt_transport::{AttemptId, ClientEvent, Dial, PacketSize, Ticket};
@@ -57,6 +58,7 @@ pub(super) struct Core {
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) server: Server,
     pub(super) growth: Growth,
+    pub(super) imposture: Imposture,
     ticket: Option<Ticket>,
     host: Option<HostPlan>,
     next_attempt: u64,
@@ -74,6 +76,7 @@ impl Core {
             addresses: Vec::new(),
             server: Server::Unknown,
             growth: Growth::new(),
+            imposture: Imposture::default(),
             ticket: None,
             host: None,
             next_attempt: 1,

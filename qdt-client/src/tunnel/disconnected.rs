@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use super::State;
 use super::action::Report;
+use super::backoff::Backoff;
 use super::connecting::Connecting;
 use super::core::Core;
 use super::event::Event;
@@ -27,8 +28,14 @@ impl Disconnected {
 
     /// A round of the first connect gave no session, for a reason that may pass.
     pub(super) fn enter(core: &mut Core, now: Instant, failure: Option<Failure>) -> State {
-        let pause = core.backoff.pause(&mut core.rng);
-        core.report(Report::Retrying { failure, pause });
+        let pause = if failure.as_ref().is_some_and(Failure::is_wrong_certificate) {
+            // It has been told, once.
+            Backoff::short_pause(&mut core.rng)
+        } else {
+            let pause = core.backoff.pause(&mut core.rng);
+            core.report(Report::Retrying { failure, pause });
+            pause
+        };
         State::Disconnected(Self {
             retry_at: Some(now + pause),
         })

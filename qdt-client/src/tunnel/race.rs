@@ -76,6 +76,8 @@ pub(super) struct Race {
     timeout: Duration,
     failure: Option<Failure>,
     verdict: Verdict,
+    /// An address was left out because its server refused.
+    refused: bool,
     /// Answered, but smaller than the session needs: it wins unless a larger one answers soon.
     held: Option<Box<Won>>,
 }
@@ -100,6 +102,7 @@ impl Race {
             timeout: core.settings.timeout,
             failure: None,
             verdict: Verdict::Silence,
+            refused: false,
             held: None,
         };
         race.handle_timeout(core, now);
@@ -187,6 +190,7 @@ impl Race {
         self.note(why);
         if why.is_answer() {
             self.drop_address(core, lost.address);
+            self.refused |= !why.is_not_ready();
             // Addresses that stay silent must not keep the one that answered waiting for ever.
             let ends = now + self.timeout;
             self.ends.get_or_insert(ends);
@@ -219,13 +223,14 @@ impl Race {
             ends: None,
             failure: None,
             verdict: Verdict::Silence,
+            refused: false,
             ..earlier
         }
     }
 
     /// Other addresses for the waves to come; those that refused stay out.
     pub(super) fn retarget(&mut self, addresses: &[SocketAddr]) {
-        if self.verdict == Verdict::Silence {
+        if !self.refused {
             self.targets = addresses.to_vec();
         }
     }
@@ -246,7 +251,8 @@ impl Race {
     fn note(&mut self, why: &Failure) {
         let verdict = if why.is_unauthorized() {
             Verdict::Unauthorized
-        } else if why.is_answer() && !why.is_not_ready() {
+        } else if (why.is_answer() && !why.is_not_ready()) || why.is_wrong_certificate() {
+            // A server with another key costs each client a handshake: they come ever more seldom.
             Verdict::Refusal
         } else {
             Verdict::Silence

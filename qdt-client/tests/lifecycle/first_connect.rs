@@ -68,15 +68,116 @@ fn a_wrong_token_ends_the_first_connect_with_the_words_of_the_go_client() {
     assert!(!changes_host(&actions));
 }
 
+fn wrong_certificate() -> DialError {
+    DialError::Certificate("certificate has expired".to_owned())
+}
+
+/// Lets every attempt fail as `error` says, the name being looked up whenever it is asked for, until
+/// the client ends or `within` has passed; gives everything it did.
+fn failing_for(script: &mut Script, within: std::time::Duration, first: &[Action]) -> Vec<Action> {
+    let (mut all, mut todo) = (first.to_vec(), first.to_vec());
+    let until = script.elapsed() + within;
+    while script.elapsed() < until && script.tunnel.stage() != Stage::Stopping {
+        let mut next = Vec::new();
+        for dial in dials(&todo) {
+            next.extend(script.fail(dial.attempt, wrong_certificate()));
+        }
+        if todo.contains(&Action::Resolve) {
+            next.extend(script.event(resolved(&[V4])));
+        }
+        if next.is_empty() {
+            next = script.wait(ms(50));
+        }
+        all.extend(next.iter().cloned());
+        todo = next;
+    }
+    all
+}
+
 #[test]
-fn a_refused_certificate_ends_the_first_connect() {
-    let (mut script, _) = Script::started(settings(), &[V4]);
-    let error = DialError::Certificate("certificate has expired".to_owned());
-    let actions = script.fail(AttemptId(1), error);
+fn nothing_but_wrong_certificates_for_fifteen_seconds_ends_the_first_connect_after_one_line() {
+    let (mut script, actions) = Script::started(settings(), &[V4]);
+    let actions = failing_for(&mut script, secs(30), &actions);
+    let lasted = script.elapsed();
+    assert!((secs(15)..=secs(17)).contains(&lasted), "{lasted:?}");
     assert_eq!(
         exit_text(&actions),
         "connect failed: certificate has expired"
     );
+    assert!(!changes_host(&actions));
+    let told: Vec<Report> = reports(&actions)
+        .into_iter()
+        .filter(|report| !matches!(report, Report::Resolved(_)))
+        .collect();
+    let expected = Report::WrongCertificate {
+        failure: Failure::Dial(wrong_certificate()),
+        patience: secs(15),
+    };
+    assert_eq!(told, [expected]);
+    assert!(dials(&actions).len() >= 15, "it kept trying: {actions:?}");
+}
+
+#[test]
+fn a_forged_first_flight_does_not_end_a_client_whose_server_answers_next() {
+    let (mut script, actions) = Script::started(settings(), &[V4]);
+    failing_for(&mut script, secs(10), &actions);
+    assert_ne!(script.tunnel.stage(), Stage::Stopping);
+    script.wait(secs(2));
+    let dial = match &dials(&script.event(resolved(&[V4])))[..] {
+        [dial, ..] => dial.clone(),
+        [] => script.next_dial(secs(3)).1,
+    };
+    script.establish(dial.attempt, our_answer(), PacketSize::Full);
+    assert_eq!(script.tunnel.stage(), Stage::Connected);
+}
+
+#[test]
+fn a_word_of_the_server_lets_the_fifteen_seconds_begin_anew() {
+    let (mut script, actions) = Script::started(settings(), &[V4]);
+    failing_for(&mut script, secs(14), &actions);
+    script.wait(secs(1));
+    let mut actions = script.event(resolved(&[V4]));
+    if dials(&actions).is_empty() {
+        actions = vec![Action::Dial(script.next_dial(secs(3)).1)];
+    }
+    let dial = dials(&actions).remove(0);
+    let mut actions = script.refuse(dial.attempt, 503, "server busy\n");
+    actions.extend(script.wait(secs(2)));
+    let actions = failing_for(&mut script, secs(14), &actions);
+    assert_ne!(script.tunnel.stage(), Stage::Stopping, "{actions:?}");
+}
+
+#[test]
+fn wrong_certificates_that_are_minutes_apart_do_not_end_the_first_connect() {
+    let (mut script, actions) = Script::started(settings(), &[V4]);
+    script.fail(dials(&actions)[0].attempt, wrong_certificate());
+    let mut actions = script.wait(secs(120));
+    while dials(&actions).is_empty() {
+        actions = script.event(resolved(&[V4]));
+        if dials(&actions).is_empty() {
+            actions = script.wait(secs(1));
+        }
+    }
+    let last = dials(&actions).pop().unwrap();
+    let actions = script.fail(last.attempt, wrong_certificate());
+    assert_ne!(script.tunnel.stage(), Stage::Stopping, "{actions:?}");
+}
+
+/// Anybody on the way can send what ends an attempt before its server is known: a close, a reset,
+/// another version, a refusal of the network. None of it ends the client, however often it comes.
+#[test]
+fn nothing_that_can_be_forged_ends_the_first_connect() {
+    for error in [
+        DialError::Closed("aborted by peer: the server refused the connection".to_owned()),
+        DialError::Closed("peer doesn't implement any supported version".to_owned()),
+        DialError::Closed("reset by peer".to_owned()),
+        DialError::Io("sending: connection refused".to_owned()),
+        DialError::Timeout,
+    ] {
+        assert!(!Failure::Dial(error.clone()).is_final(), "{error}");
+        assert!(!Failure::Dial(error.clone()).is_answer(), "{error}");
+    }
+    assert!(!Failure::Dial(wrong_certificate()).is_final());
 }
 
 #[test]
