@@ -10,7 +10,8 @@ use std::time::Duration;
 use ipnet::Ipv4Net;
 use qdt_host::tun::{TunOpener, TunQueue, TunSpec};
 use qdt_host::{
-    Dns, DnsRepair, HostResolvers, LinkError, Links, RouteError, RouteIdentity, Routes,
+    Dns, DnsRepair, HostResolvers, LinkError, Links, RouteError, RouteIdentity, RouteWarning,
+    Routes,
 };
 
 use crate::config::RouteMode;
@@ -72,6 +73,8 @@ pub struct Host<T, L, R, D> {
     /// What the device was last given; it exists from the first time on.
     applied: Option<TunPlan>,
     routed: Option<qdt_host::RoutePlan>,
+    /// What was said about the routes, so that it is said once.
+    warned: Vec<RouteWarning>,
     /// What the resolvers were last told to be.
     resolving: Option<qdt_host::DnsPlan>,
 }
@@ -87,6 +90,7 @@ impl<T: TunOpener, L: Links, R: Routes, D: Dns> Host<T, L, R, D> {
             dns,
             applied: None,
             routed: None,
+            warned: Vec::new(),
             resolving: None,
         }
     }
@@ -149,7 +153,8 @@ impl<T: TunOpener, L: Links, R: Routes, D: Dns> Host<T, L, R, D> {
         queue.ok_or_else(|| HostFailure::Tun(format!("TUN device `{}` has no queue", self.name)))
     }
 
-    /// Replaces the routes into the tunnel; what the host cannot help is returned as warnings.
+    /// Replaces the routes into the tunnel; what the host cannot help is returned as warnings,
+    /// without those that were returned the last time.
     ///
     /// # Errors
     /// [`HostFailure::Routes`] in the host's words; nothing of ours is left then.
@@ -167,7 +172,12 @@ impl<T: TunOpener, L: Links, R: Routes, D: Dns> Host<T, L, R, D> {
         };
         self.routed = Some(plan.clone());
         match self.routes.install(&plan).await {
-            Ok(warnings) => Ok(warnings.iter().map(ToString::to_string).collect()),
+            Ok(warnings) => {
+                let new = warnings.iter().filter(|w| !self.warned.contains(w));
+                let new = new.map(ToString::to_string).collect();
+                self.warned = warnings;
+                Ok(new)
+            }
             Err(error) => Err(HostFailure::Routes(error.to_string())),
         }
     }

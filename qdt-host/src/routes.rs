@@ -16,9 +16,10 @@ use ipnet::Ipv4Net;
 /// Which destinations go through the tunnel, beside the tunnel's own network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RouteMode {
-    /// Everything but what the main table has a more specific route for (the LAN stays reachable).
+    /// Everything but what the main table has a more specific route for, /8 or longer, and the
+    /// multicast and broadcast of a LAN: the LAN stays reachable.
     Default,
-    /// This network, even where the main table has a more specific route into it.
+    /// This network, except what the host is connected to.
     Cidr(Ipv4Net),
     /// Nothing else.
     None,
@@ -32,7 +33,8 @@ pub struct RoutePlan {
     /// The client's address inside the tunnel. It is the device's one address, and thereby the
     /// source of what enters the tunnel; on other interfaces it shall not answer.
     pub address: Ipv4Addr,
-    /// The tunnel's own network, which is reached through the tunnel in every mode.
+    /// The tunnel's own network, which is reached through the tunnel in every mode, except what
+    /// the host is connected to.
     pub network: Ipv4Net,
     /// What else goes through the tunnel.
     pub mode: RouteMode,
@@ -53,10 +55,17 @@ impl RouteIdentity {
     /// marks (0x4000, 0x8000) are never set.
     const TABLE_BASE: u32 = 0x7164_0000;
     const NUMBERS: u16 = 4096;
+    /// What the marks of all tunnels, [`Self::mark`] and [`Self::inbound_mark`], have in common.
+    pub(crate) const ANY_MARK: u32 = Self::TABLE_BASE;
+    /// The bits of a mark that make [`Self::ANY_MARK`].
+    pub(crate) const ANY_MASK: u32 = 0xffff_e000;
+    /// The bit by which [`Self::inbound_mark`] differs from [`Self::mark`].
+    const INBOUND: u32 = 0x1000;
     /// Rules stand before those of the main table (32766) and behind whatever an administrator
-    /// wants to be first. Each tunnel has four priorities.
+    /// wants to be first. Each tunnel has two priorities for what is its own, and behind those of
+    /// all tunnels two for what `route_mode: default` takes: that never takes another's network.
     const PRIORITY_BASE: u32 = 10_000;
-    const PRIORITIES: u32 = 4;
+    const DEFAULT_BASE: u32 = Self::PRIORITY_BASE + 2 * Self::NUMBERS as u32;
 
     /// The numbers of the tunnel whose device is called `tun`.
     #[must_use]
@@ -81,41 +90,59 @@ impl RouteIdentity {
         self.table()
     }
 
+    /// The mark of connections that came in from outside the tunnel, and of the answers to them.
+    #[must_use]
+    pub fn inbound_mark(self) -> u32 {
+        self.table() + Self::INBOUND
+    }
+
+    /// The priority of the rules that send to the main table what the tunnel does not take.
+    #[must_use]
+    pub fn spared_priority(self) -> u32 {
+        Self::PRIORITY_BASE + 2 * u32::from(self.0)
+    }
+
     /// The priority of the rule that sends what is not marked to the networks in our table; only
     /// its default route is left out.
     #[must_use]
     pub fn networks_priority(self) -> u32 {
-        Self::PRIORITY_BASE + Self::PRIORITIES * u32::from(self.0)
+        self.spared_priority() + 1
     }
 
-    /// The priority of the rule that asks the main table for anything but its default route.
+    /// The priority of the rule that asks the main table for anything but a default route.
     #[must_use]
     pub fn lan_priority(self) -> u32 {
-        self.networks_priority() + 1
+        Self::DEFAULT_BASE + 2 * u32::from(self.0)
     }
 
     /// The priority of the rule that sends everything else that is not marked to the default
     /// route in our table.
     #[must_use]
     pub fn default_priority(self) -> u32 {
-        self.networks_priority() + 2
+        self.lan_priority() + 1
+    }
+
+    /// The identity whose routes stand in this table, if it is one of ours.
+    pub(crate) fn of_table(table: u32) -> Option<Self> {
+        let number = u16::try_from(table.checked_sub(Self::TABLE_BASE)?).ok()?;
+        (number < Self::NUMBERS).then_some(Self(number))
     }
 
     /// The identity that a rule of this priority belongs to, if it is one of ours.
     pub(crate) fn of_priority(priority: u32) -> Option<Self> {
-        let number = priority.checked_sub(Self::PRIORITY_BASE)? / Self::PRIORITIES;
-        u16::try_from(number)
-            .ok()
-            .filter(|number| *number < Self::NUMBERS)
-            .map(Self)
+        let number = priority.checked_sub(Self::PRIORITY_BASE)? / 2;
+        let number = u16::try_from(number).ok()?;
+        (number < 2 * Self::NUMBERS).then_some(Self(number % Self::NUMBERS))
     }
 }
 
 /// Installs and removes the routes of a client's tunnel.
 pub trait Routes: Send + Sync {
     /// Makes the host's routing what `plan` says. The device must exist, be up and carry
-    /// `plan.address`, which is kept from answering on other interfaces. An earlier plan for the same device is replaced without a moment in which
-    /// traffic leaves beside the tunnel; after an error nothing of ours is left.
+    /// `plan.address`, which is kept from answering on other interfaces. An earlier plan for the
+    /// same device is replaced without a moment in which traffic leaves beside the tunnel; the same
+    /// plan again repairs what is missing and follows the networks that the host is connected to.
+    /// After an error nothing of ours is left.
     fn install(
         &self,
         plan: &RoutePlan,
@@ -153,6 +180,57 @@ pub enum RouteWarning {
         /// Why it could not be prevented.
         reason: String,
     },
+    /// A network of the host overlaps one of the tunnel and stays as it was.
+    #[error(
+        "the tunnel's network {network} overlaps {other} of interface `{interface}`: what lies in \
+         both is reached there and not through the tunnel; set another `pool_cidr` at the server \
+         or give `{interface}` another network"
+    )]
+    Overlap {
+        /// The tunnel's network.
+        network: Ipv4Net,
+        /// The host's network.
+        other: Ipv4Net,
+        /// Where the host has it.
+        interface: String,
+    },
+    /// Another tunnel of a qdt-client carries the same.
+    #[error(
+        "`{interface}`, the tunnel of another qdt-client, carries {other} and this one {network}: \
+         what both carry goes into `{winner}`; give the servers different `pool_cidr`, and only \
+         one client `route_mode: default`"
+    )]
+    OtherTunnel {
+        /// This tunnel's network.
+        network: Ipv4Net,
+        /// The other's.
+        other: Ipv4Net,
+        /// The other's device.
+        interface: String,
+        /// The device that gets what both carry.
+        winner: String,
+    },
+    /// The main table has a route that is nearly a default route and would empty the tunnel.
+    #[error(
+        "the route {network} by `{interface}` covers more than any local network (/8) and is not \
+         followed: `route_mode: default` takes what it covers into the tunnel; remove it, or set \
+         `route_mode: cidr` if another VPN is to carry everything"
+    )]
+    WideRoute {
+        /// Its destination.
+        network: Ipv4Net,
+        /// Its interface.
+        interface: String,
+    },
+    /// Connections that come in from outside the tunnel get no answer.
+    #[error(
+        "connections from beyond the LAN to a public address of this host are not answered while \
+         the tunnel takes everything ({reason})"
+    )]
+    InboundLost {
+        /// Why it could not be arranged.
+        reason: String,
+    },
     /// Strict reverse path filtering would drop what the server sends, and could not be told about
     /// the mark.
     #[error(
@@ -176,6 +254,19 @@ pub enum RouteError {
     TunMissing {
         /// Its name.
         tun: String,
+    },
+    /// The host has the tunnel's address already.
+    #[error(
+        "routes of `{tun}`: the server gave this client {address}, which `{interface}` has \
+         already: set another `pool_cidr` at the server or give `{interface}` another address"
+    )]
+    AddressTaken {
+        /// The device's name.
+        tun: String,
+        /// The address.
+        address: Ipv4Addr,
+        /// Who has it.
+        interface: String,
     },
     /// The process may not do this.
     #[error(
@@ -212,6 +303,10 @@ mod tests {
         for tun in ["qdt0", "qdt1", "tun0", "vpn", ""] {
             let identity = RouteIdentity::of(tun);
             assert_eq!(
+                RouteIdentity::of_priority(identity.spared_priority()),
+                Some(identity)
+            );
+            assert_eq!(
                 RouteIdentity::of_priority(identity.networks_priority()),
                 Some(identity)
             );
@@ -224,10 +319,19 @@ mod tests {
                 Some(identity)
             );
             assert!(identity.default_priority() < 32_766);
-            assert_eq!(identity.mark() & 0xc000, 0, "bits that Kubernetes reads");
+            for mark in [identity.mark(), identity.inbound_mark()] {
+                assert_eq!(mark & 0xc000, 0, "bits that Kubernetes reads");
+                assert_eq!(mark & RouteIdentity::ANY_MASK, RouteIdentity::ANY_MARK);
+            }
+            assert_eq!(RouteIdentity::of_table(identity.table()), Some(identity));
+            assert_eq!(RouteIdentity::of_table(identity.inbound_mark()), None);
         }
+        let [one, other] = ["qdt0", "qdt1"].map(RouteIdentity::of);
+        assert!(one.default_priority().min(other.default_priority()) > one.networks_priority());
+        assert!(one.lan_priority().min(other.lan_priority()) > other.networks_priority());
         assert_eq!(RouteIdentity::of_priority(32_766), None);
         assert_eq!(RouteIdentity::of_priority(0), None);
+        assert_eq!(RouteIdentity::of_table(254), None);
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod names;
 mod nat;
 mod offloads;
 mod ordering;
+mod overlaps;
 mod path_mtu;
 mod repair;
 mod restart;

@@ -113,7 +113,7 @@ fn metric(route: &RouteMessage) -> u32 {
 }
 
 /// The interface of a route; of the first of its next hops where it has several.
-fn output(route: &RouteMessage) -> Option<u32> {
+pub(super) fn output(route: &RouteMessage) -> Option<u32> {
     route
         .attributes
         .iter()

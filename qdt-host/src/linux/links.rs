@@ -199,7 +199,8 @@ pub(super) async fn name_of(rtnl: &Rtnl, index: u32) -> io::Result<String> {
     message.as_ref().and_then(name).ok_or_else(missing)
 }
 
-fn name(message: &LinkMessage) -> Option<String> {
+/// The name that `message` gives.
+pub(super) fn name(message: &LinkMessage) -> Option<String> {
     message
         .attributes
         .iter()

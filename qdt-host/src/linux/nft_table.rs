@@ -69,42 +69,7 @@ impl Table {
     /// The kernel cannot tell: it has no nftables, or the process may not ask.
     pub(super) fn is_complete(&self) -> io::Result<bool> {
         let wanted: usize = self.chains.iter().map(|chain| chain.rules.len()).sum();
-        let mut attempt = 1;
-        loop {
-            match self.count_rules() {
-                Err(error) if error.raw_os_error() == Some(libc::EINTR) && attempt < ATTEMPTS => {
-                    attempt += 1;
-                }
-                // There is no such table.
-                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(false),
-                counted => return Ok(counted? >= wanted),
-            }
-        }
-    }
-
-    fn count_rules(&self) -> io::Result<usize> {
-        // `linux/netfilter/nf_tables.h`
-        const SUBSYSTEM: u16 = (libc::NFNL_SUBSYS_NFTABLES as u16) << 8;
-        const GET_RULE: u16 = SUBSYSTEM | 7;
-        const NFTA_RULE_TABLE: u16 = 1;
-
-        // `struct nfgenmsg`: family, version, resource id.
-        let mut request = vec![self.family.number(), 0, 0, 0];
-        let mut name = self.name.clone().into_bytes();
-        name.push(0);
-        super::netlink::push_attribute(&mut request, NFTA_RULE_TABLE, &name);
-        let mut rules = 0;
-        // Kernels before 5.1 list the rules of every table.
-        let mut count = |_kind: u16, message: &[u8]| {
-            let attributes_of = message.get(4..).unwrap_or_default();
-            rules += usize::from(
-                attributes(attributes_of)
-                    .any(|(kind, value)| kind == NFTA_RULE_TABLE && value == name),
-            );
-        };
-        let socket = NetlinkSocket::open(Some(NETFILTER))?;
-        socket.request(GET_RULE, libc::NLM_F_DUMP as u16, &request, &mut count)?;
-        Ok(rules)
+        Ok(rules_of(self.family, &self.name)? >= wanted)
     }
 
     /// Declares the table first, so that deleting it cannot fail.
@@ -128,4 +93,45 @@ impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "nft table {} {}", self.family.word(), self.name)
     }
+}
+
+/// How many rules the table `name` has; none when there is no such table.
+///
+/// # Errors
+/// The kernel cannot tell: it has no nftables, or the process may not ask.
+pub(super) fn rules_of(family: Family, name: &str) -> io::Result<usize> {
+    let mut attempt = 1;
+    loop {
+        match count_rules(family, name) {
+            Err(error) if error.raw_os_error() == Some(libc::EINTR) && attempt < ATTEMPTS => {
+                attempt += 1;
+            }
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(0),
+            counted => return counted,
+        }
+    }
+}
+
+fn count_rules(family: Family, table: &str) -> io::Result<usize> {
+    // `linux/netfilter/nf_tables.h`
+    const SUBSYSTEM: u16 = (libc::NFNL_SUBSYS_NFTABLES as u16) << 8;
+    const GET_RULE: u16 = SUBSYSTEM | 7;
+    const NFTA_RULE_TABLE: u16 = 1;
+
+    // `struct nfgenmsg`: family, version, resource id.
+    let mut request = vec![family.number(), 0, 0, 0];
+    let mut name = table.as_bytes().to_vec();
+    name.push(0);
+    super::netlink::push_attribute(&mut request, NFTA_RULE_TABLE, &name);
+    let mut rules = 0;
+    // Kernels before 5.1 list the rules of every table.
+    let mut count = |_kind: u16, message: &[u8]| {
+        let attributes_of = message.get(4..).unwrap_or_default();
+        rules += usize::from(
+            attributes(attributes_of).any(|(kind, value)| kind == NFTA_RULE_TABLE && value == name),
+        );
+    };
+    let socket = NetlinkSocket::open(Some(NETFILTER))?;
+    socket.request(GET_RULE, libc::NLM_F_DUMP as u16, &request, &mut count)?;
+    Ok(rules)
 }

@@ -81,7 +81,7 @@ pub(super) async fn remove(tun: &str) {
 
 /// Whether any interface, or one that is still to come, filters strictly: the kernel takes the
 /// greater of the interface's value and that of `all`.
-fn is_strict() -> io::Result<bool> {
+pub(super) fn is_strict() -> io::Result<bool> {
     let mut values = Vec::new();
     for entry in fs::read_dir("/proc/sys/net/ipv4/conf")? {
         let name = entry?.file_name();

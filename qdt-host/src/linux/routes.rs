@@ -1,16 +1,10 @@
 //! Policy routing of a client through rtnetlink.
 //!
-//! Three rules and one table, in the order in which the kernel asks them:
-//!
-//! 1. what is not marked goes where our table has a network (not its default route): the tunnel's
-//!    own network and the one of `route_mode: cidr`, also where the LAN has a route that covers it;
-//! 2. everything goes where the main table has anything but a default route: the LAN stays
-//!    reachable (`route_mode: default` only, like the next);
-//! 3. what is not marked goes to our table's default route: into the tunnel.
-//!
-//! Marked packets, those of the tunnel itself, pass 1 and 3 by and end in the main table.
-//! Installing writes routes first and rules then, removing goes the other way round, so there is no
-//! moment in which a rule leads nowhere or traffic that was in the tunnel leaves beside it.
+//! Which rules and routes there are is decided in `wanted`. Installing writes routes first and
+//! rules then, removing goes the other way round, so there is no moment in which a rule leads
+//! nowhere or traffic that was in the tunnel leaves beside it. Restoring a plan writes what is
+//! missing of it, and follows the networks that the host is connected to meanwhile; where nothing
+//! is missing it changes nothing.
 
 use std::{collections::HashSet, io, net::Ipv4Addr};
 
@@ -19,24 +13,22 @@ use ipnet::Ipv4Net;
 use rtnetlink::{
     IpVersion, RouteMessageBuilder,
     packet_route::{
-        AddressFamily,
-        route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope},
-        rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage},
+        route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteType},
+        rule::{RuleAttribute, RuleMessage},
     },
 };
 
 use super::{
-    address_guard, links, owner, reverse_path, route_state,
+    address_guard, addresses, default_route, inbound, links,
+    near::{self, Surroundings},
+    overlaps, owner, reverse_path, route_state,
     rtnl::{Rtnl, is_any, os_error},
+    wanted,
 };
 use crate::{
     firewall::FirewallError,
-    routes::{RouteError, RouteIdentity, RouteMode, RoutePlan, RouteWarning, Routes},
+    routes::{RouteError, RouteIdentity, RoutePlan, RouteWarning, Routes},
 };
-
-/// `RT_TABLE_MAIN`
-const MAIN: u32 = 254;
-const EVERYTHING: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0);
 
 /// Routes of this host's clients.
 #[derive(Debug, Clone, Copy, Default)]
@@ -62,6 +54,7 @@ impl Routes for HostRoutes {
         let identity = RouteIdentity::of(tun);
         let rtnl = Rtnl::connect().map_err(failed(tun, "connect to rtnetlink"))?;
         remove(&rtnl, tun, |found| found == identity).await?;
+        inbound::remove(tun).await;
         reverse_path::remove(tun).await;
         address_guard::remove(tun).await;
         Ok(())
@@ -74,6 +67,8 @@ impl Routes for HostRoutes {
             .await
             .map_err(failed(tun, "list routes"))?
             .iter()
+            // Routes without a device outlive it.
+            .filter(|route| default_route::output(route).is_some())
             .filter_map(table)
             .collect();
         let own = RouteIdentity::of(tun);
@@ -82,6 +77,7 @@ impl Routes for HostRoutes {
             found == own || (!live.contains(&found.table()) && !owner::is_owned(found))
         })
         .await?;
+        inbound::remove(tun).await;
         reverse_path::remove(tun).await;
         address_guard::remove(tun).await;
         Ok(())
@@ -95,10 +91,23 @@ async fn install(plan: &RoutePlan) -> Result<Vec<RouteWarning>, RouteError> {
     let index = links::index_of(&rtnl, tun)
         .await
         .map_err(failed(tun, "find the device"))?;
+    refuse_taken_address(&rtnl, plan, index).await?;
+    let surroundings = near::surroundings(&rtnl, index)
+        .await
+        .map_err(failed(tun, "list routes"))?;
     let mut warnings = address_guard::install(tun, plan.address).await;
     warnings.extend(reverse_path::install(tun).await);
+    warnings.extend(overlaps::warnings(plan, &surroundings));
+    let mut answer_inbound = answers_inbound(&rtnl, plan, &surroundings).await?;
+    if answer_inbound {
+        let (marked, lost) = inbound::install(plan).await;
+        answer_inbound = marked;
+        warnings.extend(lost);
+    } else {
+        inbound::remove(tun).await;
+    }
 
-    let wanted = wanted(plan, index);
+    let wanted = Wanted::new(plan, index, &surroundings, answer_inbound);
     for route in &wanted.routes {
         write_route(&rtnl, tun, route.clone()).await?;
     }
@@ -117,28 +126,30 @@ async fn restore(plan: &RoutePlan) -> Result<Vec<String>, RouteError> {
     let index = links::index_of(&rtnl, tun)
         .await
         .map_err(failed(tun, "find the device"))?;
-    let wanted = wanted(plan, index);
+    let surroundings = near::surroundings(&rtnl, index)
+        .await
+        .map_err(failed(tun, "list routes"))?;
     let mut restored = Vec::new();
+    let asked = answers_inbound(&rtnl, plan, &surroundings).await?;
+    let answer_inbound = inbound::restore(plan, asked, &mut restored).await;
+
+    let wanted = Wanted::new(plan, index, &surroundings, answer_inbound);
     let present = our_routes(&rtnl)
         .await
         .map_err(failed(tun, "list routes"))?;
     for route in &wanted.routes {
         if !present.iter().any(|old| route_state::is_there(route, old)) {
-            let words = format!("route {}", destination(route).unwrap_or(EVERYTHING));
             write_route(&rtnl, tun, route.clone()).await?;
-            restored.push(words);
+            restored.push(format!("route {}", destination(route).unwrap_or_default()));
         }
     }
     let present = our_rules(&rtnl).await.map_err(failed(tun, "list rules"))?;
     for rule in &wanted.rules {
-        if !present
-            .iter()
-            .any(|old| route_state::rule_is_there(rule, old))
+        let mut present = present.iter();
+        if !present.any(|old| route_state::rule_is_there(rule, old))
+            && add_rule(&rtnl, tun, rule.clone()).await?
         {
-            let words = format!("rule {}", priority(rule).unwrap_or_default());
-            if add_rule(&rtnl, tun, rule.clone()).await? {
-                restored.push(words);
-            }
+            restored.push(wanted::words(rule));
         }
     }
     remove_stale(&rtnl, tun, &wanted).await?;
@@ -175,38 +186,39 @@ async fn restore_tables(plan: &RoutePlan) -> Result<Vec<String>, RouteError> {
 
 /// What has to be in the kernel for a plan.
 struct Wanted {
+    identity: RouteIdentity,
     routes: Vec<RouteMessage>,
     rules: Vec<RuleMessage>,
 }
 
-fn wanted(plan: &RoutePlan, index: u32) -> Wanted {
-    let identity = RouteIdentity::of(&plan.tun);
-    let destinations = destinations(plan);
-    let to_route = |destination: &Ipv4Net| route(identity, *destination, index);
-    Wanted {
-        routes: destinations.iter().map(to_route).collect(),
-        rules: rules(identity, destinations.contains(&EVERYTHING)),
+impl Wanted {
+    fn new(
+        plan: &RoutePlan,
+        index: u32,
+        surroundings: &Surroundings,
+        answer_inbound: bool,
+    ) -> Self {
+        Self {
+            identity: RouteIdentity::of(&plan.tun),
+            routes: wanted::routes(plan, index),
+            rules: wanted::rules(plan, &surroundings.near, answer_inbound),
+        }
     }
 }
 
 /// Removes rules and routes of this tunnel that are not wanted (any more).
 async fn remove_stale(rtnl: &Rtnl, tun: &str, wanted: &Wanted) -> Result<(), RouteError> {
-    let identity = RouteIdentity::of(tun);
     for old in our_rules(rtnl).await.map_err(failed(tun, "list rules"))? {
-        let kept = wanted
-            .rules
-            .iter()
-            .any(|rule| route_state::rule_is_there(rule, &old));
-        if identity_of(&old) == Some(identity) && !kept {
+        let mut rules = wanted.rules.iter();
+        let kept = rules.any(|rule| route_state::rule_is_there(rule, &old));
+        if identity_of(&old) == Some(wanted.identity) && !kept {
             delete_rule(rtnl, tun, old).await?;
         }
     }
     for old in our_routes(rtnl).await.map_err(failed(tun, "list routes"))? {
-        let kept = wanted
-            .routes
-            .iter()
-            .any(|route| route_state::is_there(route, &old));
-        if table(&old) == Some(identity.table()) && !kept {
+        let mut routes = wanted.routes.iter();
+        let kept = routes.any(|route| route_state::is_there(route, &old));
+        if table(&old) == Some(wanted.identity.table()) && !kept {
             delete_route(rtnl, tun, old).await?;
         }
     }
@@ -214,8 +226,7 @@ async fn remove_stale(rtnl: &Rtnl, tun: &str, wanted: &Wanted) -> Result<(), Rou
 }
 
 async fn write_route(rtnl: &Rtnl, tun: &str, route: RouteMessage) -> Result<(), RouteError> {
-    let network = destination(&route).unwrap_or(EVERYTHING);
-    let step = format!("route {network} into the tunnel");
+    let step = step(&route);
     let added = rtnl.handle.route().add(route).replace().execute().await;
     added.map_err(os_error).map_err(failed(tun, &step))
 }
@@ -231,6 +242,62 @@ async fn add_rule(rtnl: &Rtnl, tun: &str, rule: RuleMessage) -> Result<bool, Rou
     }
 }
 
+/// Whether connections from outside are to be answered the way they came.
+async fn answers_inbound(
+    rtnl: &Rtnl,
+    plan: &RoutePlan,
+    surroundings: &Surroundings,
+) -> Result<bool, RouteError> {
+    Ok(wanted::takes_everything(plan) && has_public_address(rtnl, &plan.tun, surroundings).await?)
+}
+
+/// Whether the internet can reach this host by an address outside our tunnels.
+async fn has_public_address(
+    rtnl: &Rtnl,
+    tun: &str,
+    surroundings: &Surroundings,
+) -> Result<bool, RouteError> {
+    let all = addresses::all_ipv4(rtnl).await;
+    let all = all.map_err(failed(tun, "list addresses"))?;
+    Ok(all
+        .iter()
+        .filter(|message| !surroundings.devices.contains(&message.header.index))
+        .filter_map(addresses::local)
+        .any(inbound::is_public))
+}
+
+/// An error where another interface has the tunnel's address already: what came in by one of the
+/// two would be lost.
+async fn refuse_taken_address(rtnl: &Rtnl, plan: &RoutePlan, own: u32) -> Result<(), RouteError> {
+    let tun = plan.tun.as_str();
+    let others = addresses::with_ipv4(rtnl, plan.address).await;
+    let others = others.map_err(failed(tun, "list addresses"))?;
+    for index in others.into_iter().filter(|index| *index != own) {
+        match links::name_of(rtnl, index).await {
+            Ok(interface) if interface != "lo" => {
+                return Err(RouteError::AddressTaken {
+                    tun: tun.to_owned(),
+                    address: plan.address,
+                    interface,
+                });
+            }
+            // An interface that has just gone holds no address.
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// What adding this route does, for an error.
+fn step(route: &RouteMessage) -> String {
+    let network = destination(route).unwrap_or_default();
+    if route.header.kind == RouteType::Throw {
+        format!("keep {network} out of the tunnel")
+    } else {
+        format!("route {network} into the tunnel")
+    }
+}
+
 /// Removes the rules and routes of every identity that is `ours`.
 async fn remove(
     rtnl: &Rtnl,
@@ -242,72 +309,13 @@ async fn remove(
             delete_rule(rtnl, tun, rule).await?;
         }
     }
-    let own = RouteIdentity::of(tun).table();
     for route in our_routes(rtnl).await.map_err(failed(tun, "list routes"))? {
-        if table(&route) == Some(own) {
+        let identity = table(&route).and_then(RouteIdentity::of_table);
+        if identity.is_some_and(&ours) {
             delete_route(rtnl, tun, route).await?;
         }
     }
     Ok(())
-}
-
-/// What goes into our table: networks first, the default route last.
-fn destinations(plan: &RoutePlan) -> Vec<Ipv4Net> {
-    let mut all = vec![plan.network.trunc()];
-    match plan.mode {
-        RouteMode::Default => all.push(EVERYTHING),
-        RouteMode::Cidr(network) => all.push(network.trunc()),
-        RouteMode::None => {}
-    }
-    all.dedup();
-    all
-}
-
-/// A route into the tunnel. It names no source: the device's one address is taken, and the route
-/// stays when that address is replaced by another.
-fn route(identity: RouteIdentity, destination: Ipv4Net, index: u32) -> RouteMessage {
-    RouteMessageBuilder::<Ipv4Addr>::new()
-        .destination_prefix(destination.addr(), destination.prefix_len())
-        .output_interface(index)
-        .scope(RouteScope::Link)
-        .protocol(RouteProtocol::Other(RouteIdentity::PROTOCOL))
-        .table_id(identity.table())
-        .build()
-}
-
-fn rules(identity: RouteIdentity, everything: bool) -> Vec<RuleMessage> {
-    let unmarked = |priority, suppress: &[RuleAttribute]| {
-        let mut rule = rule(priority, identity.table());
-        rule.header.flags = RuleFlags::Invert;
-        rule.attributes.push(RuleAttribute::FwMark(identity.mark()));
-        rule.attributes.push(RuleAttribute::FwMask(u32::MAX));
-        rule.attributes.extend_from_slice(suppress);
-        rule
-    };
-    let no_default = RuleAttribute::SuppressPrefixLen(0);
-    let mut rules = vec![unmarked(
-        identity.networks_priority(),
-        std::slice::from_ref(&no_default),
-    )];
-    if everything {
-        let mut lan = rule(identity.lan_priority(), MAIN);
-        lan.attributes.push(no_default);
-        rules.push(lan);
-        rules.push(unmarked(identity.default_priority(), &[]));
-    }
-    rules
-}
-
-fn rule(priority: u32, table: u32) -> RuleMessage {
-    let mut rule = RuleMessage::default();
-    rule.header.family = AddressFamily::Inet;
-    rule.header.action = RuleAction::ToTable;
-    rule.attributes = vec![
-        RuleAttribute::Priority(priority),
-        RuleAttribute::Table(table),
-        RuleAttribute::Protocol(RouteProtocol::Other(RouteIdentity::PROTOCOL)),
-    ];
-    rule
 }
 
 /// The IPv4 rules that carry our protocol number and one of our priorities.
@@ -326,7 +334,15 @@ fn identity_of(rule: &RuleMessage) -> Option<RouteIdentity> {
     if !rule.attributes.contains(&ours) {
         return None;
     }
-    RouteIdentity::of_priority(priority(rule)?)
+    let table = rule
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            RuleAttribute::Table(table) => RouteIdentity::of_table(*table),
+            _ => None,
+        });
+    // Rules that ask the main table are known by where they stand.
+    table.or_else(|| RouteIdentity::of_priority(priority(rule)?))
 }
 
 fn priority(rule: &RuleMessage) -> Option<u32> {
@@ -352,19 +368,26 @@ async fn delete_rule(rtnl: &Rtnl, tun: &str, rule: RuleMessage) -> Result<(), Ro
     }
 }
 
-/// The IPv4 routes of every table that carry our protocol number.
-async fn our_routes(rtnl: &Rtnl) -> io::Result<Vec<RouteMessage>> {
+/// The IPv4 routes of every table.
+pub(super) async fn all(rtnl: &Rtnl) -> io::Result<Vec<RouteMessage>> {
     let filter = RouteMessageBuilder::<Ipv4Addr>::new().build();
     let all = rtnl.handle.route().get(filter).execute();
-    let all: Vec<_> = all.try_collect().await.map_err(os_error)?;
-    let ours = RouteProtocol::Other(RouteIdentity::PROTOCOL);
-    Ok(all
-        .into_iter()
-        .filter(|route| route.header.protocol == ours)
-        .collect())
+    all.try_collect().await.map_err(os_error)
 }
 
-fn table(route: &RouteMessage) -> Option<u32> {
+/// Those that carry our protocol number.
+async fn our_routes(rtnl: &Rtnl) -> io::Result<Vec<RouteMessage>> {
+    let mut all = all(rtnl).await?;
+    all.retain(is_ours);
+    Ok(all)
+}
+
+/// Whether a route carries our protocol number.
+pub(super) fn is_ours(route: &RouteMessage) -> bool {
+    route.header.protocol == RouteProtocol::Other(RouteIdentity::PROTOCOL)
+}
+
+pub(super) fn table(route: &RouteMessage) -> Option<u32> {
     route
         .attributes
         .iter()
@@ -374,7 +397,7 @@ fn table(route: &RouteMessage) -> Option<u32> {
         })
 }
 
-fn destination(route: &RouteMessage) -> Option<Ipv4Net> {
+pub(super) fn destination(route: &RouteMessage) -> Option<Ipv4Net> {
     let address = route
         .attributes
         .iter()

@@ -23,23 +23,7 @@ impl Host {
              ip route add 172.16.0.0/12 via 192.168.1.9",
         );
         lan.sh("ip addr add 192.168.1.1/24 dev lan0; ip addr add 203.0.113.9/32 dev lo");
-        let spec = TunSpec {
-            name: "qdt0".to_owned(),
-            queues: 1,
-            offload: false,
-        };
-        let tun = namespace.run(|| Tun::open(&spec).expect("root can open a device"));
-        namespace.block_on(async || {
-            let address = "10.8.0.5/32".parse().expect("an address");
-            HostLinks
-                .set_address("qdt0", address)
-                .await
-                .expect("an address can be set");
-            HostLinks
-                .set_up("qdt0")
-                .await
-                .expect("the device can be brought up");
-        });
+        let tun = open_tun(&namespace, "qdt0", "10.8.0.5/32");
         Self {
             namespace,
             lan,
@@ -48,10 +32,16 @@ impl Host {
     }
 
     pub(crate) fn install(&self, mode: RouteMode) {
+        assert_eq!(self.install_plan(&plan(mode)), [""; 0]);
+    }
+
+    /// Returns the warnings.
+    pub(crate) fn install_plan(&self, plan: &RoutePlan) -> Vec<String> {
         let warnings = self
             .namespace
-            .block_on(async || HostRoutes.install(&plan(mode)).await);
-        assert_eq!(warnings.expect("routes can be installed"), []);
+            .block_on(async || HostRoutes.install(plan).await)
+            .expect("routes can be installed");
+        warnings.iter().map(ToString::to_string).collect()
     }
 
     /// The interface by which this host sends to `destination`.
@@ -70,6 +60,28 @@ impl Host {
         self.namespace
             .sh("ip -4 rule; ip -4 route show table all; nft list ruleset")
     }
+}
+
+/// A device of a client, up and with its address.
+pub(crate) fn open_tun(namespace: &Namespace, name: &str, address: &str) -> Tun {
+    let spec = TunSpec {
+        name: name.to_owned(),
+        queues: 1,
+        offload: false,
+    };
+    let tun = namespace.run(|| Tun::open(&spec).expect("root can open a device"));
+    namespace.block_on(async || {
+        let address = address.parse().expect("an address");
+        HostLinks
+            .set_address(name, address)
+            .await
+            .expect("an address can be set");
+        HostLinks
+            .set_up(name)
+            .await
+            .expect("the device can be brought up");
+    });
+    tun
 }
 
 pub(crate) fn plan(mode: RouteMode) -> RoutePlan {

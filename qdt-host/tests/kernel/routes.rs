@@ -1,5 +1,7 @@
 //! What goes into the tunnel in each route mode, asked from the kernel with `ip route get`.
 
+use std::net::Ipv4Addr;
+
 use qdt_host::{
     HostLinks, HostRoutes, Links, RouteError, RouteIdentity, RouteMode, RoutePlan, Routes,
 };
@@ -37,16 +39,66 @@ fn in_mode_default_all_but_the_lan_and_the_tunnel_itself_goes_into_the_tunnel() 
 #[test]
 fn in_mode_cidr_only_the_networks_named_go_into_the_tunnel() {
     let host = Host::new();
-    host.install(RouteMode::Cidr("192.168.0.0/16".parse().unwrap()));
+    host.install(RouteMode::Cidr("10.9.0.0/16".parse().unwrap()));
     for (destination, way) in [
         ("203.0.113.9", "eth0"),
         ("10.8.0.1", "qdt0"),
-        ("192.168.77.1", "qdt0"),
+        ("10.9.77.1", "qdt0"),
         ("192.168.1.2", "lo"),
     ] {
         assert_eq!(host.way(destination), way, "{destination}");
     }
-    assert_eq!(host.tunnel_way("192.168.1.1"), "eth0");
+    assert_eq!(host.tunnel_way("10.9.77.1"), "eth0");
+}
+
+#[test]
+fn multicast_and_broadcast_of_the_lan_stay_there_in_every_mode() {
+    let host = Host::new();
+    let names_no_interface = [
+        "224.0.0.251:5353",
+        "239.255.255.250:1900",
+        "255.255.255.255:9",
+        "192.168.1.255:9",
+    ];
+    for mode in [
+        RouteMode::Default,
+        RouteMode::Cidr("10.9.0.0/16".parse().unwrap()),
+        RouteMode::None,
+    ] {
+        host.install(mode);
+        for target in names_no_interface {
+            let port = target.rsplit(':').next().unwrap();
+            let listener = socket(&host.lan, &format!("0.0.0.0:{port}"));
+            if let Ok(group) = target.split(':').next().unwrap().parse::<Ipv4Addr>()
+                && group.is_multicast()
+            {
+                let interface = "192.168.1.1".parse().unwrap();
+                listener.join_multicast_v4(&group, &interface).unwrap();
+            }
+            let program = socket(&host.namespace, "0.0.0.0:0");
+            program.set_broadcast(true).unwrap();
+            program.send_to(target.as_bytes(), target).unwrap();
+            let (said, peer) = receive(&listener);
+            assert_eq!(said, target.as_bytes(), "{mode:?}");
+            assert_eq!(peer.ip().to_string(), "192.168.1.2", "{target} {mode:?}");
+        }
+    }
+    host.install(RouteMode::Default);
+    assert_eq!(host.way("224.1.2.3"), "qdt0", "what routers may carry");
+}
+
+#[test]
+fn discovery_without_a_lan_to_go_to_does_not_enter_the_tunnel_either() {
+    let host = Host::new();
+    host.install(RouteMode::Default);
+    host.namespace.sh("ip route del default");
+    for destination in ["224.0.0.251", "239.255.255.250", "255.255.255.255"] {
+        let shown = host
+            .namespace
+            .sh(&format!("ip route get {destination} 2>&1 || true"));
+        assert!(shown.contains("unreachable"), "{destination}: {shown}");
+    }
+    assert_eq!(host.way("203.0.113.9"), "qdt0");
 }
 
 #[test]
@@ -135,6 +187,7 @@ fn removing_leaves_the_host_as_it_was_and_may_be_repeated() {
 #[test]
 fn a_killed_run_leaves_rules_that_harm_nobody_and_leave_at_the_next_start() {
     let host = Host::new();
+    let before = host.namespace.sh("ip rule; ip route show table all");
     let rules = host.namespace.sh("ip rule");
     host.install(RouteMode::Default);
     // What a kill does: the device goes with its descriptor, the rules stay.
@@ -144,7 +197,14 @@ fn a_killed_run_leaves_rules_that_harm_nobody_and_leave_at_the_next_start() {
     // Also for a client that has another device now.
     host.namespace
         .block_on(async || HostRoutes.remove_leftovers("other0").await.unwrap());
-    assert_eq!(host.namespace.sh("ip rule"), rules);
+    let after = host.namespace.sh("ip rule; ip route show table all");
+    assert_eq!(after.replace(" \n", "\n"), without_device(&before));
+}
+
+/// What remains of this text when the device is gone.
+fn without_device(shown: &str) -> String {
+    let lines = shown.lines().filter(|line| !line.contains("qdt0"));
+    lines.map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
 #[test]

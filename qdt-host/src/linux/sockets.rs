@@ -1,0 +1,146 @@
+//! The IPv4 sockets of this network namespace, from /proc/net.
+
+use std::{
+    fs,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddrV4},
+};
+
+/// The state numbers of `include/net/tcp_states.h`.
+const ESTABLISHED: u8 = 0x01;
+const LISTEN: u8 = 0x0a;
+
+/// What there is at one moment.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Sockets {
+    /// TCP ports that connections can come in to.
+    pub(super) listening: Vec<u16>,
+    /// TCP connections that stand or are being closed: this host's end, the other.
+    pub(super) established: Vec<(SocketAddrV4, SocketAddrV4)>,
+    /// UDP ports in use.
+    pub(super) udp_ports: Vec<u16>,
+}
+
+/// Reads them; those of IPv6 count where they carry IPv4. What cannot be read is left out.
+pub(super) fn ipv4() -> Sockets {
+    let read = |table: &str| {
+        // Of this thread's namespace, as all of this crate: `/proc/net` is that of the process.
+        fs::read_to_string(format!("/proc/thread-self/net/{table}")).unwrap_or_default()
+    };
+    let mut found = Sockets::default();
+    for table in ["tcp", "tcp6"] {
+        found.add_tcp(&read(table));
+    }
+    for table in ["udp", "udp6"] {
+        found
+            .udp_ports
+            .extend(lines(&read(table)).map(|(local, ..)| local.1));
+    }
+    found
+}
+
+impl Sockets {
+    fn add_tcp(&mut self, text: &str) {
+        for (local, peer, state) in lines(text) {
+            match (state, local.0, peer.0) {
+                (LISTEN, ..) => self.listening.push(local.1),
+                (ESTABLISHED..LISTEN, Some(here), Some(there)) => self.established.push((
+                    SocketAddrV4::new(here, local.1),
+                    SocketAddrV4::new(there, peer.1),
+                )),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// An address, `None` where it is not IPv4, and a port.
+type End = (Option<Ipv4Addr>, u16);
+
+/// `sl local_address rem_address st ...`: both ends and the state of each socket.
+fn lines(text: &str) -> impl Iterator<Item = (End, End, u8)> {
+    text.lines().filter_map(|line| {
+        let mut words = line.split_whitespace().skip(1);
+        let local = end(words.next()?)?;
+        let peer = end(words.next()?)?;
+        let state = u8::from_str_radix(words.next()?, 16).ok()?;
+        Some((local, peer, state))
+    })
+}
+
+/// `0100007F:0016`: words of the address as the machine has them in memory, the port as a number.
+fn end(text: &str) -> Option<End> {
+    let (address, port) = text.split_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    let words: Option<Vec<[u8; 4]>> = (0..address.len())
+        .step_by(8)
+        .map(|at| {
+            let word = u32::from_str_radix(address.get(at..at + 8)?, 16).ok()?;
+            Some(word.to_ne_bytes())
+        })
+        .collect();
+    let address = match *words?.as_slice() {
+        [word] => Some(Ipv4Addr::from(word)),
+        [a, b, c, d] => {
+            let mut octets = [0; 16];
+            for (at, word) in [a, b, c, d].into_iter().enumerate() {
+                octets[4 * at..4 * at + 4].copy_from_slice(&word);
+            }
+            Ipv6Addr::from(octets).to_ipv4_mapped()
+        }
+        _ => return None,
+    };
+    Some((address, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Sockets;
+
+    #[cfg(target_endian = "little")]
+    #[test]
+    fn connections_of_both_families_are_read_as_the_kernel_writes_them() {
+        let mut sockets = Sockets::default();
+        sockets.add_tcp(
+            "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt\n\
+             \x20  0: 00000000:0016 00000000:0000 0A 00000000:00000000 00:00000000 00000000\n\
+             \x20  1: 0201A8C0:0016 097100CB:C350 01 00000000:00000000 02:00000000 00000000\n",
+        );
+        sockets.add_tcp(
+            &[
+                [
+                    "00000000000000000000000000000000:1F90",
+                    "00000000000000000000000000000000:0000",
+                    "0A",
+                ],
+                [
+                    "0000000000000000FFFF00000201A8C0:1F90",
+                    "0000000000000000FFFF0000097100CB:C351",
+                    "01",
+                ],
+                [
+                    "B80D0120000000000000000001000000:1F90",
+                    "B80D0120000000000000000002000000:C352",
+                    "01",
+                ],
+            ]
+            .map(|words| format!("0: {} 0", words.join(" ")))
+            .join("\n"),
+        );
+        assert_eq!(sockets.listening, [22, 8080]);
+        let text: Vec<_> = sockets
+            .established
+            .iter()
+            .map(|(local, peer)| format!("{local} {peer}"))
+            .collect();
+        assert_eq!(
+            text,
+            [
+                "192.168.1.2:22 203.0.113.9:50000",
+                "192.168.1.2:8080 203.0.113.9:50001"
+            ]
+        );
+        let mut nothing = Sockets::default();
+        nothing.add_tcp("junk\n 0: zz:1 2:3 4\n1:\n 2: 00:16 00:00 0A\n");
+        assert_eq!(nothing, Sockets::default());
+    }
+}
