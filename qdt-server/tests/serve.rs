@@ -424,8 +424,6 @@ fn what_others_take_from_the_device_and_the_firewall_is_put_back_and_named() {
             });
             assert!(sh("ip route show 10.8.0.0/24").contains("dev qdt0"));
         }
-        // A device that goes down and up by itself is whole again.
-        sh("ip link set qdt0 down; ip link set qdt0 up");
         // Nothing else was restored: a repair is no reason for another.
         let page = get("127.0.0.1:9100", "/metrics");
         let made: f64 = page
@@ -434,6 +432,9 @@ fn what_others_take_from_the_device_and_the_firewall_is_put_back_and_named() {
             .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
             .sum();
         assert_eq!(made, f64::from(repairs), "{page}");
+        sh("ip link set qdt0 down; ip link set qdt0 up");
+        until("the device is whole", || device() == whole_device);
+        assert!(sh("ip route show 10.8.0.0/24").contains("dev qdt0"));
         server.signal(Signal::TERM);
         assert_eq!(server.ends().code(), Some(0));
         assert_eq!(sh("nft list tables"), "");
