@@ -87,11 +87,14 @@ fn dialling(mut command: Command) -> Child {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        let line = lines
-            .recv_timeout(left)
-            .expect("`connect failed` (these tests need root)");
-        if line.contains("level=WARN msg=\"connect failed\"") {
-            return child;
+        match lines.recv_timeout(left) {
+            Ok(line) if line.contains("level=WARN msg=\"connect failed\"") => return child,
+            Ok(_) => {}
+            Err(_) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                panic!("no `connect failed` (these tests need root)");
+            }
         }
     }
 }
