@@ -140,7 +140,9 @@ fn a_certificate_of_openssl_that_nobody_vouches_for_is_refused_with_what_to_do()
 #[test]
 fn a_wrong_certificate_does_not_end_a_client_whose_own_server_answers_in_time() {
     let lab = Lab::new(1);
-    let folder = lab.server.folder();
+    // Not beside server.yaml, where the other server would take them for its own.
+    let folder = &lab.server.folder().join("own");
+    std::fs::create_dir(folder).expect("the lab's folder is writable");
     let made = gen_cert(folder, &["192.0.2.2"]);
     let wanted = pin(&made);
     let mut rogue = Server::start(&lab.server, Config::server());
