@@ -2,8 +2,8 @@
 //!
 //! One small trait per thing ([`TunOpener`], [`Links`], [`Routes`], [`Firewall`], [`Dns`],
 //! [`Watch`]), an implementation for the running platform ([`HostTuns`], [`HostLinks`],
-//! [`HostRoutes`], [`HostFirewall`], [`HostDns`], [`HostWatch`]) chosen by file, and one in memory ([`memory`]) for the tests of
-//! those who use the traits. What always holds:
+//! [`HostRoutes`], [`HostFirewall`], [`HostDns`], [`HostWatch`]) chosen by file, and one in memory
+//! ([`memory`]) for the tests of those who use the traits. What always holds:
 //!
 //! * Everything that is installed can be recognised later as ours, is removed exactly, and removing
 //!   it twice is the same as removing it once. What a killed run left behind is found again by its

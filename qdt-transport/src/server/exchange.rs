@@ -5,8 +5,8 @@
 //! JSON value, the end of the stream, 4096 bytes or the deadline, whichever comes first, because a Go client
 //! announces `content-length: 0` before it and never ends the stream.
 //!
-//! Memory is bounded: the parsers of a connection hold at most [`MAX_HELD`] together, and what is not read yet is at
-//! most 16 KiB a stream and 32 KiB a connection, in a bounded number of frames.
+//! Memory is bounded: the parsers of a connection hold at most [`MAX_HELD`] together, and what is not
+//! read yet is at most 16 KiB a stream and 32 KiB a connection, in a bounded number of frames.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
