@@ -86,15 +86,8 @@ impl Routes for HostRoutes {
 
 async fn install(plan: &RoutePlan) -> Result<Vec<RouteWarning>, RouteError> {
     let tun = plan.tun.as_str();
-    crate::check_interface_name(tun)?;
-    let rtnl = Rtnl::connect().map_err(failed(tun, "connect to rtnetlink"))?;
-    let index = links::index_of(&rtnl, tun)
-        .await
-        .map_err(failed(tun, "find the device"))?;
+    let (rtnl, index, surroundings) = look_around(tun).await?;
     refuse_taken_address(&rtnl, plan, index).await?;
-    let surroundings = near::surroundings(&rtnl, index)
-        .await
-        .map_err(failed(tun, "list routes"))?;
     let mut warnings = address_guard::install(tun, plan.address).await;
     warnings.extend(reverse_path::install(tun).await);
     warnings.extend(overlaps::warnings(plan, &surroundings));
@@ -121,14 +114,7 @@ async fn install(plan: &RoutePlan) -> Result<Vec<RouteWarning>, RouteError> {
 /// Puts back what of `plan` is missing; returns it in words.
 async fn restore(plan: &RoutePlan) -> Result<Vec<String>, RouteError> {
     let tun = plan.tun.as_str();
-    crate::check_interface_name(tun)?;
-    let rtnl = Rtnl::connect().map_err(failed(tun, "connect to rtnetlink"))?;
-    let index = links::index_of(&rtnl, tun)
-        .await
-        .map_err(failed(tun, "find the device"))?;
-    let surroundings = near::surroundings(&rtnl, index)
-        .await
-        .map_err(failed(tun, "list routes"))?;
+    let (rtnl, index, surroundings) = look_around(tun).await?;
     let mut restored = Vec::new();
     let asked = answers_inbound(&rtnl, plan, &surroundings).await?;
     let answer_inbound = inbound::restore(plan, asked, &mut restored).await;
@@ -155,6 +141,19 @@ async fn restore(plan: &RoutePlan) -> Result<Vec<String>, RouteError> {
     remove_stale(&rtnl, tun, &wanted).await?;
     restored.extend(restore_tables(plan).await?);
     Ok(restored)
+}
+
+/// A connection to the kernel, the index of the device, and what the host is connected to.
+async fn look_around(tun: &str) -> Result<(Rtnl, u32, Surroundings), RouteError> {
+    crate::check_interface_name(tun)?;
+    let rtnl = Rtnl::connect().map_err(failed(tun, "connect to rtnetlink"))?;
+    let index = links::index_of(&rtnl, tun)
+        .await
+        .map_err(failed(tun, "find the device"))?;
+    let surroundings = near::surroundings(&rtnl, index)
+        .await
+        .map_err(failed(tun, "list routes"))?;
+    Ok((rtnl, index, surroundings))
 }
 
 /// Puts back the tables that are missing, wherever the kernel can tell and `nft` is there: where it
