@@ -32,6 +32,15 @@ fn datagrams_per_send(server: &Server<'_>) -> f64 {
     (after[0] - before[0]) / (after[1] - before[1])
 }
 
+/// 5 MB up and 5 MB down, whole.
+#[track_caller]
+fn transfer_both_ways(lab: &Lab, client: &Client<'_>) {
+    for transfer in [tcp_transfer, tcp_download] {
+        let (near, far) = (client.machine(), &lab.server);
+        transfer(near, far, Lab::GATEWAY, 5_000_000, 60 * SECOND);
+    }
+}
+
 /// Workers of the server that send datagrams one by one.
 fn without_segmentation(server: &Server<'_>) -> f64 {
     server.metrics().value("qdt_udp_gso_off")
@@ -98,20 +107,7 @@ fn where_the_kernel_refuses_segmented_sends_nothing_is_lost_and_they_are_back_wh
     server.refuse_segmentation(true);
     client.refuse_segmentation(true);
     for _ in 0..2 {
-        tcp_transfer(
-            client.machine(),
-            &lab.server,
-            Lab::GATEWAY,
-            5_000_000,
-            60 * SECOND,
-        );
-        tcp_download(
-            client.machine(),
-            &lab.server,
-            Lab::GATEWAY,
-            5_000_000,
-            60 * SECOND,
-        );
+        transfer_both_ways(&lab, &client);
     }
     assert_eq!(without_segmentation(&server), 1.0, "the client's worker");
     server.refuse_segmentation(false);
@@ -145,20 +141,7 @@ fn the_tunnel_outlives_a_device_whose_checksum_offload_goes_and_comes() {
         // Kernels before 6.11 refuse segmented sends through such a device.
         lab.server.features("eth0", &format!("tx {state}"));
         lab.clients[0].features("eth0", &format!("tx {state}"));
-        tcp_transfer(
-            client.machine(),
-            &lab.server,
-            Lab::GATEWAY,
-            5_000_000,
-            60 * SECOND,
-        );
-        tcp_download(
-            client.machine(),
-            &lab.server,
-            Lab::GATEWAY,
-            5_000_000,
-            60 * SECOND,
-        );
+        transfer_both_ways(&lab, &client);
     }
     let inner = client.inner_address().expect("the tunnel is up");
     let _download = Bulk::start(&lab.server, client.machine(), inner, 1);

@@ -8,12 +8,11 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use quinn_proto::crypto::rustls::QuicClientConfig;
-use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::authority::AuthorityVerifier;
-use super::trust::KeyVerifier;
+use super::authorities::Authorities;
+use super::verifier::{Accepts, ServerVerifier};
 use super::{ALPN_H3, ClientTrust, provider};
 
 /// Why a client has nothing to check a server against.
@@ -64,28 +63,28 @@ impl ClientTls {
         let builder = rustls::ClientConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .expect("the provider supports TLS 1.3");
-        let by_key = |pin| Arc::new(KeyVerifier::new(pin, provider.clone()));
         let by_authority = |certificates, none: TrustError| {
-            AuthorityVerifier::new(certificates, provider.clone()).map_err(|_| none)
+            let authorities = Authorities::new(certificates, provider.clone());
+            authorities.map(Accepts::Authorities).map_err(|_| none)
         };
-        let verifier: Arc<dyn ServerCertVerifier> = match trust {
-            ClientTrust::System => Arc::new(by_authority(
-                rustls_native_certs::load_native_certs().certs,
-                TrustError::NoRoots,
-            )?),
-            ClientTrust::CaFile(path) => Arc::new(by_authority(
+        let accepts = match trust {
+            ClientTrust::System => {
+                let system = rustls_native_certs::load_native_certs().certs;
+                by_authority(system, TrustError::NoRoots)?
+            }
+            ClientTrust::CaFile(path) => by_authority(
                 certificates_of(path)?,
                 TrustError::NoCertificates(path.clone()),
-            )?),
+            )?,
             ClientTrust::Pin(pin) => {
                 check_pin(pin)?;
-                by_key(Some(pin.clone()))
+                Accepts::Pin(pin.clone())
             }
-            ClientTrust::Anyone => by_key(None),
+            ClientTrust::Anyone => Accepts::Anything,
         };
         let mut config = builder
             .dangerous()
-            .with_custom_certificate_verifier(verifier)
+            .with_custom_certificate_verifier(Arc::new(ServerVerifier::new(accepts, provider)))
             .with_no_client_auth();
         config.alpn_protocols = vec![ALPN_H3.to_vec()];
         config.resumption = rustls::client::Resumption::disabled();

@@ -4,12 +4,13 @@
 //! session's own) and offer the X25519MLKEM768 key exchange first. Private keys never leave this module
 //! except as the secrets that HKDF derives from them.
 
-mod authority;
+mod authorities;
 mod client;
 mod refusal;
 mod secrets;
 mod server;
 mod trust;
+mod verifier;
 
 pub use client::{ClientTls, TrustError};
 pub(crate) use secrets::ResetKey;

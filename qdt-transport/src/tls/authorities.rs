@@ -2,32 +2,30 @@
 //!
 //! Invariants: a certificate that is itself among the trusted ones needs no authority above it and
 //! may itself be one (CA:TRUE, which is what `openssl req -x509` makes); its name, dates and purpose
-//! are checked all the same. Every refusal is in the words of [`super::refusal`].
+//! are checked all the same.
 
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::danger::{ServerCertVerified, ServerCertVerifier as _};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::{ParsedCertificate, VerifierBuilderError};
-use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, Error, RootCertStore};
 use sha2::{Digest, Sha256};
 use x509_parser::certificate::X509Certificate;
-
-use super::refusal::in_our_words;
 
 /// The SHA-256 of a certificate.
 type Fingerprint = [u8; 32];
 
 /// Accepts what the trusted certificates vouch for, and those themselves.
 #[derive(Debug)]
-pub(super) struct AuthorityVerifier {
+pub(super) struct Authorities {
     chain: Arc<WebPkiServerVerifier>,
     trusted: Vec<Fingerprint>,
 }
 
-impl AuthorityVerifier {
+impl Authorities {
     /// Trusts those of `certificates` that can be read.
     ///
     /// # Errors
@@ -44,7 +42,8 @@ impl AuthorityVerifier {
         Ok(Self { chain, trusted })
     }
 
-    fn verify(
+    /// Checks a certificate that a server called `name` shows at `now`.
+    pub(super) fn check(
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
@@ -107,46 +106,6 @@ fn check_dates(certificate: &X509Certificate<'_>, now: UnixTime) -> Result<(), C
     Ok(())
 }
 
-impl ServerCertVerifier for AuthorityVerifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        self.verify(end_entity, intermediates, server_name, ocsp_response, now)
-            .map_err(in_our_words)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.chain
-            .verify_tls12_signature(message, cert, dss)
-            .map_err(in_our_words)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.chain
-            .verify_tls13_signature(message, cert, dss)
-            .map_err(in_our_words)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.chain.supported_verify_schemes()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -154,6 +113,7 @@ mod tests {
     use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 
     use super::super::provider;
+    use super::super::refusal::in_our_words;
     use super::*;
 
     /// A self-signed certificate for `vpn.example.org`, 2024 to 2034.
@@ -176,14 +136,14 @@ mod tests {
         shown: &CertificateDer<'static>,
         name: &str,
     ) -> Result<(), String> {
-        let verifier =
-            AuthorityVerifier::new(vec![trusted.clone()], provider()).expect("a verifier");
+        let authorities =
+            Authorities::new(vec![trusted.clone()], provider()).expect("a certificate");
         let name = ServerName::try_from(name.to_owned()).expect("a name");
         let now = UnixTime::since_unix_epoch(Duration::from_secs(1_780_000_000));
-        verifier
-            .verify_server_cert(shown, &[], &name, &[], now)
+        authorities
+            .check(shown, &[], &name, &[], now)
             .map(|_| ())
-            .map_err(|error| error.to_string())
+            .map_err(|error| in_our_words(error).to_string())
     }
 
     #[test]

@@ -1,0 +1,99 @@
+//! The check of a server's certificate during the handshake.
+//!
+//! Invariants: whatever makes a certificate acceptable, the signature of the handshake is checked against its
+//! key; every refusal is in the words of [`super::refusal`].
+
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{DigitallySignedStruct, Error, SignatureScheme};
+use subtle::ConstantTimeEq;
+
+use super::authorities::Authorities;
+use super::refusal::in_our_words;
+use super::server::spki_pin;
+
+/// What makes a certificate acceptable.
+#[derive(Debug)]
+pub(super) enum Accepts {
+    /// Authorities vouch for it, its name and its dates.
+    Authorities(Authorities),
+    /// Its key has this pin.
+    Pin(String),
+    /// Nothing: every certificate is.
+    Anything,
+}
+
+/// Accepts certificates for one client configuration.
+#[derive(Debug)]
+pub(super) struct ServerVerifier {
+    accepts: Accepts,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerVerifier {
+    pub(super) fn new(accepts: Accepts, provider: Arc<CryptoProvider>) -> Self {
+        Self { accepts, provider }
+    }
+}
+
+impl ServerCertVerifier for ServerVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        match &self.accepts {
+            Accepts::Authorities(authorities) => authorities
+                .check(end_entity, intermediates, server_name, ocsp_response, now)
+                .map_err(in_our_words),
+            Accepts::Pin(pin) => check_key(end_entity, pin),
+            Accepts::Anything => Ok(ServerCertVerified::assertion()),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, cert, dss, algorithms).map_err(in_our_words)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, cert, dss, algorithms).map_err(in_our_words)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
+
+fn check_key(certificate: &CertificateDer<'_>, pin: &str) -> Result<ServerCertVerified, Error> {
+    let found = spki_pin(certificate).ok_or_else(|| {
+        Error::General("the server's certificate is not an X.509 certificate".into())
+    })?;
+    if bool::from(found.as_bytes().ct_eq(pin.as_bytes())) {
+        Ok(ServerCertVerified::assertion())
+    } else {
+        Err(Error::General(format!(
+            "the server's key is {found}, server_pin says {pin}: either its certificate was replaced \
+             (then update server_pin) or this is not your server"
+        )))
+    }
+}
