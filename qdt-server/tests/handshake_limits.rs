@@ -153,3 +153,15 @@ fn u5_right_tokens_from_a_crowded_network_use_up_nothing() {
     assert_eq!(passed(&guesses, start, guesser), 40);
     assert!(guesses.take("100.64.7.2".parse().unwrap(), start));
 }
+
+#[test]
+fn u5_guessers_of_an_ipv4_network_keep_none_of_their_neighbours_out() {
+    let start = Instant::now();
+    let guesses = Guesses::new(rate(20, 40), TTL, start);
+    let guessers = || (0..100).map(|host| format!("100.64.7.{host}"));
+    for _ in 0..40 {
+        assert_eq!(passed(&guesses, start, guessers()), 100);
+    }
+    assert_eq!(passed(&guesses, start, guessers()), 0);
+    assert!(guesses.take("100.64.7.200".parse().unwrap(), start));
+}

@@ -461,6 +461,90 @@ fn somebody_who_takes_it_away_again_and_again_is_named_as_an_error() {
             "{line}"
         );
         assert_eq!(sh("nft list ruleset"), "");
+        assert!(healthz().contains("503"), "{}", healthz());
+        assert!(get("127.0.0.1:9100", "/metrics").contains("\nqdt_nat_missing 1\n"));
+    });
+}
+
+#[test]
+fn a_default_route_that_moves_among_other_changes_is_followed() {
+    in_a_namespace(|| {
+        sh(OUTSIDE);
+        sh("ip route add default dev ext
+            ip link add ext2 type veth peer name far2; ip link set ext2 up");
+        let folder = folder(&format!("{TOKEN}nat: {{enabled: true}}\n"));
+        let server = Server::start(folder.path());
+        server.says("server started");
+        // All kinds of changes in one report, as when a network manager starts again.
+        sh("ip link set ext2 mtu 1400; ip addr add 198.51.100.9/24 dev ext2
+            ip route replace default dev ext2; ip rule add pref 100 lookup main; nft add table ip other");
+        let line = server.says("interface of the default route");
+        assert!(line.contains("external_iface=ext2"), "{line}");
+        until("the rules name it", || {
+            sh("nft list ruleset").contains("oifname \"ext2\" masquerade")
+        });
+    });
+}
+
+/// A program of that name in `folder`, to be found before the system's: runs `script`, in which
+/// `$REAL` is the system's.
+fn stand_in(folder: &Path, program: &str, script: &str) {
+    let real = sh(&format!("command -v {program}"));
+    let file = folder.join(program);
+    fs::write(
+        &file,
+        format!("#!/bin/sh\nREAL={}\n{script}\n", real.trim()),
+    )
+    .unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// The server with the programs of `folder` before the system's.
+fn start_with_stand_ins(folder: &Path) -> Server {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_qdt-server"));
+    let path = std::env::var("PATH").unwrap();
+    command.env("PATH", format!("{}:{path}", folder.display()));
+    Server::start_by(command, folder)
+}
+
+#[test]
+fn rules_that_are_flushed_before_they_were_ever_read_are_put_back() {
+    in_a_namespace(|| {
+        sh(OUTSIDE);
+        let folder = folder(&format!(
+            "{TOKEN}nat: {{enabled: true, external_iface: ext}}\n"
+        ));
+        // A firewall service that starts at the same moment: it flushes what was just installed.
+        stand_in(
+            folder.path(),
+            "nft",
+            "case \"$*\" in *-s*list*) [ -e \"$0.done\" ] || { touch \"$0.done\"; $REAL flush ruleset; };; esac
+             exec $REAL \"$@\"",
+        );
+        let server = start_with_stand_ins(folder.path());
+        server.says("restored");
+        until("the rules are there", || {
+            sh("nft list ruleset").contains("masquerade")
+        });
+        until("NAT is told", || healthz().ends_with("\r\n\r\nok"));
+    });
+}
+
+#[test]
+fn a_start_whose_rules_cannot_be_read_back_leaves_none() {
+    in_a_namespace(|| {
+        sh(OUTSIDE);
+        let folder = folder(&format!(
+            "{TOKEN}nat: {{enabled: true, external_iface: ext}}\n"
+        ));
+        stand_in(
+            folder.path(),
+            "nft",
+            "case \"$*\" in *-s*list*) sleep 60;; esac; exec $REAL \"$@\"",
+        );
+        let mut server = start_with_stand_ins(folder.path());
+        assert_eq!(server.ends().code(), Some(1));
+        assert_eq!(sh("nft list tables"), "");
     });
 }
 

@@ -14,8 +14,9 @@ use crate::config::Rate;
 
 /// An IPv6 /56 may guess as much as so many of its networks.
 const SUBSCRIBER: u32 = 4;
-/// An IPv6 /48 or an IPv4 /24 may guess as much as so many addresses. Wrong tokens only: clients
-/// behind an address translation that have the right one use nothing of it.
+/// An IPv6 /48 may guess as much as so many of its networks. An IPv4 network has no bucket:
+/// behind an address translation the neighbours of sixteen guessers would be refused with the right
+/// token.
 const SITE: u32 = 16;
 
 /// See the module.
@@ -48,7 +49,7 @@ impl Guesses {
     /// Takes one guess of `peer`; says whether there was one.
     pub fn take(&self, peer: IpAddr, now: Instant) -> bool {
         let mut taken = Vec::with_capacity(3);
-        for network in LimitKey::from(peer).networks() {
+        for network in counted(peer) {
             if !self.limiter(network).take(&network, now) {
                 // Whoever is over one limit uses up no other.
                 taken.iter().for_each(|network| self.give_back(network));
@@ -61,9 +62,7 @@ impl Guesses {
 
     /// Gives a guess of `peer` back: the token was right.
     pub fn refund(&self, peer: IpAddr) {
-        LimitKey::from(peer)
-            .networks()
-            .for_each(|network| self.give_back(&network));
+        counted(peer).for_each(|network| self.give_back(&network));
     }
 
     /// Addresses that are remembered.
@@ -83,4 +82,12 @@ impl Guesses {
             Reach::Site => &self.sites,
         }
     }
+}
+
+/// What a guess of `peer` is charged to.
+fn counted(peer: IpAddr) -> impl Iterator<Item = LimitKey> {
+    let ipv4 = peer.to_canonical().is_ipv4();
+    LimitKey::from(peer)
+        .networks()
+        .filter(move |network| !ipv4 || network.reach() == Reach::Host)
 }

@@ -11,6 +11,7 @@
 
 mod addresses;
 mod error;
+mod followed_route;
 mod heartbeat;
 mod nat;
 mod overlap;

@@ -13,10 +13,11 @@ use std::time::{Duration, Instant};
 use ipnet::Ipv4Net;
 use qdt_host::{
     Changes, ClosedChain, Firewall as _, FirewallError, HostFirewall, InstalledRules, NatPlan,
-    default_route_interface, sysctl,
+    sysctl,
 };
 use tracing::{debug, error, info, warn};
 
+use super::followed_route::FollowedRoute;
 use super::status::HostStatus;
 use crate::config::ServerConfig;
 
@@ -32,13 +33,15 @@ pub(super) struct Nat {
     tun: String,
     /// None where NAT is not asked for.
     plan: Option<NatPlan>,
-    /// Whether the external interface is that of the default route.
-    follows_default_route: bool,
+    /// Where the external interface is that of the default route.
+    default_route: Option<FollowedRoute>,
     installed: Option<(InstalledRules, Instant)>,
     /// Whether forwarding was on after the start.
     forwards: bool,
     closed: HashSet<ClosedChain>,
-    others_read: Option<(InstalledRules, Instant)>,
+    /// The rules beside which chains of others were read, and when they were asked for.
+    others: Option<InstalledRules>,
+    others_asked: Option<Instant>,
     status: Arc<HostStatus>,
 }
 
@@ -71,7 +74,7 @@ impl Nat {
         let named = config.nat.as_ref().map(|nat| nat.external_iface.clone());
         let mut nat = Self {
             tun: tun.to_owned(),
-            follows_default_route: named == Some(None),
+            default_route: (named == Some(None)).then(FollowedRoute::new),
             plan: named.map(|external_interface| NatPlan {
                 tun: tun.to_owned(),
                 pool,
@@ -81,36 +84,40 @@ impl Nat {
             installed: None,
             forwards: false,
             closed: HashSet::new(),
-            others_read: None,
+            others: None,
+            others_asked: None,
             status,
         };
         if nat.plan.is_none() {
             return Ok(nat);
         }
-        if nat.follows_default_route && !nat.find_external_interface().await {
+        if nat.default_route.is_some() && !nat.follow_default_route(Changes::ALL).await {
             warn!(
-                err = "no default route and nat.external_iface is empty: clients reach nothing \
+                err = "no IPv4 default route and nat.external_iface is empty: clients reach nothing \
                        behind the server until there is a default route; or name the interface",
                 "nat waits"
             );
         }
-        nat.put_in_place().await?;
+        if let Err(error) = nat.put_in_place().await {
+            nat.remove().await;
+            return Err(error);
+        }
         // Clients that reach the gateway but nothing behind it are better than none at all.
         match sysctl::enable_ip_forward() {
             Ok(()) => nat.forwards = true,
             Err(error) => error!(err = %error, "enable ip forwarding failed"),
         }
+        nat.tell_health();
         nat.look_at_others().await;
         Ok(nat)
     }
 
     /// Takes the interface of the default route; says whether it is another one now.
-    async fn find_external_interface(&mut self) -> bool {
-        let found = default_route_interface().await.unwrap_or_else(|error| {
-            warn!(err = %error, "the default route cannot be read");
-            None
-        });
-        let (Some(plan), Some(name)) = (&mut self.plan, found) else {
+    async fn follow_default_route(&mut self, changes: Changes) -> bool {
+        let (Some(plan), Some(route)) = (&mut self.plan, &mut self.default_route) else {
+            return false;
+        };
+        let Some(name) = route.read(changes).await else {
             return false;
         };
         // A tunnel that is the host's own way out leads nowhere for its clients.
@@ -121,6 +128,7 @@ impl Nat {
             external_iface = name,
             "nat: using the interface of the default route"
         );
+        route.was_followed();
         plan.external_interface = Some(name);
         true
     }
@@ -136,25 +144,29 @@ impl Nat {
             warn!(err = %warning, "nat");
         }
         let rules = HostFirewall.installed(&plan.tun).await?;
-        self.installed = Some((rules, Instant::now()));
-        self.status
-            .set_nat_missing(plan.external_interface.is_none());
+        // Rules that another program flushed at once are put back by the next check.
+        self.installed = rules.has_tables().then(|| (rules, Instant::now()));
+        self.tell_health();
         Ok(())
+    }
+
+    /// Says in `/healthz` and the metrics whether clients reach what lies behind the server.
+    fn tell_health(&self) {
+        let Some(plan) = &self.plan else {
+            return;
+        };
+        let works =
+            self.installed.is_some() && plan.external_interface.is_some() && sysctl::ip_forward();
+        self.status.set_nat_missing(!works);
     }
 
     /// Follows the default route, and finds out what is not as it was put in place.
     pub(super) async fn check(&mut self, changes: Changes) -> Vec<NatFault> {
         let mut faults = Vec::new();
-        let Some(plan) = &self.plan else {
+        if self.plan.is_none() {
             return faults;
-        };
-        // Without an event the table of routes, which may be large, is read only where it is waited
-        // for.
-        let waits = plan.external_interface.is_none();
-        let routes = changes.routes && changes != Changes::ALL;
-        if self.follows_default_route
-            && (waits || routes)
-            && self.find_external_interface().await
+        }
+        if self.follow_default_route(changes).await
             && let Err(error) = self.put_in_place().await
         {
             error!(err = %error, "nat");
@@ -163,8 +175,10 @@ impl Nat {
             faults.push(NatFault::Forwarding);
         }
         if !self.is_in_place().await {
+            self.installed = None;
             faults.push(NatFault::Rules);
         }
+        self.tell_health();
         self.look_at_others().await;
         faults
     }
@@ -194,7 +208,11 @@ impl Nat {
     pub(super) async fn restore(&mut self, fault: NatFault) -> Result<(), String> {
         match fault {
             NatFault::Rules => self.put_in_place().await.map_err(|error| error.to_string()),
-            NatFault::Forwarding => sysctl::enable_ip_forward().map_err(|error| error.to_string()),
+            NatFault::Forwarding => {
+                sysctl::enable_ip_forward().map_err(|error| error.to_string())?;
+                self.tell_health();
+                Ok(())
+            }
         }
     }
 
@@ -204,12 +222,14 @@ impl Nat {
         let (Some(plan), Some((rules, _))) = (&self.plan, &self.installed) else {
             return;
         };
-        if let Some((seen, read)) = &self.others_read
-            && (seen == rules || read.elapsed() < READ_OTHERS_EVERY)
+        let asked = self.others_asked;
+        if self.others.as_ref() == Some(rules)
+            || asked.is_some_and(|asked| asked.elapsed() < READ_OTHERS_EVERY)
         {
             return;
         }
         let rules = rules.clone();
+        self.others_asked = Some(Instant::now());
         match HostFirewall.closed_chains(plan).await {
             Ok(found) => {
                 let found: HashSet<_> = found.into_iter().collect();
@@ -217,12 +237,12 @@ impl Nat {
                     warn!(err = %chain, "nat");
                 }
                 self.closed = found;
+                self.others = Some(rules);
             }
             Err(error) => {
                 debug!(err = %error, "nat: chains of others cannot be read");
             }
         }
-        self.others_read = Some((rules, Instant::now()));
     }
 
     /// Takes the rules out.

@@ -4,7 +4,7 @@
 //! it. Rules of ours are those with the comment `qdt <device>`; a rule is deleted by repeating
 //! exactly what was read, so nobody else's can be hit.
 
-use std::process::Output;
+use std::{io, process::Output};
 
 use super::super::{nft, program};
 use crate::firewall::{FirewallError, NatPlan};
@@ -13,6 +13,8 @@ const PROGRAM: &str = "iptables";
 /// Seconds to wait for another program that holds the lock of iptables: within the limit of a
 /// helper, so that iptables itself says what it waited for.
 const LOCK_WAIT: &str = "4";
+/// The exit code of iptables that has not got the lock (`RESOURCE_PROBLEM` of xtables.h).
+const LOCKED: i32 = 4;
 
 /// Inserts our two rules where the chain is closed; earlier ones of the same device leave.
 pub(super) async fn install(plan: &NatPlan) -> Result<(), FirewallError> {
@@ -25,7 +27,7 @@ pub(super) async fn install(plan: &NatPlan) -> Result<(), FirewallError> {
     else {
         return Ok(());
     };
-    let Some(chain) = chain().await else {
+    let Some(chain) = chain().await? else {
         return Ok(());
     };
     if !is_closed(&chain) {
@@ -43,7 +45,7 @@ pub(super) async fn install(plan: &NatPlan) -> Result<(), FirewallError> {
 
 /// Deletes our rules of every device that `left` holds for.
 pub(super) async fn remove(left: impl Fn(&str) -> bool + Send) -> Result<(), FirewallError> {
-    for rule in chain().await.iter().flat_map(|chain| chain.lines()) {
+    for rule in chain().await?.iter().flat_map(|chain| chain.lines()) {
         let words = words(rule);
         if device_of(&words).is_some_and(&left) {
             let mut delete: Vec<_> = words.iter().map(String::as_str).collect();
@@ -55,20 +57,36 @@ pub(super) async fn remove(left: impl Fn(&str) -> bool + Send) -> Result<(), Fir
 }
 
 /// What decides whether our rules are needed and there: whether the chain is closed, and our rules.
-pub(super) async fn summary(tun: &str) -> String {
-    let chain = chain().await.unwrap_or_default();
+pub(super) async fn summary(tun: &str) -> Result<String, FirewallError> {
+    let chain = chain().await?.unwrap_or_default();
     let ours = |line: &&str| device_of(&words(line)) == Some(tun);
     let rules: Vec<_> = chain.lines().filter(ours).collect();
-    format!("closed: {}\n{}", is_closed(&chain), rules.join("\n"))
+    Ok(format!(
+        "closed: {}\n{}",
+        is_closed(&chain),
+        rules.join("\n")
+    ))
 }
 
 /// The chain as `iptables -S` writes it; `None` where there is no iptables or no chain to read.
-async fn chain() -> Option<String> {
-    let output = call(&["-S", "FORWARD"]).await.ok()?;
-    output
+///
+/// # Errors
+/// [`FirewallError`] where it cannot be told now: another program holds the lock, or the answer
+/// takes too long.
+async fn chain() -> Result<Option<String>, FirewallError> {
+    let output = match call(&["-S", "FORWARD"]).await {
+        Err(FirewallError::Run { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return Ok(None);
+        }
+        other => other?,
+    };
+    if output.status.code() == Some(LOCKED) {
+        nft::check(PROGRAM, &output)?;
+    }
+    Ok(output
         .status
         .success()
-        .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+        .then(|| String::from_utf8_lossy(&output.stdout).into_owned()))
 }
 
 /// Whether the chain ends in a drop: by its policy, or by a rule that takes everything.

@@ -93,6 +93,14 @@ impl InstalledRules {
         self.generation.is_some() && self.generation == generation::read()
     }
 
+    /// Whether our tables are there. They are after an installation, unless another program has
+    /// flushed the ruleset since.
+    #[must_use]
+    pub fn has_tables(&self) -> bool {
+        let [ip, ip6] = &self.tables;
+        !ip.is_empty() && (!ip6.is_empty() || !has_ip6())
+    }
+
     /// Whether `other` has the same rules of ours.
     #[must_use]
     pub fn has_same_rules(&self, other: &Self) -> bool {
@@ -120,7 +128,7 @@ impl HostFirewall {
         }
         Ok(InstalledRules {
             tables,
-            iptables: iptables::summary(tun).await,
+            iptables: iptables::summary(tun).await?,
             generation,
         })
     }
