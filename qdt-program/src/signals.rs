@@ -28,9 +28,14 @@ const STOP: [(Number, &str); 5] = [
     (Number::XCPU, "SIGXCPU"),
 ];
 
+/// The first and the last of the real-time signals, which stop a program too: some supervisors of
+/// containers send one. The two below are the C library's own (signal(7)).
+const REAL_TIME: std::ops::RangeInclusive<i32> = 34..=64;
+
 /// Signals whose default would end a program at once. SIGXFSZ comes from a write to a log file
-/// that has reached the limit of its size; the write fails then, which the log counts.
-const IGNORED: [Number; 7] = [
+/// that has reached the limit of its size; the write fails then, which the log counts. SIGPROF is
+/// the profiler's while it runs, which leaves it ignored.
+const IGNORED: [Number; 8] = [
     Number::USR1,
     Number::USR2,
     Number::ALARM,
@@ -38,6 +43,7 @@ const IGNORED: [Number; 7] = [
     Number::IO,
     Number::STKFLT,
     Number::XFSZ,
+    Number::PROF,
 ];
 
 /// Receives signals from the moment it is made: one that comes during the start is obeyed after it.
@@ -53,10 +59,14 @@ impl Signals {
     /// # Errors
     /// What the system says when it has no descriptors left.
     pub fn new(hang_up: Signal) -> io::Result<Self> {
-        let stream = |number: Number| signal(SignalKind::from_raw(number.as_raw()));
+        let raw = |number| signal(SignalKind::from_raw(number));
+        let stream = |number: Number| raw(number.as_raw());
         let mut asking = Vec::new();
         for (number, name) in STOP {
             asking.push((Signal::Stop(name), stream(number)?));
+        }
+        for number in REAL_TIME {
+            asking.push((Signal::Stop("a real-time signal"), raw(number)?));
         }
         if hang_up == Signal::Reload || !is_ignored(Number::HUP) {
             asking.push((hang_up, stream(Number::HUP)?));

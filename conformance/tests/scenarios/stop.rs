@@ -16,12 +16,16 @@ fn every_signal_that_can_be_caught_leaves_nothing_of_a_client_behind() {
     let before = everything(machine);
     let config = Config::server().set("dns", "[203.0.113.2]");
     let _server = Server::start(&lab.server, config);
-    for signal in [libc::SIGHUP, libc::SIGQUIT, libc::SIGPWR] {
+    for signal in [libc::SIGHUP, libc::SIGQUIT, libc::SIGPWR, libc::SIGRTMIN()] {
         let config = Config::client().set("route_mode", "default");
         let mut client = Client::start(machine, config);
         wait_until("the tunnel's resolver", 10 * SECOND, || {
             fs::read_to_string(machine.resolv_conf()).is_ok_and(|text| text.contains("203.0.113.2"))
         });
+        // Those that ask for nothing end nothing.
+        for idle in [libc::SIGUSR1, libc::SIGALRM, libc::SIGPROF, libc::SIGXFSZ] {
+            client.signal(idle);
+        }
         client.signal(signal);
         assert_eq!(client.wait_for_exit(20 * SECOND), 0, "signal {signal}");
         assert_eq!(everything(machine), before, "signal {signal}");

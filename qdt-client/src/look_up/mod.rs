@@ -35,11 +35,15 @@ pub(crate) fn of(config: &ClientConfig, mark: u32) -> LookUp {
     // Then the tunnel changes nothing about how this host finds names.
     let names_untouched = config.route_mode != RouteMode::Default && config.dns.is_empty();
     Arc::new(move |resolvers| {
+        let literal = server.literal_addresses(Protocol::Udp);
+        if let Some(addresses) = literal.map_err(|error| error.to_string())? {
+            return Ok(addresses);
+        }
         let by_host = || {
             let found = server.dial_addresses(Protocol::Udp);
             found.map_err(|error| error.to_string())
         };
-        let Some(resolvers) = resolvers.filter(|_| is_name(&server)) else {
+        let Some(resolvers) = resolvers else {
             return by_host();
         };
         match outside(&server, &resolvers, Some(mark)) {
@@ -47,10 +51,6 @@ pub(crate) fn of(config: &ClientConfig, mark: u32) -> LookUp {
             result => result,
         }
     })
-}
-
-fn is_name(server: &HostPort) -> bool {
-    !server.host().is_empty() && server.host().parse::<IpAddr>().is_err()
 }
 
 /// Looks `server` up in the hosts file and at `resolvers`.
@@ -97,14 +97,16 @@ fn ask_all(
         mark,
     };
     let deadline = Instant::now() + PATIENCE;
+    let mut failure = None;
     for name in names::candidates(name, resolvers) {
         match servers.ask(&name, deadline) {
             Answer::Found(addresses) => return Ok(addresses),
             Answer::NoName => {}
-            Answer::Failed(text) => return Err(text),
+            // A search domain whose servers are broken hides no name of another.
+            Answer::Failed(text) => failure = failure.or(Some(text)),
         }
     }
-    Err("no such name".to_owned())
+    Err(failure.unwrap_or_else(|| "no such name".to_owned()))
 }
 
 #[cfg(test)]

@@ -16,6 +16,10 @@ enum Server {
     Truncates,
     Fails,
     KnowsNothing,
+    /// NXDOMAIN for everything but A.
+    KnowsOneFamily,
+    /// NXDOMAIN without and SERVFAIL within the search domain `broken`.
+    HasABrokenDomain,
     /// Answers with a wrong id first.
     IsForged,
 }
@@ -52,6 +56,19 @@ fn start(server: Server) -> (SocketAddr, Receiver<Vec<u8>>) {
                 Server::Truncates => send(&answer(question, [0x83, 0x80])),
                 Server::Fails => send(&answer(question, [0x81, 0x82])),
                 Server::KnowsNothing => send(&answer(question, [0x81, 0x83])),
+                Server::KnowsOneFamily => {
+                    let knows = question[length - 3] == 1;
+                    send(&answer(question, [0x81, if knows { 0x80 } else { 0x83 }]))
+                }
+                Server::HasABrokenDomain => {
+                    let has = |part: &[u8]| question.windows(part.len()).any(|it| it == part);
+                    let code = match (has(b"\x06broken\0"), has(b"\x03lan\0")) {
+                        (true, _) => 0x82,
+                        (_, true) => 0x80,
+                        _ => 0x83,
+                    };
+                    send(&answer(question, [0x81, code]))
+                }
                 Server::IsForged => {
                     let mut forged = answer(question, [0x81, 0x80]);
                     forged[0] ^= 1;
@@ -88,7 +105,7 @@ fn look_up(name: &str, servers: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Stri
     let server = format!("{name}:443").parse().expect("host and port");
     let resolvers = HostResolvers {
         servers,
-        search: vec!["lan".to_owned()],
+        search: vec!["broken".to_owned(), "lan".to_owned()],
         ..HostResolvers::default()
     };
     outside(&server, &resolvers, None)
@@ -142,7 +159,37 @@ fn a_name_that_does_not_exist_is_looked_for_in_the_search_domains() {
     let mut names: Vec<_> = asked.try_iter().collect();
     names.dedup();
     assert_eq!(names[0], b"\x03vpn\x07example\x03org\0");
-    assert_eq!(names[1], b"\x03vpn\x07example\x03org\x03lan\0");
+    assert_eq!(names[1], b"\x03vpn\x07example\x03org\x06broken\0");
+    assert_eq!(names[2], b"\x03vpn\x07example\x03org\x03lan\0");
+}
+
+#[test]
+fn a_server_that_denies_the_name_for_one_family_has_its_answer_for_the_other_counted() {
+    let (server, _asked) = start(Server::KnowsOneFamily);
+    assert_eq!(look_up("vpn.example.org", vec![server]), found());
+}
+
+#[test]
+fn a_search_domain_whose_servers_fail_hides_no_name_of_the_next() {
+    let (server, _asked) = start(Server::HasABrokenDomain);
+    assert_eq!(look_up("vpn", vec![server]), found());
+}
+
+#[test]
+fn an_address_with_its_interface_is_no_name_to_be_asked_for() {
+    let (server, asked) = start(Server::Answers);
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("client.yaml");
+    let yaml = "server: '[fe80::1%lo]:443'\ntoken: 0123456789abcdef\ninsecure: true\n";
+    std::fs::write(&file, yaml).expect("written");
+    let config = ClientConfig::load(&file).expect("a configuration").config;
+    let resolvers = HostResolvers {
+        servers: vec![server],
+        ..HostResolvers::default()
+    };
+    let addresses = of(&config, 0)(Some(resolvers)).expect("it is an address");
+    assert_eq!(addresses[0].ip().to_string(), "fe80::1");
+    assert!(asked.try_recv().is_err(), "somebody was asked");
 }
 
 #[test]

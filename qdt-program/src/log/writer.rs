@@ -208,9 +208,10 @@ fn write_line(out: &impl AsFd, line: &[u8], torn: &mut bool) -> Result<(), Errno
             }
             Err(Errno::INTR) => {}
             // Somebody made it non-blocking, for all who share it.
-            Err(Errno::AGAIN) => {
-                poll(&mut [PollFd::new(out, PollFlags::OUT)], None)?;
-            }
+            Err(Errno::AGAIN) => match poll(&mut [PollFd::new(out, PollFlags::OUT)], None) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error),
+            },
             Err(error) => return Err(error),
         }
     }
