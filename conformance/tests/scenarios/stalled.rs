@@ -66,6 +66,13 @@ fn a_reader_of_the_log_that_went_away_costs_lines_and_not_the_tunnel() {
     let mut client = Client::spawn_with_log(&lab.clients[0], Config::client(), &path);
     client.wait_until_connected();
     drop(log);
+    // A line that nobody can read, and packets after it.
+    lab.clients[0].ip("link set qdt0 mtu 1280");
+    wait_until("the device is put back", 20 * SECOND, || {
+        !lab.clients[0].ip("link show qdt0").contains("mtu 1280")
+    });
+    let answered = ping(&lab.clients[0], Lab::GATEWAY.into(), 56, 10 * SECOND);
+    assert!(answered.is_some(), "the tunnel went away with the log");
     client.signal(libc::SIGTERM);
     assert_eq!(client.wait_for_exit(20 * SECOND), 0);
 }

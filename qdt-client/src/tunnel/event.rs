@@ -19,7 +19,7 @@ pub enum Event {
     Link(ClientEvent),
     /// This host refused an action, or took something away.
     HostFailed(HostFailure),
-    /// SIGINT or SIGTERM.
+    /// A signal that stops the program.
     Signal,
 }
 

@@ -100,7 +100,8 @@ pub enum DialError {
     /// No answer in time.
     #[error("no answer within the timeout")]
     Timeout,
-    /// The server's certificate, or its TLS parameters, were refused: trying again cannot help.
+    /// The server's certificate, or its TLS parameters, were refused: another server than the one
+    /// that is meant may have answered first.
     #[error("{0}")]
     Certificate(String),
     /// The operating system refused to send.
