@@ -18,6 +18,8 @@ pub struct Process {
     child: Child,
     stdout: PathBuf,
     stderr: PathBuf,
+    /// How long both were when this run began.
+    begun: [usize; 2],
     ended: Option<ExitStatus>,
 }
 
@@ -40,6 +42,7 @@ impl Process {
         };
         let (stdout, out) = file("out");
         let (stderr, err) = file("err");
+        let begun = [&stdout, &stderr].map(|path| read(path).len());
         let child = machine
             .command(program)
             .args(arguments)
@@ -53,6 +56,7 @@ impl Process {
             child,
             stdout,
             stderr,
+            begun,
             ended: None,
         }
     }
@@ -76,7 +80,18 @@ impl Process {
         read(&self.stderr)
     }
 
-    /// Waits for a line on stdout or stderr that contains `text`.
+    /// What this run has written to stdout and stderr so far.
+    #[must_use]
+    pub fn output(&self) -> String {
+        let written = [&self.stdout, &self.stderr].map(|path| read(path));
+        written
+            .iter()
+            .zip(self.begun)
+            .filter_map(|(text, begun)| text.get(begun..))
+            .collect()
+    }
+
+    /// Waits for a line of this run on stdout or stderr that contains `text`.
     ///
     /// # Panics
     /// When it does not come in time; the output is shown.
@@ -84,8 +99,7 @@ impl Process {
     pub fn wait_for_line(&mut self, text: &str, within: Duration) -> String {
         let what = format!("a line with {text:?} from {}", self.name);
         wait_for(&what, within, || {
-            let output = self.stdout() + &self.stderr();
-            output
+            self.output()
                 .lines()
                 .find(|line| line.contains(text))
                 .map(str::to_owned)

@@ -33,7 +33,7 @@ fn stays_reachable(
             let gateway = gateway.parse().expect("an address");
             assert!(ping(machine, gateway, 56, SECOND).is_some(), "{mode}");
         }
-        let log = client.stdout();
+        let log = client.output();
         let warnings: Vec<_> = log
             .lines()
             .filter(|line| line.contains("overlaps"))
