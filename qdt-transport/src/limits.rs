@@ -96,6 +96,11 @@ impl Bucket {
         }
     }
 
+    /// Whether there is no limit.
+    pub(crate) fn is_off(&self) -> bool {
+        self.cost == 0
+    }
+
     /// Whether one more may pass now; takes its cost if so.
     pub(crate) fn take(&self, now: Instant) -> bool {
         self.charge(now, self.cost)
@@ -107,7 +112,7 @@ impl Bucket {
     }
 
     fn charge(&self, now: Instant, cost: u64) -> bool {
-        if self.cost == 0 {
+        if self.is_off() {
             return true;
         }
         let now = nanos(now.saturating_duration_since(self.epoch));

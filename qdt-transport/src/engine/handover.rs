@@ -8,8 +8,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use quinn_proto::EcnCodepoint;
 
-/// A buffer larger than this is not kept.
+/// Buffers that hold more than this are not kept.
 const KEPT_BYTES: usize = 1 << 20;
+/// What is held of a datagram beside its bytes.
+const EACH: usize = size_of::<(Arrival, usize)>();
 
 /// How a datagram came.
 #[derive(Clone, Copy, Debug)]
@@ -44,10 +46,15 @@ impl Handover {
         self.arrivals.is_empty()
     }
 
+    /// How many bytes are held.
+    fn size(&self) -> usize {
+        self.bytes.len() + self.arrivals.len() * EACH
+    }
+
     /// Appends those of `other` where the whole then holds `max_bytes` at most, and says whether it
     /// did; `other` is empty afterwards.
     pub(crate) fn append(&mut self, other: &mut Self, max_bytes: usize) -> bool {
-        let fits = self.bytes.len() + other.bytes.len() <= max_bytes;
+        let fits = self.size() + other.size() <= max_bytes;
         if fits {
             self.bytes.extend_from_slice(&other.bytes);
             self.arrivals.extend_from_slice(&other.arrivals);
@@ -60,7 +67,7 @@ impl Handover {
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
         self.arrivals.clear();
-        if self.bytes.capacity() > KEPT_BYTES {
+        if self.bytes.capacity() + self.arrivals.capacity() * EACH > KEPT_BYTES {
             *self = Self::default();
         }
     }
@@ -98,11 +105,12 @@ mod tests {
     #[test]
     fn datagrams_keep_their_order_and_sender_and_what_does_not_fit_is_left_out() {
         let mut waiting = Handover::default();
-        assert!(waiting.append(&mut of(&[1, 2]), 300));
+        let three = 3 * (100 + EACH);
+        assert!(waiting.append(&mut of(&[1, 2]), three));
         let mut too_many = of(&[3, 4]);
-        assert!(!waiting.append(&mut too_many, 300));
+        assert!(!waiting.append(&mut too_many, three));
         assert!(too_many.is_empty());
-        assert!(waiting.append(&mut of(&[5]), 300));
+        assert!(waiting.append(&mut of(&[5]), three));
         let mut seen = Vec::new();
         waiting.for_each(|arrival, datagram| {
             assert_eq!(datagram, [arrival.from.port() as u8; 100]);
@@ -112,10 +120,18 @@ mod tests {
     }
 
     #[test]
+    fn empty_datagrams_are_bounded_too() {
+        let mut flood = Handover::default();
+        let arrival = of(&[1]).arrivals[0].0;
+        (0..1000).for_each(|_| flood.push(arrival, &[]));
+        assert!(!Handover::default().append(&mut flood, 1000 * EACH - 1));
+    }
+
+    #[test]
     fn the_memory_of_a_flood_is_not_kept() {
-        let mut handover = of(&vec![1; 2 * KEPT_BYTES / 100]);
+        let mut handover = of(&vec![1; KEPT_BYTES / EACH]);
         handover.clear();
-        assert_eq!(handover.bytes.capacity(), 0);
+        assert_eq!(handover.bytes.capacity() + handover.arrivals.capacity(), 0);
         let mut small = of(&[1; 100]);
         small.clear();
         assert!(small.bytes.capacity() > 0);
