@@ -10,7 +10,7 @@ use qdt_transport::ServerTls;
 use tracing::{info, warn};
 
 use crate::config::ServerConfig;
-use crate::first_start::{self, CertificateFiles, FirstStart, FirstStartError};
+use crate::first_start::{self, CertificateFiles, FirstStart, FirstStartError, FolderLock};
 
 /// A configuration whose certificate exists, and what had to be made for it.
 #[derive(Debug)]
@@ -54,11 +54,16 @@ pub async fn prepare(path: &Path, cpus: usize) -> Result<Prepared, PrepareError>
     // A host without a default route is reached at its loopback address only.
     let source = default_route_source().await.ok().flatten();
     let addresses: Vec<IpAddr> = source.into_iter().collect();
+    let lock = FolderLock::of(path).await?;
     match ServerConfig::load(path, cpus) {
         Ok(loaded) => {
             let files = CertificateFiles {
                 certificate: loaded.config.tls_cert.clone(),
                 key: loaded.config.tls_key.clone(),
+            };
+            let _keys = match lock.covers(&files.key) {
+                true => None,
+                false => Some(FolderLock::of(&files.key).await?),
             };
             let made_certificate = first_start::ensure_certificate(&files, &addresses)?;
             first_start::forget_cut_short(path);
@@ -101,9 +106,15 @@ pub fn warn_if_client_config_is_stale(path: &Path, token: &Token, pin: &str) {
 pub fn announce(path: &Path, made: &FirstStart) {
     info!(config = %path.display(), "first start: configuration created");
     let Some(client) = &made.client_config else {
-        let err = "client.yaml existed and has another token or pin than this server: a client \
-                   with it is refused; put the server's in, or remove both files and start again";
-        warn!(err, "client.yaml is stale");
+        let client = path.parent().unwrap_or(Path::new("")).join("client.yaml");
+        let file = client.display();
+        if first_start::is_made_here(&client) {
+            let err = "it was made for another server.yaml, and a client with it is refused: put \
+                       this server's token and pin in, or remove both files and start again";
+            warn!(%file, err, "client.yaml is stale");
+        } else {
+            info!(%file, "client.yaml existed and was kept: it is not for this server");
+        }
         return;
     };
     let client = client.display();

@@ -161,3 +161,30 @@ fn the_key_of_another_start_is_not_put_beside_the_users_certificate() {
     assert!(text.contains("key.pem does not exist, but"), "{text}");
     assert!(!folder.path().join("key.pem").exists());
 }
+
+#[test]
+fn starts_that_begin_together_make_one_set_of_files() {
+    for round in 0..20 {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        if round % 2 == 1 {
+            // The pair is there; only the two configurations are to be made.
+            start(folder).unwrap();
+            fs::remove_file(folder.join("server.yaml")).unwrap();
+            fs::remove_file(folder.join("client.yaml")).unwrap();
+        }
+        let servers: Vec<_> = std::thread::scope(|scope| {
+            let starts: Vec<_> = (0..3).map(|_| scope.spawn(|| start(folder))).collect();
+            let ended = starts.into_iter().map(|it| it.join().unwrap());
+            ended.map(|it| it.unwrap().loaded.config).collect()
+        });
+        let tls = ServerTls::load(&folder.join("cert.pem"), &folder.join("key.pem")).unwrap();
+        let client = read_config_yaml::<ClientFile>(&folder.join("client.yaml"));
+        let client = client.unwrap().config;
+        assert_eq!(client.server_pin, tls.pin());
+        for server in servers {
+            assert!(client.token == server.token, "another token");
+        }
+        assert_eq!(state(folder).len(), 4, "{:?}", state(folder));
+    }
+}

@@ -7,10 +7,11 @@
 //! A start that is cut short after any of its writes is continued by the next one. Two files are
 //! therefore kept under a hidden name first, `.FILE.first-start`, and renamed when what depends on
 //! them exists: the key until there is a certificate for it, and server.yaml with its token until
-//! there is a client.yaml with the same.
+//! there is a client.yaml with the same. Two starts at a time are kept apart by a [`FolderLock`].
 
 mod certificate;
 mod client_config;
+mod lock;
 mod new_file;
 mod stale;
 
@@ -28,8 +29,9 @@ use crate::config::{ServerFile, first_start_yaml};
 
 pub use certificate::{CertificateFiles, SelfSigned, SelfSignedError, self_signed};
 pub use client_config::ClientConfig;
+pub use lock::FolderLock;
 pub use new_file::create;
-pub use stale::stale_client_config;
+pub use stale::{is_made_here, stale_client_config};
 
 /// The ending of a file's hidden name until what depends on it exists.
 const STAGED: &str = "first-start";
@@ -59,6 +61,9 @@ pub enum FirstStartError {
         /// What the system said.
         source: io::Error,
     },
+    /// Another start is at it.
+    #[error("{folder}: another start is making files there; start again when it has ended", folder = .0.display())]
+    Busy(PathBuf),
     /// The certificate that exists cannot be used.
     #[error("{0}")]
     Pin(String),

@@ -105,7 +105,8 @@ pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
     folder_of(path).join(name)
 }
 
-fn folder_of(path: &Path) -> &Path {
+/// The folder of `path`.
+pub(super) fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),

@@ -21,8 +21,13 @@ struct ClientFile {
 #[must_use]
 pub fn stale_client_config(path: &Path, token: &Token, pin: &str) -> Option<PathBuf> {
     let client = path.parent().unwrap_or(Path::new("")).join("client.yaml");
-    let text = std::fs::read_to_string(&client).ok()?;
-    (text.contains(MADE_BY) && !fits(&client, token, pin)).then_some(client)
+    (is_made_here(&client) && !fits(&client, token, pin)).then_some(client)
+}
+
+/// Whether a first start of this program made the configuration `client`.
+#[must_use]
+pub fn is_made_here(client: &Path) -> bool {
+    std::fs::read_to_string(client).is_ok_and(|text| text.contains(MADE_BY))
 }
 
 /// Whether a client with the configuration `client` is let in by a server with `token` and `pin`.
