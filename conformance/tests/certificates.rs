@@ -136,6 +136,31 @@ fn a_certificate_of_openssl_that_nobody_vouches_for_is_refused_with_what_to_do()
     assert_eq!(client.wait_for_exit(40 * SECOND), 1);
 }
 
+#[test]
+fn a_certificate_of_version_1_is_refused_at_the_start_with_what_to_do() {
+    let lab = Lab::new(0);
+    let folder = lab.server.folder();
+    // What `openssl x509 -req` makes of a request where nobody names extensions.
+    openssl(&format!(
+        "req -new -newkey rsa:2048 -nodes -subj /CN=qdt -keyout {0}/key.pem -out {0}/request.pem",
+        folder.display()
+    ));
+    openssl(&format!(
+        "x509 -req -in {0}/request.pem -signkey {0}/key.pem -days 365 -out {0}/cert.pem",
+        folder.display()
+    ));
+    let mut server = Server::spawn(&lab.server, serving(folder));
+    let line = server.wait_for_line("tls_cert", 10 * SECOND);
+    assert_eq!(server.wait_for_exit(10 * SECOND), 1);
+    for part in ["cert.pem", "X.509 version 1", "scripts/gen-cert.sh"] {
+        assert!(line.contains(part), "{line}");
+    }
+    assert!(
+        !line.contains("OtherError") && !line.contains("server_pin"),
+        "{line}"
+    );
+}
+
 /// A server with another key answers first, as somebody on the way could; then the right one does.
 #[test]
 fn a_wrong_certificate_does_not_end_a_client_whose_own_server_answers_in_time() {

@@ -113,7 +113,7 @@ mod tests {
     use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 
     use super::super::provider;
-    use super::super::refusal::in_our_words;
+    use super::super::refusal::{NEW_CERTIFICATE_OR_PIN, in_our_words};
     use super::*;
 
     /// A self-signed certificate for `vpn.example.org`, 2024 to 2034.
@@ -143,7 +143,7 @@ mod tests {
         authorities
             .check(shown, &[], &name, &[], now)
             .map(|_| ())
-            .map_err(|error| in_our_words(error).to_string())
+            .map_err(|error| in_our_words(error, NEW_CERTIFICATE_OR_PIN).to_string())
     }
 
     #[test]

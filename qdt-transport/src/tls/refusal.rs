@@ -7,22 +7,29 @@ use qdt_proto::http3::http_date;
 use rustls::pki_types::UnixTime;
 use rustls::{CertificateError, Error};
 
-/// The remedy that holds whatever is wrong with a certificate.
-const REMEDY: &str = "make a new one with scripts/gen-cert.sh, or set server_pin here, for which only the key counts";
+/// The remedy at the server, and at a client that has its pin.
+pub(super) const NEW_CERTIFICATE: &str = "make a new one with scripts/gen-cert.sh on the server";
+/// The remedy at any other client, whatever is wrong with a certificate.
+pub(super) const NEW_CERTIFICATE_OR_PIN: &str = "make a new one with scripts/gen-cert.sh, or set server_pin here, for which only the key counts";
 
-/// An error of a certificate in our words; every other one as it is.
-pub(super) fn in_our_words(error: Error) -> Error {
+/// An error of a certificate in our words, with `remedy` where the error has none of its own; every
+/// other one as it is.
+pub(super) fn in_our_words(error: Error, remedy: &str) -> Error {
     match error {
-        Error::InvalidCertificate(problem) => Error::General(words(&problem)),
+        Error::InvalidCertificate(problem) => {
+            let what = words(&problem, remedy);
+            Error::General(format!("the server's certificate {what}"))
+        }
         other => other,
     }
 }
 
-fn words(problem: &CertificateError) -> String {
+/// What is wrong with a certificate, as a predicate.
+pub(super) fn words(problem: &CertificateError, remedy: &str) -> String {
     use CertificateError as E;
-    let what = match problem {
-        E::BadEncoding => format!("cannot be read: {REMEDY}"),
-        E::Expired => format!("has expired: renew it on the server (and look at the clock here), or {REMEDY}"),
+    match problem {
+        E::BadEncoding => format!("cannot be read: {remedy}"),
+        E::Expired => format!("has expired: renew it on the server (and look at the clock here), or {remedy}"),
         E::ExpiredContext { time, not_after } => format!(
             "expired on {} (it is {} here): renew it on the server, or set server_pin here, for which dates do not count",
             date(*not_after),
@@ -55,24 +62,23 @@ fn words(problem: &CertificateError) -> String {
         E::UnknownIssuer => "is from an authority that is not trusted here: set server_pin to the server's pin (it prints it at its start), or ca_file to the file of its authority or to its certificate".to_owned(),
         E::Revoked => "was revoked by its authority: replace it on the server".to_owned(),
         E::UnknownRevocationStatus | E::ExpiredRevocationList | E::ExpiredRevocationListContext { .. } => {
-            format!("may have been revoked, which cannot be told here: {REMEDY}")
+            format!("may have been revoked, which cannot be told here: {remedy}")
         }
-        E::InvalidOcspResponse => format!("came with a statement of its authority that cannot be used: {REMEDY}"),
+        E::InvalidOcspResponse => format!("came with a statement of its authority that cannot be used: {remedy}"),
         E::BadSignature => "has a signature that does not fit: either it was made anew under the same name (then put the new one into ca_file, or set server_pin), or this is not your server".to_owned(),
         E::UnsupportedSignatureAlgorithmContext { .. }
         | E::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
-            format!("is signed in a way that is not accepted (SHA-1, or a key of an unusual kind): {REMEDY}")
+            format!("is signed in a way that is not accepted (SHA-1, or a key of an unusual kind): {remedy}")
         }
         E::InvalidPurpose | E::InvalidPurposeContext { .. } => {
-            format!("is not made for a server (its extendedKeyUsage lacks serverAuth): {REMEDY}")
+            format!("is not made for a server (its extendedKeyUsage lacks serverAuth): {remedy}")
         }
-        E::UnhandledCriticalExtension => format!("asks for more than can be checked here (a critical extension): {REMEDY}"),
-        E::ApplicationVerificationFailure => format!("is not accepted here: {REMEDY}"),
-        E::Other(other) => other_words(&other.to_string()),
+        E::UnhandledCriticalExtension => format!("asks for more than can be checked here (a critical extension): {remedy}"),
+        E::ApplicationVerificationFailure => format!("is not accepted here: {remedy}"),
+        E::Other(other) => other_words(&other.to_string(), remedy),
         // Variants of a later library, and one that this one does not make any more.
-        _ => format!("is not accepted here: {REMEDY}"),
-    };
-    format!("the server's certificate {what}")
+        _ => format!("is not accepted here: {remedy}"),
+    }
 }
 
 /// What to do about a name.
@@ -80,16 +86,16 @@ const NAME: &str =
     "write a name that it has into `server`, or set server_pin here, for which names do not count";
 
 /// What the verifier of chains calls by names of its own.
-fn other_words(name: &str) -> String {
+fn other_words(name: &str, remedy: &str) -> String {
     match name {
         "CaUsedAsEndEntity" => "is one of an authority (CA:TRUE, as `openssl req -x509` makes them without options): set server_pin to the server's pin (it prints it at its start), or ca_file to this certificate itself".to_owned(),
         "EndEntityUsedAsCa" | "PathLenConstraintViolated" => {
-            format!("is signed by one that may not sign others: {REMEDY}")
+            format!("is signed by one that may not sign others: {remedy}")
         }
-        "NameConstraintViolation" => format!("has a name that its authority may not give: {REMEDY}"),
-        "UnsupportedCertVersion" => format!("is of an old kind (X.509 version 1, without names): {REMEDY}"),
-        name if name.starts_with("Maximum") => format!("has too long a chain: {REMEDY}"),
-        _ => format!("is malformed: {REMEDY}"),
+        "NameConstraintViolation" => format!("has a name that its authority may not give: {remedy}"),
+        "UnsupportedCertVersion" => format!("is of an old kind (X.509 version 1, without names): {remedy}"),
+        name if name.starts_with("Maximum") => format!("has too long a chain: {remedy}"),
+        _ => format!("is malformed: {remedy}"),
     }
 }
 
@@ -225,7 +231,7 @@ mod tests {
             (other("something of tomorrow"), "malformed"),
         ];
         for (problem, expected) in table {
-            let words = in_our_words(problem.clone().into()).to_string();
+            let words = in_our_words(problem.clone().into(), NEW_CERTIFICATE).to_string();
             // `General` says so before its text.
             assert!(words.contains("the server's certificate "), "{words}");
             assert!(words.contains(expected), "{problem:?}: {words}");

@@ -14,6 +14,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+use super::refusal::{self, NEW_CERTIFICATE};
 use super::{ALPN_H3, ServerSecrets, provider};
 
 /// Why a certificate or key cannot be used. Each text names the file.
@@ -39,11 +40,30 @@ pub enum CertificateError {
         /// What is missing or broken.
         problem: String,
     },
-    /// Certificate and key do not belong together, or the key's kind is not supported.
+    /// Certificate and key do not belong together.
     #[error(
-        "tls_cert and tls_key cannot be used together: {0}; both must come from the same certificate request"
+        "tls_cert {certificate} and tls_key {key} belong to different keys: give the two that were made together, \
+         or move both away to have them made anew",
+        certificate = certificate.display(),
+        key = key.display()
     )]
-    Rejected(rustls::Error),
+    Mismatch {
+        /// The certificate's file.
+        certificate: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+    },
+    /// The key's kind is not supported.
+    #[error(
+        "tls_key {key}: cannot be used: {problem}; give an ECDSA, Ed25519 or RSA key, or {NEW_CERTIFICATE}",
+        key = .key.display()
+    )]
+    Key {
+        /// The key's file.
+        key: PathBuf,
+        /// What the TLS library said.
+        problem: rustls::Error,
+    },
 }
 
 /// A server's TLS configuration and the secrets derived from its key.
@@ -98,21 +118,32 @@ impl ServerTls {
             let problem = "holds no private key in PEM (PKCS#8, PKCS#1 or SEC1, unencrypted)";
             malformed("tls_key", key, problem.into())
         })?;
-        Self::new(chain, key_der)
+        Self::new(chain, key_der).map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => CertificateError::Mismatch {
+                certificate: certificate.into(),
+                key: key.into(),
+            },
+            rustls::Error::InvalidCertificate(problem) => {
+                let what = refusal::words(&problem, NEW_CERTIFICATE);
+                malformed("tls_cert", certificate, what)
+            }
+            problem => CertificateError::Key {
+                key: key.into(),
+                problem,
+            },
+        })
     }
 
     fn new(
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
-    ) -> Result<Self, CertificateError> {
+    ) -> Result<Self, rustls::Error> {
         let secrets = ServerSecrets::derive(key.secret_der());
         let pin = spki_pin(&chain[0]).unwrap_or_default();
         let mut config = rustls::ServerConfig::builder_with_provider(provider())
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .map_err(CertificateError::Rejected)?
+            .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .map_err(CertificateError::Rejected)?;
+            .with_single_cert(chain, key)?;
         config.alpn_protocols = vec![ALPN_H3.to_vec()];
         // Sessions resume by their own ticket; a TLS ticket would only add bytes to every handshake.
         config.send_tls13_tickets = 0;
@@ -204,6 +235,9 @@ mod tests {
         );
         assert!(text(&empty, &key).contains("holds no CERTIFICATE block"));
         assert!(text(&certificate, &empty).contains("holds no private key"));
-        assert!(text(&certificate, &other_key).contains("same certificate request"));
+        let mismatch = text(&certificate, &other_key);
+        assert!(mismatch.contains("cert.pem and tls_key"), "{mismatch}");
+        assert!(mismatch.contains("different keys"), "{mismatch}");
+        assert!(!mismatch.contains("KeyMismatch"), "{mismatch}");
     }
 }

@@ -12,7 +12,7 @@ use rustls::{DigitallySignedStruct, Error, SignatureScheme};
 use subtle::ConstantTimeEq;
 
 use super::authorities::Authorities;
-use super::refusal::in_our_words;
+use super::refusal;
 use super::server::spki_pin;
 
 /// What makes a certificate acceptable.
@@ -37,6 +37,15 @@ impl ServerVerifier {
     pub(super) fn new(accepts: Accepts, provider: Arc<CryptoProvider>) -> Self {
         Self { accepts, provider }
     }
+
+    fn in_our_words(&self, error: Error) -> Error {
+        let remedy = match self.accepts {
+            Accepts::Authorities(_) => refusal::NEW_CERTIFICATE_OR_PIN,
+            // Only the key counts already.
+            Accepts::Pin(_) | Accepts::Anything => refusal::NEW_CERTIFICATE,
+        };
+        refusal::in_our_words(error, remedy)
+    }
 }
 
 impl ServerCertVerifier for ServerVerifier {
@@ -51,7 +60,7 @@ impl ServerCertVerifier for ServerVerifier {
         match &self.accepts {
             Accepts::Authorities(authorities) => authorities
                 .check(end_entity, intermediates, server_name, ocsp_response, now)
-                .map_err(in_our_words),
+                .map_err(|error| self.in_our_words(error)),
             Accepts::Pin(pin) => check_key(end_entity, pin),
             Accepts::Anything => Ok(ServerCertVerified::assertion()),
         }
@@ -64,7 +73,8 @@ impl ServerCertVerifier for ServerVerifier {
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, cert, dss, algorithms).map_err(in_our_words)
+        verify_tls12_signature(message, cert, dss, algorithms)
+            .map_err(|error| self.in_our_words(error))
     }
 
     fn verify_tls13_signature(
@@ -74,7 +84,8 @@ impl ServerCertVerifier for ServerVerifier {
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, cert, dss, algorithms).map_err(in_our_words)
+        verify_tls13_signature(message, cert, dss, algorithms)
+            .map_err(|error| self.in_our_words(error))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
