@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
+use zeroize::Zeroizing;
 
 use super::leases::Claim;
 
@@ -69,14 +70,14 @@ pub struct TicketSealer {
 /// A key and its cipher; the bytes tell whether a key came back.
 #[derive(Clone)]
 struct TicketKey {
-    bytes: [u8; TICKET_KEY_LEN],
+    bytes: Zeroizing<[u8; TICKET_KEY_LEN]>,
     cipher: Arc<LessSafeKey>,
 }
 
 impl TicketKey {
     fn new(bytes: &[u8; TICKET_KEY_LEN]) -> Self {
         Self {
-            bytes: *bytes,
+            bytes: Zeroizing::new(*bytes),
             cipher: Arc::new(aes_256(bytes)),
         }
     }
@@ -107,7 +108,7 @@ impl TicketSealer {
         Self {
             current: TicketKey::new(key),
             previous: earlier
-                .filter(|earlier| earlier.bytes != *key)
+                .filter(|earlier| *earlier.bytes != *key)
                 .take(TICKET_KEYS - 1)
                 .cloned()
                 .collect(),

@@ -31,8 +31,8 @@ const REST: u32 = 50;
 /// However long a look took, newcomers wait no longer for the next.
 const LONGEST_REST: Duration = Duration::from_secs(1);
 
-/// So often in a row the flows of addresses that newcomers have already are tried; after that these
-/// flows are more likely the newcomers' own.
+/// So often the flows of an address that a newcomer has already are tried; after that these flows are
+/// more likely the newcomer's own.
 const TRIES: u32 = 3;
 
 /// Looks after the addresses of `keeper` for ever.
@@ -40,13 +40,12 @@ pub(super) async fn take_care(keeper: Arc<Doorkeeper>, status: Arc<HostStatus>, 
     let kernel = Kernel { flows, status };
     let mut tick = tokio::time::interval(LOOK_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut again = Vec::new();
-    let mut tries = 0;
+    let mut given = Given::default();
     let mut rests_until = Instant::now();
     loop {
         let newcomer = async {
             tokio::time::sleep_until(rests_until.into()).await;
-            if tries == 0 {
+            if given.is_clean() {
                 keeper.wait_for_newcomer().await;
             }
         };
@@ -64,19 +63,41 @@ pub(super) async fn take_care(keeper: Arc<Doorkeeper>, status: Arc<HostStatus>, 
             }
             () = newcomer => {
                 let began = Instant::now();
-                again.extend(keeper.take_unclean_addresses());
-                tries += 1;
-                let clean = kernel.forget(&again).await;
+                given.add(keeper.take_unclean_addresses());
+                let clean = kernel.forget(&given.addresses()).await;
+                given.tried(clean);
                 let now = Instant::now();
-                rests_until = now + rest_after(now - began);
-                if clean || tries == TRIES {
-                    again.clear();
-                    tries = 0;
-                } else {
-                    rests_until = now + LONGEST_REST;
-                }
+                rests_until = now + if clean { rest_after(now - began) } else { LONGEST_REST };
             }
         }
+    }
+}
+
+/// Addresses that newcomers have already and whose flows may still be those of former owners, each
+/// with the number of vain tries.
+#[derive(Debug, Default)]
+struct Given(Vec<(Ipv4Addr, u32)>);
+
+impl Given {
+    fn is_clean(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn add(&mut self, addresses: impl IntoIterator<Item = Ipv4Addr>) {
+        self.0
+            .extend(addresses.into_iter().map(|address| (address, 0)));
+    }
+
+    fn addresses(&self) -> Vec<Ipv4Addr> {
+        self.0.iter().map(|(address, _)| *address).collect()
+    }
+
+    /// All were tried: with success, or in vain.
+    fn tried(&mut self, clean: bool) {
+        self.0.retain_mut(|(_, tries)| {
+            *tries += 1;
+            !clean && *tries < TRIES
+        });
     }
 }
 
@@ -120,6 +141,25 @@ fn rest_after(took: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_that_comes_while_others_are_tried_again_has_all_its_tries() {
+        let [early, late] = [Ipv4Addr::new(10, 8, 0, 2), Ipv4Addr::new(10, 8, 0, 3)];
+        let mut given = Given::default();
+        given.add([early]);
+        given.tried(false);
+        given.tried(false);
+        given.add([late]);
+        given.tried(false);
+        assert_eq!(given.addresses(), [late], "three tries are over");
+        given.tried(false);
+        assert_eq!(given.addresses(), [late]);
+        given.tried(false);
+        assert!(given.is_clean());
+        given.add([early, late]);
+        given.tried(true);
+        assert!(given.is_clean());
+    }
 
     #[test]
     fn a_short_look_is_followed_by_a_short_rest_and_no_rest_is_longer_than_a_second() {

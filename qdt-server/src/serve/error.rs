@@ -43,9 +43,14 @@ pub enum ServeError {
         /// Why.
         reason: String,
     },
-    /// The care for addresses stopped by itself; without it no address would ever become free.
-    #[error("the task that frees addresses stopped, which is a bug in qdt-server: {0:?}")]
-    Task(Option<JoinError>),
+    /// A task without which the server does only half its work stopped by itself.
+    #[error("the task that {task} stopped, which is a bug in qdt-server: {error:?}")]
+    Task {
+        /// What the task does.
+        task: &'static str,
+        /// How it ended.
+        error: Option<JoinError>,
+    },
 }
 
 impl ServeError {
@@ -54,7 +59,7 @@ impl ServeError {
     #[must_use]
     pub fn message(&self) -> &'static str {
         match self {
-            Self::Workers(_) | Self::Worker { .. } | Self::Task(_) => "server error",
+            Self::Workers(_) | Self::Worker { .. } | Self::Task { .. } => "server error",
             _ => "server init error",
         }
     }

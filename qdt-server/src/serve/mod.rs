@@ -172,8 +172,7 @@ impl Server {
     /// Serves until a signal ends it or it cannot go on, and leaves the host as it was before.
     ///
     /// # Errors
-    /// [`ServeError::Worker`] or [`ServeError::Task`] if a packet worker or the care for addresses
-    /// stopped by itself.
+    /// [`ServeError::Worker`] or [`ServeError::Task`] if a packet worker or a task stopped by itself.
     pub async fn run(mut self, signals: &mut Signals) -> Result<(), ServeError> {
         let result = loop {
             tokio::select! {
@@ -185,8 +184,15 @@ impl Server {
                     Signal::Reload => self.reload(),
                 },
                 Some((worker, exit)) = self.exits.recv() => break Err(worker_failure(worker, exit)),
-                ended = &mut self.address_care => break Err(ServeError::Task(ended.err())),
-                ended = &mut self.heartbeat => break Err(ServeError::Task(ended.err())),
+                ended = &mut self.address_care => {
+                    break Err(ServeError::Task { task: "frees addresses", error: ended.err() });
+                }
+                ended = &mut self.heartbeat => {
+                    break Err(ServeError::Task { task: "watches the workers", error: ended.err() });
+                }
+                error = self.upkeep.ended() => {
+                    break Err(ServeError::Task { task: "looks after the host", error });
+                }
                 roles = self.control.ended() => {
                     error!(serves = %roles, "control listener ended");
                 }

@@ -99,7 +99,7 @@ impl Nat {
             );
         }
         if let Err(error) = nat.put_in_place().await {
-            nat.remove().await;
+            remove(tun).await;
             return Err(error);
         }
         // Clients that reach the gateway but nothing behind it are better than none at all.
@@ -245,12 +245,15 @@ impl Nat {
         }
     }
 
-    /// Takes the rules out.
-    pub(super) async fn remove(&self) {
-        if self.plan.is_some()
-            && let Err(error) = HostFirewall.remove(&self.tun).await
-        {
-            error!(err = %error, "nat cleanup failed");
-        }
+    /// The device whose rules there are; `None` where NAT is not asked for.
+    pub(super) fn device(&self) -> Option<&str> {
+        self.plan.as_ref().map(|plan| plan.tun.as_str())
+    }
+}
+
+/// Takes the rules of the device `tun` out.
+pub(super) async fn remove(tun: &str) {
+    if let Err(error) = HostFirewall.remove(tun).await {
+        error!(err = %error, "nat cleanup failed");
     }
 }

@@ -12,10 +12,10 @@ use ipnet::Ipv4Net;
 use qdt_host::{Changes, HostLinks, LinkError, Links as _, Watch};
 use std::sync::Arc;
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 use tracing::{debug, error, warn};
 
-use super::nat::{Nat, NatFault};
+use super::nat::{self, Nat, NatFault};
 use super::overlap::OverlapWatch;
 use super::status::{HostStatus, Repair};
 
@@ -75,7 +75,9 @@ impl Device {
 #[derive(Debug)]
 pub(super) struct Upkeep {
     stop: oneshot::Sender<()>,
-    task: JoinHandle<Nat>,
+    task: Option<JoinHandle<()>>,
+    /// The device whose rules are to be taken out, where there are some.
+    firewalled: Option<String>,
 }
 
 impl Upkeep {
@@ -88,6 +90,7 @@ impl Upkeep {
         mut watch: impl Watch + 'static,
     ) -> Self {
         let (stop, mut stopped) = oneshot::channel();
+        let firewalled = nat.device().map(str::to_owned);
         let mut keeper = Keeper {
             device,
             nat,
@@ -98,22 +101,40 @@ impl Upkeep {
         let task = tokio::spawn(async move {
             loop {
                 let changes = tokio::select! {
-                    _ = &mut stopped => return keeper.nat,
+                    _ = &mut stopped => return,
                     changes = watch.changed() => changes,
                 };
                 keeper.check(changes).await;
             }
         });
-        Self { stop, task }
+        Self {
+            stop,
+            task: Some(task),
+            firewalled,
+        }
     }
 
-    /// Ends the task and takes the rules out.
+    /// Waits until the task ends by itself, which it never should; how it ended.
+    pub(super) async fn ended(&mut self) -> Option<JoinError> {
+        let Some(task) = &mut self.task else {
+            return std::future::pending().await;
+        };
+        let ended = task.await;
+        self.task = None;
+        ended.err()
+    }
+
+    /// Ends the task and takes the rules out, however the task ended.
     pub(super) async fn stop(self) {
         // The task may have ended already.
         let _ = self.stop.send(());
-        match self.task.await {
-            Ok(nat) => nat.remove().await,
-            Err(error) => error!(err = %error, "nat cleanup failed"),
+        if let Some(task) = self.task
+            && let Err(error) = task.await
+        {
+            error!(err = %error, "the task that looks after the host failed");
+        }
+        if let Some(device) = self.firewalled {
+            nat::remove(&device).await;
         }
     }
 }
