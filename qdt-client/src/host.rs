@@ -18,9 +18,9 @@ use crate::config::RouteMode;
 use crate::failure::HostFailure;
 use crate::plan::{DnsPlan, RoutePlan, TunPlan};
 
-/// How long the host's resolver service may take for a change before it counts as failed: it is
-/// another program, and a client that is told to stop does not wait for it for ever.
-const DNS_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a change of the host's name servers may take. [`Dns`] has shorter limits of its own for
+/// the programs that it asks, and says what it missed; this one only keeps the client going.
+const DNS_PATIENCE: Duration = Duration::from_secs(8);
 
 /// What could not be cleaned up; the texts are the log's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -7,7 +7,7 @@
 //! Whoever installed a plan calls [`Dns::check_and_repair`] whenever the host changed and every few
 //! seconds, because other programs (DHCP clients, network managers) write the same settings.
 
-use std::{fmt, future::Future, io, net::IpAddr, path::PathBuf};
+use std::{fmt, future::Future, io, net::IpAddr, path::PathBuf, time::Duration};
 
 use crate::HostResolvers;
 
@@ -156,6 +156,15 @@ pub enum DnsError {
         /// What the operating system said.
         #[source]
         source: io::Error,
+    },
+    /// systemd-resolved hangs.
+    #[error(
+        "dns: systemd-resolved has not answered `resolvectl` within {limit:?}: see `systemctl \
+         status systemd-resolved`"
+    )]
+    NoAnswer {
+        /// How long it was waited for.
+        limit: Duration,
     },
     /// `resolvectl` refused.
     #[error("dns: `resolvectl {verb}` failed: {message}")]

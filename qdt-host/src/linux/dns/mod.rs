@@ -19,12 +19,13 @@ use std::{
     net::{IpAddr, Ipv4Addr},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use repairs::{Decision, Repairs};
 use resolv_conf::ResolvConf;
 use resolved::Resolved;
+use tokio::time::Instant;
 
 use super::{owner, program, tun::interface_index};
 use crate::{
@@ -98,8 +99,9 @@ struct State {
     before: Option<HostResolvers>,
     /// The servers of the last plan.
     own: Vec<IpAddr>,
-    /// How that plan was installed; `None` after a failure.
+    /// How that plan was installed; `None` after a failure, and while an answer is awaited.
     asked: Option<Asked>,
+    /// When it failed last, or was asked for without an answer yet.
     failed_at: Option<Instant>,
     said: Option<String>,
     repairs: Repairs,
@@ -155,11 +157,22 @@ impl HostDns {
 
     async fn apply(&self, plan: &DnsPlan) -> Result<(), DnsError> {
         let (asked, result) = match self.asked_resolved() {
-            Some(resolved) => (Asked::Resolved, resolved.install(plan).await),
+            Some(resolved) => {
+                self.record_attempt();
+                (Asked::Resolved, resolved.install(plan).await)
+            }
             None => (Asked::File, self.file().install(plan, is_alive)),
         };
         self.record(asked, &result);
         result
+    }
+
+    /// Counts an attempt as failed until it has an answer: a caller that drops it is one that had
+    /// none, and `retry` has to find that.
+    fn record_attempt(&self) {
+        let mut state = self.state();
+        state.asked = None;
+        state.failed_at = Some(Instant::now());
     }
 
     fn record(&self, asked: Asked, result: &Result<(), DnsError>) {
@@ -201,7 +214,7 @@ impl HostDns {
         }
         self.settled().await?;
         let path = self.paths.resolv_conf.clone();
-        let decision = self.state().repairs.decide(Instant::now());
+        let decision = self.state().repairs.decide(Instant::now().into_std());
         match decision {
             Decision::PutBack | Decision::PutBackSilently => {}
             Decision::Wait => return Ok(None),

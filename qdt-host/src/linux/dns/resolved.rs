@@ -1,8 +1,9 @@
 //! Name servers of an interface through `resolvectl`.
 //!
-//! Its arguments are a checked interface name and addresses; nothing else ever stands there.
+//! Invariants: its arguments are a checked interface name and addresses; nothing else ever stands
+//! there. The service has [`LIMIT`] for all that is asked of it at once, and an error says so.
 
-use std::{ffi::OsStr, io, net::IpAddr, path::Path};
+use std::{ffi::OsStr, future::Future, io, net::IpAddr, path::Path, time::Duration};
 
 use rustix::{
     io::Errno,
@@ -11,6 +12,11 @@ use rustix::{
 
 use super::super::program;
 use crate::dns::{DnsError, DnsPlan};
+
+/// How long a change may take, all calls of it together.
+const LIMIT: Duration = Duration::from_secs(4);
+/// How long taking back what was set half may take.
+const UNDO_LIMIT: Duration = Duration::from_secs(2);
 
 /// A running systemd-resolved.
 pub(super) struct Resolved<'a> {
@@ -38,17 +44,17 @@ impl<'a> Resolved<'a> {
             self.call("domain", &[tun, "~."]).await?;
             self.call("default-route", &[tun, "yes"]).await
         };
-        let result = installed.await;
+        let result = within(LIMIT, installed).await;
         if result.is_err() {
             // The first error is the one to tell, and what was set leaves with the interface.
-            let _ = self.revert(tun).await;
+            let _ = within(UNDO_LIMIT, self.call("revert", &[tun])).await;
         }
         result
     }
 
     /// Forgets what was set for the interface.
     pub(super) async fn revert(&self, tun: &str) -> Result<(), DnsError> {
-        self.call("revert", &[tun]).await
+        within(LIMIT, self.call("revert", &[tun])).await
     }
 
     async fn call(&self, verb: &'static str, arguments: &[&str]) -> Result<(), DnsError> {
@@ -64,6 +70,15 @@ impl<'a> Resolved<'a> {
         let message = program::first_line(&output.stderr, output.status);
         Err(DnsError::Resolved { verb, message })
     }
+}
+
+/// Ends `calls` after `limit`; the program that runs then is killed.
+async fn within(
+    limit: Duration,
+    calls: impl Future<Output = Result<(), DnsError>>,
+) -> Result<(), DnsError> {
+    let ended = tokio::time::timeout(limit, calls).await;
+    ended.unwrap_or(Err(DnsError::NoAnswer { limit }))
 }
 
 /// Succeeds when somebody listens at `socket`. Does not wait for one that has too much to do.
