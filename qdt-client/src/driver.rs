@@ -3,15 +3,17 @@
 //! What always holds here: no decision. The driver waits for a signal, a report of the packet
 //! worker, the end of a look-up or the life-cycle's own timer, hands it in, and does what comes
 //! out, in order, until the exit. Between two of them, whenever the host changed, it puts back what
-//! others removed of what it carried out last.
+//! others removed of what it carried out last: device and routes first, name servers in parallel to
+//! all else.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use qdt_host::tun::TunOpener;
 use qdt_host::{Dns, Links, Routes, Watch};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{error, warn};
 
 use crate::failure::HostFailure;
@@ -20,8 +22,14 @@ use crate::link::{Link, LinkGone};
 use crate::look_up::LookUp;
 use crate::repair::Repairs;
 use crate::report;
+use crate::resolvers::Answer;
 use crate::tunnel::{Action, Event, Outcome, Tunnel};
 use qdt_transport::{ClientCommand, ClientEvent};
+
+/// How long the end of an action waits for the host's resolver service: one that works has answered
+/// by then, and "connected" in the log means that names go through the tunnel. One that does not is
+/// waited for in parallel to everything else.
+const DNS_GRACE: Duration = Duration::from_millis(500);
 
 /// Runs a tunnel until its exit, which `stop` asks for when it completes. The host is put back and
 /// the worker stopped when this returns.
@@ -39,7 +47,7 @@ where
     T: TunOpener,
     L: Links,
     R: Routes,
-    D: Dns,
+    D: Dns + 'static,
     W: Watch,
 {
     for failure in host.remove_leftovers().await {
@@ -67,7 +75,7 @@ struct Driver<K, T, L, R, D> {
     repairs: Repairs,
 }
 
-impl<K: Link, T: TunOpener, L: Links, R: Routes, D: Dns> Driver<K, T, L, R, D> {
+impl<K: Link, T: TunOpener, L: Links, R: Routes, D: Dns + 'static> Driver<K, T, L, R, D> {
     async fn run(
         mut self,
         mut reports: UnboundedReceiver<ClientEvent>,
@@ -98,6 +106,10 @@ impl<K: Link, T: TunOpener, L: Links, R: Routes, D: Dns> Driver<K, T, L, R, D> {
                     None => Event::HostFailed(worker_gone()),
                 }),
                 () = at(due) => None,
+                answer = self.host.dns_answered() => {
+                    log_dns(answer);
+                    None
+                }
                 _ = watch.changed() => self.repair().await,
             };
         }
@@ -105,24 +117,17 @@ impl<K: Link, T: TunOpener, L: Links, R: Routes, D: Dns> Driver<K, T, L, R, D> {
 
     /// Puts back what others removed from the host; an event when that is impossible.
     async fn repair(&mut self) -> Option<Event> {
-        match self.host.repair_dns().await {
-            Ok(None) => {}
-            Ok(Some(repair)) => {
-                warn!(restored = %repair, "the host did not ask the tunnel's resolvers; it does now");
-            }
-            Err(text) => error!(err = %text, "set dns failed"),
-        }
         let now = Instant::now().into_std();
-        if !self.repairs.may_go_on(now) {
-            return None;
-        }
-        match self.host.repair().await {
-            Ok(restored) => self.repairs.done(now, &restored),
-            Err(RepairError::Failed(text)) => self.repairs.failed(text),
-            Err(RepairError::Gone(text)) => {
-                return Some(Event::HostFailed(HostFailure::Tun(text)));
+        if self.repairs.may_go_on(now) {
+            match self.host.repair().await {
+                Ok(restored) => self.repairs.done(now, &restored),
+                Err(RepairError::Failed(text)) => self.repairs.failed(text),
+                Err(RepairError::Gone(text)) => {
+                    return Some(Event::HostFailed(HostFailure::Tun(text)));
+                }
             }
         }
+        self.host.check_dns();
         None
     }
 
@@ -156,8 +161,9 @@ impl<K: Link, T: TunOpener, L: Links, R: Routes, D: Dns> Driver<K, T, L, R, D> {
                 }
             }
             Action::SetDns(Some(plan)) => {
-                if let Err(text) = self.host.set_dns(&plan).await {
-                    error!(err = %text, "set dns failed");
+                self.host.set_dns(&plan);
+                if let Ok(answer) = timeout(DNS_GRACE, self.host.dns_answered()).await {
+                    log_dns(answer);
                 }
             }
             Action::SetDns(None) => log_if_failed(self.host.remove_dns().await),
@@ -192,6 +198,16 @@ async fn at(due: Option<Instant>) {
     match due {
         Some(due) => sleep_until(due).await,
         None => std::future::pending().await,
+    }
+}
+
+fn log_dns(answer: Answer) {
+    match answer {
+        Ok(None) => {}
+        Ok(Some(repair)) => {
+            warn!(restored = %repair, "the host did not ask the tunnel's resolvers; it does now");
+        }
+        Err(text) => error!(err = %text, "set dns failed"),
     }
 }
 

@@ -4,23 +4,16 @@
 //! later goes by its name; the device has one address of its own (/32), so that only the rules of
 //! the tunnel, which spare the tunnel's own packets, lead into it.
 
-use std::future::Future;
-use std::time::Duration;
-
 use ipnet::Ipv4Net;
 use qdt_host::tun::{TunOpener, TunQueue, TunSpec};
 use qdt_host::{
-    Dns, DnsRepair, HostResolvers, LinkError, Links, RouteError, RouteIdentity, RouteWarning,
-    Routes,
+    Dns, HostResolvers, LinkError, Links, RouteError, RouteIdentity, RouteWarning, Routes,
 };
 
 use crate::config::RouteMode;
 use crate::failure::HostFailure;
 use crate::plan::{DnsPlan, RoutePlan, TunPlan};
-
-/// How long a change of the host's name servers may take. [`Dns`] has shorter limits of its own for
-/// the programs that it asks, and says what it missed; this one only keeps the client going.
-const DNS_PATIENCE: Duration = Duration::from_secs(8);
+use crate::resolvers::{Answer, Resolvers};
 
 /// What could not be cleaned up; the texts are the log's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -69,29 +62,27 @@ pub struct Host<T, L, R, D> {
     tuns: T,
     links: L,
     routes: R,
-    dns: D,
+    resolvers: Resolvers<D>,
     /// What the device was last given; it exists from the first time on.
     applied: Option<TunPlan>,
     routed: Option<qdt_host::RoutePlan>,
     /// What was said about the routes, so that it is said once.
     warned: Vec<RouteWarning>,
-    /// What the resolvers were last told to be.
-    resolving: Option<qdt_host::DnsPlan>,
 }
 
-impl<T: TunOpener, L: Links, R: Routes, D: Dns> Host<T, L, R, D> {
+impl<T: TunOpener, L: Links, R: Routes, D: Dns + 'static> Host<T, L, R, D> {
     /// A host whose tunnel device shall be called `name`. Nothing is changed yet.
     pub fn new(name: impl Into<String>, tuns: T, links: L, routes: R, dns: D) -> Self {
+        let name = name.into();
         Self {
-            name: name.into(),
+            resolvers: Resolvers::new(dns, &name),
+            name,
             tuns,
             links,
             routes,
-            dns,
             applied: None,
             routed: None,
             warned: Vec::new(),
-            resolving: None,
         }
     }
 
@@ -107,7 +98,7 @@ impl<T: TunOpener, L: Links, R: Routes, D: Dns> Host<T, L, R, D> {
         if let Err(error) = self.routes.remove_leftovers(&self.name).await {
             failures.push(CleanUpError::Routes(error.to_string()));
         }
-        if let Err(text) = in_time(self.dns.restore_leftovers(&self.name)).await {
+        if let Err(text) = self.resolvers.restore_leftovers().await {
             failures.push(CleanUpError::Dns(text));
         }
         failures
@@ -224,37 +215,31 @@ impl<T: TunOpener, L: Links, R: Routes, D: Dns> Host<T, L, R, D> {
         removed.map_err(|error| CleanUpError::Routes(error.to_string()))
     }
 
-    /// Replaces the host's resolvers.
-    ///
-    /// # Errors
-    /// The host's words: the tunnel works without.
-    pub async fn set_dns(&mut self, plan: &DnsPlan) -> Result<(), String> {
-        let plan = qdt_host::DnsPlan {
+    /// Starts to replace the host's resolvers; [`Host::dns_answered`] tells how it ends.
+    pub(crate) fn set_dns(&mut self, plan: &DnsPlan) {
+        self.resolvers.set(qdt_host::DnsPlan {
             tun: self.name.clone(),
             servers: plan.servers.clone(),
-        };
-        // One that fails half-way, or too late, is given back as well.
-        self.resolving = Some(plan.clone());
-        in_time(self.dns.install(&plan)).await
+        });
     }
 
-    /// Looks whether the host still asks the tunnel's resolvers, and lets it ask them again where
-    /// another program changed that; returns what was done.
-    ///
-    /// # Errors
-    /// The host's words, each once.
-    pub async fn repair_dns(&self) -> Result<Option<DnsRepair>, String> {
-        match &self.resolving {
-            Some(plan) => in_time(self.dns.check_and_repair(plan)).await,
-            None => Ok(None),
-        }
+    /// Starts to look whether the host still asks the tunnel's resolvers, and lets it ask them
+    /// again where another program changed that; [`Host::dns_answered`] tells how it ends.
+    pub(crate) fn check_dns(&mut self) {
+        self.resolvers.check();
+    }
+
+    /// Completes when what was started of the resolvers has ended: what was repaired, or the host's
+    /// words (the tunnel works without).
+    pub(crate) async fn dns_answered(&mut self) -> Answer {
+        self.resolvers.answered().await
     }
 
     /// Returns the name servers to ask for what has to be known outside the tunnel; `None` as long
     /// as the tunnel has changed nothing.
     #[must_use]
     pub fn resolvers_outside(&self) -> Option<HostResolvers> {
-        self.applied.as_ref().map(|_| self.dns.host_resolvers())
+        self.applied.as_ref().map(|_| self.resolvers.outside())
     }
 
     /// Gives the host its own resolvers back, where this run has replaced them.
@@ -262,20 +247,6 @@ impl<T: TunOpener, L: Links, R: Routes, D: Dns> Host<T, L, R, D> {
     /// # Errors
     /// [`CleanUpError::Dns`] in the host's words.
     pub async fn remove_dns(&mut self) -> Result<(), CleanUpError> {
-        if self.resolving.take().is_none() {
-            return Ok(());
-        }
-        in_time(self.dns.remove(&self.name))
-            .await
-            .map_err(CleanUpError::Dns)
-    }
-}
-
-async fn in_time<T, E: ToString>(step: impl Future<Output = Result<T, E>>) -> Result<T, String> {
-    match tokio::time::timeout(DNS_PATIENCE, step).await {
-        Ok(result) => result.map_err(|error| error.to_string()),
-        Err(_) => Err(format!(
-            "dns: no answer from the resolver service within {DNS_PATIENCE:?}"
-        )),
+        self.resolvers.remove().await.map_err(CleanUpError::Dns)
     }
 }

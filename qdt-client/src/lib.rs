@@ -16,6 +16,7 @@ mod look_up;
 mod plan;
 mod repair;
 mod report;
+mod resolvers;
 mod run;
 mod tunnel;
 

@@ -9,17 +9,21 @@ use std::time::Duration;
 use qdt_client::{
     Host, HostWishes, LookUp, MemoryLink, Outcome, RouteMode, Settings, Tunnel, drive,
 };
-use qdt_host::HostResolvers;
 use qdt_host::memory::{Call, MemoryHost};
+use qdt_host::{Dns, DnsError, DnsPlan, DnsRepair, HostResolvers};
 use qdt_program::{LogConfig, Logger};
 use qdt_proto::datagram::SessionId;
 use qdt_proto::handshake::ConnectResponse;
 use qdt_transport::{AttemptId, ClientCommand, ClientEvent, Dial, PacketSize};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 /// No step of these tests takes real time; this is what a broken one may take of the virtual one.
 const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Within this virtual time a driver that waits for nothing else acts.
+const SOON: Duration = Duration::from_secs(1);
 
 /// The worker's side of a driven tunnel.
 struct Worker {
@@ -101,6 +105,16 @@ async fn driven<P: Future<Output = ()>>(
     look_up: LookUp,
     play: impl FnOnce(Worker) -> P,
 ) -> (Outcome, String) {
+    driven_with(host.clone(), host, look_up, play).await
+}
+
+/// As [`driven`], with name servers that are not `host`'s.
+async fn driven_with<P: Future<Output = ()>>(
+    dns: impl Dns + 'static,
+    host: &MemoryHost,
+    look_up: LookUp,
+    play: impl FnOnce(Worker) -> P,
+) -> (Outcome, String) {
     let (link, commands) = MemoryLink::new();
     let (events, reports) = unbounded_channel();
     let (stop, stopped) = oneshot::channel();
@@ -117,13 +131,7 @@ async fn driven<P: Future<Output = ()>>(
             dns: Vec::new(),
         },
     };
-    let on = Host::new(
-        "qdt0",
-        host.clone(),
-        host.clone(),
-        host.clone(),
-        host.clone(),
-    );
+    let on = Host::new("qdt0", host.clone(), host.clone(), host.clone(), dns);
     let stopped = async move {
         if stopped.await.is_err() {
             // The script is over without a signal: the tunnel has to end by itself.
@@ -634,6 +642,109 @@ async fn a_device_that_was_deleted_ends_the_client_also_while_it_reconnects() {
         panic!("{outcome:?}")
     };
     assert_eq!(error.to_string(), "interface `qdt0` does not exist");
+}
+
+/// Name servers of a host whose resolver service hangs: the calls that are told to never end.
+#[derive(Clone)]
+struct HangingDns {
+    host: MemoryHost,
+    installs: bool,
+    checks: bool,
+}
+
+impl Dns for HangingDns {
+    async fn install(&self, plan: &DnsPlan) -> Result<(), DnsError> {
+        Dns::install(&self.host, plan).await?;
+        if self.installs {
+            std::future::pending::<()>().await;
+        }
+        Ok(())
+    }
+
+    async fn remove(&self, tun: &str) -> Result<(), DnsError> {
+        Dns::remove(&self.host, tun).await
+    }
+
+    async fn restore_leftovers(&self, tun: &str) -> Result<(), DnsError> {
+        self.host.restore_leftovers(tun).await
+    }
+
+    async fn check_and_repair(&self, plan: &DnsPlan) -> Result<Option<DnsRepair>, DnsError> {
+        if self.checks {
+            std::future::pending::<()>().await;
+        }
+        self.host.check_and_repair(plan).await
+    }
+
+    fn host_resolvers(&self) -> HostResolvers {
+        self.host.host_resolvers()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_of_the_resolvers_that_never_ends_delays_no_repair_no_dial_and_no_stop() {
+    let host = MemoryHost::new();
+    let dns = HangingDns {
+        host: host.clone(),
+        installs: false,
+        checks: true,
+    };
+    let (outcome, log) = driven_with(dns, &host, found(), async |mut worker| {
+        let (first, _queue) = worker.connect(answer()).await;
+        wait_for_resolvers(&host).await;
+        // Each of them starts a check, or finds one that hangs.
+        for _ in 0..30 {
+            let began = Instant::now();
+            host.change(|state| state.routes.clear());
+            until(|| !host.state().routes.is_empty()).await;
+            assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+            tokio::time::sleep(Duration::from_secs(4)).await;
+        }
+        host.change(|state| state.routes.clear());
+        until(|| !host.state().routes.is_empty()).await;
+        let began = Instant::now();
+        worker.report(ClientEvent::Closed {
+            attempt: first,
+            reason: "reset".to_owned(),
+        });
+        worker.dial().await;
+        assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+        let began = Instant::now();
+        worker.stop();
+        while !matches!(worker.command().await, ClientCommand::Stop) {}
+        assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+    })
+    .await;
+    assert_eq!(outcome, Outcome::Signal);
+    assert!(host.state().dns.is_empty() && host.state().routes.is_empty());
+    assert_eq!(log.matches("msg=\"set dns failed\"").count(), 1, "{log}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn resolvers_that_are_never_done_being_set_delay_neither_the_tunnel_nor_a_stop() {
+    let host = MemoryHost::new();
+    let dns = HangingDns {
+        host: host.clone(),
+        installs: true,
+        checks: false,
+    };
+    let (outcome, _) = driven_with(dns, &host, found(), async |mut worker| {
+        let (first, _queue) = worker.connect(answer()).await;
+        let began = Instant::now();
+        worker.report(ClientEvent::Closed {
+            attempt: first,
+            reason: "reset".to_owned(),
+        });
+        worker.dial().await;
+        assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+        let began = Instant::now();
+        worker.stop();
+        while !matches!(worker.command().await, ClientCommand::Stop) {}
+        assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+    })
+    .await;
+    assert_eq!(outcome, Outcome::Signal);
+    assert!(host.state().dns.is_empty(), "given back");
 }
 
 /// The last thing that is set up.
