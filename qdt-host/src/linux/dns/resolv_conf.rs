@@ -216,7 +216,11 @@ impl ResolvConf<'_> {
                 .filter(|path| !path.as_os_str().is_empty());
             File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
         };
-        write().map_err(failed("write the backup", self.backup))
+        write().map_err(|error| {
+            // Half a backup is none; one that was never made is not there to be removed.
+            let _ = fs::remove_file(&new);
+            failed("write the backup", self.backup)(error)
+        })
     }
 
     fn write(&self, content: &[u8], step: &'static str) -> Result<(), DnsError> {
