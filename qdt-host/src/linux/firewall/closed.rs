@@ -16,6 +16,9 @@ use crate::firewall::{ClosedChain, NatPlan};
 const FAMILIES: [&str; 2] = ["ip", "inet"];
 /// Chains call chains; the kernel allows 16 (`NFT_JUMP_STACK_SIZE`).
 const DEPTH: usize = 16;
+/// The most rules that one packet is followed through. Chains that jump to each other `k` times
+/// cost `k` to the power of [`DEPTH`]; no real ruleset comes near.
+const STEPS: usize = 100_000;
 
 /// Family and name of the tables in `nft -j list chains` that have a base chain of the hook
 /// `forward` for IPv4 packets, but for those that are called `ours`.
@@ -74,6 +77,7 @@ pub(super) fn closed_chains(table: &Value, plan: &NatPlan) -> Vec<ClosedChain> {
                 let mut walk = Walk {
                     rules: &rules,
                     packet,
+                    steps: STEPS,
                     doubt: false,
                 };
                 let by_rule = match walk.chain(text(base, "name"), 0) {
@@ -161,6 +165,8 @@ impl Match {
 struct Walk<'w> {
     rules: &'w HashMap<&'w str, Vec<&'w [Value]>>,
     packet: &'w Packet<'w>,
+    /// How many more rules are looked at.
+    steps: usize,
     /// A rule that is not understood may have let the packet pass.
     doubt: bool,
 }
@@ -173,6 +179,11 @@ impl Walk<'_> {
         }
         let rules = self.rules.get(name).map_or(&[][..], Vec::as_slice);
         for expressions in rules {
+            let Some(steps) = self.steps.checked_sub(1) else {
+                self.doubt = true;
+                return Fate::Open;
+            };
+            self.steps = steps;
             let mut matches = Match::Yes;
             for expression in *expressions {
                 let Some((kind, value)) = expression.as_object().and_then(|one| one.iter().next())
@@ -351,5 +362,55 @@ fn is_in(network: Option<Ipv4Net>, right: &Value) -> Match {
         (None, Some(_)) => Match::No,
         // A range, or something else.
         (_, None) => Match::Unclear,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, thread, time::Duration};
+
+    use serde_json::json;
+
+    use super::*;
+
+    /// What `nft -j list table` writes of sixteen chains that each jump `jumps` times to the next;
+    /// the last is empty, and whatever comes back to the first is dropped.
+    fn ladder(jumps: usize) -> Value {
+        let chain = |number: usize| format!("c{number}");
+        let rule = |number: usize, expression: Value| {
+            json!({"rule": {
+                "family": "ip", "table": "t", "chain": chain(number), "expr": [expression]
+            }})
+        };
+        let mut objects = vec![json!({"chain": {
+            "family": "ip", "table": "t", "name": "c0", "hook": "forward", "policy": "accept"
+        }})];
+        for number in 0..15 {
+            let jump = json!({"jump": {"target": chain(number + 1)}});
+            objects.extend((0..jumps).map(|_| rule(number, jump.clone())));
+        }
+        objects.push(rule(0, json!({"drop": null})));
+        json!({ "nftables": objects })
+    }
+
+    fn closed(table: Value) -> usize {
+        let plan = NatPlan {
+            tun: "qdt0".to_owned(),
+            pool: "10.8.0.1/24".parse().unwrap(),
+            external_interface: Some("eth0".to_owned()),
+            client_to_client: false,
+        };
+        let (done, found) = mpsc::channel();
+        thread::spawn(move || {
+            let _ = done.send(closed_chains(&table, &plan).len());
+        });
+        let found = found.recv_timeout(Duration::from_secs(60));
+        found.expect("an answer in time")
+    }
+
+    #[test]
+    fn chains_that_jump_to_each_other_many_times_are_not_followed_to_the_end() {
+        assert_eq!(closed(ladder(1)), 1, "what can be followed is found closed");
+        assert_eq!(closed(ladder(10)), 0, "and nothing is said of the rest");
     }
 }
