@@ -110,7 +110,12 @@ impl<K: Link, T: TunOpener, L: Links, R: Routes, D: Dns + 'static> Driver<K, T, 
                     log_dns(answer);
                     None
                 }
-                _ = watch.changed() => self.repair().await,
+                _ = watch.changed() => tokio::select! {
+                    biased;
+                    // A helper that hangs (`nft`) is not waited for: what was set is removed next.
+                    () = &mut stop => Some(Event::Signal),
+                    event = self.repair() => event,
+                },
             };
         }
     }

@@ -6,11 +6,12 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use ipnet::Ipv4Net;
 use qdt_client::{
     Host, HostWishes, LookUp, MemoryLink, Outcome, RouteMode, Settings, Tunnel, drive,
 };
 use qdt_host::memory::{Call, MemoryHost};
-use qdt_host::{Dns, DnsError, DnsPlan, DnsRepair, HostResolvers};
+use qdt_host::{Dns, DnsError, DnsPlan, DnsRepair, HostResolvers, LinkError, LinkStatus, Links};
 use qdt_program::{LogConfig, Logger};
 use qdt_proto::datagram::SessionId;
 use qdt_proto::handshake::ConnectResponse;
@@ -105,11 +106,12 @@ async fn driven<P: Future<Output = ()>>(
     look_up: LookUp,
     play: impl FnOnce(Worker) -> P,
 ) -> (Outcome, String) {
-    driven_with(host.clone(), host, look_up, play).await
+    driven_with(host.clone(), host.clone(), host, look_up, play).await
 }
 
-/// As [`driven`], with name servers that are not `host`'s.
+/// As [`driven`], with links and name servers that are not `host`'s.
 async fn driven_with<P: Future<Output = ()>>(
+    links: impl Links,
     dns: impl Dns + 'static,
     host: &MemoryHost,
     look_up: LookUp,
@@ -131,7 +133,7 @@ async fn driven_with<P: Future<Output = ()>>(
             dns: Vec::new(),
         },
     };
-    let on = Host::new("qdt0", host.clone(), host.clone(), host.clone(), dns);
+    let on = Host::new("qdt0", host.clone(), links, host.clone(), dns);
     let stopped = async move {
         if stopped.await.is_err() {
             // The script is over without a signal: the tunnel has to end by itself.
@@ -689,7 +691,7 @@ async fn a_check_of_the_resolvers_that_never_ends_delays_no_repair_no_dial_and_n
         installs: false,
         checks: true,
     };
-    let (outcome, log) = driven_with(dns, &host, found(), async |mut worker| {
+    let (outcome, log) = driven_with(host.clone(), dns, &host, found(), async |mut worker| {
         let (first, _queue) = worker.connect(answer()).await;
         wait_for_resolvers(&host).await;
         // Each of them starts a check, or finds one that hangs.
@@ -728,7 +730,7 @@ async fn resolvers_that_are_never_done_being_set_delay_neither_the_tunnel_nor_a_
         installs: true,
         checks: false,
     };
-    let (outcome, _) = driven_with(dns, &host, found(), async |mut worker| {
+    let (outcome, _) = driven_with(host.clone(), dns, &host, found(), async |mut worker| {
         let (first, _queue) = worker.connect(answer()).await;
         let began = Instant::now();
         worker.report(ClientEvent::Closed {
@@ -745,6 +747,50 @@ async fn resolvers_that_are_never_done_being_set_delay_neither_the_tunnel_nor_a_
     .await;
     assert_eq!(outcome, Outcome::Signal);
     assert!(host.state().dns.is_empty(), "given back");
+}
+
+/// Links of a host that never tells their state, as where a helper hangs.
+struct HangingLinks(MemoryHost);
+
+impl Links for HangingLinks {
+    async fn set_address(&self, interface: &str, address: Ipv4Net) -> Result<(), LinkError> {
+        self.0.set_address(interface, address).await
+    }
+
+    async fn set_mtu(&self, interface: &str, mtu: u32) -> Result<(), LinkError> {
+        self.0.set_mtu(interface, mtu).await
+    }
+
+    async fn set_queue_length(&self, interface: &str, packets: u32) -> Result<(), LinkError> {
+        self.0.set_queue_length(interface, packets).await
+    }
+
+    async fn status(&self, _: &str) -> Result<LinkStatus, LinkError> {
+        std::future::pending().await
+    }
+
+    async fn set_up(&self, interface: &str) -> Result<(), LinkError> {
+        self.0.set_up(interface).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repair_that_never_ends_does_not_keep_the_client_from_stopping() {
+    let host = MemoryHost::new();
+    let links = HangingLinks(host.clone());
+    let (outcome, _) = driven_with(links, host.clone(), &host, found(), async |mut worker| {
+        let (_, _queue) = worker.connect(answer()).await;
+        wait_for_resolvers(&host).await;
+        host.change(|state| state.routes.clear());
+        tokio::time::sleep(SOON).await;
+        let began = Instant::now();
+        worker.stop();
+        while !matches!(worker.command().await, ClientCommand::Stop) {}
+        assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+    })
+    .await;
+    assert_eq!(outcome, Outcome::Signal);
+    assert!(host.state().dns.is_empty() && host.state().routes.is_empty());
 }
 
 /// The last thing that is set up.
