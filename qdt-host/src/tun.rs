@@ -94,12 +94,10 @@ impl TunQueue {
     /// 10 + 65 535 bytes.
     ///
     /// # Errors
-    /// `WouldBlock` when there is none; anything else means that the device is gone or down
-    /// (`EBADFD`, `EIO`).
+    /// `WouldBlock` when there is none; anything else means that the device is gone, which the text
+    /// says, or down (`EIO`).
     pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        Ok(rustix::io::retry_on_intr(|| {
-            rustix::io::read(&self.fd, &mut *buffer)
-        })?)
+        rustix::io::retry_on_intr(|| rustix::io::read(&self.fd, &mut *buffer)).map_err(in_words)
     }
 
     /// Writes one packet (with its `virtio_net_hdr` where [`Offload::vnet_header`]) and returns
@@ -107,11 +105,19 @@ impl TunQueue {
     ///
     /// # Errors
     /// `WouldBlock` when there is no room, `EINVAL` for what is no IP packet or a header the
-    /// kernel does not take, `EIO` while the device is down, `EBADFD` once it is deleted.
+    /// kernel does not take, `EIO` while the device is down; once it is deleted the text says so.
     pub fn write(&self, packet: &[u8]) -> io::Result<usize> {
-        Ok(rustix::io::retry_on_intr(|| {
-            rustix::io::write(&self.fd, packet)
-        })?)
+        rustix::io::retry_on_intr(|| rustix::io::write(&self.fd, packet)).map_err(in_words)
+    }
+}
+
+/// The kernel says "File descriptor in bad state" of a queue whose device was deleted.
+fn in_words(error: rustix::io::Errno) -> io::Error {
+    match error {
+        rustix::io::Errno::BADFD => io::Error::other(
+            "the TUN device was deleted by another program: find out which one (`ip monitor link`) and start again",
+        ),
+        other => other.into(),
     }
 }
 

@@ -65,6 +65,7 @@ pub async fn prepare(path: &Path, cpus: usize) -> Result<Prepared, PrepareError>
                 true => None,
                 false => Some(FolderLock::of(&files.key).await?),
             };
+            first_start::refuse_second_certificate(path, &files)?;
             let made_certificate = first_start::ensure_certificate(&files, &addresses)?;
             first_start::forget_cut_short(path);
             Ok(Prepared {

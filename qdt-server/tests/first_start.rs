@@ -9,7 +9,8 @@ use std::path::Path;
 use qdt_program::Token;
 use qdt_server::config::ServerConfig;
 use qdt_server::first_start::{
-    CertificateFiles, FirstStartError, create, ensure_certificate, first_start, stale_client_config,
+    CertificateFiles, FirstStartError, create, ensure_certificate, first_start,
+    refuse_second_certificate, stale_client_config,
 };
 use serde_json::Value;
 
@@ -226,4 +227,21 @@ fn a_client_yaml_that_was_made_here_and_lets_nobody_in_any_more_is_found() {
     assert_eq!(stale(&token, "sha256/PIN"), None);
     fs::remove_file(&client).unwrap();
     assert_eq!(stale(&token, "sha256/PIN"), None);
+}
+
+#[test]
+fn a_relative_certificate_beside_the_configuration_is_not_made_a_second_time_elsewhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("server.yaml");
+    let relative = files(Path::new(""));
+    refuse_second_certificate(&path, &relative).unwrap();
+    fs::write(folder.path().join("cert.pem"), "a certificate").unwrap();
+    let text = refuse_second_certificate(&path, &relative).unwrap_err();
+    let text = text.to_string();
+    let found = folder.path().join("cert.pem");
+    assert!(
+        text.contains("tls_cert cert.pem: is not in the working directory"),
+        "{text}"
+    );
+    assert!(text.contains(&found.display().to_string()), "{text}");
 }

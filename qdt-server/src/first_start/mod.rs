@@ -61,6 +61,19 @@ pub enum FirstStartError {
         /// What the system said.
         source: io::Error,
     },
+    /// A relative path leads to nothing here and to a certificate beside the configuration.
+    #[error(
+        "tls_cert {path}: is not in the working directory, but there is {found}; start in that folder, or write \
+         whole paths into tls_cert and tls_key (a new certificate would lock out every client that pins this one)",
+        path = path.display(),
+        found = found.display()
+    )]
+    Elsewhere {
+        /// The file as the configuration names it.
+        path: PathBuf,
+        /// The file beside the configuration.
+        found: PathBuf,
+    },
     /// Another start is at it.
     #[error("{folder}: another start is making files there; start again when it has ended", folder = .0.display())]
     Busy(PathBuf),
@@ -126,6 +139,28 @@ pub fn first_start(
     Ok(FirstStart {
         client_config: belongs.then_some(client_yaml),
     })
+}
+
+/// Refuses to make a certificate that the configuration at `path` has already, where a relative path
+/// in it is looked up from another working directory.
+///
+/// # Errors
+/// [`FirstStartError::Elsewhere`].
+pub fn refuse_second_certificate(
+    path: &Path,
+    files: &CertificateFiles,
+) -> Result<(), FirstStartError> {
+    let found = path
+        .parent()
+        .unwrap_or(Path::new(""))
+        .join(&files.certificate);
+    if !exists(&files.certificate)? && !exists(&files.key)? && found.exists() {
+        return Err(FirstStartError::Elsewhere {
+            path: files.certificate.clone(),
+            found,
+        });
+    }
+    Ok(())
 }
 
 /// Removes what a first start that was cut short kept for the next one, where there is a server.yaml
