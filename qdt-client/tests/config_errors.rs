@@ -60,6 +60,11 @@ fn a_server_without_a_port_is_refused() {
         error,
         "server: address vpn.example.org: missing port in address; write host:port, for example vpn.example.org:443"
     );
+    let error = load_text("server: vpn.example.org:0\ntoken: abc\n").expect_err("refused");
+    assert!(
+        error.contains("no server can be reached at port 0"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -193,6 +198,10 @@ fn numbers_out_of_bounds_are_moved_inside_and_said() {
     assert_eq!(
         load("probe_interval: 1ns\n").config.probe_interval,
         Some(Duration::from_millis(100))
+    );
+    assert_eq!(
+        warnings("probe_interval: 1ns\n"),
+        ["probe_interval: 1ns is too short; 100ms is used"]
     );
     assert_eq!(load("probe_interval: -1s\n").config.probe_interval, None);
     assert_eq!(

@@ -142,6 +142,17 @@ fn config_path(
             }
             b"h" | b"help" => return Err(exit(0, String::new(), usage)),
             b"version" => {
+                // A flag that is on or off (Go's `strconv.ParseBool`).
+                match value.as_deref().map_or(b"true".as_slice(), OsStr::as_bytes) {
+                    b"1" | b"t" | b"T" | b"true" | b"TRUE" | b"True" => {}
+                    b"0" | b"f" | b"F" | b"false" | b"FALSE" | b"False" => continue,
+                    other => {
+                        let text = OsStr::from_bytes(other).display();
+                        let text =
+                            format!("invalid boolean value \"{text}\" for -version: parse error");
+                        return Err(wrong(text));
+                    }
+                }
                 let program = Path::new(&program).file_name().unwrap_or(&program);
                 let version = format!("{} {VERSION}\n", program.display());
                 return Err(exit(0, version, String::new()));

@@ -27,6 +27,9 @@ pub enum HostPortError {
     /// No colon where a port should follow.
     #[error("address {0}: missing port in address; write host:port, for example {0}:443")]
     MissingPort(String),
+    /// A URL.
+    #[error("address {0}: is a URL; write host:port without {1} and without a path")]
+    Url(String, String),
     /// A bare IPv6 literal, or simply one colon too many.
     #[error(
         "address {0}: too many colons in address; put an IPv6 address in brackets, for example [2001:db8::1]:443"
@@ -311,6 +314,10 @@ impl FromStr for HostPort {
     type Err = HostPortError;
 
     fn from_str(text: &str) -> Result<Self, HostPortError> {
+        if let Some(scheme) = text.find("://") {
+            let scheme = text[..scheme + 3].to_owned();
+            return Err(HostPortError::Url(text.to_owned(), scheme));
+        }
         let colon = text
             .rfind(':')
             .ok_or_else(|| HostPortError::MissingPort(text.to_owned()))?;

@@ -125,6 +125,13 @@ fn the_version_goes_to_stdout_and_succeeds() {
             assert_eq!(run(args), Err(expected), "{args:?}");
         }
     }
+    assert_eq!(run(&["-version=false", "-config", "a"]), Ok("a".into()));
+    let refused = run(&["-version=maybe"]).expect_err("no such value");
+    assert_eq!(refused.code, 2);
+    assert!(
+        refused.stderr.contains("invalid boolean value"),
+        "{refused:?}"
+    );
     let args = ["/usr/local/bin/qdt-client", "-version"].map(OsString::from);
     let exit = CommandLine::parse(args, "client.yaml").expect_err("no path");
     assert!(exit.stdout.starts_with("qdt-client "), "{exit:?}");

@@ -49,6 +49,10 @@ fn what_is_no_host_and_port_is_named_with_a_remedy() {
             "too many colons in address; put an IPv6 address in brackets",
         ),
         ("a:b:c", "too many colons"),
+        (
+            "https://vpn.example.org:443/",
+            "is a URL; write host:port without https:// and without a path",
+        ),
         ("[::1]:4:3", "too many colons"),
         ("[::1", "missing ']'"),
         ("[::1:443", "missing ']'"),

@@ -40,6 +40,12 @@ pub(super) fn check(
         .server
         .parse()
         .map_err(|error| ConfigProblem::new("server", error))?;
+    if server.port().parse() == Ok(0) {
+        let text = format!(
+            "{server}: no server can be reached at port 0; write its UDP port, most often 443"
+        );
+        return Err(ConfigProblem::new("server", text));
+    }
     if !is_interface_name(&file.tun_name) {
         return Err(ConfigProblem::new(
             "tun_name",
@@ -112,7 +118,15 @@ fn probe_interval(given: GoDuration, warnings: &mut Vec<Warning>) -> Option<Dura
         warnings.push(Warning::new("probe_interval", text));
         return None;
     }
-    (given != GoDuration::ZERO).then(|| given.to_std().max(MIN_PROBE_INTERVAL))
+    if given == GoDuration::ZERO {
+        return None;
+    }
+    let used = given.to_std().max(MIN_PROBE_INTERVAL);
+    if used != given.to_std() {
+        let text = format!("{given} is too short; 100ms is used");
+        warnings.push(Warning::new("probe_interval", text));
+    }
+    Some(used)
 }
 
 fn mtu(mtu: i64, warnings: &mut Vec<Warning>) -> u16 {
