@@ -60,7 +60,7 @@ impl RouteIdentity {
     /// The bits of a mark that make [`Self::ANY_MARK`].
     pub(crate) const ANY_MASK: u32 = 0xffff_e000;
     /// The bit by which [`Self::inbound_mark`] differs from [`Self::mark`].
-    const INBOUND: u32 = 0x1000;
+    pub(crate) const INBOUND: u32 = 0x1000;
     /// Rules stand before those of the main table (32766) and behind whatever an administrator
     /// wants to be first. Each tunnel has two priorities for what is its own, and behind those of
     /// all tunnels two for what `route_mode: default` takes: that never takes another's network.

@@ -3,12 +3,14 @@
 //! With `route_mode: default` the answers to a connection from beyond the LAN (SSH to a machine in
 //! a data centre) would go into the tunnel, with a source that the server refuses. So on a host
 //! that has a public address one nftables table marks what somebody outside began, on the
-//! connection, and from there its answers; a rule sends what carries that mark to the main table.
+//! connection, and from there its answers; the rules that lead into the tunnel spare that mark.
 //!
 //! Nothing that this host began ever gets the mark. A connection counts as begun outside when its
 //! first packet came in on another interface than the tunnel, for an address of the host; for TCP
 //! that packet has to be a SYN, because connection tracking that has just been switched on takes
-//! the direction of any packet for that of the connection. Connections from before the table are
+//! the direction of any packet for that of the connection. What comes in by a device that is no
+//! Ethernet (another tunnel) counts where its answers leave by that device again, so that they
+//! never leave another tunnel for the network in the clear. Connections from before the table are
 //! taken from the socket table: TCP where the local port listens. UDP to ports of the ephemeral
 //! range that were in use then is left alone, since who began those flows cannot be known. What
 //! comes in through the tunnel for any other address than the tunnel's own is dropped: nobody
@@ -33,9 +35,8 @@ const TABLE_PREFIX: &str = "qdtinbound";
 /// come again.
 const MOST: usize = 16_384;
 
-/// Sets the table up for this plan, or renews its rules where it stands. Whether answers are marked
-/// now, and what could not be helped.
-pub(super) async fn install(plan: &RoutePlan) -> (bool, Vec<RouteWarning>) {
+/// Sets the table up for this plan, or renews its rules where it stands. What could not be helped.
+pub(super) async fn install(plan: &RoutePlan) -> Vec<RouteWarning> {
     let table = nft::table_name(TABLE_PREFIX, &plan.tun);
     let applied = match listed(&table).await {
         Some(shown) if is_complete(&shown, plan) => Ok(()),
@@ -52,38 +53,34 @@ pub(super) async fn install(plan: &RoutePlan) -> (bool, Vec<RouteWarning>) {
     };
     if let Err(error) = applied {
         let reason = error.to_string();
-        return (false, vec![RouteWarning::InboundLost { reason }]);
+        return vec![RouteWarning::InboundLost { reason }];
     }
-    let mut warnings = Vec::new();
     // Only then a strict filter looks the way back up with the mark.
     if reverse_path::is_strict().unwrap_or(false)
         && let Err(error) = sysctl::ensure("conf/all/src_valid_mark", "1")
     {
         let reason = error.to_string();
-        warnings.push(RouteWarning::InboundLost { reason });
+        return vec![RouteWarning::InboundLost { reason }];
     }
-    (true, warnings)
+    Vec::new()
 }
 
-/// Puts the table back where it is `asked` for and missing, and removes it where it is not; says so
-/// in `restored`. Whether answers are marked now.
-pub(super) async fn restore(plan: &RoutePlan, asked: bool, restored: &mut Vec<String>) -> bool {
+/// Puts the table back where it is `asked` for and missing, and removes it where it is not. What
+/// was put back.
+pub(super) async fn restore(plan: &RoutePlan, asked: bool) -> Option<String> {
     let table = nft::table_name(TABLE_PREFIX, &plan.tun);
     let rules = nft_table::rules_of(Family::Ip, &table).unwrap_or_default();
     if !asked {
         if rules > 0 {
             remove(&plan.tun).await;
         }
-        return false;
+        return None;
     }
     if rules >= rules_in(&chains(&table, plan)) {
-        return true;
+        return None;
     }
-    let (marked, _) = install(plan).await;
-    if marked {
-        restored.push(format!("nft table ip {table}"));
-    }
-    marked
+    let lost = install(plan).await;
+    lost.is_empty().then(|| format!("nft table ip {table}"))
 }
 
 /// How many rules a script has: every line within a chain but the one with its hook.
@@ -112,6 +109,8 @@ fn is_complete(shown: &str, plan: &RoutePlan) -> bool {
     let ends = [
         &own,
         "jump begun",
+        "goto tunneled",
+        "meta mark set 0x00000000 return",
         "dport @used return",
         "tcp dport @before meta mark set",
     ];
@@ -194,6 +193,13 @@ fn chains(table: &str, plan: &RoutePlan) -> String {
          \t\tip daddr {inner} return\n\
          \t\ttcp flags & (syn | ack) != syn return\n\
          \t\tudp dport @used return\n\
+         \t\tmeta iiftype != ether goto tunneled\n\
+         \t\tct mark set {mark:#x}\n\
+         \t}}\n\
+         \tchain tunneled {{\n\
+         \t\tmeta mark != 0 return\n\
+         \t\tmeta mark set {mark:#x}\n\
+         \t\tfib saddr . mark . iif oif missing meta mark set 0 return\n\
          \t\tct mark set {mark:#x}\n\
          \t}}\n\
          \tchain own {{\n\

@@ -91,16 +91,13 @@ async fn install(plan: &RoutePlan) -> Result<Vec<RouteWarning>, RouteError> {
     let mut warnings = address_guard::install(tun, plan.address).await;
     warnings.extend(reverse_path::install(tun).await);
     warnings.extend(overlaps::warnings(plan, &surroundings));
-    let mut answer_inbound = answers_inbound(&rtnl, plan, &surroundings).await?;
-    if answer_inbound {
-        let (marked, lost) = inbound::install(plan).await;
-        answer_inbound = marked;
-        warnings.extend(lost);
+    if answers_inbound(&rtnl, plan, &surroundings).await? {
+        warnings.extend(inbound::install(plan).await);
     } else {
         inbound::remove(tun).await;
     }
 
-    let wanted = Wanted::new(plan, index, &surroundings, answer_inbound);
+    let wanted = Wanted::new(plan, index, &surroundings);
     for route in &wanted.routes {
         write_route(&rtnl, tun, route.clone()).await?;
     }
@@ -117,9 +114,9 @@ async fn restore(plan: &RoutePlan) -> Result<Vec<String>, RouteError> {
     let (rtnl, index, surroundings) = look_around(tun).await?;
     let mut restored = Vec::new();
     let asked = answers_inbound(&rtnl, plan, &surroundings).await?;
-    let answer_inbound = inbound::restore(plan, asked, &mut restored).await;
+    restored.extend(inbound::restore(plan, asked).await);
 
-    let wanted = Wanted::new(plan, index, &surroundings, answer_inbound);
+    let wanted = Wanted::new(plan, index, &surroundings);
     let present = our_routes(&rtnl)
         .await
         .map_err(failed(tun, "list routes"))?;
@@ -191,16 +188,11 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn new(
-        plan: &RoutePlan,
-        index: u32,
-        surroundings: &Surroundings,
-        answer_inbound: bool,
-    ) -> Self {
+    fn new(plan: &RoutePlan, index: u32, surroundings: &Surroundings) -> Self {
         Self {
             identity: RouteIdentity::of(&plan.tun),
             routes: wanted::routes(plan, index),
-            rules: wanted::rules(plan, &surroundings.near, answer_inbound),
+            rules: wanted::rules(plan, &surroundings.near),
         }
     }
 }

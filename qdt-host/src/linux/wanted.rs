@@ -4,8 +4,7 @@
 //! all stand before 3 and 4 of any):
 //!
 //! 1. what is *spared* goes to the main table: networks that the host is connected to (or reaches
-//!    through another VPN) where the tunnel's networks overlap them, and answers to connections
-//!    that came in from outside the tunnel;
+//!    through another VPN) where the tunnel's networks overlap them;
 //! 2. what is not marked goes where our table has a network (not its default route): the tunnel's
 //!    own network and the one of `route_mode: cidr`;
 //! 3. everything goes where the main table has anything but a default route: the LAN stays
@@ -13,8 +12,10 @@
 //!    default route;
 //! 4. what is not marked goes to our table's default route: into the tunnel.
 //!
-//! Marked packets, those of the tunnel itself, pass 2 and 4 by and end in the main table; 4 spares
-//! those of other tunnels of qdt-client, too, so that two of them never carry each other. Multicast
+//! Marked packets, those of the tunnel itself and answers to connections that came in from outside
+//! it, pass 2 and 4 by: then come the rules of the administrator and the main table. 4 spares those
+//! of other tunnels of qdt-client, too, so that two of them never carry each other. 2 of another
+//! tunnel spares nothing of this one: what came in through that tunnel is answered there. Multicast
 //! and broadcast that stays on a LAN is `throw` in our table: the kernel goes on to the main table
 //! and, where that has no route, finds none.
 
@@ -90,7 +91,7 @@ pub(super) fn routes(plan: &RoutePlan, index: u32) -> Vec<RouteMessage> {
 }
 
 /// The rules, in the order in which the kernel asks them.
-pub(super) fn rules(plan: &RoutePlan, near: &[Reached], answer_inbound: bool) -> Vec<RuleMessage> {
+pub(super) fn rules(plan: &RoutePlan, near: &[Reached]) -> Vec<RuleMessage> {
     let identity = RouteIdentity::of(&plan.tun);
     let networks = destinations(plan);
     let networks = networks.iter().filter(|network| **network != EVERYTHING);
@@ -113,14 +114,9 @@ pub(super) fn rules(plan: &RoutePlan, near: &[Reached], answer_inbound: bool) ->
             }
         }
     }
-    if answer_inbound {
-        let mut answers = rule(identity.spared_priority(), MAIN);
-        push_mark(&mut answers, identity.inbound_mark(), u32::MAX);
-        rules.push(answers);
-    }
     let mut networks = rule(identity.networks_priority(), identity.table());
     networks.header.flags = RuleFlags::Invert;
-    push_mark(&mut networks, identity.mark(), u32::MAX);
+    push_mark(&mut networks, identity.mark(), !RouteIdentity::INBOUND);
     networks.attributes.push(no_wider_than(1));
     rules.push(networks);
     if takes_everything(plan) {

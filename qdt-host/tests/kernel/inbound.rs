@@ -6,10 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use qdt_host::{HostRoutes, RouteMode, Routes};
+use qdt_host::{HostRoutes, RouteIdentity, RouteMode, RoutePlan, Routes, Tun};
 
 use crate::{
-    client::Host,
+    client::{Host, open_tun, plan},
     router::{nothing_waits, receive, socket},
 };
 
@@ -90,17 +90,23 @@ fn arrives(from: &mut TcpStream, to: &mut TcpStream) {
 /// Waits for a packet in the tunnel from this host to the peer.
 #[track_caller]
 fn enters_the_tunnel(host: &Host) {
+    enters(&host.tun, [203, 0, 113, 9]);
+}
+
+/// Waits for a packet to `destination` in the tunnel of `tun`.
+#[track_caller]
+fn enters(tun: &Tun, destination: [u8; 4]) {
     let deadline = Instant::now() + Duration::from_secs(10);
     let mut buffer = [0; 65_536];
     while Instant::now() < deadline {
-        match host.tun.queues[0].read(&mut buffer) {
-            Ok(len) if len >= 20 && buffer[16..20] == [203, 0, 113, 9] => return,
+        match tun.queues[0].read(&mut buffer) {
+            Ok(len) if len >= 20 && buffer[16..20] == destination => return,
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::yield_now(),
             Err(error) => panic!("the tunnel cannot be read: {error}"),
         }
     }
-    panic!("nothing for the peer entered the tunnel");
+    panic!("nothing for {destination:?} entered the tunnel");
 }
 
 #[test]
@@ -204,6 +210,76 @@ fn nobody_behind_the_server_makes_the_host_answer_beside_the_tunnel() {
 }
 
 #[test]
+fn what_comes_in_through_another_tunnel_is_never_answered_in_the_clear() {
+    for (everything, other, strict) in [
+        ("qdt0", "qdt1", false),
+        ("qdt1", "qdt0", false),
+        ("qdt1", "qdt0", true),
+        ("qdt0", "qdt1", true),
+    ] {
+        let host = public_host();
+        let second = open_tun(&host.namespace, "qdt1", "10.9.0.5/32");
+        if strict {
+            host.namespace
+                .sh("sysctl -qw net.ipv4.conf.all.rp_filter=1 net.ipv4.conf.eth0.rp_filter=1");
+        }
+        host.lan.sh("nft add table ip seen
+             nft 'add chain ip seen in { type filter hook prerouting priority raw; }'
+             nft add rule ip seen in ip saddr 10.8.0.0/15 counter");
+        let install = |tun: &str, mode| {
+            let first = plan(mode);
+            let plan = match tun {
+                "qdt0" => first,
+                _ => RoutePlan {
+                    tun: tun.to_owned(),
+                    address: "10.9.0.5".parse().unwrap(),
+                    network: "10.9.0.0/24".parse().unwrap(),
+                    ..first
+                },
+            };
+            assert_eq!(host.install_plan(&plan), [""; 0]);
+        };
+        install(other, RouteMode::None);
+        install(everything, RouteMode::Default);
+        let (by, through, pool) = match other {
+            "qdt0" => (&host.tun, &second, 8),
+            _ => (&second, &host.tun, 9),
+        };
+        // Bound to the inner address, so that every answer has it for its source.
+        let service = socket(&host.namespace, &format!("10.{pool}.0.5:9"));
+        let gateway = [10, pool, 0, 1];
+        by.queues[0].write(&udp(gateway, [10, pool, 0, 5])).unwrap();
+        service.send_to(b"answer", receive(&service).1).unwrap();
+        enters(by, gateway);
+        // From behind that tunnel's server, where no route leads back. A strict filter drops it.
+        if !strict {
+            let behind = udp([203, 0, 113, 9], [10, pool, 0, 5]);
+            by.queues[0].write(&behind).unwrap();
+            service.send_to(b"answer", receive(&service).1).unwrap();
+            enters(through, [203, 0, 113, 9]);
+        }
+        let seen = host.lan.sh("nft list table ip seen");
+        assert!(seen.contains("counter packets 0"), "{other}: {seen}");
+    }
+}
+
+#[test]
+fn answers_to_what_came_in_follow_the_rules_of_the_administrator() {
+    let host = public_host();
+    host.namespace.sh(&format!(
+        "ip route add default via 198.51.100.77 dev eth0 table 100
+         ip rule add pref 32765 from {PUBLIC} lookup 100"
+    ));
+    let mark = RouteIdentity::of("qdt0").inbound_mark();
+    host.install(RouteMode::Default);
+    let way = host
+        .namespace
+        .sh(&format!("ip route get {PEER} from {PUBLIC} mark {mark:#x}"));
+    assert!(way.contains("via 198.51.100.77"), "{way}");
+    assert_eq!(host.way(PEER), "qdt0");
+}
+
+#[test]
 fn a_host_without_a_public_address_and_the_other_modes_mark_nothing_and_the_end_leaves_nothing() {
     let host = Host::new();
     host.install(RouteMode::Default);
@@ -249,7 +325,7 @@ fn all_lines(host: &Host) -> Vec<String> {
 }
 
 /// An UDP packet to port 9.
-fn udp(from: [u8; 4], to: [u8; 4]) -> Vec<u8> {
+pub(crate) fn udp(from: [u8; 4], to: [u8; 4]) -> Vec<u8> {
     let mut packet = vec![0x45, 0, 0, 33, 0, 0, 0, 0, 64, 17, 0, 0];
     packet.extend(from);
     packet.extend(to);
