@@ -13,6 +13,8 @@ use std::{future::Future, io, net::Ipv4Addr};
 
 use ipnet::Ipv4Net;
 
+use crate::firewall::FirewallError;
+
 /// Which destinations go through the tunnel, beside the tunnel's own network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RouteMode {
@@ -278,6 +280,17 @@ pub enum RouteError {
         tun: String,
         /// What was to be done.
         step: String,
+    },
+    /// An nftables table of the tunnel could not be written.
+    #[error("routes of `{tun}`: cannot {step}: {source}")]
+    Table {
+        /// The device's name.
+        tun: String,
+        /// What was to be done.
+        step: String,
+        /// What `nft` said.
+        #[source]
+        source: FirewallError,
     },
     /// The kernel refused for another reason.
     #[error("routes of `{tun}`: cannot {step}: {source}")]

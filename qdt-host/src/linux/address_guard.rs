@@ -15,7 +15,7 @@ use super::{
 };
 use crate::routes::RouteWarning;
 
-const TABLE_PREFIX: &str = "qdtguard";
+pub(super) const TABLE_PREFIX: &str = "qdtguard";
 
 /// The guard of `address`.
 pub(super) fn tables(tun: &str, address: Ipv4Addr) -> [Table; 2] {
@@ -57,8 +57,8 @@ pub(super) async fn remove(tun: &str) {
     let table = nft::table_name(TABLE_PREFIX, tun);
     let script = |family| format!("add table {family} {table}\ndelete table {family} {table}\n");
     let (arp, ip) = (script("arp"), script("ip"));
-    // Without `nft` or the family there never was a table, and one that stays behind drops only
-    // what is for an address that the host no longer has. In parallel: each may take the time of
-    // a helper.
+    // Without `nft` or the family there never was a table. One that stays behind would drop what
+    // is for a later tunnel of the same address: `leftover_tables` removes it at the next start. In
+    // parallel: each may take the time of a helper.
     let _ = tokio::join!(nft::apply(&arp), nft::apply(&ip));
 }

@@ -30,7 +30,7 @@ use super::{
 };
 use crate::routes::{RouteIdentity, RoutePlan, RouteWarning};
 
-const TABLE_PREFIX: &str = "qdtinbound";
+pub(super) const TABLE_PREFIX: &str = "qdtinbound";
 /// How many connections from before are looked after; a host with more is a server whose clients
 /// come again.
 const MOST: usize = 16_384;

@@ -8,6 +8,7 @@ mod default_route;
 mod dns;
 mod firewall;
 mod inbound;
+mod leftover_tables;
 mod links;
 mod near;
 mod netlink;

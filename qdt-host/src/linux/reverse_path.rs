@@ -19,7 +19,7 @@ use crate::{
     sysctl::SysctlError,
 };
 
-const TABLE_PREFIX: &str = "qdtmark";
+pub(super) const TABLE_PREFIX: &str = "qdtmark";
 
 /// What has to be there at this moment; `None` where no filter is strict.
 pub(super) fn table(tun: &str) -> Option<Table> {

@@ -19,7 +19,7 @@ use rtnetlink::{
 };
 
 use super::{
-    address_guard, addresses, default_route, inbound, links,
+    address_guard, addresses, default_route, inbound, leftover_tables, links,
     near::{self, Surroundings},
     overlaps, owner, reverse_path, route_state,
     rtnl::{Rtnl, is_any, os_error},
@@ -77,10 +77,8 @@ impl Routes for HostRoutes {
             found == own || (!live.contains(&found.table()) && !owner::is_owned(found))
         })
         .await?;
-        inbound::remove(tun).await;
-        reverse_path::remove(tun).await;
-        address_guard::remove(tun).await;
-        Ok(())
+        let removed = leftover_tables::remove(tun).await;
+        removed.map_err(table_failed(tun, "remove nftables tables of a killed run"))
     }
 }
 
@@ -172,8 +170,7 @@ async fn restore_tables(plan: &RoutePlan) -> Result<Vec<String>, RouteError> {
             Ok(()) => restored.push(table.to_string()),
             Err(FirewallError::NftMissing) => {}
             Err(error) => {
-                let step = format!("put back the {table}");
-                return Err(failed(tun, &step)(io::Error::other(error)));
+                return Err(table_failed(tun, &format!("put back the {table}"))(error));
             }
         }
     }
@@ -421,4 +418,9 @@ fn failed(tun: &str, step: &str) -> impl FnOnce(io::Error) -> RouteError {
         Some(libc::EPERM | libc::EACCES) => RouteError::Permission { tun, step },
         _ => RouteError::Kernel { tun, step, source },
     }
+}
+
+fn table_failed(tun: &str, step: &str) -> impl FnOnce(FirewallError) -> RouteError {
+    let (tun, step) = (tun.to_owned(), step.to_owned());
+    move |source| RouteError::Table { tun, step, source }
 }

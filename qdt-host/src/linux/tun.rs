@@ -242,3 +242,9 @@ pub(super) fn interface_index(name: &str) -> io::Result<Option<u32>> {
         Err(error) => Err(error.into()),
     }
 }
+
+/// Whether there is such an interface. One that cannot be asked about counts as there, so that
+/// nothing of a running program is removed by mistake.
+pub(super) fn exists(interface: &str) -> bool {
+    !matches!(interface_index(interface), Ok(None))
+}

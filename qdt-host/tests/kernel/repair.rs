@@ -1,8 +1,17 @@
 //! What others remove of a client's routes, rules and tables, and how it is put back.
 
-use qdt_host::{HostLinks, HostRoutes, Links, RouteError, RouteIdentity, RouteMode, Routes};
+use std::{fs::Permissions, os::unix::fs::PermissionsExt};
 
-use crate::client::{Host, plan};
+use qdt_host::{
+    HostLinks, HostRoutes, Links, RouteError, RouteIdentity, RouteMode, RoutePlan, Routes,
+    TunnelOwner,
+};
+
+use crate::{
+    client::{Host, open_tun, plan},
+    namespace::{mount, private_mounts},
+    router::{receive, socket},
+};
 
 fn restore(host: &Host, mode: RouteMode) -> Result<Vec<String>, RouteError> {
     host.namespace
@@ -162,4 +171,98 @@ fn the_state_of_a_device_is_told_as_others_left_it() {
         .sh("ip link set qdt0 down; ip addr flush dev qdt0");
     let status = host.namespace.block_on(ask);
     assert_eq!((status.addresses.len(), status.up), (0, false));
+}
+
+#[test]
+fn a_refusal_of_nft_is_told_in_its_words_with_the_remedy() {
+    let host = Host::new();
+    host.install(RouteMode::None);
+    host.namespace.sh("nft flush ruleset");
+    let directory = tempfile::tempdir().unwrap();
+    let program = directory.path().join("nft");
+    std::fs::write(
+        &program,
+        "#!/bin/sh\necho 'Operation not permitted' >&2; exit 1\n",
+    )
+    .unwrap();
+    std::fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+    let error = host.namespace.block_on(async || {
+        private_mounts();
+        mount(&["--bind", program.to_str().unwrap(), "/usr/sbin/nft"]);
+        HostRoutes
+            .restore(&plan(RouteMode::None))
+            .await
+            .unwrap_err()
+    });
+    assert_eq!(
+        error.to_string(),
+        "routes of `qdt0`: cannot put back the nft table arp qdtguard_qdt0: nat: `nft` was refused \
+         by the kernel: run as root or give the program CAP_NET_ADMIN (Operation not permitted)"
+    );
+    assert!(matches!(error, RouteError::Table { .. }), "{error:?}");
+}
+
+#[test]
+fn what_a_killed_run_with_another_device_left_does_not_make_the_new_tunnel_deaf() {
+    let host = Host::new();
+    host.namespace
+        .sh("sysctl -qw net.ipv4.conf.all.rp_filter=1; ip addr add 198.51.100.7/24 dev eth0");
+    let device = |tun: &str| RoutePlan {
+        tun: tun.to_owned(),
+        ..plan(RouteMode::Default)
+    };
+    host.namespace.sh("ip addr del 10.8.0.5/32 dev qdt0");
+    let killed = open_tun(&host.namespace, "qdt-1", "10.8.0.5/32");
+    host.install_plan(&device("qdt-1"));
+    drop(killed);
+    host.namespace.sh("ip addr add 10.8.0.5/32 dev qdt0");
+    // Of a client that runs, but whose device somebody has deleted just now.
+    let owner = host.namespace.run(|| TunnelOwner::claim("qdt2").unwrap());
+    let deleted = open_tun(&host.namespace, "qdt2", "10.8.0.78/32");
+    let other = RoutePlan {
+        address: "10.8.0.78".parse().unwrap(),
+        ..device("qdt2")
+    };
+    host.install_plan(&other);
+    drop(deleted);
+    // And of programs that are not ours.
+    host.namespace
+        .sh("nft 'table ip qdtguard; table ip qdtguardian_qdt9 { }; table arp qdt_mine { }'");
+    let left = host.namespace.sh("nft list tables");
+    for table in [
+        "ip qdtguard_qdt_2d1",
+        "arp qdtguard_qdt_2d1",
+        "ip qdtinbound_qdt_2d1",
+    ] {
+        assert!(
+            left.contains(&format!("table {table}\n")),
+            "{table}: {left}"
+        );
+    }
+
+    host.namespace
+        .block_on(async || HostRoutes.remove_leftovers("qdt0").await.unwrap());
+    let left = host.namespace.sh("nft list tables");
+    assert!(!left.contains("qdt_2d1"), "{left}");
+    for table in [
+        "ip qdtguard_qdt2",
+        "arp qdtguard_qdt2",
+        "ip qdtmark_qdt2",
+        "ip qdtguard",
+        "ip qdtguardian_qdt9",
+        "arp qdt_mine",
+    ] {
+        assert!(
+            left.contains(&format!("table {table}\n")),
+            "{table}: {left}"
+        );
+    }
+    // With the address that the killed run had.
+    host.install(RouteMode::Default);
+    let service = socket(&host.namespace, "10.8.0.5:9");
+    host.tun.queues[0]
+        .write(&crate::inbound::udp([10, 8, 0, 1], [10, 8, 0, 5]))
+        .unwrap();
+    assert_eq!(receive(&service).0, b"inner");
+    drop(owner);
 }

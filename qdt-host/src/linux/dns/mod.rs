@@ -27,7 +27,10 @@ use resolv_conf::ResolvConf;
 use resolved::Resolved;
 use tokio::time::Instant;
 
-use super::{owner, program, tun::interface_index};
+use super::{
+    owner, program,
+    tun::{exists, interface_index},
+};
 use crate::{
     HostResolvers, check_interface_name,
     dns::{Dns, DnsError, DnsPlan, DnsRepair},
@@ -319,10 +322,4 @@ impl Dns for HostDns {
 /// Whether a running client has this device, or will have it again in a moment.
 fn is_alive(device: &str) -> bool {
     exists(device) || owner::is_owned(RouteIdentity::of(device))
-}
-
-/// Whether there is such an interface. One that cannot be asked about counts as there, so that
-/// nothing of a running client is undone by mistake.
-fn exists(interface: &str) -> bool {
-    !matches!(interface_index(interface), Ok(None))
 }

@@ -13,7 +13,7 @@ mod script;
 
 use std::{collections::BTreeSet, path::Path};
 
-use super::{nft, tun::interface_index};
+use super::{nft, tun::exists};
 use crate::{
     check_interface_name,
     firewall::{ClosedChain, Firewall, FirewallError, FirewallWarning, NatPlan},
@@ -166,10 +166,4 @@ async fn remove_table(tun: &str) -> Result<(), FirewallError> {
 /// Whether this kernel has IPv6: nftables may lack the family where it has not.
 fn has_ip6() -> bool {
     Path::new("/proc/sys/net/ipv6").exists()
-}
-
-/// Whether there is such an interface. One that cannot be asked about counts as there, so that
-/// nothing of a running server is removed by mistake.
-fn exists(interface: &str) -> bool {
-    !matches!(interface_index(interface), Ok(None))
 }
