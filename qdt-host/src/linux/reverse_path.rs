@@ -88,10 +88,12 @@ pub(super) fn is_strict() -> io::Result<bool> {
         let Some(name) = name.to_str().filter(|name| *name != "lo") else {
             continue;
         };
-        values.push((
-            name == "all",
-            sysctl::read(&format!("conf/{name}/rp_filter"))?,
-        ));
+        match sysctl::read(&format!("conf/{name}/rp_filter")) {
+            Ok(value) => values.push((name == "all", value)),
+            // The interface was removed after the directory was listed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
     }
     let loose = values.iter().any(|(all, value)| *all && value == "2");
     Ok(!loose && values.iter().any(|(_, value)| value == "1"))
