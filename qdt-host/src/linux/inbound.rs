@@ -69,7 +69,8 @@ pub(super) async fn install(plan: &RoutePlan) -> Vec<RouteWarning> {
 /// was put back.
 pub(super) async fn restore(plan: &RoutePlan, asked: bool) -> Option<String> {
     let table = nft::table_name(TABLE_PREFIX, &plan.tun);
-    let rules = nft_table::rules_of(Family::Ip, &table).unwrap_or_default();
+    // A kernel that cannot tell has no such table, or had a warning when it was installed.
+    let rules = nft_table::rules_of(Family::Ip, &table).ok()?;
     if !asked {
         if rules > 0 {
             remove(&plan.tun).await;
