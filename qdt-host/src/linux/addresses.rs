@@ -28,13 +28,6 @@ pub(super) async fn ipv4_of(rtnl: &Rtnl, index: u32) -> io::Result<Vec<AddressMe
         .collect())
 }
 
-/// The indices of the interfaces that have `address`.
-pub(super) async fn with_ipv4(rtnl: &Rtnl, address: Ipv4Addr) -> io::Result<Vec<u32>> {
-    let all = all_ipv4(rtnl).await?;
-    let with = all.iter().filter(|message| local(message) == Some(address));
-    Ok(with.map(|message| message.header.index).collect())
-}
-
 /// The IPv4 addresses of all interfaces.
 pub(super) async fn all_ipv4(rtnl: &Rtnl) -> io::Result<Vec<AddressMessage>> {
     let all = rtnl.handle.address().get().execute();

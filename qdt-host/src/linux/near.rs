@@ -1,21 +1,27 @@
 //! The networks that this host reaches without the tunnel, as its routing tables have them.
 //!
-//! Only what nobody on a LAN can invent is near: routes that the kernel made from the host's own
-//! addresses, and routes through point-to-point devices (other VPNs, modems). A route that names a
-//! router on a LAN may come from a DHCP server and is left out, and so is whatever is wider than
-//! [`WIDEST`].
+//! Near are networks that an address of the host lies in, whoever wrote their route (the kernel or
+//! a DHCP client), and routes through point-to-point devices (other VPNs, modems). A route that
+//! names a router on a LAN, or leads to another network there, may come from a DHCP server and is
+//! left out, and so is whatever is wider than [`WIDEST`]. A DHCP server also chooses the host's
+//! address and mask, so whoever answers DHCP decides about one network up to that width.
 
-use std::{collections::HashMap, io};
+use std::{
+    collections::HashMap,
+    io,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use futures_util::TryStreamExt;
 use ipnet::Ipv4Net;
 use rtnetlink::packet_route::{
+    address::{AddressAttribute, AddressMessage},
     link::LinkFlags,
     route::{RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType},
 };
 
 use super::{
-    default_route, links, routes,
+    addresses, default_route, links, routes,
     rtnl::{Rtnl, os_error},
 };
 use crate::routes::RouteIdentity;
@@ -27,6 +33,10 @@ pub(super) const WIDEST: u8 = 8;
 /// What the routing tables say, apart from our own table.
 #[derive(Debug, Default)]
 pub(super) struct Surroundings {
+    /// The routes of every tunnel of qdt-client, as they were read.
+    pub(super) ours: Vec<RouteMessage>,
+    /// The IPv4 addresses of the host and the indices of their interfaces.
+    pub(super) addresses: Vec<(u32, Ipv4Addr)>,
     /// Networks that are reached on other interfaces.
     pub(super) near: Vec<Reached>,
     /// Routes of the main table that stand for a default route without being one.
@@ -61,13 +71,21 @@ pub(super) async fn surroundings(rtnl: &Rtnl, own: u32) -> io::Result<Surroundin
     let links: HashMap<_, _> = links.iter().map(|link| (link.header.index, link)).collect();
     let all = routes::all(rtnl).await?;
     let ours = all.iter().filter(|route| routes::is_ours(route));
+    let ours: Vec<_> = ours.cloned().collect();
+    let devices = ours.iter().filter_map(default_route::output);
+    let devices = devices.chain([own]).collect();
+    let messages = addresses::all_ipv4(rtnl).await?;
+    let local = |message: &AddressMessage| {
+        let index = message.header.index;
+        addresses::local(message).map(|address| (index, address))
+    };
     let mut found = Surroundings {
-        devices: ours
-            .filter_map(default_route::output)
-            .chain([own])
-            .collect(),
+        addresses: messages.iter().filter_map(local).collect(),
+        ours,
+        devices,
         ..Surroundings::default()
     };
+    let networks: Vec<_> = messages.iter().filter_map(network).collect();
     for route in all.iter().filter(|r| r.header.kind == RouteType::Unicast) {
         let index = default_route::output(route).filter(|index| *index != own);
         let Some(link) = index.and_then(|index| links.get(&index)) else {
@@ -77,7 +95,7 @@ pub(super) async fn surroundings(rtnl: &Rtnl, own: u32) -> io::Result<Surroundin
         else {
             continue;
         };
-        let connected = is_connected(route);
+        let connected = is_connected(route, network, link.header.index, &networks);
         let reached = Reached {
             network,
             interface,
@@ -104,15 +122,37 @@ pub(super) async fn surroundings(rtnl: &Rtnl, own: u32) -> io::Result<Surroundin
     Ok(found)
 }
 
-/// Whether the kernel made this route from an address of the host.
-fn is_connected(route: &RouteMessage) -> bool {
+/// The network of an address, which for a point-to-point link is the other end, and the index of its
+/// interface.
+fn network(message: &AddressMessage) -> Option<(u32, Ipv4Net)> {
+    let attributes = message.attributes.iter();
+    let address = attributes
+        .into_iter()
+        .find_map(|attribute| match attribute {
+            AddressAttribute::Address(IpAddr::V4(address)) => Some(*address),
+            _ => None,
+        })?;
+    let network = Ipv4Net::new(address, message.header.prefix_len).ok()?;
+    Some((message.header.index, network.trunc()))
+}
+
+/// Whether `route` leads to what an address of its interface lies in, without a router between.
+/// Who wrote it does not matter: some DHCP clients do so in place of the kernel.
+fn is_connected(
+    route: &RouteMessage,
+    destination: Ipv4Net,
+    index: u32,
+    networks: &[(u32, Ipv4Net)],
+) -> bool {
     let via = |attribute: &RouteAttribute| {
         matches!(
             attribute,
             RouteAttribute::Gateway(_) | RouteAttribute::Via(_)
         )
     };
-    route.header.protocol == RouteProtocol::Kernel
-        && route.header.scope == RouteScope::Link
+    let mut here = networks.iter().filter(|(on, _)| *on == index);
+    route.header.scope == RouteScope::Link
         && !route.attributes.iter().any(via)
+        && (route.header.protocol == RouteProtocol::Kernel
+            || here.any(|(_, network)| network.contains(&destination)))
 }

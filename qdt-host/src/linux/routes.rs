@@ -19,7 +19,7 @@ use rtnetlink::{
 };
 
 use super::{
-    address_guard, addresses, default_route, inbound, leftover_tables, links,
+    address_guard, default_route, inbound, leftover_tables, links,
     near::{self, Surroundings},
     overlaps, owner, reverse_path, route_state,
     rtnl::{Rtnl, is_any, os_error},
@@ -85,11 +85,11 @@ impl Routes for HostRoutes {
 async fn install(plan: &RoutePlan) -> Result<Vec<RouteWarning>, RouteError> {
     let tun = plan.tun.as_str();
     let (rtnl, index, surroundings) = look_around(tun).await?;
-    refuse_taken_address(&rtnl, plan, index).await?;
+    refuse_taken_address(&rtnl, plan, index, &surroundings).await?;
     let mut warnings = address_guard::install(tun, plan.address).await;
     warnings.extend(reverse_path::install(tun).await);
     warnings.extend(overlaps::warnings(plan, &surroundings));
-    if answers_inbound(&rtnl, plan, &surroundings).await? {
+    if answers_inbound(plan, &surroundings) {
         warnings.extend(inbound::install(plan).await);
     } else {
         inbound::remove(tun).await;
@@ -102,7 +102,11 @@ async fn install(plan: &RoutePlan) -> Result<Vec<RouteWarning>, RouteError> {
     for rule in &wanted.rules {
         add_rule(&rtnl, tun, rule.clone()).await?;
     }
-    remove_stale(&rtnl, tun, &wanted).await?;
+    let rules = our_rules(&rtnl).await.map_err(failed(tun, "list rules"))?;
+    let routes = our_routes(&rtnl)
+        .await
+        .map_err(failed(tun, "list routes"))?;
+    remove_stale(&rtnl, tun, &wanted, rules, routes).await?;
     Ok(warnings)
 }
 
@@ -111,29 +115,29 @@ async fn restore(plan: &RoutePlan) -> Result<Vec<String>, RouteError> {
     let tun = plan.tun.as_str();
     let (rtnl, index, surroundings) = look_around(tun).await?;
     let mut restored = Vec::new();
-    let asked = answers_inbound(&rtnl, plan, &surroundings).await?;
+    let asked = answers_inbound(plan, &surroundings);
     restored.extend(inbound::restore(plan, asked).await);
 
     let wanted = Wanted::new(plan, index, &surroundings);
-    let present = our_routes(&rtnl)
-        .await
-        .map_err(failed(tun, "list routes"))?;
+    // Asked for every few seconds: one dump of the routes and one of the rules have to do. What is
+    // written below is wanted and therefore never stale.
+    let routes = surroundings.ours;
     for route in &wanted.routes {
-        if !present.iter().any(|old| route_state::is_there(route, old)) {
+        if !routes.iter().any(|old| route_state::is_there(route, old)) {
             write_route(&rtnl, tun, route.clone()).await?;
             restored.push(format!("route {}", destination(route).unwrap_or_default()));
         }
     }
-    let present = our_rules(&rtnl).await.map_err(failed(tun, "list rules"))?;
+    let rules = our_rules(&rtnl).await.map_err(failed(tun, "list rules"))?;
     for rule in &wanted.rules {
-        let mut present = present.iter();
+        let mut present = rules.iter();
         if !present.any(|old| route_state::rule_is_there(rule, old))
             && add_rule(&rtnl, tun, rule.clone()).await?
         {
             restored.push(wanted::words(rule));
         }
     }
-    remove_stale(&rtnl, tun, &wanted).await?;
+    remove_stale(&rtnl, tun, &wanted, rules, routes).await?;
     restored.extend(restore_tables(plan).await?);
     Ok(restored)
 }
@@ -195,15 +199,21 @@ impl Wanted {
 }
 
 /// Removes rules and routes of this tunnel that are not wanted (any more).
-async fn remove_stale(rtnl: &Rtnl, tun: &str, wanted: &Wanted) -> Result<(), RouteError> {
-    for old in our_rules(rtnl).await.map_err(failed(tun, "list rules"))? {
+async fn remove_stale(
+    rtnl: &Rtnl,
+    tun: &str,
+    wanted: &Wanted,
+    rules: Vec<RuleMessage>,
+    routes: Vec<RouteMessage>,
+) -> Result<(), RouteError> {
+    for old in rules {
         let mut rules = wanted.rules.iter();
         let kept = rules.any(|rule| route_state::rule_is_there(rule, &old));
         if identity_of(&old) == Some(wanted.identity) && !kept {
             delete_rule(rtnl, tun, old).await?;
         }
     }
-    for old in our_routes(rtnl).await.map_err(failed(tun, "list routes"))? {
+    for old in routes {
         let mut routes = wanted.routes.iter();
         let kept = routes.any(|route| route_state::is_there(route, &old));
         if table(&old) == Some(wanted.identity.table()) && !kept {
@@ -230,41 +240,29 @@ async fn add_rule(rtnl: &Rtnl, tun: &str, rule: RuleMessage) -> Result<bool, Rou
     }
 }
 
-/// Whether connections from outside are to be answered the way they came.
-async fn answers_inbound(
-    rtnl: &Rtnl,
-    plan: &RoutePlan,
-    surroundings: &Surroundings,
-) -> Result<bool, RouteError> {
-    Ok(wanted::takes_everything(plan) && has_public_address(rtnl, &plan.tun, surroundings).await?)
-}
-
-/// Whether the internet can reach this host by an address outside our tunnels.
-async fn has_public_address(
-    rtnl: &Rtnl,
-    tun: &str,
-    surroundings: &Surroundings,
-) -> Result<bool, RouteError> {
-    let all = addresses::all_ipv4(rtnl).await;
-    let all = all.map_err(failed(tun, "list addresses"))?;
-    Ok(all
-        .iter()
-        .filter(|message| !surroundings.devices.contains(&message.header.index))
-        .filter_map(addresses::local)
-        .any(inbound::is_public))
+/// Whether connections from outside are to be answered the way they came: where the tunnel takes
+/// everything and the internet can reach this host by an address outside our tunnels.
+fn answers_inbound(plan: &RoutePlan, surroundings: &Surroundings) -> bool {
+    let outside = |index: &u32| !surroundings.devices.contains(index);
+    let mut addresses = surroundings.addresses.iter();
+    wanted::takes_everything(plan)
+        && addresses.any(|(index, address)| outside(index) && inbound::is_public(*address))
 }
 
 /// An error where another interface has the tunnel's address already: what came in by one of the
 /// two would be lost.
-async fn refuse_taken_address(rtnl: &Rtnl, plan: &RoutePlan, own: u32) -> Result<(), RouteError> {
-    let tun = plan.tun.as_str();
-    let others = addresses::with_ipv4(rtnl, plan.address).await;
-    let others = others.map_err(failed(tun, "list addresses"))?;
-    for index in others.into_iter().filter(|index| *index != own) {
-        match links::name_of(rtnl, index).await {
+async fn refuse_taken_address(
+    rtnl: &Rtnl,
+    plan: &RoutePlan,
+    own: u32,
+    surroundings: &Surroundings,
+) -> Result<(), RouteError> {
+    let taken = |on: &&(u32, Ipv4Addr)| on.0 != own && on.1 == plan.address;
+    for (index, _) in surroundings.addresses.iter().filter(taken) {
+        match links::name_of(rtnl, *index).await {
             Ok(interface) if interface != "lo" => {
                 return Err(RouteError::AddressTaken {
-                    tun: tun.to_owned(),
+                    tun: plan.tun.clone(),
                     address: plan.address,
                     interface,
                 });

@@ -61,6 +61,29 @@ fn a_container_bridge_over_the_pool_stays_reachable_and_is_named() {
 }
 
 #[test]
+fn a_lan_whose_dhcp_client_writes_the_routes_itself_stays_reachable_and_is_named() {
+    let host = Host::new();
+    // As dhcpcd and others do it: the kernel makes no route for the address.
+    host.namespace
+        .sh("ip link add w0 type bridge; ip link set w0 up
+         ip addr add 10.8.0.200/25 dev w0 noprefixroute
+         ip route add 10.8.0.128/25 dev w0 proto dhcp scope link src 10.8.0.200 metric 202
+         ip route add 10.8.0.64/26 dev w0 proto dhcp scope link");
+    for mode in MODES {
+        let warnings = host.install_plan(&pool("10.8.0.0/24", mode));
+        assert_eq!(host.way("10.8.0.201"), "w0");
+        for not_connected in ["10.8.0.1", "10.8.0.65"] {
+            assert_eq!(host.way(not_connected), "qdt0");
+        }
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(
+            warnings[0].contains("10.8.0.128/25 of interface `w0`"),
+            "{warnings:?}"
+        );
+    }
+}
+
+#[test]
 fn a_network_that_the_host_has_left_falls_to_the_tunnel_and_a_new_one_is_followed() {
     let host = Host::new();
     let plan = pool("192.168.0.0/16", |_| RouteMode::Default);
