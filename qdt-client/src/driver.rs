@@ -14,7 +14,7 @@ use qdt_host::tun::TunOpener;
 use qdt_host::{Dns, Links, Routes, Watch};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::time::{Instant, sleep_until, timeout};
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use crate::failure::HostFailure;
 use crate::host::{CleanUpError, Host, RepairError};
@@ -125,7 +125,22 @@ impl<K: Link, T: TunOpener, L: Links, R: Routes, D: Dns + 'static> Driver<K, T, 
         let now = Instant::now().into_std();
         if self.repairs.may_go_on(now) {
             match self.host.repair().await {
-                Ok(restored) => self.repairs.done(now, &restored),
+                Ok(repaired) => {
+                    for warning in &repaired.warnings {
+                        warn!(err = %warning, "routes");
+                    }
+                    for warning in &repaired.settled {
+                        info!(was = %warning, "routes: this is no longer so");
+                    }
+                    self.repairs.done(now, &repaired.restored);
+                    match repaired.failure {
+                        None => self.repairs.succeeded(),
+                        Some(RepairError::Failed(text)) => self.repairs.failed(text),
+                        Some(RepairError::Gone(text)) => {
+                            return Some(Event::HostFailed(HostFailure::Tun(text)));
+                        }
+                    }
+                }
                 Err(RepairError::Failed(text)) => self.repairs.failed(text),
                 Err(RepairError::Gone(text)) => {
                     return Some(Event::HostFailed(HostFailure::Tun(text)));

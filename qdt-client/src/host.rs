@@ -7,7 +7,7 @@
 use ipnet::Ipv4Net;
 use qdt_host::tun::{TunOpener, TunQueue, TunSpec};
 use qdt_host::{
-    Dns, HostResolvers, LinkError, Links, RouteError, RouteIdentity, RouteWarning, Routes,
+    Dns, HostResolvers, LinkError, Links, Restored, RouteError, RouteIdentity, RouteWarning, Routes,
 };
 
 use crate::config::RouteMode;
@@ -37,10 +37,25 @@ pub enum RepairError {
     Failed(String),
 }
 
+/// What a check of the host did, and what has changed around the tunnel.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Repaired {
+    /// What others had removed and is there again, in words for the log.
+    pub restored: Vec<String>,
+    /// What the routes cannot help and was not said before.
+    pub warnings: Vec<RouteWarning>,
+    /// What was said before and no longer holds.
+    pub settled: Vec<RouteWarning>,
+    /// Why not everything could be looked at.
+    pub failure: Option<RepairError>,
+}
+
 impl From<LinkError> for RepairError {
     fn from(error: LinkError) -> Self {
         match error {
-            LinkError::Missing { .. } => Self::Gone(error.to_string()),
+            LinkError::Missing { .. } => Self::Gone(format!(
+                "{error}: another program deleted it; find out which one (`ip monitor link`) and start again"
+            )),
             _ => Self::Failed(error.to_string()),
         }
     }
@@ -173,14 +188,14 @@ impl<T: TunOpener, L: Links, R: Routes, D: Dns + 'static> Host<T, L, R, D> {
         }
     }
 
-    /// Looks for what was set and is not there any more, puts it back, and returns what that was in
-    /// words. Changes nothing where nothing is missing.
+    /// Looks for what was set and is not there any more, puts it back, and follows the networks that
+    /// the host is connected to. Changes nothing where nothing is missing.
     ///
     /// # Errors
     /// [`RepairError::Gone`] when the device does not exist any more.
-    pub async fn repair(&self) -> Result<Vec<String>, RepairError> {
+    pub async fn repair(&mut self) -> Result<Repaired, RepairError> {
         let Some(plan) = &self.applied else {
-            return Ok(Vec::new());
+            return Ok(Repaired::default());
         };
         let mut restored = Vec::new();
         let status = self.links.status(&self.name).await?;
@@ -197,10 +212,43 @@ impl<T: TunOpener, L: Links, R: Routes, D: Dns + 'static> Host<T, L, R, D> {
             self.links.set_up(&self.name).await?;
             restored.push(format!("{} up (was down)", self.name));
         }
+        let mut repaired = Repaired {
+            restored,
+            ..Repaired::default()
+        };
         if let Some(plan) = &self.routed {
-            restored.extend(self.routes.restore(plan).await?);
+            let found = self.routes.restore(plan).await;
+            self.compare(found, &mut repaired);
         }
-        Ok(restored)
+        Ok(repaired)
+    }
+
+    /// Tells what others removed from what the host has joined or left.
+    fn compare(&mut self, found: Restored, repaired: &mut Repaired) {
+        repaired.restored.extend(found.parts);
+        for network in found.spared {
+            let names = |warning: &RouteWarning| match warning {
+                RouteWarning::Overlap { other, .. } => *other == network,
+                _ => false,
+            };
+            // One that is known has lost its rule; a new one is a warning and nobody's work.
+            if self.warned.iter().any(names) {
+                let part = format!("rule that spares {network}");
+                repaired.restored.push(part);
+            }
+        }
+        for warning in &found.warnings {
+            if !self.warned.contains(warning) {
+                repaired.warnings.push(warning.clone());
+            }
+        }
+        let all_seen = found.failure.is_none();
+        let gone = |warning: &mut RouteWarning| {
+            all_seen && warning.is_about_networks() && !found.warnings.contains(warning)
+        };
+        repaired.settled.extend(self.warned.extract_if(.., gone));
+        self.warned.extend(repaired.warnings.iter().cloned());
+        repaired.failure = found.failure.map(RepairError::from);
     }
 
     /// Takes the routes away, where this run has set them.

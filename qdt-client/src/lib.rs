@@ -24,7 +24,7 @@ pub use assignment::{Assignment, AssignmentError, DnsEntryError, SEAL_OVERHEAD};
 pub use config::RouteMode;
 pub use driver::drive;
 pub use failure::{ClientError, Failure, HostFailure};
-pub use host::{CleanUpError, Host, RepairError};
+pub use host::{CleanUpError, Host, RepairError, Repaired};
 pub use link::{Link, LinkGone, MemoryLink, WorkerError, WorkerLink};
 pub use look_up::LookUp;
 pub use plan::{DnsPlan, HostPlan, HostWishes, RoutePlan, TunPlan};

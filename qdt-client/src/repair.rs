@@ -38,7 +38,6 @@ impl Repairs {
 
     /// The host was checked, and these parts of the tunnel put back.
     pub(crate) fn done(&mut self, now: Instant, restored: &[String]) {
-        self.failure = None;
         if restored.is_empty() {
             return;
         }
@@ -63,6 +62,11 @@ impl Repairs {
                  clear"
             );
         }
+    }
+
+    /// All of the host was looked at.
+    pub(crate) fn succeeded(&mut self) {
+        self.failure = None;
     }
 
     /// The host could not be repaired.

@@ -11,7 +11,9 @@ use qdt_client::{
     Host, HostWishes, LookUp, MemoryLink, Outcome, RouteMode, Settings, Tunnel, drive,
 };
 use qdt_host::memory::{Call, MemoryHost};
-use qdt_host::{Dns, DnsError, DnsPlan, DnsRepair, HostResolvers, LinkError, LinkStatus, Links};
+use qdt_host::{
+    Dns, DnsError, DnsPlan, DnsRepair, HostResolvers, LinkError, LinkStatus, Links, RouteWarning,
+};
 use qdt_program::{LogConfig, Logger};
 use qdt_proto::datagram::SessionId;
 use qdt_proto::handshake::ConnectResponse;
@@ -560,6 +562,47 @@ async fn what_others_remove_is_put_back_with_one_line_that_names_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_overlap_that_comes_and_goes_is_one_line_each_and_no_repair() {
+    let host = MemoryHost::new();
+    let other = "10.8.0.0/16".parse().expect("a network");
+    let overlap = RouteWarning::Overlap {
+        network: "10.8.0.0/24".parse().expect("a network"),
+        other,
+        interface: "docker0".to_owned(),
+    };
+    let (_, log) = driven(&host, found(), async |mut worker| {
+        let (_, _queue) = worker.connect(answer()).await;
+        wait_for_resolvers(&host).await;
+        // More often than repairs are made within a minute.
+        for _ in 0..30 {
+            host.change(|state| {
+                state.route_warnings = vec![overlap.clone()];
+                state.unspared = vec![other];
+            });
+            until(|| host.state().unspared.is_empty()).await;
+            host.change(|_| {});
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            host.change(|state| state.route_warnings.clear());
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        // The rule of one that is known is removed by somebody.
+        host.change(|state| state.route_warnings = vec![overlap.clone()]);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        host.change(|state| state.unspared = vec![other]);
+        until(|| host.state().unspared.is_empty()).await;
+        worker.stop();
+    })
+    .await;
+    let came = format!("level=WARN msg=routes err=\"{overlap}\"");
+    assert_eq!(log.matches(&came).count(), 31, "{log}");
+    let left = format!("level=INFO msg=\"routes: this is no longer so\" was=\"{overlap}\"");
+    assert_eq!(log.matches(&left).count(), 30, "{log}");
+    let removed = "restored=\"rule that spares 10.8.0.0/16\"";
+    assert_eq!(log.matches("they are put back").count(), 1, "{log}");
+    assert!(log.contains(removed), "{log}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn before_the_first_success_nothing_is_put_back() {
     let host = MemoryHost::new();
     driven(&host, found(), async |mut worker| {
@@ -643,7 +686,11 @@ async fn a_device_that_was_deleted_ends_the_client_also_while_it_reconnects() {
     let Outcome::Failed(error) = outcome else {
         panic!("{outcome:?}")
     };
-    assert_eq!(error.to_string(), "interface `qdt0` does not exist");
+    let text = error.to_string();
+    assert!(
+        text.starts_with("interface `qdt0` does not exist: another program deleted it"),
+        "{text}"
+    );
 }
 
 /// Name servers of a host whose resolver service hangs: the calls that are told to never end.

@@ -44,6 +44,6 @@ pub use linux::{
 };
 pub use owner::{OwnerError, OwnerWarning};
 pub use resolvers::HostResolvers;
-pub use routes::{RouteError, RouteIdentity, RouteMode, RoutePlan, RouteWarning, Routes};
+pub use routes::{Restored, RouteError, RouteIdentity, RouteMode, RoutePlan, RouteWarning, Routes};
 pub use tun::{Offload, Tun, TunError, TunOpener, TunQueue, TunSpec};
 pub use watch::{Changes, Watch};

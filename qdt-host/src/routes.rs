@@ -150,13 +150,10 @@ pub trait Routes: Send + Sync {
         plan: &RoutePlan,
     ) -> impl Future<Output = Result<Vec<RouteWarning>, RouteError>> + Send;
 
-    /// Puts back what of an installed `plan` is missing, and returns what that was in words for the
-    /// log. Nothing is changed where all is as it was installed. Unlike after a failed `install`,
-    /// what stands stays after an error.
-    fn restore(
-        &self,
-        plan: &RoutePlan,
-    ) -> impl Future<Output = Result<Vec<String>, RouteError>> + Send;
+    /// Puts back what of an installed `plan` is missing, and follows the networks that the host is
+    /// connected to. Nothing is changed where all is as it was installed. Unlike after a failed
+    /// `install`, what stands stays after a failure.
+    fn restore(&self, plan: &RoutePlan) -> impl Future<Output = Restored> + Send;
 
     /// Removes everything that a plan for the device `tun` installed, now or in an earlier run.
     /// Nothing to remove is no error.
@@ -166,6 +163,21 @@ pub trait Routes: Send + Sync {
     /// must own, and rules of ours, for whatever device, whose table holds no route any more and
     /// that have no owner ([`crate::OwnerError`]).
     fn remove_leftovers(&self, tun: &str) -> impl Future<Output = Result<(), RouteError>> + Send;
+}
+
+/// What [`Routes::restore`] did, and what it found.
+#[derive(Debug, Default)]
+pub struct Restored {
+    /// What was missing and was put back, in words for the log.
+    pub parts: Vec<String>,
+    /// Networks of the host that had no rule to spare them and have one now: the host has joined
+    /// them, or, where [`RouteWarning::Overlap`] named them before, somebody removed the rule.
+    pub spared: Vec<Ipv4Net>,
+    /// Every warning about networks that holds now ([`RouteWarning::is_about_networks`]), and what
+    /// could not be put back.
+    pub warnings: Vec<RouteWarning>,
+    /// What it ended with before everything was looked at; the rest of this tells what came before.
+    pub failure: Option<RouteError>,
 }
 
 /// Something the routes cannot help, for the log.
@@ -243,6 +255,18 @@ pub enum RouteWarning {
         /// Why it could not be arranged.
         reason: String,
     },
+}
+
+impl RouteWarning {
+    /// Whether it holds while the host has certain networks and no longer: [`Routes::restore`] tells
+    /// it again each time.
+    #[must_use]
+    pub fn is_about_networks(&self) -> bool {
+        matches!(
+            self,
+            Self::Overlap { .. } | Self::OtherTunnel { .. } | Self::WideRoute { .. }
+        )
+    }
 }
 
 /// Why routes could not be changed.

@@ -54,16 +54,22 @@ pub async fn prepare(path: &Path, cpus: usize) -> Result<Prepared, PrepareError>
     // A host without a default route is reached at its loopback address only.
     let source = default_route_source().await.ok().flatten();
     let addresses: Vec<IpAddr> = source.into_iter().collect();
-    let lock = FolderLock::of(path).await?;
+    // Where nothing is to be made no other start is waited for.
+    let is_complete = ServerConfig::load(path, cpus)
+        .is_ok_and(|loaded| loaded.config.tls_cert.exists() && loaded.config.tls_key.exists());
+    let lock = match is_complete {
+        true => None,
+        false => Some(FolderLock::of(path).await?),
+    };
     match ServerConfig::load(path, cpus) {
         Ok(loaded) => {
             let files = CertificateFiles {
                 certificate: loaded.config.tls_cert.clone(),
                 key: loaded.config.tls_key.clone(),
             };
-            let _keys = match lock.covers(&files.key) {
-                true => None,
-                false => Some(FolderLock::of(&files.key).await?),
+            let _keys = match &lock {
+                Some(lock) if !lock.covers(&files.key) => Some(FolderLock::of(&files.key).await?),
+                _ => None,
             };
             first_start::refuse_second_certificate(path, &files)?;
             let made_certificate = first_start::ensure_certificate(&files, &addresses)?;

@@ -28,7 +28,7 @@ use super::{
     nft_table::{self, Family},
     reverse_path, sockets, sysctl,
 };
-use crate::routes::{RouteIdentity, RoutePlan, RouteWarning};
+use crate::routes::{Restored, RouteIdentity, RoutePlan, RouteWarning};
 
 pub(super) const TABLE_PREFIX: &str = "qdtinbound";
 /// How many connections from before are looked after; a host with more is a server whose clients
@@ -65,23 +65,25 @@ pub(super) async fn install(plan: &RoutePlan) -> Vec<RouteWarning> {
     Vec::new()
 }
 
-/// Puts the table back where it is `asked` for and missing, and removes it where it is not. What
-/// was put back.
-pub(super) async fn restore(plan: &RoutePlan, asked: bool) -> Option<String> {
+/// Puts the table back where it is `asked` for and missing, and removes it where it is not; says so
+/// in `restored`.
+pub(super) async fn restore(plan: &RoutePlan, asked: bool, restored: &mut Restored) {
     let table = nft::table_name(TABLE_PREFIX, &plan.tun);
     // A kernel that cannot tell has no such table, or had a warning when it was installed.
-    let rules = nft_table::rules_of(Family::Ip, &table).ok()?;
+    let Ok(rules) = nft_table::rules_of(Family::Ip, &table) else {
+        return;
+    };
     if !asked {
         if rules > 0 {
             remove(&plan.tun).await;
         }
-        return None;
+    } else if rules < rules_in(&chains(&table, plan)) {
+        let lost = install(plan).await;
+        if lost.is_empty() {
+            restored.parts.push(format!("nft table ip {table}"));
+        }
+        restored.warnings.extend(lost);
     }
-    if rules >= rules_in(&chains(&table, plan)) {
-        return None;
-    }
-    let lost = install(plan).await;
-    lost.is_empty().then(|| format!("nft table ip {table}"))
 }
 
 /// How many rules a script has: every line within a chain but the one with its hook.

@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     firewall::FirewallError,
-    routes::{RouteError, RouteIdentity, RoutePlan, RouteWarning, Routes},
+    routes::{Restored, RouteError, RouteIdentity, RoutePlan, RouteWarning, Routes},
 };
 
 /// Routes of this host's clients.
@@ -45,8 +45,10 @@ impl Routes for HostRoutes {
         installed
     }
 
-    async fn restore(&self, plan: &RoutePlan) -> Result<Vec<String>, RouteError> {
-        restore(plan).await
+    async fn restore(&self, plan: &RoutePlan) -> Restored {
+        let mut restored = Restored::default();
+        restored.failure = restore(plan, &mut restored).await.err();
+        restored
     }
 
     async fn remove(&self, tun: &str) -> Result<(), RouteError> {
@@ -110,13 +112,13 @@ async fn install(plan: &RoutePlan) -> Result<Vec<RouteWarning>, RouteError> {
     Ok(warnings)
 }
 
-/// Puts back what of `plan` is missing; returns it in words.
-async fn restore(plan: &RoutePlan) -> Result<Vec<String>, RouteError> {
+/// Puts back what of `plan` is missing, and says so in `restored`.
+async fn restore(plan: &RoutePlan, restored: &mut Restored) -> Result<(), RouteError> {
     let tun = plan.tun.as_str();
     let (rtnl, index, surroundings) = look_around(tun).await?;
-    let mut restored = Vec::new();
+    restored.warnings = overlaps::warnings(plan, &surroundings);
     let asked = answers_inbound(plan, &surroundings);
-    restored.extend(inbound::restore(plan, asked).await);
+    inbound::restore(plan, asked, restored).await;
 
     let wanted = Wanted::new(plan, index, &surroundings);
     // Asked for every few seconds: one dump of the routes and one of the rules have to do. What is
@@ -125,7 +127,8 @@ async fn restore(plan: &RoutePlan) -> Result<Vec<String>, RouteError> {
     for route in &wanted.routes {
         if !routes.iter().any(|old| route_state::is_there(route, old)) {
             write_route(&rtnl, tun, route.clone()).await?;
-            restored.push(format!("route {}", destination(route).unwrap_or_default()));
+            let parts = &mut restored.parts;
+            parts.push(format!("route {}", destination(route).unwrap_or_default()));
         }
     }
     let rules = our_rules(&rtnl).await.map_err(failed(tun, "list rules"))?;
@@ -134,12 +137,14 @@ async fn restore(plan: &RoutePlan) -> Result<Vec<String>, RouteError> {
         if !present.any(|old| route_state::rule_is_there(rule, old))
             && add_rule(&rtnl, tun, rule.clone()).await?
         {
-            restored.push(wanted::words(rule));
+            match wanted::spared(rule) {
+                Some(network) => restored.spared.push(network),
+                None => restored.parts.push(wanted::words(rule)),
+            }
         }
     }
     remove_stale(&rtnl, tun, &wanted, rules, routes).await?;
-    restored.extend(restore_tables(plan).await?);
-    Ok(restored)
+    restore_tables(plan, &mut restored.parts).await
 }
 
 /// A connection to the kernel, the index of the device, and what the host is connected to.
@@ -157,7 +162,7 @@ async fn look_around(tun: &str) -> Result<(Rtnl, u32, Surroundings), RouteError>
 
 /// Puts back the tables that are missing, wherever the kernel can tell and `nft` is there: where it
 /// could not be had when the plan was installed, a warning was given then.
-async fn restore_tables(plan: &RoutePlan) -> Result<Vec<String>, RouteError> {
+async fn restore_tables(plan: &RoutePlan, restored: &mut Vec<String>) -> Result<(), RouteError> {
     let tun = plan.tun.as_str();
     let guard = address_guard::tables(tun, plan.address);
     let mark = reverse_path::table(tun);
@@ -165,7 +170,6 @@ async fn restore_tables(plan: &RoutePlan) -> Result<Vec<String>, RouteError> {
         // Where it cannot be set the warning was given at the start.
         let _ = reverse_path::use_mark();
     }
-    let mut restored = Vec::new();
     for table in guard.into_iter().chain(mark) {
         if table.is_complete().unwrap_or(true) {
             continue;
@@ -178,7 +182,7 @@ async fn restore_tables(plan: &RoutePlan) -> Result<Vec<String>, RouteError> {
             }
         }
     }
-    Ok(restored)
+    Ok(())
 }
 
 /// What has to be in the kernel for a plan.

@@ -155,15 +155,17 @@ fn rule(priority: u32, table: u32) -> RuleMessage {
 
 /// A rule in a few words, for the log.
 pub(super) fn words(rule: &RuleMessage) -> String {
-    let mut text = String::from("rule");
-    for attribute in &rule.attributes {
-        match attribute {
-            RuleAttribute::Priority(priority) => text.push_str(&format!(" {priority}")),
-            RuleAttribute::Destination(to) => {
-                text.push_str(&format!(" that spares {to}/{}", rule.header.dst_len));
-            }
-            _ => {}
-        }
-    }
-    text
+    let priority = rule.attributes.iter().find_map(|part| match part {
+        RuleAttribute::Priority(priority) => Some(*priority),
+        _ => None,
+    });
+    format!("rule {}", priority.unwrap_or_default())
+}
+
+/// The network that a rule spares; `None` for every other rule.
+pub(super) fn spared(rule: &RuleMessage) -> Option<Ipv4Net> {
+    rule.attributes.iter().find_map(|part| match part {
+        RuleAttribute::Destination(IpAddr::V4(to)) => Ipv4Net::new(*to, rule.header.dst_len).ok(),
+        _ => None,
+    })
 }

@@ -5,7 +5,8 @@ use ipnet::Ipv4Net;
 use super::{Inner, LinkState, MemoryHost};
 use crate::{
     Dns, DnsError, DnsPlan, DnsRepair, Firewall, FirewallError, FirewallWarning, HostResolvers,
-    LinkError, LinkStatus, Links, NatPlan, RouteError, RoutePlan, RouteWarning, Routes, TunSpec,
+    LinkError, LinkStatus, Links, NatPlan, Restored, RouteError, RoutePlan, RouteWarning, Routes,
+    TunSpec,
 };
 
 /// One call of one of this crate's traits, with its arguments.
@@ -158,18 +159,31 @@ impl Routes for MemoryHost {
         self.routes(Call::InstallRoutes(plan.clone()), &plan.tun, |host| {
             host.state.routes.insert(plan.tun.clone(), plan.clone());
         })?;
-        Ok(Vec::new())
+        Ok(self.state().route_warnings)
     }
 
-    /// No [`Call`] where nothing is missing.
-    async fn restore(&self, plan: &RoutePlan) -> Result<Vec<String>, RouteError> {
+    /// No [`Call`] where nothing is missing. Spares what is
+    /// [`super::HostState::unspared`].
+    async fn restore(&self, plan: &RoutePlan) -> Restored {
+        // Taken first: a guard within the literal would live as long as all of it.
+        let spared = std::mem::take(&mut self.lock().state.unspared);
+        let mut restored = Restored {
+            parts: Vec::new(),
+            spared,
+            warnings: self.state().route_warnings,
+            failure: None,
+        };
         if self.state().routes.get(&plan.tun) == Some(plan) {
-            return Ok(Vec::new());
+            return restored;
         }
-        self.routes(Call::RestoreRoutes(plan.clone()), &plan.tun, |host| {
+        let done = self.routes(Call::RestoreRoutes(plan.clone()), &plan.tun, |host| {
             host.state.routes.insert(plan.tun.clone(), plan.clone());
-        })?;
-        Ok(vec!["routes".to_owned()])
+        });
+        match done {
+            Ok(()) => restored.parts.push("routes".to_owned()),
+            Err(error) => restored.failure = Some(error),
+        }
+        restored
     }
 
     async fn remove(&self, tun: &str) -> Result<(), RouteError> {

@@ -22,7 +22,7 @@ pub use watch::MemoryWatch;
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::{Changes, HostResolvers, NatPlan, RoutePlan, TunQueue};
+use crate::{Changes, HostResolvers, NatPlan, RoutePlan, RouteWarning, TunQueue};
 
 /// A host that exists in memory only.
 #[derive(Debug, Clone, Default)]
@@ -46,6 +46,10 @@ pub struct HostState {
     pub links: BTreeMap<String, LinkState>,
     /// Routes by the name of their TUN device.
     pub routes: BTreeMap<String, RoutePlan>,
+    /// What the routes cannot help, told at every installation and repair.
+    pub route_warnings: Vec<RouteWarning>,
+    /// Networks that have no rule to spare them until the next repair.
+    pub unspared: Vec<Ipv4Net>,
     /// Address translation by the name of its TUN device.
     pub nat: BTreeMap<String, NatPlan>,
     /// Name servers by the name of the TUN device.

@@ -3,8 +3,8 @@
 use std::{fs::Permissions, os::unix::fs::PermissionsExt};
 
 use qdt_host::{
-    HostLinks, HostRoutes, Links, RouteError, RouteIdentity, RouteMode, RoutePlan, Routes,
-    TunnelOwner,
+    HostLinks, HostRoutes, Links, Restored, RouteError, RouteIdentity, RouteMode, RoutePlan,
+    Routes, TunnelOwner,
 };
 
 use crate::{
@@ -14,8 +14,55 @@ use crate::{
 };
 
 fn restore(host: &Host, mode: RouteMode) -> Result<Vec<String>, RouteError> {
-    host.namespace
-        .block_on(async || HostRoutes.restore(&plan(mode)).await)
+    restore_all(host, mode).map(|restored| restored.parts)
+}
+
+fn restore_all(host: &Host, mode: RouteMode) -> Result<Restored, RouteError> {
+    let mut restored = host
+        .namespace
+        .block_on(async || HostRoutes.restore(&plan(mode)).await);
+    match restored.failure.take() {
+        None => Ok(restored),
+        Some(error) => Err(error),
+    }
+}
+
+#[test]
+fn a_network_that_comes_up_over_the_pool_is_a_warning_and_not_something_that_was_missing() {
+    let host = Host::new();
+    host.install(RouteMode::Default);
+    host.namespace.sh(
+        "ip link add docker0 type bridge; ip addr add 10.8.0.200/16 dev docker0
+         ip link set docker0 up; ip route add 0.0.0.0/1 dev docker0",
+    );
+    let network = "10.8.0.0/16".parse().unwrap();
+    let restored = restore_all(&host, RouteMode::Default).unwrap();
+    assert_eq!(restored.parts, [""; 0]);
+    assert_eq!(restored.spared, [network]);
+    let warnings: Vec<_> = restored.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(
+        warnings[0].contains("10.8.0.0/24 overlaps 10.8.0.0/16 of interface `docker0`"),
+        "{warnings:?}"
+    );
+    assert!(
+        warnings[1].contains("0.0.0.0/1 by `docker0`"),
+        "{warnings:?}"
+    );
+    assert_eq!(host.way("10.8.0.7"), "docker0");
+    // As long as it is there it is told, and nothing more is done.
+    let again = restore_all(&host, RouteMode::Default).unwrap();
+    assert_eq!(
+        (again.spared.len(), &again.warnings),
+        (0, &restored.warnings)
+    );
+    host.namespace.sh("ip link del docker0");
+    let gone = restore_all(&host, RouteMode::Default).unwrap();
+    assert_eq!(
+        (gone.parts.len(), gone.spared.len(), gone.warnings.len()),
+        (0, 0, 0)
+    );
+    assert_eq!(host.way("10.8.0.7"), "qdt0");
 }
 
 #[test]
@@ -186,14 +233,16 @@ fn a_refusal_of_nft_is_told_in_its_words_with_the_remedy() {
     )
     .unwrap();
     std::fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
-    let error = host.namespace.block_on(async || {
+    // What was put back before the failure is told with it.
+    host.namespace
+        .sh("ip rule del pref $(ip rule | grep -m1 'proto 113' | cut -d: -f1)");
+    let restored = host.namespace.block_on(async || {
         private_mounts();
         mount(&["--bind", program.to_str().unwrap(), "/usr/sbin/nft"]);
-        HostRoutes
-            .restore(&plan(RouteMode::None))
-            .await
-            .unwrap_err()
+        HostRoutes.restore(&plan(RouteMode::None)).await
     });
+    assert_eq!(restored.parts.len(), 1, "{:?}", restored.parts);
+    let error = restored.failure.unwrap();
     assert_eq!(
         error.to_string(),
         "routes of `qdt0`: cannot put back the nft table arp qdtguard_qdt0: nat: `nft` was refused \
