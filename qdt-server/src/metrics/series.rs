@@ -251,7 +251,7 @@ const SERIES: [Series; 20] = [
     },
     Series {
         name: "qdt_nat_missing",
-        help: "1 while nat.enabled asks for NAT that is not in place, because there is no default route yet or the rules were refused",
+        help: "1 while nat.enabled asks for NAT that does not work: no default route yet, rules refused or taken away, or forwarding off",
         label: None,
         kind: MetricType::GAUGE,
         values: |now| vec![("", f64::from(u8::from(now.nat_missing)))],
