@@ -6,6 +6,7 @@ use std::{
 };
 
 use futures_util::TryStreamExt;
+use ipnet::Ipv4Net;
 use rtnetlink::packet_route::{
     AddressFamily,
     address::{AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope},
@@ -38,13 +39,28 @@ pub(super) async fn all_ipv4(rtnl: &Rtnl) -> io::Result<Vec<AddressMessage>> {
 
 /// The local address in `message`, if it is an IPv4 one.
 pub(super) fn local(message: &AddressMessage) -> Option<Ipv4Addr> {
-    let attributes = message.attributes.iter();
-    attributes
-        .into_iter()
+    message
+        .attributes
+        .iter()
         .find_map(|attribute| match attribute {
             AddressAttribute::Local(IpAddr::V4(address)) => Some(*address),
             _ => None,
         })
+}
+
+/// The network that an IPv4 address connects its interface to, without host bits; of a
+/// point-to-point link the other end.
+pub(super) fn network(message: &AddressMessage) -> Option<Ipv4Net> {
+    let other_end = message
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            AddressAttribute::Address(IpAddr::V4(address)) => Some(*address),
+            _ => None,
+        });
+    let address = other_end.or_else(|| local(message))?;
+    let network = Ipv4Net::new(address, message.header.prefix_len).ok()?;
+    Some(network.trunc())
 }
 
 /// Whether the kernel would choose this address as a source toward the rest of the world.

@@ -3,20 +3,11 @@
 use std::{
     collections::{HashMap, hash_map::Entry},
     io,
-    net::{IpAddr, Ipv4Addr},
 };
 
-use futures_util::TryStreamExt;
 use ipnet::Ipv4Net;
-use rtnetlink::packet_route::{
-    AddressFamily,
-    address::{AddressAttribute, AddressMessage},
-};
 
-use super::{
-    links,
-    rtnl::{Rtnl, os_error},
-};
+use super::{addresses, links, rtnl::Rtnl};
 
 /// A network that an address of an interface connects this host to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -33,12 +24,11 @@ pub struct ConnectedNetwork {
 /// What the kernel answered to rtnetlink.
 pub async fn connected_networks() -> io::Result<Vec<ConnectedNetwork>> {
     let rtnl = Rtnl::connect()?;
-    let all = rtnl.handle.address().get().execute();
-    let all: Vec<_> = all.try_collect().await.map_err(os_error)?;
+    let all = addresses::all_ipv4(&rtnl).await?;
     let mut names = HashMap::new();
     let mut connected = Vec::new();
     for message in &all {
-        let Some(network) = network(message) else {
+        let Some(network) = addresses::network(message) else {
             continue;
         };
         let interface = match names.entry(message.header.index) {
@@ -56,24 +46,4 @@ pub async fn connected_networks() -> io::Result<Vec<ConnectedNetwork>> {
         });
     }
     Ok(connected)
-}
-
-fn network(message: &AddressMessage) -> Option<Ipv4Net> {
-    if message.header.family != AddressFamily::Inet {
-        return None;
-    }
-    let find =
-        |pick: fn(&AddressAttribute) -> Option<Ipv4Addr>| message.attributes.iter().find_map(pick);
-    let other_end = find(|attribute| match attribute {
-        AddressAttribute::Address(IpAddr::V4(address)) => Some(*address),
-        _ => None,
-    });
-    let own = || {
-        find(|attribute| match attribute {
-            AddressAttribute::Local(IpAddr::V4(address)) => Some(*address),
-            _ => None,
-        })
-    };
-    let network = Ipv4Net::new(other_end.or_else(own)?, message.header.prefix_len).ok()?;
-    Some(network.trunc())
 }

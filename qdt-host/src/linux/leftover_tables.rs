@@ -19,31 +19,20 @@ const PREFIXES: [&str; 3] = [
 /// `nft` lists such tables and does not remove them.
 pub(super) async fn remove(tun: &str) -> Result<(), FirewallError> {
     // Where tables cannot be listed (no `nft`, no nftables in the kernel) there never were any.
-    let Ok(listed) = nft::read(&["list", "tables"]).await else {
+    let Ok(tables) = nft::tables_of(&["ip", "arp"], &PREFIXES).await else {
         return Ok(());
     };
-    let left = |device: &String| {
+    let left = |device: &str| {
         device == tun || (!exists(device) && !owner::is_owned(RouteIdentity::of(device)))
     };
     // Declared first, so that deleting cannot fail where somebody was faster.
-    let script: String = listed
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("table "))
-        .filter(|table| device_of(table).as_ref().is_some_and(left))
-        .map(|table| format!("add table {table}\ndelete table {table}\n"))
+    let script: String = tables
+        .iter()
+        .filter(|(_, device)| left(device))
+        .map(|(table, _)| format!("add table {table}\ndelete table {table}\n"))
         .collect();
     if script.is_empty() {
         return Ok(());
     }
     nft::apply(&script).await
-}
-
-/// The device of one of our tables, given as family and name.
-fn device_of(table: &str) -> Option<String> {
-    let (family, name) = table.split_once(' ')?;
-    if !["ip", "arp"].contains(&family) {
-        return None;
-    }
-    let mut prefixes = PREFIXES.iter();
-    prefixes.find_map(|prefix| nft::device_of(prefix, name))
 }

@@ -6,16 +6,12 @@
 //! left out, and so is whatever is wider than [`WIDEST`]. A DHCP server also chooses the host's
 //! address and mask, so whoever answers DHCP decides about one network up to that width.
 
-use std::{
-    collections::HashMap,
-    io,
-    net::{IpAddr, Ipv4Addr},
-};
+use std::{collections::HashMap, io, net::Ipv4Addr};
 
 use futures_util::TryStreamExt;
 use ipnet::Ipv4Net;
 use rtnetlink::packet_route::{
-    address::{AddressAttribute, AddressMessage},
+    address::AddressMessage,
     link::LinkFlags,
     route::{RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType},
 };
@@ -85,6 +81,10 @@ pub(super) async fn surroundings(rtnl: &Rtnl, own: u32) -> io::Result<Surroundin
         devices,
         ..Surroundings::default()
     };
+    let network = |message: &AddressMessage| {
+        let index = message.header.index;
+        addresses::network(message).map(|network| (index, network))
+    };
     let networks: Vec<_> = messages.iter().filter_map(network).collect();
     for route in all.iter().filter(|r| r.header.kind == RouteType::Unicast) {
         let index = default_route::output(route).filter(|index| *index != own);
@@ -120,20 +120,6 @@ pub(super) async fn surroundings(rtnl: &Rtnl, own: u32) -> io::Result<Surroundin
         }
     }
     Ok(found)
-}
-
-/// The network of an address, which for a point-to-point link is the other end, and the index of its
-/// interface.
-fn network(message: &AddressMessage) -> Option<(u32, Ipv4Net)> {
-    let attributes = message.attributes.iter();
-    let address = attributes
-        .into_iter()
-        .find_map(|attribute| match attribute {
-            AddressAttribute::Address(IpAddr::V4(address)) => Some(*address),
-            _ => None,
-        })?;
-    let network = Ipv4Net::new(address, message.header.prefix_len).ok()?;
-    Some((message.header.index, network.trunc()))
 }
 
 /// Whether `route` leads to what an address of its interface lies in, without a router between.

@@ -78,8 +78,27 @@ pub(super) fn table_name(prefix: &str, tun: &str) -> String {
     name
 }
 
+/// The tables that are there of these families and prefixes, each as `family name`, with the device
+/// that it belongs to.
+pub(super) async fn tables_of(
+    families: &[&str],
+    prefixes: &[&str],
+) -> Result<Vec<(String, String)>, FirewallError> {
+    let listed = read(&["list", "tables"]).await?;
+    let tables = listed
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("table "));
+    let ours = |table: &str| {
+        let (family, name) = table.split_once(' ')?;
+        let mut prefixes = prefixes.iter().filter(|_| families.contains(&family));
+        let device = prefixes.find_map(|prefix| device_of(prefix, name))?;
+        Some((table.to_owned(), device))
+    };
+    Ok(tables.filter_map(ours).collect())
+}
+
 /// The device whose table is called `table`; `None` when it is no table of this prefix.
-pub(super) fn device_of(prefix: &str, table: &str) -> Option<String> {
+fn device_of(prefix: &str, table: &str) -> Option<String> {
     let rest = table.strip_prefix(prefix)?.strip_prefix('_')?;
     let mut name = Vec::new();
     let mut bytes = rest.bytes();

@@ -59,18 +59,12 @@ impl Firewall for HostFirewall {
     async fn remove_leftovers(&self, tun: &str) -> Result<(), FirewallError> {
         check_interface_name(tun)?;
         let left = |device: &str| device == tun || !exists(device);
-        let tables = match nft::read(&["list", "tables"]).await {
-            Err(FirewallError::NftMissing) => String::new(),
+        let tables = match nft::tables_of(&["ip", "ip6"], &[TABLE_PREFIX]).await {
+            Err(FirewallError::NftMissing) => Vec::new(),
             other => other?,
         };
-        let ours: BTreeSet<_> = tables
-            .lines()
-            .filter_map(|line| {
-                line.strip_prefix("table ip ")
-                    .or_else(|| line.strip_prefix("table ip6 "))
-            })
-            .filter_map(|name| nft::device_of(TABLE_PREFIX, name.trim()))
-            .collect();
+        // A device has a table of each family.
+        let ours: BTreeSet<_> = tables.into_iter().map(|(_, device)| device).collect();
         for device in ours.iter().filter(|device| left(device)) {
             remove_table(device).await?;
         }
