@@ -124,25 +124,18 @@ impl<K: Link, T: TunOpener, L: Links, R: Routes, D: Dns + 'static> Driver<K, T, 
     async fn repair(&mut self) -> Option<Event> {
         let now = Instant::now().into_std();
         if self.repairs.may_go_on(now) {
-            match self.host.repair().await {
-                Ok(repaired) => {
-                    for warning in &repaired.warnings {
-                        warn!(err = %warning, "routes");
-                    }
-                    for warning in &repaired.settled {
-                        info!(was = %warning, "routes: this is no longer so");
-                    }
-                    self.repairs.done(now, &repaired.restored);
-                    match repaired.failure {
-                        None => self.repairs.succeeded(),
-                        Some(RepairError::Failed(text)) => self.repairs.failed(text),
-                        Some(RepairError::Gone(text)) => {
-                            return Some(Event::HostFailed(HostFailure::Tun(text)));
-                        }
-                    }
-                }
-                Err(RepairError::Failed(text)) => self.repairs.failed(text),
-                Err(RepairError::Gone(text)) => {
+            let repaired = self.host.repair().await;
+            for warning in &repaired.warnings {
+                warn!(err = %warning, "routes");
+            }
+            for warning in &repaired.settled {
+                info!(was = %warning, "routes: this is no longer so");
+            }
+            self.repairs.done(now, &repaired.restored);
+            match repaired.failure {
+                None => self.repairs.succeeded(),
+                Some(RepairError::Failed(text)) => self.repairs.failed(text),
+                Some(RepairError::Gone(text)) => {
                     return Some(Event::HostFailed(HostFailure::Tun(text)));
                 }
             }

@@ -4,6 +4,8 @@
 //! later goes by its name; the device has one address of its own (/32), so that only the rules of
 //! the tunnel, which spare the tunnel's own packets, lead into it.
 
+use std::fmt::Display;
+
 use ipnet::Ipv4Net;
 use qdt_host::tun::{TunOpener, TunQueue, TunSpec};
 use qdt_host::{
@@ -46,16 +48,22 @@ pub struct Repaired {
     pub warnings: Vec<RouteWarning>,
     /// What was said before and no longer holds.
     pub settled: Vec<RouteWarning>,
-    /// Why not everything could be looked at.
+    /// Why not everything could be looked at and put back.
     pub failure: Option<RepairError>,
+}
+
+impl RepairError {
+    fn gone(error: &dyn Display) -> Self {
+        Self::Gone(format!(
+            "{error}: another program deleted it; find out which one (`ip monitor link`) and start again"
+        ))
+    }
 }
 
 impl From<LinkError> for RepairError {
     fn from(error: LinkError) -> Self {
         match error {
-            LinkError::Missing { .. } => Self::Gone(format!(
-                "{error}: another program deleted it; find out which one (`ip monitor link`) and start again"
-            )),
+            LinkError::Missing { .. } => Self::gone(&error),
             _ => Self::Failed(error.to_string()),
         }
     }
@@ -64,7 +72,7 @@ impl From<LinkError> for RepairError {
 impl From<RouteError> for RepairError {
     fn from(error: RouteError) -> Self {
         match error {
-            RouteError::TunMissing { .. } => Self::Gone(error.to_string()),
+            RouteError::TunMissing { .. } => Self::gone(&error),
             _ => Self::Failed(error.to_string()),
         }
     }
@@ -190,14 +198,17 @@ impl<T: TunOpener, L: Links, R: Routes, D: Dns + 'static> Host<T, L, R, D> {
 
     /// Looks for what was set and is not there any more, puts it back, and follows the networks that
     /// the host is connected to. Changes nothing where nothing is missing.
-    ///
-    /// # Errors
-    /// [`RepairError::Gone`] when the device does not exist any more.
-    pub async fn repair(&mut self) -> Result<Repaired, RepairError> {
+    pub async fn repair(&mut self) -> Repaired {
+        let mut repaired = Repaired::default();
+        repaired.failure = self.put_back(&mut repaired).await.err();
+        repaired
+    }
+
+    async fn put_back(&mut self, repaired: &mut Repaired) -> Result<(), RepairError> {
         let Some(plan) = &self.applied else {
-            return Ok(Repaired::default());
+            return Ok(());
         };
-        let mut restored = Vec::new();
+        let restored = &mut repaired.restored;
         let status = self.links.status(&self.name).await?;
         let address = Ipv4Net::from(plan.address.addr());
         if !status.addresses.contains(&address) {
@@ -212,19 +223,17 @@ impl<T: TunOpener, L: Links, R: Routes, D: Dns + 'static> Host<T, L, R, D> {
             self.links.set_up(&self.name).await?;
             restored.push(format!("{} up (was down)", self.name));
         }
-        let mut repaired = Repaired {
-            restored,
-            ..Repaired::default()
-        };
-        if let Some(plan) = &self.routed {
-            let found = self.routes.restore(plan).await;
-            self.compare(found, &mut repaired);
+        match &self.routed {
+            Some(plan) => {
+                let found = self.routes.restore(plan).await;
+                self.compare(found, repaired)
+            }
+            None => Ok(()),
         }
-        Ok(repaired)
     }
 
     /// Tells what others removed from what the host has joined or left.
-    fn compare(&mut self, found: Restored, repaired: &mut Repaired) {
+    fn compare(&mut self, found: Restored, repaired: &mut Repaired) -> Result<(), RepairError> {
         repaired.restored.extend(found.parts);
         for network in found.spared {
             let names = |warning: &RouteWarning| match warning {
@@ -248,7 +257,7 @@ impl<T: TunOpener, L: Links, R: Routes, D: Dns + 'static> Host<T, L, R, D> {
         };
         repaired.settled.extend(self.warned.extract_if(.., gone));
         self.warned.extend(repaired.warnings.iter().cloned());
-        repaired.failure = found.failure.map(RepairError::from);
+        found.failure.map_or(Ok(()), |failure| Err(failure.into()))
     }
 
     /// Takes the routes away, where this run has set them.
