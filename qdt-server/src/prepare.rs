@@ -54,14 +54,15 @@ pub async fn prepare(path: &Path, cpus: usize) -> Result<Prepared, PrepareError>
     // A host without a default route is reached at its loopback address only.
     let source = default_route_source().await.ok().flatten();
     let addresses: Vec<IpAddr> = source.into_iter().collect();
-    // Where nothing is to be made no other start is waited for.
-    let is_complete = ServerConfig::load(path, cpus)
-        .is_ok_and(|loaded| loaded.config.tls_cert.exists() && loaded.config.tls_key.exists());
-    let lock = match is_complete {
-        true => None,
-        false => Some(FolderLock::of(path).await?),
-    };
-    match ServerConfig::load(path, cpus) {
+    let mut loaded = ServerConfig::load(path, cpus);
+    let mut lock = None;
+    let is_complete = |config: &ServerConfig| config.tls_cert.exists() && config.tls_key.exists();
+    // Where nothing is to be made no other start is waited for; elsewhere one may have made it.
+    if !matches!(&loaded, Ok(loaded) if is_complete(&loaded.config)) {
+        lock = Some(FolderLock::of(path).await?);
+        loaded = ServerConfig::load(path, cpus);
+    }
+    match loaded {
         Ok(loaded) => {
             let files = CertificateFiles {
                 certificate: loaded.config.tls_cert.clone(),
@@ -113,7 +114,7 @@ pub fn warn_if_client_config_is_stale(path: &Path, token: &Token, pin: &str) {
 pub fn announce(path: &Path, made: &FirstStart) {
     info!(config = %path.display(), "first start: configuration created");
     let Some(client) = &made.client_config else {
-        let client = path.parent().unwrap_or(Path::new("")).join("client.yaml");
+        let client = first_start::client_config_path(path);
         let file = client.display();
         if first_start::is_made_here(&client) {
             let err = "it was made for another server.yaml, and a client with it is refused: put \

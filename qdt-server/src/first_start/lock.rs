@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,14 +14,16 @@ use rustix::io::Errno;
 use tokio::time::{Instant, sleep};
 
 use super::FirstStartError;
+use super::new_file::folder_of;
 
 /// How long another start may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_millis(20);
 
-/// See the module. `None` where the file system has no locks, or there is no folder.
+/// See the module.
 #[derive(Debug)]
 pub struct FolderLock {
+    /// `None` where the file system has no locks, or there is no folder.
     folder: Option<File>,
 }
 
@@ -30,7 +33,7 @@ impl FolderLock {
     /// # Errors
     /// [`FirstStartError::Busy`] where another start keeps it.
     pub async fn of(file: &Path) -> Result<Self, FirstStartError> {
-        let folder = super::new_file::folder_of(file);
+        let folder = folder_of(file);
         let Ok(opened) = File::open(folder) else {
             return Ok(Self { folder: None });
         };
@@ -56,11 +59,7 @@ impl FolderLock {
     #[must_use]
     pub fn covers(&self, file: &Path) -> bool {
         let same = |locked: &File| -> io::Result<bool> {
-            use std::os::unix::fs::MetadataExt as _;
-            let (locked, other) = (
-                locked.metadata()?,
-                super::new_file::folder_of(file).metadata()?,
-            );
+            let (locked, other) = (locked.metadata()?, folder_of(file).metadata()?);
             Ok((locked.dev(), locked.ino()) == (other.dev(), other.ino()))
         };
         // What cannot be told is not locked a second time: that would wait for this lock.

@@ -31,7 +31,7 @@ pub use certificate::{CertificateFiles, SelfSigned, SelfSignedError, self_signed
 pub use client_config::ClientConfig;
 pub use lock::FolderLock;
 pub use new_file::create;
-pub use stale::{is_made_here, stale_client_config};
+pub use stale::{client_config_path, is_made_here, stale_client_config};
 
 /// The ending of a file's hidden name until what depends on it exists.
 const STAGED: &str = "first-start";
@@ -126,7 +126,7 @@ pub fn first_start(
         cpus,
     ));
     new_file::replace(&staged, server_yaml.as_bytes(), 0o600).map_err(cannot_create(path))?;
-    let client_yaml = folder.join("client.yaml");
+    let client_yaml = client_config_path(path);
     let client = ClientConfig {
         address: addresses.first().copied(),
         port: DEFAULT_PORT,

@@ -16,11 +16,17 @@ struct ClientFile {
     server_pin: String,
 }
 
+/// Where the client.yaml of the configuration at `path` is.
+#[must_use]
+pub fn client_config_path(path: &Path) -> PathBuf {
+    path.with_file_name("client.yaml")
+}
+
 /// The client.yaml beside the configuration at `path`, if a first start of this program made it
 /// and it has another token than the server now, or another pin than its certificate.
 #[must_use]
 pub fn stale_client_config(path: &Path, token: &Token, pin: &str) -> Option<PathBuf> {
-    let client = path.parent().unwrap_or(Path::new("")).join("client.yaml");
+    let client = client_config_path(path);
     (is_made_here(&client) && !fits(&client, token, pin)).then_some(client)
 }
 

@@ -31,8 +31,8 @@ const REST: u32 = 50;
 /// However long a look took, newcomers wait no longer for the next.
 const LONGEST_REST: Duration = Duration::from_secs(1);
 
-/// So often the flows of an address that a newcomer has already are tried; after that these flows are
-/// more likely the newcomer's own.
+/// So often the flows of an address that a new client has already are tried; after that these flows
+/// are more likely that client's own.
 const TRIES: u32 = 3;
 
 /// Looks after the addresses of `keeper` for ever.
@@ -73,7 +73,7 @@ pub(super) async fn take_care(keeper: Arc<Doorkeeper>, status: Arc<HostStatus>, 
     }
 }
 
-/// Addresses that newcomers have already and whose flows may still be those of former owners, each
+/// Addresses that new clients have already and whose flows may still be those of former owners, each
 /// with the number of vain tries.
 #[derive(Debug, Default)]
 struct Given(Vec<(Ipv4Addr, u32)>);

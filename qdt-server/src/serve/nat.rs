@@ -30,7 +30,6 @@ const READ_OTHERS_EVERY: Duration = Duration::from_secs(5);
 /// The rules of one run.
 #[derive(Debug)]
 pub(super) struct Nat {
-    tun: String,
     /// None where NAT is not asked for.
     plan: Option<NatPlan>,
     /// Where the external interface is that of the default route.
@@ -73,7 +72,6 @@ impl Nat {
         }
         let named = config.nat.as_ref().map(|nat| nat.external_iface.clone());
         let mut nat = Self {
-            tun: tun.to_owned(),
             default_route: (named == Some(None)).then(FollowedRoute::new),
             plan: named.map(|external_interface| NatPlan {
                 tun: tun.to_owned(),
@@ -184,13 +182,13 @@ impl Nat {
     }
 
     async fn is_in_place(&mut self) -> bool {
-        let Some((rules, read)) = &mut self.installed else {
+        let (Some(plan), Some((rules, read))) = (&self.plan, &mut self.installed) else {
             return false;
         };
         if rules.is_current() && read.elapsed() < READ_EVERY {
             return true;
         }
-        match HostFirewall.installed(&self.tun).await {
+        match HostFirewall.installed(&plan.tun).await {
             Ok(now) if now.has_same_rules(rules) => {
                 (*rules, *read) = (now, Instant::now());
                 true

@@ -1,7 +1,7 @@
 //! The check of a server's certificate during the handshake.
 //!
-//! Invariants: whatever makes a certificate acceptable, the signature of the handshake is checked against its
-//! key; every refusal is in the words of [`super::refusal`].
+//! Invariants: whatever makes a certificate acceptable, the signature of the handshake is checked
+//! against its key; every refusal is in the words of [`super::refusal`].
 
 use std::sync::Arc;
 
