@@ -730,6 +730,21 @@ impl Dns for HangingDns {
     }
 }
 
+/// Ends the connection `first`, which has to be replaced, and then the client, both without delay.
+async fn dials_and_stops_soon(worker: &mut Worker, first: AttemptId) {
+    let began = Instant::now();
+    worker.report(ClientEvent::Closed {
+        attempt: first,
+        reason: "reset".to_owned(),
+    });
+    worker.dial().await;
+    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+    let began = Instant::now();
+    worker.stop();
+    while !matches!(worker.command().await, ClientCommand::Stop) {}
+    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_check_of_the_resolvers_that_never_ends_delays_no_repair_no_dial_and_no_stop() {
     let host = MemoryHost::new();
@@ -751,17 +766,7 @@ async fn a_check_of_the_resolvers_that_never_ends_delays_no_repair_no_dial_and_n
         }
         host.change(|state| state.routes.clear());
         until(|| !host.state().routes.is_empty()).await;
-        let began = Instant::now();
-        worker.report(ClientEvent::Closed {
-            attempt: first,
-            reason: "reset".to_owned(),
-        });
-        worker.dial().await;
-        assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
-        let began = Instant::now();
-        worker.stop();
-        while !matches!(worker.command().await, ClientCommand::Stop) {}
-        assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+        dials_and_stops_soon(&mut worker, first).await;
     })
     .await;
     assert_eq!(outcome, Outcome::Signal);
@@ -779,17 +784,7 @@ async fn resolvers_that_are_never_done_being_set_delay_neither_the_tunnel_nor_a_
     };
     let (outcome, _) = driven_with(host.clone(), dns, &host, found(), async |mut worker| {
         let (first, _queue) = worker.connect(answer()).await;
-        let began = Instant::now();
-        worker.report(ClientEvent::Closed {
-            attempt: first,
-            reason: "reset".to_owned(),
-        });
-        worker.dial().await;
-        assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
-        let began = Instant::now();
-        worker.stop();
-        while !matches!(worker.command().await, ClientCommand::Stop) {}
-        assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+        dials_and_stops_soon(&mut worker, first).await;
     })
     .await;
     assert_eq!(outcome, Outcome::Signal);

@@ -142,6 +142,13 @@ fn folder(yaml: &str) -> tempfile::TempDir {
     folder
 }
 
+/// A folder whose server.yaml asks for NAT through `ext`.
+fn folder_with_nat() -> tempfile::TempDir {
+    folder(&format!(
+        "{TOKEN}nat: {{enabled: true, external_iface: ext}}\n"
+    ))
+}
+
 #[test]
 fn a_first_start_serves_and_sigterm_leaves_nothing_behind() {
     in_a_namespace(|| {
@@ -290,9 +297,7 @@ fn a_busy_metrics_address_is_logged_and_the_tunnel_runs() {
 fn a_busy_addr_is_a_server_error_and_nothing_is_left_on_the_host() {
     in_a_namespace(|| {
         let busy = UdpSocket::bind("[::]:443").unwrap();
-        let folder = folder(&format!(
-            "{TOKEN}nat: {{enabled: true, external_iface: ext}}\n"
-        ));
+        let folder = folder_with_nat();
         let mut server = Server::start(folder.path());
         let line = server.says("msg=\"server error\"");
         assert!(line.contains("addr"), "{line}");
@@ -389,9 +394,7 @@ fn nat_comes_with_the_default_route_and_healthz_and_a_metric_tell_until_then() {
 fn what_others_take_from_the_device_and_the_firewall_is_put_back_and_named() {
     in_a_namespace(|| {
         sh(OUTSIDE);
-        let folder = folder(&format!(
-            "{TOKEN}nat: {{enabled: true, external_iface: ext}}\n"
-        ));
+        let folder = folder_with_nat();
         let mut server = Server::start(folder.path());
         server.says("server started");
         let rules = || sh("nft -s list ruleset");
@@ -445,9 +448,7 @@ fn what_others_take_from_the_device_and_the_firewall_is_put_back_and_named() {
 fn somebody_who_takes_it_away_again_and_again_is_named_as_an_error() {
     in_a_namespace(|| {
         sh(OUTSIDE);
-        let folder = folder(&format!(
-            "{TOKEN}nat: {{enabled: true, external_iface: ext}}\n"
-        ));
+        let folder = folder_with_nat();
         let server = Server::start(folder.path());
         server.says("server started");
         for _ in 0..20 {
@@ -525,9 +526,7 @@ fn start_with_stand_ins(folder: &Path) -> Server {
 fn rules_that_are_flushed_before_they_were_ever_read_are_put_back() {
     in_a_namespace(|| {
         sh(OUTSIDE);
-        let folder = folder(&format!(
-            "{TOKEN}nat: {{enabled: true, external_iface: ext}}\n"
-        ));
+        let folder = folder_with_nat();
         // A firewall service that starts at the same moment: it flushes what was just installed.
         stand_in(
             folder.path(),
@@ -548,9 +547,7 @@ fn rules_that_are_flushed_before_they_were_ever_read_are_put_back() {
 fn a_start_whose_rules_cannot_be_read_back_leaves_none() {
     in_a_namespace(|| {
         sh(OUTSIDE);
-        let folder = folder(&format!(
-            "{TOKEN}nat: {{enabled: true, external_iface: ext}}\n"
-        ));
+        let folder = folder_with_nat();
         stand_in(
             folder.path(),
             "nft",
@@ -568,9 +565,7 @@ fn a_chain_of_others_that_drops_what_is_forwarded_is_named_at_the_start_and_when
         sh(OUTSIDE);
         let sample = "nft add table inet filter
             nft 'add chain inet filter forward { type filter hook forward priority 0; policy drop; }'";
-        let folder = folder(&format!(
-            "{TOKEN}nat: {{enabled: true, external_iface: ext}}\n"
-        ));
+        let folder = folder_with_nat();
         let named = "the chain `forward` of the nftables table `inet filter` drops";
         sh(sample);
         let mut server = Server::start(folder.path());
