@@ -19,7 +19,7 @@ use crate::resolvers::{Answer, Resolvers};
 
 /// What could not be cleaned up; the texts are the log's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CleanUpError {
+pub(crate) enum CleanUpError {
     /// Rules or routes of ours.
     #[error("{0}")]
     Routes(String),
@@ -30,7 +30,7 @@ pub enum CleanUpError {
 
 /// What could not be put back; the texts are the log's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RepairError {
+pub(crate) enum RepairError {
     /// The device: nothing can be put back without it.
     #[error("{0}")]
     Gone(String),
@@ -41,15 +41,15 @@ pub enum RepairError {
 
 /// What a check of the host did, and what has changed around the tunnel.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Repaired {
+pub(crate) struct Repaired {
     /// What others had removed and is there again, in words for the log.
-    pub restored: Vec<String>,
+    pub(crate) restored: Vec<String>,
     /// What the routes cannot help and was not said before.
-    pub warnings: Vec<RouteWarning>,
+    pub(crate) warnings: Vec<RouteWarning>,
     /// What was said before and no longer holds.
-    pub settled: Vec<RouteWarning>,
+    pub(crate) settled: Vec<RouteWarning>,
     /// Why not everything could be looked at and put back.
-    pub failure: Option<RepairError>,
+    pub(crate) failure: Option<RepairError>,
 }
 
 impl RepairError {
@@ -111,12 +111,12 @@ impl<T: TunOpener, L: Links, R: Routes, D: Dns + 'static> Host<T, L, R, D> {
 
     /// The mark that the tunnel's own UDP sockets carry.
     #[must_use]
-    pub fn mark(&self) -> u32 {
+    pub(crate) fn mark(&self) -> u32 {
         RouteIdentity::of(&self.name).mark()
     }
 
     /// Removes what a killed run left behind. Goes on after a failure and reports each.
-    pub async fn remove_leftovers(&self) -> Vec<CleanUpError> {
+    pub(crate) async fn remove_leftovers(&self) -> Vec<CleanUpError> {
         let mut failures = Vec::new();
         if let Err(error) = self.routes.remove_leftovers(&self.name).await {
             failures.push(CleanUpError::Routes(error.to_string()));
@@ -132,7 +132,10 @@ impl<T: TunOpener, L: Links, R: Routes, D: Dns + 'static> Host<T, L, R, D> {
     ///
     /// # Errors
     /// [`HostFailure::Tun`] in the host's words; a device just made is gone again then.
-    pub async fn set_tun(&mut self, plan: &TunPlan) -> Result<Option<TunQueue>, HostFailure> {
+    pub(crate) async fn set_tun(
+        &mut self,
+        plan: &TunPlan,
+    ) -> Result<Option<TunQueue>, HostFailure> {
         let queue = if self.applied.is_some() {
             None
         } else {
@@ -172,7 +175,10 @@ impl<T: TunOpener, L: Links, R: Routes, D: Dns + 'static> Host<T, L, R, D> {
     ///
     /// # Errors
     /// [`HostFailure::Routes`] in the host's words; nothing of ours is left then.
-    pub async fn set_routes(&mut self, plan: &RoutePlan) -> Result<Vec<String>, HostFailure> {
+    pub(crate) async fn set_routes(
+        &mut self,
+        plan: &RoutePlan,
+    ) -> Result<Vec<String>, HostFailure> {
         let network = plan.address.trunc();
         let plan = qdt_host::RoutePlan {
             tun: self.name.clone(),
@@ -198,7 +204,7 @@ impl<T: TunOpener, L: Links, R: Routes, D: Dns + 'static> Host<T, L, R, D> {
 
     /// Looks for what was set and is not there any more, puts it back, and follows the networks that
     /// the host is connected to. Changes nothing where nothing is missing.
-    pub async fn repair(&mut self) -> Repaired {
+    pub(crate) async fn repair(&mut self) -> Repaired {
         let mut repaired = Repaired::default();
         repaired.failure = self.put_back(&mut repaired).await.err();
         repaired
@@ -264,7 +270,7 @@ impl<T: TunOpener, L: Links, R: Routes, D: Dns + 'static> Host<T, L, R, D> {
     ///
     /// # Errors
     /// [`CleanUpError::Routes`] in the host's words.
-    pub async fn remove_routes(&mut self) -> Result<(), CleanUpError> {
+    pub(crate) async fn remove_routes(&mut self) -> Result<(), CleanUpError> {
         if self.routed.take().is_none() {
             return Ok(());
         }
@@ -295,7 +301,7 @@ impl<T: TunOpener, L: Links, R: Routes, D: Dns + 'static> Host<T, L, R, D> {
     /// Returns the name servers to ask for what has to be known outside the tunnel; `None` as long
     /// as the tunnel has changed nothing.
     #[must_use]
-    pub fn resolvers_outside(&self) -> Option<HostResolvers> {
+    pub(crate) fn resolvers_outside(&self) -> Option<HostResolvers> {
         self.applied.as_ref().map(|_| self.resolvers.outside())
     }
 
@@ -303,7 +309,7 @@ impl<T: TunOpener, L: Links, R: Routes, D: Dns + 'static> Host<T, L, R, D> {
     ///
     /// # Errors
     /// [`CleanUpError::Dns`] in the host's words.
-    pub async fn remove_dns(&mut self) -> Result<(), CleanUpError> {
+    pub(crate) async fn remove_dns(&mut self) -> Result<(), CleanUpError> {
         self.resolvers.remove().await.map_err(CleanUpError::Dns)
     }
 }

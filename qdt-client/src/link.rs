@@ -10,7 +10,7 @@ mod worker;
 use qdt_transport::ClientCommand;
 
 pub use self::memory::MemoryLink;
-pub use self::worker::{WorkerError, WorkerLink};
+pub(crate) use self::worker::WorkerLink;
 
 /// Takes commands to the packet worker. Never blocks.
 pub trait Link: Send {

@@ -803,10 +803,6 @@ impl Links for HangingLinks {
         self.0.set_mtu(interface, mtu).await
     }
 
-    async fn set_queue_length(&self, interface: &str, packets: u32) -> Result<(), LinkError> {
-        self.0.set_queue_length(interface, packets).await
-    }
-
     async fn status(&self, _: &str) -> Result<LinkStatus, LinkError> {
         std::future::pending().await
     }

@@ -1,8 +1,7 @@
 //! Which name servers the client's host asks while the tunnel is up.
 //!
-//! Name servers are addresses, never text: what a server of a tunnel sends passes
-//! [`parse_servers`] first, so that it can become neither an option of a command nor a line of a
-//! file.
+//! Name servers are addresses, never text, so that what a tunnel's server sends can become neither
+//! an option of a command nor a line of a file.
 //!
 //! Whoever installed a plan calls [`Dns::check_and_repair`] whenever the host changed and every few
 //! seconds, because other programs (DHCP clients, network managers) write the same settings.
@@ -18,28 +17,6 @@ pub struct DnsPlan {
     pub tun: String,
     /// The servers in order of preference; at least one.
     pub servers: Vec<IpAddr>,
-}
-
-/// A name server that is no address.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("dns: `{text}` is not an IP address")]
-pub struct DnsServerError {
-    /// What stood there, with control characters escaped, cut after 64 characters.
-    pub text: String,
-}
-
-/// Reads name servers from text, each an IPv4 or IPv6 address without port, zone or white space.
-///
-/// # Errors
-/// The first that is none.
-pub fn parse_servers<S: AsRef<str>>(texts: &[S]) -> Result<Vec<IpAddr>, DnsServerError> {
-    let parse = |text: &S| {
-        let text = text.as_ref();
-        text.parse().map_err(|_| DnsServerError {
-            text: text.chars().take(64).flat_map(char::escape_debug).collect(),
-        })
-    };
-    texts.iter().map(parse).collect()
 }
 
 /// Directs the host's name look-ups.
@@ -174,42 +151,4 @@ pub enum DnsError {
         /// The first line of its complaint.
         message: String,
     },
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::IpAddr;
-
-    use super::parse_servers;
-
-    #[test]
-    fn addresses_of_both_families_are_name_servers() {
-        let servers: [IpAddr; 2] = ["10.8.0.1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
-        assert_eq!(
-            parse_servers(&["10.8.0.1", "2001:db8::1"]),
-            Ok(servers.to_vec())
-        );
-    }
-
-    #[test]
-    fn dns_strings_of_the_server_never_become_command_arguments() {
-        for text in [
-            "--flag",
-            "-i",
-            "",
-            " 1.1.1.1",
-            "1.1.1.1 8.8.8.8",
-            "1.1.1.1\nsearch x",
-            "1.1.1.1#53",
-            "x.y",
-        ] {
-            assert!(parse_servers(&["9.9.9.9", text]).is_err(), "{text:?}");
-        }
-        let long = "\u{1b}".repeat(5000);
-        let message = parse_servers(&[long]).unwrap_err().to_string();
-        assert!(
-            message.len() < 1000 && !message.contains('\u{1b}'),
-            "{message}"
-        );
-    }
 }

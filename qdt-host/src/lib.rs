@@ -32,15 +32,14 @@ mod watch;
 #[cfg(target_os = "linux")]
 mod linux;
 
-pub use dns::{Dns, DnsError, DnsPlan, DnsRepair, DnsServerError, parse_servers};
+pub use dns::{Dns, DnsError, DnsPlan, DnsRepair};
 pub use firewall::{ClosedChain, Firewall, FirewallError, FirewallWarning, NatPlan};
 pub use interface::{InterfaceNameError, check_interface_name};
 pub use links::{LinkError, LinkStatus, Links};
 #[cfg(target_os = "linux")]
 pub use linux::{
     ConnectedNetwork, DnsPaths, HostDns, HostFirewall, HostLinks, HostRoutes, HostTuns, HostWatch,
-    InstalledRules, LinkState, TunnelOwner, connected_networks, default_route_interface,
-    default_route_source,
+    InstalledRules, TunnelOwner, connected_networks, default_route_interface, default_route_source,
 };
 pub use owner::{OwnerError, OwnerWarning};
 pub use resolvers::HostResolvers;

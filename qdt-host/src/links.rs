@@ -25,15 +25,6 @@ pub trait Links: Send + Sync {
         mtu: u32,
     ) -> impl Future<Output = Result<(), LinkError>> + Send;
 
-    /// Sets the length of the transmit queue in packets (`txqueuelen`; super-packets count as
-    /// one). For a TUN device this is how much the kernel keeps before the program has read it: a
-    /// short queue keeps latency under load low and costs throughput.
-    fn set_queue_length(
-        &self,
-        interface: &str,
-        packets: u32,
-    ) -> impl Future<Output = Result<(), LinkError>> + Send;
-
     /// Returns what the interface looks like.
     fn status(&self, interface: &str)
     -> impl Future<Output = Result<LinkStatus, LinkError>> + Send;

@@ -52,12 +52,8 @@ impl Offload {
 pub struct Tun {
     /// The device's name as the kernel knows it.
     pub name: String,
-    /// Its interface index in the network namespace it was opened in.
-    pub index: u32,
     /// Its queues: at least one, at most as many as were asked for.
     pub queues: Vec<TunQueue>,
-    /// The device stays when the last queue is closed, because somebody made it so.
-    pub persistent: bool,
 }
 
 /// Opens TUN devices. The seam between the programs and the platform.

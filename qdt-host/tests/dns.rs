@@ -115,7 +115,10 @@ impl Host {
 fn plan(tun: &str, servers: &[&str]) -> DnsPlan {
     DnsPlan {
         tun: tun.to_owned(),
-        servers: qdt_host::parse_servers(servers).expect("addresses"),
+        servers: servers
+            .iter()
+            .map(|server| server.parse().expect("an address"))
+            .collect(),
     }
 }
 

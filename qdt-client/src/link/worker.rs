@@ -21,7 +21,7 @@ const _: () = assert!(Token::MAX_LEN == MAX_FIELD_VALUE);
 
 /// Why there is no packet worker.
 #[derive(Debug, thiserror::Error)]
-pub enum WorkerError {
+pub(crate) enum WorkerError {
     /// Nobody to trust: the CA file, the pin or the system's roots are not usable.
     #[error(transparent)]
     Trust(#[from] TrustError),
@@ -32,7 +32,7 @@ pub enum WorkerError {
 
 /// A running packet worker.
 #[derive(Debug)]
-pub struct WorkerLink {
+pub(crate) struct WorkerLink {
     worker: ClientWorker,
 }
 
@@ -42,7 +42,7 @@ impl WorkerLink {
     ///
     /// # Errors
     /// See [`WorkerError`]; nothing runs then.
-    pub fn start(
+    pub(crate) fn start(
         config: &ClientConfig,
         caps: Capabilities,
         mark: u32,

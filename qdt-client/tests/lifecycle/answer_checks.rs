@@ -146,6 +146,12 @@ fn dns_strings_of_the_server_never_become_command_arguments() {
             "2606:4700::1111",
             "~.",
             "",
+            "-i",
+            " 1.1.1.1",
+            "1.1.1.1 8.8.8.8",
+            "1.1.1.1\nsearch x",
+            "1.1.1.1#53",
+            "x.y",
         ]
         .map(str::to_owned)
         .to_vec();
@@ -153,7 +159,7 @@ fn dns_strings_of_the_server_never_become_command_arguments() {
     .unwrap();
     let kept: Vec<String> = assignment.dns.iter().map(ToString::to_string).collect();
     assert_eq!(kept, ["1.1.1.1", "2606:4700::1111"]);
-    assert_eq!(assignment.refused_dns.len(), 4);
+    assert_eq!(assignment.refused_dns.len(), 10);
     let text = assignment.refused_dns[0].to_string();
     assert_eq!(
         text,

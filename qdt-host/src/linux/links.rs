@@ -22,51 +22,6 @@ use crate::links::{LinkError, LinkStatus, Links};
 #[derive(Debug, Clone, Copy, Default)]
 pub struct HostLinks;
 
-/// How an interface is set up now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LinkState {
-    /// Its IPv4 addresses with their prefixes.
-    pub addresses: Vec<Ipv4Net>,
-    /// Its MTU in bytes.
-    pub mtu: u32,
-    /// Whether it is administratively up.
-    pub up: bool,
-}
-
-impl HostLinks {
-    /// Reads how `interface` is set up.
-    ///
-    /// # Errors
-    /// [`LinkError`]; `Missing` where there is no such interface.
-    pub async fn state(&self, interface: &str) -> Result<LinkState, LinkError> {
-        let failed = |source| from_kernel(interface, "read its state", source);
-        let rtnl = Rtnl::connect().map_err(failed)?;
-        let mut found = rtnl
-            .handle
-            .link()
-            .get()
-            .match_name(interface.to_owned())
-            .execute();
-        let link = found.try_next().await.map_err(os_error).map_err(failed)?;
-        let link = link.ok_or_else(missing).map_err(failed)?;
-        let addresses = addresses::ipv4_of(&rtnl, link.header.index)
-            .await
-            .map_err(failed)?;
-        let mtu = link
-            .attributes
-            .iter()
-            .find_map(|attribute| match attribute {
-                LinkAttribute::Mtu(mtu) => Some(*mtu),
-                _ => None,
-            });
-        Ok(LinkState {
-            addresses: addresses.iter().filter_map(net_of).collect(),
-            mtu: mtu.unwrap_or_default(),
-            up: link.header.flags.contains(LinkFlags::Up),
-        })
-    }
-}
-
 impl Links for HostLinks {
     async fn set_address(&self, interface: &str, address: Ipv4Net) -> Result<(), LinkError> {
         let step = format!("set the address {address}");
@@ -100,14 +55,6 @@ impl Links for HostLinks {
     async fn set_mtu(&self, interface: &str, mtu: u32) -> Result<(), LinkError> {
         change(interface, &format!("set the MTU to {mtu}"), |message| {
             message.mtu(mtu)
-        })
-        .await
-    }
-
-    async fn set_queue_length(&self, interface: &str, packets: u32) -> Result<(), LinkError> {
-        let step = format!("set the queue length to {packets}");
-        change(interface, &step, |message| {
-            message.append_extra_attribute(LinkAttribute::TxQueueLen(packets))
         })
         .await
     }

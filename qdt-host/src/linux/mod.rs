@@ -32,7 +32,7 @@ pub use connected::{ConnectedNetwork, connected_networks};
 pub use default_route::{default_route_interface, default_route_source};
 pub use dns::{DnsPaths, HostDns};
 pub use firewall::{HostFirewall, InstalledRules};
-pub use links::{HostLinks, LinkState};
+pub use links::HostLinks;
 pub use owner::TunnelOwner;
 pub use routes::HostRoutes;
 pub use tun::HostTuns;

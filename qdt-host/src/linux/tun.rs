@@ -68,13 +68,12 @@ impl Tun {
         };
 
         let mut queues = Vec::with_capacity(wanted.queues.into());
-        let mut device = None;
         for _ in 0..wanted.queues {
             let fd = tun_driver::open().map_err(kernel("opening /dev/net/tun"))?;
-            let attached =
+            let has_header =
                 tun_driver::attach(&fd, &spec.name, wanted.vnet_header, wanted.multi_queue)
                     .map_err(kernel("TUNSETIFF"))?;
-            let offload = if attached.vnet_header {
+            let offload = if has_header {
                 tun_driver::set_vnet_header_len(&fd).map_err(kernel("TUNSETVNETHDRSZ"))?;
                 set_best_offload(&fd)
             } else {
@@ -84,17 +83,10 @@ impl Tun {
                 Offload::NONE
             };
             queues.push(TunQueue::from_fd(fd, offload));
-            device.get_or_insert(attached);
         }
-        let device = device.expect("at least one queue was attached");
-        let index = interface_index(&spec.name)
-            .and_then(|index| index.ok_or_else(|| io::ErrorKind::NotFound.into()))
-            .map_err(kernel("asking for the index"))?;
         Ok(Self {
             name: spec.name.clone(),
-            index,
             queues,
-            persistent: device.persistent,
         })
     }
 }

@@ -14,15 +14,6 @@ use rustix::fs::{Mode, OFlags};
 /// Length of the header before each packet: `struct virtio_net_hdr` without `num_buffers`.
 const VNET_HEADER_LEN: c_int = 10;
 
-/// The flags of an attached queue, as `TUNGETIFF` reports them.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Attached {
-    /// `IFF_VNET_HDR` holds.
-    pub(super) vnet_header: bool,
-    /// `IFF_PERSIST` holds.
-    pub(super) persistent: bool,
-}
-
 /// Opens the driver: a descriptor that is no queue yet.
 pub(super) fn open() -> io::Result<OwnedFd> {
     let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -30,12 +21,13 @@ pub(super) fn open() -> io::Result<OwnedFd> {
 }
 
 /// Attaches `fd` as a queue of the TUN device `name`, creating the device when there is none.
+/// Returns whether each packet has a header before it (`IFF_VNET_HDR`), as the kernel reports it.
 pub(super) fn attach(
     fd: &OwnedFd,
     name: &str,
     vnet_header: bool,
     multi_queue: bool,
-) -> io::Result<Attached> {
+) -> io::Result<bool> {
     let mut flags = libc::IFF_TUN | libc::IFF_NO_PI;
     if vnet_header {
         flags |= libc::IFF_VNET_HDR;
@@ -51,10 +43,7 @@ pub(super) fn attach(
     check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNGETIFF, &raw mut request) })?;
     // SAFETY: both ioctls leave the union's `ifru_flags` member set.
     let flags = c_int::from(unsafe { request.ifr_ifru.ifru_flags });
-    Ok(Attached {
-        vnet_header: flags & libc::IFF_VNET_HDR != 0,
-        persistent: flags & libc::IFF_PERSIST != 0,
-    })
+    Ok(flags & libc::IFF_VNET_HDR != 0)
 }
 
 /// Tells the driver that the header before each packet has 10 bytes: a persistent device may have

@@ -19,7 +19,6 @@ pub enum Call {
     OpenTun(TunSpec),
     SetAddress { interface: String, address: Ipv4Net },
     SetMtu { interface: String, mtu: u32 },
-    SetQueueLength { interface: String, packets: u32 },
     SetUp { interface: String },
     InstallRoutes(RoutePlan),
     RestoreRoutes(RoutePlan),
@@ -41,7 +40,6 @@ impl Call {
             Self::OpenTun(_) => "open_tun",
             Self::SetAddress { .. } => "set_address",
             Self::SetMtu { .. } => "set_mtu",
-            Self::SetQueueLength { .. } => "set_queue_length",
             Self::SetUp { .. } => "set_up",
             Self::InstallRoutes(_) => "install_routes",
             Self::RestoreRoutes(_) => "restore_routes",
@@ -123,14 +121,6 @@ impl Links for MemoryHost {
             mtu,
         };
         self.link(call, interface, |link| link.mtu = Some(mtu))
-    }
-
-    async fn set_queue_length(&self, interface: &str, packets: u32) -> Result<(), LinkError> {
-        let call = Call::SetQueueLength {
-            interface: interface.to_owned(),
-            packets,
-        };
-        self.link(call, interface, |link| link.queue_length = Some(packets))
     }
 
     /// Changes nothing and is no [`Call`] worth remembering.

@@ -65,8 +65,6 @@ pub struct LinkState {
     pub address: Option<Ipv4Net>,
     /// Its MTU in bytes.
     pub mtu: Option<u32>,
-    /// Its transmit queue's length in packets.
-    pub queue_length: Option<u32>,
     /// Whether it is up.
     pub up: bool,
 }

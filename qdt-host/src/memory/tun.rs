@@ -34,9 +34,7 @@ impl TunOpener for MemoryHost {
         inner.state.links.entry(name.clone()).or_default();
         Ok(Tun {
             name: name.clone(),
-            index: 1,
             queues,
-            persistent: false,
         })
     }
 }

@@ -50,7 +50,7 @@ impl Device {
 
     /// What is not as it was set up. A device that is gone is the packet workers' to notice.
     async fn faults(&self) -> Vec<Repair> {
-        let state = match HostLinks.state(&self.name).await {
+        let state = match HostLinks.status(&self.name).await {
             Ok(state) => state,
             Err(error) => {
                 debug!(err = %error, "the device cannot be looked at");
