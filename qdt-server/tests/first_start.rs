@@ -63,7 +63,12 @@ fn a_first_start_writes_the_recorded_vector_with_its_modes() {
         .as_str()
         .unwrap()
         .replace("DIR", folder.path().to_str().unwrap())
-        .replace("TOKEN", token);
+        .replace("TOKEN", token)
+        // Unlike the Go server ours limits no session of a new server.
+        .replace(
+            "rate_limit:\n    pps: 10000\n",
+            "rate_limit:\n    pps: -1\n",
+        );
     assert_eq!(written, expected);
     for (name, expected) in vectors["cases"]["modes"].as_object().unwrap() {
         assert_eq!(

@@ -9,13 +9,12 @@ use ipnet::Ipv4Net;
 use qdt_program::{GoDuration, Token};
 use serde::Deserialize;
 
-/// The keys of server.yaml in the order in which a first start writes them; ours follow.
+use super::keys::default_of;
+
+/// The keys of server.yaml, those of [`KEYS`](super::KEYS).
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
-#[expect(
-    missing_docs,
-    reason = "each key is documented where it is used: ServerConfig"
-)]
+#[expect(missing_docs, reason = "the table of keys says what each is for")]
 pub struct ServerFile {
     pub addr: String,
     pub tls_cert: String,
@@ -79,24 +78,6 @@ pub struct NatFile {
     pub external_iface: String,
 }
 
-fn default_text(value: &mut String, default: &str) {
-    if value.is_empty() {
-        default.clone_into(value);
-    }
-}
-
-fn default_number(value: &mut i64, default: i64) {
-    if *value == 0 {
-        *value = default;
-    }
-}
-
-fn default_duration(value: &mut GoDuration, default: GoDuration) {
-    if *value == GoDuration::ZERO {
-        *value = default;
-    }
-}
-
 /// The first host of a pool, nothing where the text is no IPv4 network.
 fn first_host(pool_cidr: &str) -> String {
     pool_cidr
@@ -109,29 +90,47 @@ impl ServerFile {
     /// The same with every default that the Go server fills in. The TLS paths depend on where the
     /// file lies and stay empty here.
     pub fn with_defaults(mut self, cpus: usize) -> Self {
-        let cpus = i64::try_from(cpus).unwrap_or(i64::MAX / 4).max(1);
-        default_text(&mut self.addr, ":443");
-        default_number(&mut self.mtu, 1350);
-        default_text(&mut self.tun_name, "qdt0");
-        default_text(&mut self.pool_cidr, "10.8.0.0/24");
-        let gateway = first_host(&self.pool_cidr);
-        default_text(&mut self.gateway_ip, &gateway);
-        default_text(&mut self.metrics_addr, ":9100");
-        default_text(&mut self.health_addr, ":9200");
-        default_duration(&mut self.session_timeout, GoDuration::from_secs(120));
-        default_number(&mut self.max_reassembly_bytes, 65535);
-        default_number(&mut self.rate_limit.pps, 10_000);
-        default_number(&mut self.rate_limit.burst, 20_000);
-        default_number(&mut self.handshake_rate.pps, 100);
-        default_number(&mut self.handshake_rate.burst, 200);
-        default_number(&mut self.handshake_ip_rate.pps, 20);
-        default_number(&mut self.handshake_ip_rate.burst, 40);
-        default_duration(&mut self.handshake_ip_rate.ttl, GoDuration::from_secs(60));
-        default_number(&mut self.send_workers, cpus);
-        default_number(&mut self.send_queue, 4096);
-        default_number(&mut self.send_batch, 4);
-        default_number(&mut self.send_datagram_queue, self.send_queue);
-        default_number(&mut self.session_shards, 4 * cpus);
+        let text = |value: &mut String, key| {
+            if value.is_empty() {
+                default_of(key).text().clone_into(value);
+            }
+        };
+        let number = |value: &mut i64, key| {
+            if *value == 0 {
+                *value = default_of(key).number(cpus);
+            }
+        };
+        let duration = |value: &mut GoDuration, key| {
+            if *value == GoDuration::ZERO {
+                *value = default_of(key).duration();
+            }
+        };
+        text(&mut self.addr, "addr");
+        number(&mut self.mtu, "mtu");
+        text(&mut self.tun_name, "tun_name");
+        text(&mut self.pool_cidr, "pool_cidr");
+        if self.gateway_ip.is_empty() {
+            self.gateway_ip = first_host(&self.pool_cidr);
+        }
+        text(&mut self.metrics_addr, "metrics_addr");
+        text(&mut self.health_addr, "health_addr");
+        duration(&mut self.session_timeout, "session_timeout");
+        number(&mut self.max_reassembly_bytes, "max_reassembly_bytes");
+        number(&mut self.rate_limit.pps, "rate_limit.pps");
+        number(&mut self.rate_limit.burst, "rate_limit.burst");
+        number(&mut self.handshake_rate.pps, "handshake_rate.pps");
+        number(&mut self.handshake_rate.burst, "handshake_rate.burst");
+        let per_address = &mut self.handshake_ip_rate;
+        number(&mut per_address.pps, "handshake_ip_rate.pps");
+        number(&mut per_address.burst, "handshake_ip_rate.burst");
+        duration(&mut per_address.ttl, "handshake_ip_rate.ttl");
+        number(&mut self.send_workers, "send_workers");
+        number(&mut self.send_queue, "send_queue");
+        number(&mut self.send_batch, "send_batch");
+        if self.send_datagram_queue == 0 {
+            self.send_datagram_queue = self.send_queue;
+        }
+        number(&mut self.session_shards, "session_shards");
         self
     }
 }

@@ -7,6 +7,7 @@
 mod checks;
 mod file;
 mod first_start;
+mod keys;
 
 use std::net::Ipv4Addr;
 use std::num::NonZeroUsize;
@@ -18,6 +19,7 @@ use qdt_program::{HostPort, Loaded, LogConfig, ReadError, Token, read_config_yam
 
 pub use file::{HandshakeIpRateFile, NatFile, RateFile, ServerFile};
 pub use first_start::first_start_yaml;
+pub use keys::{FirstStart, KEYS, Key, KeyDefault};
 
 /// Everything the server is told, valid and complete.
 #[derive(Clone, Debug, PartialEq)]
