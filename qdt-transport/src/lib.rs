@@ -38,7 +38,7 @@ pub use counters::{Counters, DropReason, UdpReject, WorkerCounters};
 pub use limit_key::{LimitKey, Reach};
 pub use limits::{SessionLimits, SessionUsage};
 pub use path::PacketSize;
-pub use queue::{Relief, Share, Shares};
+pub use queue::{CongestionSignal, FairShare, Share};
 pub use server::{
     Admission, Admitted, Permit, Refusal, ServerSettings, ServerWorkers, StartError, WorkerExit,
     WorkerHeartbeat,

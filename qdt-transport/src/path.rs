@@ -10,13 +10,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn_proto::congestion::{Controller, ControllerFactory};
 use quinn_proto::{IdleTimeout, TransportConfig, VarInt};
 
-mod congestion;
-
-use congestion::Uncontrolled;
-pub(crate) use congestion::relief_due;
+use crate::queue::UncontrolledFactory;
 
 /// The smallest QUIC packet every path must carry (RFC 9000 section 14).
 pub(crate) const BASE_PACKET: u16 = 1200;
@@ -35,9 +31,6 @@ const STEP: u16 = 8;
 const QUIC_OVERHEAD: u16 = 1 + 8 + 4 + 16 + 1 + 8;
 /// The quarter stream id of the first request stream.
 const QUARTER_STREAM_ID: u16 = 1;
-/// Bytes in flight to a peer that has stopped acknowledging. Each packet in flight costs memory on our side;
-/// 64 MiB is a round trip of 50 ms at 10 Gbit/s.
-const IN_FLIGHT: u64 = 64 << 20;
 /// Both ends give a silent connection up after this time (the Go programs' value).
 pub(crate) const IDLE: Duration = Duration::from_secs(30);
 
@@ -123,15 +116,6 @@ pub(crate) fn transport(size: u16, limits: Limits, is_client: bool) -> Arc<Trans
         config.initial_rtt(Duration::from_millis(100));
     }
     Arc::new(config)
-}
-
-/// Builds [`Uncontrolled`] for every connection.
-struct UncontrolledFactory;
-
-impl ControllerFactory for UncontrolledFactory {
-    fn build(self: Arc<Self>, _now: std::time::Instant, _mtu: u16) -> Box<dyn Controller> {
-        Box::new(Uncontrolled::new(IN_FLIGHT))
-    }
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::app::{Attempt, ClientApp, Established, Phase};
 use super::watch::{Probe, Seen, Verdict};
 use crate::counters::{Direction, DropReason};
 use crate::engine::{Engine, Link};
-use crate::queue::Relief;
+use crate::queue::CongestionSignal;
 use crate::session::SealBuffer;
 
 /// Marks our own echo requests: nobody else's replies are kept from the host. "qd" in ASCII.
@@ -65,7 +65,7 @@ impl ClientApp {
             return;
         };
         let limit = session.packet_limit(quic);
-        let mut relief = Relief::new(quic, &mut link.relieved);
+        let mut signal = CongestionSignal::new(quic, &mut link.signals_sent);
         while let Some(packet) = segments.next() {
             match InnerPacket::parse(packet) {
                 Ok(parsed) if parsed.source() == *inner => {}
@@ -78,7 +78,7 @@ impl ClientApp {
                     continue;
                 }
             }
-            if relief.drops(packet, counters) {
+            if signal.drops(packet, counters) {
                 continue;
             }
             clamp_mss(packet, limit);

@@ -77,8 +77,8 @@ pub(crate) struct Link<C> {
     pub(crate) pace: Option<Pace>,
     /// Datagrams wait for longer than the turn in which they were queued.
     pub(crate) backlog: bool,
-    /// What [`crate::queue::Relief`] keeps for the connection.
-    pub(crate) relieved: u64,
+    /// What [`crate::queue::CongestionSignal`] keeps for the connection.
+    pub(crate) signals_sent: u64,
     /// `send_buffer_space` while no datagram waits.
     unqueued: usize,
     /// When something last arrived on it.
@@ -109,7 +109,7 @@ impl<C> Link<C> {
             app_deadline: wake_at,
             pace: None,
             backlog: false,
-            relieved: 0,
+            signals_sent: 0,
             unqueued,
             heard: Instant::now(),
             after_silence: false,

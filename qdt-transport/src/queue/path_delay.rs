@@ -79,10 +79,10 @@ impl PathDelay {
             self.foreign = Duration::ZERO;
         }
         let queue = beyond - self.foreign;
-        match self.trial.judge(now, trip, queue, in_flight, self.target()) {
-            Verdict::Ours if in_flight > FEW => queue,
-            Verdict::Ours | Verdict::Undecided => Duration::ZERO,
-            Verdict::NotOurs(foreign) => {
+        match self.trial.owner(now, trip, queue, in_flight, self.target()) {
+            QueueOwner::Ours if in_flight > FEW => queue,
+            QueueOwner::Ours | QueueOwner::Undecided => Duration::ZERO,
+            QueueOwner::NotOurs(foreign) => {
                 self.foreign += foreign;
                 let patience = match self.again {
                     // Found again after it was forgotten: it is still there.
@@ -106,7 +106,7 @@ impl PathDelay {
 
 /// Whose a queue is.
 #[derive(Clone, Copy, Debug)]
-enum Verdict {
+enum QueueOwner {
     /// Ours, as far as is known.
     Ours,
     /// Half of our packets are out of it, and what that changes is not seen yet.
@@ -116,18 +116,18 @@ enum Verdict {
 }
 
 impl Trial {
-    /// Takes one sample in.
-    fn judge(
+    /// Takes one sample in and returns whose the queue is, as far as is known.
+    fn owner(
         &mut self,
         now: Instant,
         trip: Duration,
         queue: Duration,
         in_flight: u64,
         target: Duration,
-    ) -> Verdict {
+    ) -> QueueOwner {
         if queue <= target {
             *self = Self::default();
-            return Verdict::Ours;
+            return QueueOwner::Ours;
         }
         let (began, shortest) = self.began.unwrap_or((now, queue));
         let shortest = shortest.min(queue);
@@ -145,27 +145,27 @@ impl Trial {
             if now.saturating_duration_since(began)
                 < LISTENED_AFTER.max(trip * LISTENED_AFTER_TRIPS)
             {
-                return Verdict::Ours;
+                return QueueOwner::Ours;
             }
             // Nobody listens, or it is not their queue: taking more would be loss and nothing else.
             *self = Self::default();
-            return Verdict::NotOurs(shortest);
+            return QueueOwner::NotOurs(shortest);
         }
         let (since, least) = self.halved.unwrap_or((now, queue));
         let least = least.min(queue);
         if least < self.worst * 11 / 20 {
             // With half of the packets half of the queue, or less where the path is long: all of it is ours.
             *self = Self::default();
-            return Verdict::Ours;
+            return QueueOwner::Ours;
         }
         self.halved = Some((since, least));
         if now.saturating_duration_since(since) < SHOWN_AFTER.max(trip * SHOWN_AFTER_TRIPS) {
-            return Verdict::Undecided;
+            return QueueOwner::Undecided;
         }
         let worst = std::mem::take(self).worst;
         if least < worst * 13 / 20 {
-            return Verdict::Ours;
+            return QueueOwner::Ours;
         }
-        Verdict::NotOurs(least)
+        QueueOwner::NotOurs(least)
     }
 }

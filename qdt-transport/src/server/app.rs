@@ -27,7 +27,7 @@ use crate::engine::{Accepted, Application, Gate, Link, Pace};
 use crate::http3_streams::{UniStreams, error_code, fail, open_control_stream};
 use crate::limit_key::LimitKey;
 use crate::limits::{Bucket, Counted};
-use crate::queue::{Share, Shares};
+use crate::queue::{FairShare, Share};
 use crate::session::{Session, Terms};
 use crate::tun_port::TunPort;
 use crate::udp::canonical;
@@ -112,7 +112,7 @@ pub(super) struct ServerApp {
     pub(super) tun: TunPort,
     pub(super) arena: Arena,
     /// Who takes how much of the TUN queue.
-    pub(super) shares: Shares,
+    pub(super) shares: FairShare,
     /// Packets from one client to another, until the end of the turn.
     pub(super) sideways: PacketBatch,
     /// Sessions of this worker that a newer one replaced.

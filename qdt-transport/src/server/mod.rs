@@ -35,7 +35,7 @@ use crate::arena::Arena;
 use crate::counters::{Counters, WorkerCounters};
 use crate::engine::Engine;
 use crate::path::{BASE_PACKET, IDLE, Limits};
-use crate::queue::Shares;
+use crate::queue::FairShare;
 use crate::tls::ServerTls;
 use crate::tun_port::TunPort;
 use crate::udp::{BindError, SteeredConnectionIds, Steering, bind_server};
@@ -229,7 +229,7 @@ impl ServerWorkers {
                     counters: counters.clone(),
                     tun: TunPort::new(tun),
                     arena: Arena::new(SEAL_ARENA),
-                    shares: Shares::default(),
+                    shares: FairShare::default(),
                     sideways: PacketBatch::default(),
                     replaced: Vec::new(),
                     newcomers: 0,

@@ -13,7 +13,7 @@ use super::inbox::PacketBatch;
 use super::table::Location;
 use crate::counters::{Direction, DropReason};
 use crate::engine::{Engine, Link};
-use crate::queue::Relief;
+use crate::queue::CongestionSignal;
 use crate::session::SealBuffer;
 
 /// Room for an ICMP error with what it quotes (RFC 1812 section 4.3.2.3: at most 576 bytes).
@@ -86,7 +86,7 @@ impl ServerApp {
         let Link {
             quic,
             app: client,
-            relieved,
+            signals_sent,
             ..
         } = link;
         let Some(served) = client
@@ -104,8 +104,8 @@ impl ServerApp {
             share,
             ..
         } = served;
-        let greedy = match waited {
-            Waited::InTun => shares.tells(share, read.len()),
+        let over_share = match waited {
+            Waited::InTun => shares.over_share(share, read.len()),
             Waited::Elsewhere => None,
         };
         let Ok(mut segments) = Segments::new(read, tun.has_vnet_header) else {
@@ -113,13 +113,13 @@ impl ServerApp {
             return;
         };
         let limit = session.packet_limit(quic);
-        let mut relief = Relief::new(quic, relieved).or_for(greedy);
+        let mut signal = CongestionSignal::new(quic, signals_sent).or_for(over_share);
         while let Some(packet) = segments.next() {
             if !to_client.take(now) {
                 counters.dropped(DropReason::RateOut);
                 continue;
             }
-            if relief.drops(packet, counters) {
+            if signal.drops(packet, counters) {
                 continue;
             }
             clamp_mss(packet, limit);

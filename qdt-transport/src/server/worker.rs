@@ -65,14 +65,14 @@ impl ServerWorker {
             if (ready.tun || answered) && !self.engine.is_blocked() {
                 match self.read_tun(now, &mut buffer, &mut elsewhere) {
                     Ok(more) => {
-                        self.app.shares.looked(now, !more);
+                        self.app.shares.queue_read(now, !more);
                         busy |= more;
                     }
                     Err(error) => return WorkerExit::TunRead(error),
                 }
             } else if !self.engine.is_blocked() {
                 // Nobody said that there is something to read.
-                self.app.shares.looked(now, true);
+                self.app.shares.queue_read(now, true);
             }
             if !self.app.sideways.is_empty() {
                 std::mem::swap(&mut self.app.sideways, &mut taken);

@@ -16,7 +16,7 @@ use qdt_proto::http3::{
     encode_request,
 };
 use qdt_proto::packet::Segments;
-use qdt_transport::{Pulse, Relief, Share, WorkerCounters};
+use qdt_transport::{CongestionSignal, Pulse, Share, WorkerCounters};
 use quinn_proto::{Connection, ConnectionHandle, Dir, Event, ReadError, StreamEvent, StreamId};
 
 use super::device::Device;
@@ -41,8 +41,8 @@ pub(super) struct Client {
     /// The earliest time for which the crowd's heap has an entry.
     pub(super) scheduled: Option<Instant>,
     phase: Phase,
-    /// What [`Relief`] keeps for the connection.
-    relieved: u64,
+    /// What [`CongestionSignal`] keeps for the connection.
+    signals_sent: u64,
     counters: WorkerCounters,
     /// When it asks the server for a sign of life, and how long it waits from one time to the next.
     asks: Option<(Instant, Pulse)>,
@@ -79,7 +79,7 @@ impl Client {
             share: Share::default(),
             scheduled: None,
             phase: Phase::Handshaking,
-            relieved: 0,
+            signals_sent: 0,
             counters: WorkerCounters::default(),
             asks: None,
         }
@@ -220,9 +220,14 @@ impl Client {
         }
     }
 
-    /// Seals and queues what was read from the TUN; what finds no room is lost, as on any path. `is_greedy`: one packet
-    /// of it is to be lost, because the client takes more of the device's queue than others.
-    pub(super) fn send_read(&mut self, read: &mut [u8], has_vnet_header: bool, is_greedy: bool) {
+    /// Seals and queues what was read from the TUN; what finds no room is lost, as on any path. A
+    /// client that takes more than its share of the device's queue gets a congestion signal.
+    pub(super) fn send_read(
+        &mut self,
+        read: &mut [u8],
+        has_vnet_header: bool,
+        is_over_share: bool,
+    ) {
         let Phase::Open(open) = &mut self.phase else {
             return;
         };
@@ -230,10 +235,10 @@ impl Client {
             return;
         };
         let mut buffer = BytesMut::zeroed(SEALED_READ);
-        let mut relief = Relief::new(&self.quic, &mut self.relieved)
-            .or_for(is_greedy.then_some(&mut self.share));
+        let mut signal = CongestionSignal::new(&self.quic, &mut self.signals_sent)
+            .or_for(is_over_share.then_some(&mut self.share));
         while let Some(packet) = segments.next() {
-            if relief.drops(packet, &self.counters) {
+            if signal.drops(packet, &self.counters) {
                 continue;
             }
             let needed = open.prefix.len() + OVERHEAD + packet.len();

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use qdt_proto::datagram::OVERHEAD;
 use qdt_proto::packet::{VnetHeader, ipv4_addresses};
-use qdt_transport::{ClientTls, ClientTrust, PacketSize, Shares, dialling_config};
+use qdt_transport::{ClientTls, ClientTrust, FairShare, PacketSize, dialling_config};
 use quinn_proto::{ClientConfig, DatagramEvent};
 use rustix::event::{Timespec, epoll};
 
@@ -62,7 +62,7 @@ pub(super) struct Crowd {
     deadlines: BinaryHeap<Reverse<(Instant, usize)>>,
     touched: VecDeque<usize>,
     /// Who takes how much of the device's queue: real clients have one each.
-    shares: Shares,
+    shares: FairShare,
     device: Option<Device>,
     poller: OwnedFd,
     inbox: Inbox,
@@ -94,7 +94,7 @@ impl Crowd {
             by_address: HashMap::new(),
             deadlines: BinaryHeap::new(),
             touched: VecDeque::new(),
-            shares: Shares::default(),
+            shares: FairShare::default(),
             device: None,
             poller,
             inbox: Inbox::new(),
@@ -273,7 +273,7 @@ impl Crowd {
                 return Ok(());
             };
             let Some(len) = device.read()? else {
-                self.shares.looked(now, true);
+                self.shares.queue_read(now, true);
                 return Ok(());
             };
             *left = left.saturating_sub(len);
@@ -290,12 +290,12 @@ impl Crowd {
             // What is no packet of a client (the kernel's own multicast) goes nowhere.
             if let Some(&index) = source.and_then(|source| self.by_address.get(&source)) {
                 let client = &mut self.clients[index];
-                let is_greedy = self.shares.tells(&mut client.share, len).is_some();
-                client.send_read(read, device.has_vnet_header, is_greedy);
+                let is_over_share = self.shares.over_share(&mut client.share, len).is_some();
+                client.send_read(read, device.has_vnet_header, is_over_share);
                 self.touch(index);
             }
         }
-        self.shares.looked(now, false);
+        self.shares.queue_read(now, false);
         Ok(())
     }
 

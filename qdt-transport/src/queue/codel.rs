@@ -25,7 +25,7 @@ const REMEMBERED: u32 = 8;
 
 /// See the module.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Law {
+pub(super) struct CodelLaw {
     /// When the queue was looked at last while it stood, and how urgent it was then.
     last: Option<(Instant, f32)>,
     /// How much of the present interval has passed, 1 being all of it.
@@ -40,9 +40,15 @@ pub(super) struct Law {
     asked: u64,
 }
 
-impl Law {
+impl CodelLaw {
     /// The queue is this long now, and a round trip takes `trip`.
-    pub(super) fn look(&mut self, now: Instant, trip: Duration, queue: Duration, target: Duration) {
+    pub(super) fn update(
+        &mut self,
+        now: Instant,
+        trip: Duration,
+        queue: Duration,
+        target: Duration,
+    ) {
         if queue <= target {
             if self.last.take().is_some() {
                 self.ended = Some(now);

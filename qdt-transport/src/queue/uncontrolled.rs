@@ -4,26 +4,41 @@
 //! from them (RFC 9484 section 9 allows none for datagrams that carry IP packets). What remains is our own
 //! memory: packets that a silent peer never acknowledges are remembered until they are declared lost.
 //!
-//! It also watches the queue in the path, because acknowledgements are told to nobody else.
+//! It also feeds the [`QueueWatch`] of its path: quinn-proto reports acknowledgements to the
+//! controller only.
 //!
 //! Invariant: the window is either wide open (above 2^32, where quinn-proto also stops pacing) or shut.
 
 use std::any::Any;
+use std::sync::Arc;
 use std::time::Instant;
 
-use quinn_proto::congestion::{Controller, ControllerMetrics};
+use quinn_proto::congestion::{Controller, ControllerFactory, ControllerMetrics};
 use quinn_proto::{Connection, RttEstimator};
 
-use crate::queue::QueueWatch;
+use super::QueueWatch;
 
 /// Wide open: above `u32::MAX`, where quinn-proto's pacer lets everything pass.
 const OPEN: u64 = 1 << 40;
 /// Shut: one byte, so that nothing but loss probes is sent.
 const SHUT: u64 = 1;
 
+/// Most bytes in flight to a peer that has stopped acknowledging. Each packet in flight costs memory
+/// on our side; 64 MiB is a round trip of 50 ms at 10 Gbit/s.
+const IN_FLIGHT: u64 = 64 << 20;
+
+/// Builds an [`Uncontrolled`] for every connection.
+pub(crate) struct UncontrolledFactory;
+
+impl ControllerFactory for UncontrolledFactory {
+    fn build(self: Arc<Self>, _now: Instant, _mtu: u16) -> Box<dyn Controller> {
+        Box::new(Uncontrolled::new(IN_FLIGHT))
+    }
+}
+
 /// The controller that does not control.
 #[derive(Clone, Debug)]
-pub(super) struct Uncontrolled {
+struct Uncontrolled {
     in_flight: u64,
     limit: u64,
     queue: QueueWatch,
@@ -31,7 +46,7 @@ pub(super) struct Uncontrolled {
 
 impl Uncontrolled {
     /// Lets at most about `limit` bytes be in flight.
-    pub(super) fn new(limit: u64) -> Self {
+    fn new(limit: u64) -> Self {
         Self {
             in_flight: 0,
             limit,
@@ -72,7 +87,8 @@ impl Controller for Uncontrolled {
     fn metrics(&self) -> ControllerMetrics {
         let mut metrics = ControllerMetrics::default();
         metrics.congestion_window = self.window();
-        // There is no slow start here, and no other way out of a controller: see `relief_due`.
+        // There is no slow start here, and `metrics` is the only way out of a controller that copies
+        // nothing: `signals_due` reads it.
         metrics.ssthresh = self.queue.due();
         metrics
     }
@@ -90,9 +106,10 @@ impl Controller for Uncontrolled {
     }
 }
 
-/// How many packets of the connection were to be marked or dropped because of the queue in its path, from when the path
-/// was new; `None` while there is no reason for any.
-pub(crate) fn relief_due(quic: &Connection) -> Option<u64> {
+/// Returns how many congestion signals the queue in the connection's path has called for since the
+/// path was new; `None` while it calls for none. The connection must have been dialled or accepted
+/// with an [`UncontrolledFactory`].
+pub(super) fn signals_due(quic: &Connection) -> Option<u64> {
     quic.congestion_state().metrics().ssthresh
 }
 
