@@ -10,9 +10,9 @@ use qdt_proto::datagram::{Aead, SessionId};
 use qdt_proto::handshake::{ConnectRequest, ConnectResponse, Nonce, SessionKeys};
 use qdt_proto::http3::RequestHead;
 use qdt_server::address::{AddressPool, TicketSealer};
-use qdt_server::admission::{AdmissionSettings, Doorkeeper, Outcome};
+use qdt_server::admission::{AdmissionSettings, Doorkeeper, Outcome, Reservation};
 use qdt_server::config::Rate;
-use qdt_transport::{Admission as _, Admitted, Permit, Refusal, SessionLimits};
+use qdt_transport::{Admission as _, Admitted, Refusal, RequestContext, SessionLimits};
 
 const TOKEN: &[u8] = b"a token of \xff bytes";
 const NONCE: &str = "BwcHBwcHBwcHBwcHBwcHBw";
@@ -102,13 +102,25 @@ fn ours() -> ConnectRequest {
     }
 }
 
+fn context(peer: SocketAddr, now: Instant) -> RequestContext {
+    RequestContext {
+        peer,
+        worker: 3,
+        now,
+    }
+}
+
 impl Door {
-    fn head(&self, head: &RequestHead) -> Result<Permit, Refusal> {
-        self.keeper.head(head, peer(), false, self.now)
+    fn context(&self) -> RequestContext {
+        context(peer(), self.now)
     }
 
-    fn body(&self, permit: Permit, body: Option<&[u8]>) -> Result<Admitted, Refusal> {
-        self.keeper.body(permit, body, peer(), 3, self.now)
+    fn head(&self, head: &RequestHead) -> Result<Reservation, Refusal> {
+        self.keeper.head(head, &self.context(), false)
+    }
+
+    fn body(&self, permit: Reservation, body: Option<&[u8]>) -> Result<Admitted, Refusal> {
+        self.keeper.body(permit, body, &self.context())
     }
 
     fn connect(&self, request: &ConnectRequest) -> Result<Admitted, Refusal> {
@@ -311,13 +323,16 @@ fn u5_a_thousand_guesses_from_one_address_get_the_configured_number_of_answers()
     assert_eq!(door.head(&good_head()).err().unwrap().status, 429);
     let other = door.keeper.head(
         &good_head(),
-        "192.0.2.2:1".parse().unwrap(),
+        &context("192.0.2.2:1".parse().unwrap(), door.now),
         false,
-        door.now,
     );
     assert!(other.is_ok(), "another address pays for it");
     let later = door.now + Duration::from_secs(1);
-    assert!(door.keeper.head(&good_head(), peer(), false, later).is_ok());
+    assert!(
+        door.keeper
+            .head(&good_head(), &context(peer(), later), false)
+            .is_ok()
+    );
 }
 
 #[test]
@@ -340,7 +355,7 @@ fn handshake_limits_hold_for_all_together_and_for_each_address() {
         (0..100)
             .filter(|_| {
                 door.keeper
-                    .head(&good_head(), peer, false, door.now)
+                    .head(&good_head(), &context(peer, door.now), false)
                     .is_ok()
             })
             .count()
@@ -389,7 +404,7 @@ fn thirty_two_sessions_on_one_connection_are_one() {
     let door = door(settings());
     assert!(door.connect(&request()).is_ok());
     for _ in 1..32 {
-        let second = door.keeper.head(&good_head(), peer(), true, door.now);
+        let second = door.keeper.head(&good_head(), &door.context(), true);
         assert_eq!(
             second.err().unwrap(),
             Refusal {

@@ -6,7 +6,7 @@
 //! place, `order.rs`; the answers in `outcome.rs`.
 //!
 //! What always holds: a refusal changes nothing but counters and buckets; whatever a request had
-//! reserved comes back when its permit is dropped; the token is compared in constant time and never
+//! reserved comes back when its [`Reservation`] is dropped; the token is compared in constant time and never
 //! shown.
 
 mod guesses;
@@ -17,7 +17,7 @@ mod seats;
 mod sessions;
 mod token;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -26,7 +26,7 @@ use arc_swap::ArcSwap;
 use qdt_program::Token;
 use qdt_proto::datagram::SessionId;
 use qdt_proto::http3::RequestHead;
-use qdt_transport::{Admission, Admitted, LimitKey, Permit, Refusal, SessionLimits};
+use qdt_transport::{Admission, Admitted, LimitKey, Refusal, RequestContext, SessionLimits};
 use tokio::sync::Notify;
 use tracing::info;
 
@@ -35,6 +35,7 @@ use crate::config::Rate;
 
 pub use guesses::Guesses;
 pub use limits::{Limiter, TABLE_CAP};
+pub use order::Reservation;
 pub use outcome::{HandshakeCounters, Outcome};
 pub use seats::{Seat, Seats};
 pub use sessions::{SessionEntry, SessionTable};
@@ -227,33 +228,32 @@ impl Doorkeeper {
 }
 
 impl Admission for Doorkeeper {
+    type Reservation = Reservation;
+
     fn head(
         &self,
         head: &RequestHead,
-        peer: SocketAddr,
+        request: &RequestContext,
         connection_has_session: bool,
-        now: Instant,
-    ) -> Result<Permit, Refusal> {
-        self.check_head(head, peer.ip(), connection_has_session, now)
-            .map(|reservation| Permit(Box::new(reservation)))
-            .map_err(|outcome| self.refuse(outcome, peer.ip()))
+    ) -> Result<Reservation, Refusal> {
+        let peer = request.peer.ip();
+        self.check_head(head, peer, connection_has_session, request.now)
+            .map_err(|outcome| self.refuse(outcome, peer))
     }
 
     fn body(
         &self,
-        permit: Permit,
+        reservation: Reservation,
         body: Option<&[u8]>,
-        peer: SocketAddr,
-        worker: usize,
-        _now: Instant,
+        request: &RequestContext,
     ) -> Result<Admitted, Refusal> {
-        self.check_body(permit.into(), body, worker)
+        self.check_body(reservation, body, request.worker)
             .inspect(|admitted| {
                 self.counters.count(Outcome::Ok);
                 self.newcomer.notify_one();
                 info!(id = admitted.id.0, ip = %admitted.inner, "session opened");
             })
-            .map_err(|outcome| self.refuse(outcome, peer.ip()))
+            .map_err(|outcome| self.refuse(outcome, request.peer.ip()))
     }
 
     fn ended(&self, session: SessionId, reason: &str, silent_for: Duration) {

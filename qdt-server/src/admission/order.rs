@@ -16,7 +16,7 @@ use qdt_proto::handshake::{
     decode_nonce_text,
 };
 use qdt_proto::http3::RequestHead;
-use qdt_transport::{Admitted, Permit};
+use qdt_transport::Admitted;
 
 use super::outcome::Outcome;
 use super::seats::Seat;
@@ -33,20 +33,11 @@ pub(crate) const MTU_FLOOR: u16 = 576;
 
 /// What a request has reserved between its head and its body.
 #[derive(Debug)]
-pub(super) struct Reservation {
+pub struct Reservation {
     seat: Seat,
     /// The token that the request came with: a reload in between must not give the two ends
     /// different keys.
     token: Arc<Token>,
-}
-
-impl From<Permit> for Reservation {
-    fn from(permit: Permit) -> Self {
-        let Permit(reservation) = permit;
-        *reservation
-            .downcast()
-            .expect("a worker hands back the permit it got from this doorkeeper")
-    }
 }
 
 impl Doorkeeper {

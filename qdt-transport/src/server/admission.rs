@@ -2,10 +2,9 @@
 //!
 //! A worker asks twice for every `POST /connect`: once when the request's head is complete, once when its
 //! body is. Both calls happen on the worker's thread, never for a packet, and must not block. What the policy
-//! reserved at the first call travels to the second as a [`Permit`]; a permit that is dropped on the way
-//! gives its place back.
+//! reserved at the first call travels to the second as its [`Admission::Reservation`]; one that is
+//! dropped on the way gives its slot back.
 
-use std::any::Any;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -18,6 +17,9 @@ use crate::limits::{SessionLimits, SessionUsage};
 
 /// Decides who gets a session. Implementations count what they decide.
 pub trait Admission: Send + Sync + 'static {
+    /// What the policy keeps for a request between its head and its body.
+    type Reservation: Send + 'static;
+
     /// Judges everything that the head shows: path, readiness, method, token, limits, room for a session, and
     /// whether the connection has one already.
     ///
@@ -26,10 +28,9 @@ pub trait Admission: Send + Sync + 'static {
     fn head(
         &self,
         head: &RequestHead,
-        peer: SocketAddr,
+        request: &RequestContext,
         connection_has_session: bool,
-        now: Instant,
-    ) -> Result<Permit, Refusal>;
+    ) -> Result<Self::Reservation, Refusal>;
 
     /// Judges the body and makes the session. `body` is what arrived up to the end of the first JSON value,
     /// the end of the stream or 4096 bytes; `None` where the deadline came first.
@@ -38,16 +39,25 @@ pub trait Admission: Send + Sync + 'static {
     /// The answer to give instead of a session.
     fn body(
         &self,
-        permit: Permit,
+        reservation: Self::Reservation,
         body: Option<&[u8]>,
-        peer: SocketAddr,
-        worker: usize,
-        now: Instant,
+        request: &RequestContext,
     ) -> Result<Admitted, Refusal>;
 
     /// The session's connection is gone, or another one took its address over. Called once per session.
     /// Nothing was heard of the client for `silent_for`: a peer that died did so that long ago.
     fn ended(&self, session: SessionId, reason: &str, silent_for: Duration);
+}
+
+/// Where and when a request is judged.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestContext {
+    /// Where the connection's handshake came from.
+    pub peer: SocketAddr,
+    /// The index of the worker that asks, and that a session would belong to.
+    pub worker: usize,
+    /// The time of the worker's turn.
+    pub now: Instant,
 }
 
 /// An answer other than 200: its status and its text without the line end that is sent with it.
@@ -57,15 +67,6 @@ pub struct Refusal {
     pub status: u16,
     /// The body's text.
     pub body: &'static str,
-}
-
-/// What the policy keeps for a request between its head and its body.
-pub struct Permit(pub Box<dyn Any + Send>);
-
-impl fmt::Debug for Permit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Permit(..)")
-    }
 }
 
 /// A session that was granted.

@@ -16,7 +16,7 @@ use qdt_proto::datagram::SessionId;
 use qdt_proto::http3::{Http3Error, Side, code};
 use quinn_proto::{ConnectionError, ConnectionHandle, Dir, Event, Incoming, StreamEvent};
 
-use super::admission::Admission;
+use super::admission::{Admission, RequestContext};
 use super::exchange::{Context, Exchanges, Granted};
 use super::gate::{Doorkeeper, LetIn};
 use super::inbox::{Inbox, Order, PacketBatch};
@@ -48,9 +48,9 @@ const STREAM_FRAMES_BEFORE_SESSION: u64 = 256;
 /// everything, and what is left for streams is less than a dozen frames again.
 const STREAM_FRAMES_WITH_SESSION: u64 = 128;
 
-/// What all workers of a server share.
+/// What all workers of a server share, and the handle to them.
+#[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) admission: Arc<dyn Admission>,
     pub(super) table: AddressTable,
     pub(super) inboxes: Vec<Inbox>,
     pub(super) gateway: Ipv4Addr,
@@ -72,9 +72,9 @@ pub(super) struct Served {
     pub(super) share: Share,
 }
 
-/// What a server keeps for a connection.
-pub(super) struct Client {
-    exchanges: Exchanges,
+/// What a server keeps for a connection, with a reservation `R` for each request under way.
+pub(super) struct Client<R> {
+    exchanges: Exchanges<R>,
     pub(super) uni: UniStreams,
     pub(super) served: Option<Box<Served>>,
     /// Where the handshake came from, which proves it. What limits and logs go by: the connection
@@ -95,16 +95,17 @@ pub(super) struct Client {
     timed_out: bool,
 }
 
-impl Client {
+impl<R> Client<R> {
     /// Says why the server is about to close the connection.
     pub(super) fn ends_because(&mut self, reason: &str) {
         self.end.get_or_insert_with(|| reason.into());
     }
 }
 
-/// One worker's side of the server.
-pub(super) struct ServerApp {
+/// One worker's side of the server, under the policy `A`.
+pub(super) struct ServerApp<A> {
     pub(super) worker: usize,
+    pub(super) admission: Arc<A>,
     pub(super) shared: Arc<Shared>,
     pub(super) door: Doorkeeper,
     pub(super) sessions: HashMap<SessionId, ConnectionHandle>,
@@ -121,8 +122,13 @@ pub(super) struct ServerApp {
     pub(super) newcomers: u32,
 }
 
-impl ServerApp {
-    fn settle(&mut self, link: &mut Link<Client>, granted: Option<Granted>, now: Instant) {
+impl<A: Admission> ServerApp<A> {
+    fn settle(
+        &mut self,
+        link: &mut Link<Client<A::Reservation>>,
+        granted: Option<Granted>,
+        now: Instant,
+    ) {
         let Some(Granted {
             stream,
             session: admitted,
@@ -167,18 +173,24 @@ impl ServerApp {
         }
     }
 
-    fn streams(&mut self, now: Instant, link: &mut Link<Client>, event: StreamEvent) {
+    fn streams(
+        &mut self,
+        now: Instant,
+        link: &mut Link<Client<A::Reservation>>,
+        event: StreamEvent,
+    ) {
         close_the_talkative(now, link);
         if link.quic.is_closed() {
             // Nobody is left to answer, and what was granted now would have no end.
             return;
         }
-        let admission = self.shared.admission.clone();
         let context = Context {
-            admission: &*admission,
-            peer: link.app.peer,
-            worker: self.worker,
-            now,
+            admission: &*self.admission,
+            request: RequestContext {
+                peer: link.app.peer,
+                worker: self.worker,
+                now,
+            },
         };
         let Link {
             quic, app: client, ..
@@ -225,7 +237,7 @@ impl ServerApp {
 }
 
 /// Closes a connection that has sent more STREAM frames than it may. Each that adds to memory is also an event.
-fn close_the_talkative(now: Instant, link: &mut Link<Client>) {
+fn close_the_talkative<R>(now: Instant, link: &mut Link<Client<R>>) {
     if link.quic.stats().frame_rx.stream > link.app.stream_frames && !link.quic.is_closed() {
         link.app
             .ends_because("more on its streams than a tunnel has to say");
@@ -240,8 +252,8 @@ fn close_the_talkative(now: Instant, link: &mut Link<Client>) {
 /// Why a session ends whose address moved.
 pub(super) const REPLACED: &str = "replaced by a newer connection of the same client";
 
-impl Application for ServerApp {
-    type Connection = Client;
+impl<A: Admission> Application for ServerApp<A> {
+    type Connection = Client<A::Reservation>;
 
     fn incoming(
         &mut self,
@@ -249,7 +261,7 @@ impl Application for ServerApp {
         incoming: Incoming,
         len: usize,
         gate: &mut Gate<'_>,
-    ) -> Option<Accepted<Client>> {
+    ) -> Option<Accepted<Self::Connection>> {
         let LetIn {
             handle,
             quic,
@@ -281,7 +293,7 @@ impl Application for ServerApp {
         })
     }
 
-    fn event(&mut self, now: Instant, link: &mut Link<Client>, event: Event) {
+    fn event(&mut self, now: Instant, link: &mut Link<Self::Connection>, event: Event) {
         match event {
             Event::Connected => open_control_stream(&mut link.quic),
             Event::Stream(event) => self.streams(now, link, event),
@@ -293,7 +305,7 @@ impl Application for ServerApp {
         }
     }
 
-    fn datagrams(&mut self, now: Instant, link: &mut Link<Client>) {
+    fn datagrams(&mut self, now: Instant, link: &mut Link<Self::Connection>) {
         // With a session this is left to the frames themselves: here is the way of every packet.
         if link.app.served.is_none() {
             close_the_talkative(now, link);
@@ -301,13 +313,14 @@ impl Application for ServerApp {
         self.receive_from_client(now, link);
     }
 
-    fn deadline(&mut self, now: Instant, link: &mut Link<Client>) {
-        let admission = self.shared.admission.clone();
+    fn deadline(&mut self, now: Instant, link: &mut Link<Self::Connection>) {
         let context = Context {
-            admission: &*admission,
-            peer: link.app.peer,
-            worker: self.worker,
-            now,
+            admission: &*self.admission,
+            request: RequestContext {
+                peer: link.app.peer,
+                worker: self.worker,
+                now,
+            },
         };
         let Link {
             quic, app: client, ..
@@ -343,7 +356,7 @@ impl Application for ServerApp {
         }
     }
 
-    fn lost(&mut self, link: &mut Link<Client>) {
+    fn lost(&mut self, link: &mut Link<Self::Connection>) {
         let Some(served) = link.app.served.take() else {
             return;
         };
@@ -358,16 +371,16 @@ impl Application for ServerApp {
             Duration::ZERO
         };
         let reason = reason.as_deref().unwrap_or("closed by the server");
-        self.shared.admission.ended(id, reason, silent_for);
+        self.admission.ended(id, reason, silent_for);
         // It counts as unfinished again until the connection is forgotten.
         self.door.unfinished_again();
     }
 
-    fn gone(&mut self, link: Box<Link<Client>>) {
+    fn gone(&mut self, link: Box<Link<Self::Connection>>) {
         self.door.finished(link.app.place_of);
     }
 
-    fn unsendable(&mut self, _link: &mut Link<Client>, _error: &io::Error) {
+    fn unsendable(&mut self, _link: &mut Link<Self::Connection>, _error: &io::Error) {
         // A lost packet to QUIC: it is sent again, or the idle timeout ends the connection.
     }
 }

@@ -8,7 +8,6 @@
 //! Memory is bounded: the parsers of a connection hold at most [`MAX_HELD`] together, and what is not
 //! read yet is at most 16 KiB a stream and 32 KiB a connection, in a bounded number of frames.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use qdt_proto::handshake::{ConnectRequest, DecodeError, MAX_BODY};
@@ -19,7 +18,7 @@ use qdt_proto::http3::{
 use quinn_proto::{Connection, Dir, StreamId};
 use tracing::warn;
 
-use super::admission::{Admission, Admitted, Permit, Refusal};
+use super::admission::{Admission, Admitted, Refusal, RequestContext};
 use crate::http3_streams::{Outgoing, Sending, StreamEnd, error_code, fail, read_chunks};
 
 /// How long the body of a request may take after its head.
@@ -30,11 +29,9 @@ const BODY_DEADLINE: Duration = Duration::from_secs(5);
 const MAX_HELD: usize = 2 * MAX_HEADERS_PAYLOAD;
 
 /// What an exchange needs from outside.
-pub(super) struct Context<'a> {
-    pub(super) admission: &'a dyn Admission,
-    pub(super) peer: SocketAddr,
-    pub(super) worker: usize,
-    pub(super) now: Instant,
+pub(super) struct Context<'a, A> {
+    pub(super) admission: &'a A,
+    pub(super) request: RequestContext,
 }
 
 /// A request that was granted a session, and its stream.
@@ -43,10 +40,10 @@ pub(super) struct Granted {
     pub(super) session: Admitted,
 }
 
-/// The requests of one connection.
-#[derive(Debug, Default)]
-pub(super) struct Exchanges {
-    requests: Vec<Exchange>,
+/// The requests of one connection, with a reservation `R` for each that waits for its body.
+#[derive(Debug)]
+pub(super) struct Exchanges<R> {
+    requests: Vec<Exchange<R>>,
     /// One connection has at most one session, granted or about to be.
     claimed: Option<StreamId>,
     /// The client gave up the stream that its session hangs on.
@@ -56,20 +53,20 @@ pub(super) struct Exchanges {
 }
 
 #[derive(Debug)]
-struct Exchange {
+struct Exchange<R> {
     id: StreamId,
     parser: RequestStream,
-    state: State,
+    state: State<R>,
     out: Option<Outgoing>,
 }
 
 #[derive(Debug)]
-enum State {
+enum State<R> {
     /// The head is not complete.
     Head,
     /// The head was accepted; the body is not complete.
     Body {
-        permit: Option<Permit>,
+        reservation: Option<R>,
         body: Vec<u8>,
         deadline: Instant,
     },
@@ -79,12 +76,23 @@ enum State {
     Refused,
 }
 
-impl Exchanges {
+impl<R> Default for Exchanges<R> {
+    fn default() -> Self {
+        Self {
+            requests: Vec::new(),
+            claimed: None,
+            session_given_up: false,
+            answered: None,
+        }
+    }
+}
+
+impl<R> Exchanges<R> {
     /// Takes in the streams that the client has opened.
     pub(super) fn accept(
         &mut self,
         quic: &mut Connection,
-        context: &Context<'_>,
+        context: &Context<'_, impl Admission<Reservation = R>>,
     ) -> Option<Granted> {
         // QUIC tells of new streams first: a request that was given up in the same packet makes room for them.
         let mut granted = self
@@ -104,7 +112,7 @@ impl Exchanges {
 
     /// The request that has a place for a session and waits for its body.
     fn pending(&self) -> Option<StreamId> {
-        let waits = |request: &&Exchange| matches!(request.state, State::Body { .. });
+        let waits = |request: &&Exchange<R>| matches!(request.state, State::Body { .. });
         self.requests.iter().find(waits).map(|request| request.id)
     }
 
@@ -113,7 +121,7 @@ impl Exchanges {
         &mut self,
         quic: &mut Connection,
         id: StreamId,
-        context: &Context<'_>,
+        context: &Context<'_, impl Admission<Reservation = R>>,
     ) -> Option<Granted> {
         let position = self.requests.iter().position(|request| request.id == id)?;
         let has_session = self.claimed.is_some_and(|claimed| claimed != id);
@@ -146,7 +154,7 @@ impl Exchanges {
 
     /// Bytes of heads that are not complete.
     fn held(&self) -> usize {
-        let buffered = |request: &Exchange| request.parser.buffered();
+        let buffered = |request: &Exchange<R>| request.parser.buffered();
         self.requests.iter().map(buffered).sum()
     }
 
@@ -184,14 +192,18 @@ impl Exchanges {
     }
 
     /// Answers the requests whose body did not come in time.
-    pub(super) fn expire(&mut self, quic: &mut Connection, context: &Context<'_>) {
+    pub(super) fn expire(
+        &mut self,
+        quic: &mut Connection,
+        context: &Context<'_, impl Admission<Reservation = R>>,
+    ) {
         while let Some(position) = self.requests.iter().position(|request| {
-            matches!(&request.state, State::Body { deadline, .. } if *deadline <= context.now)
+            matches!(&request.state, State::Body { deadline, .. } if *deadline <= context.request.now)
         }) {
-            if let State::Body { permit: Some(permit), .. } =
+            if let State::Body { reservation: Some(reservation), .. } =
                 std::mem::replace(&mut self.requests[position].state, State::Refused)
             {
-                let judged = context.admission.body(permit, None, context.peer, context.worker, context.now);
+                let judged = context.admission.body(reservation, None, &context.request);
                 let refusal = judged.err().unwrap_or(Refusal { status: 400, body: "bad request" });
                 let _ = self.conclude(quic, position, Verdict::Refused(refusal, false), context);
             }
@@ -213,7 +225,7 @@ impl Exchanges {
         quic: &mut Connection,
         position: usize,
         verdict: Verdict,
-        context: &Context<'_>,
+        context: &Context<'_, impl Admission<Reservation = R>>,
     ) -> Option<Granted> {
         let exchange = &mut self.requests[position];
         let id = exchange.id;
@@ -239,14 +251,14 @@ impl Exchanges {
                 if self.claimed == Some(id) {
                     self.claimed = None;
                 }
-                self.answered = Some(context.now);
+                self.answered = Some(context.request.now);
                 let answer = encode_refusal(refusal.status, refusal.body, &date, is_head);
                 // The rest of the request is of no interest (RFC 9114 section 4.1).
                 let _ = quic.recv_stream(id).stop(error_code(code::H3_NO_ERROR));
                 (Outgoing::new(answer, true), None)
             }
             Verdict::Malformed(error) => {
-                fail(quic, context.now, Some(id), &error);
+                fail(quic, context.request.now, Some(id), &error);
                 self.forget(position);
                 return None;
             }
@@ -275,48 +287,51 @@ enum Verdict {
     Malformed(Http3Error),
 }
 
-impl Exchange {
+impl<R> Exchange<R> {
     /// Takes the stream's next bytes; a verdict ends the exchange's reading.
     fn take(
         &mut self,
         data: &[u8],
         fin: bool,
         has_session: bool,
-        context: &Context<'_>,
+        context: &Context<'_, impl Admission<Reservation = R>>,
     ) -> Option<Verdict> {
         let Self { parser, state, .. } = self;
         for event in parser.handle(data, fin) {
             match event {
                 Err(error) => return Some(Verdict::Malformed(error)),
                 Ok(RequestEvent::Head(head)) => {
-                    match context
-                        .admission
-                        .head(&head, context.peer, has_session, context.now)
-                    {
+                    match context.admission.head(&head, &context.request, has_session) {
                         Err(refusal) => {
                             return Some(Verdict::Refused(refusal, head.method == b"HEAD"));
                         }
-                        Ok(permit) => {
+                        Ok(reservation) => {
                             *state = State::Body {
-                                permit: Some(permit),
+                                reservation: Some(reservation),
                                 body: Vec::new(),
-                                deadline: context.now + BODY_DEADLINE,
+                                deadline: context.request.now + BODY_DEADLINE,
                             };
                         }
                     }
                 }
                 Ok(RequestEvent::Body(part)) => {
-                    if let State::Body { permit, body, .. } = state {
+                    if let State::Body {
+                        reservation, body, ..
+                    } = state
+                    {
                         let room = MAX_BODY - body.len();
                         body.extend_from_slice(&part[..part.len().min(room)]);
                         if body.len() == MAX_BODY || is_complete(body) {
-                            return judge(permit, body, context);
+                            return judge(reservation, body, context);
                         }
                     }
                 }
                 Ok(RequestEvent::End) => {
-                    if let State::Body { permit, body, .. } = state {
-                        return judge(permit, body, context);
+                    if let State::Body {
+                        reservation, body, ..
+                    } = state
+                    {
+                        return judge(reservation, body, context);
                     }
                 }
             }
@@ -325,15 +340,15 @@ impl Exchange {
     }
 }
 
-fn judge(permit: &mut Option<Permit>, body: &[u8], context: &Context<'_>) -> Option<Verdict> {
-    let permit = permit.take()?;
-    let judged = context.admission.body(
-        permit,
-        Some(body),
-        context.peer,
-        context.worker,
-        context.now,
-    );
+fn judge<R>(
+    reservation: &mut Option<R>,
+    body: &[u8],
+    context: &Context<'_, impl Admission<Reservation = R>>,
+) -> Option<Verdict> {
+    let reservation = reservation.take()?;
+    let judged = context
+        .admission
+        .body(reservation, Some(body), &context.request);
     Some(match judged {
         Ok(session) => Verdict::Granted(Box::new(session)),
         Err(refusal) => Verdict::Refused(refusal, false),
@@ -351,7 +366,7 @@ mod tests {
 
     use super::*;
 
-    fn with(state: State) -> Exchanges {
+    fn with(state: State<()>) -> Exchanges<()> {
         let id = StreamId::new(Side::Client, Dir::Bi, 0);
         Exchanges {
             requests: vec![Exchange {
@@ -369,7 +384,7 @@ mod tests {
     #[test]
     fn a_request_that_goes_before_it_was_granted_leaves_its_place_to_another() {
         let body = State::Body {
-            permit: Some(Permit(Box::new(()))),
+            reservation: Some(()),
             body: Vec::new(),
             deadline: Instant::now(),
         };

@@ -13,6 +13,7 @@ use qdt_proto::handshake::Capability;
 use qdt_proto::http3::code;
 use qdt_proto::packet::{InnerPacket, VnetHeader, clamp_mss};
 
+use super::admission::Admission;
 use super::app::{Client, Served, ServerApp, Shared};
 use crate::counters::{Direction, DropReason};
 use crate::engine::Link;
@@ -24,9 +25,13 @@ const NO_OFFLOAD: [u8; VnetHeader::LEN] = [0; VnetHeader::LEN];
 /// The longest ping that is answered: a padded probe of the whole path.
 const MAX_PING: usize = 1500;
 
-impl ServerApp {
+impl<A: Admission> ServerApp<A> {
     /// Opens and delivers every datagram that waits on a connection.
-    pub(super) fn receive_from_client(&mut self, now: Instant, link: &mut Link<Client>) {
+    pub(super) fn receive_from_client(
+        &mut self,
+        now: Instant,
+        link: &mut Link<Client<A::Reservation>>,
+    ) {
         let mut expiry = None;
         while let Some(datagram) = link.quic.datagrams().recv() {
             let Some(served) = link.app.served.as_deref_mut() else {

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use qdt_host::tun::TunQueue;
 use quinn_proto::{Endpoint, EndpointConfig};
 
-pub use admission::{Admission, Admitted, Permit, Refusal};
+pub use admission::{Admission, Admitted, Refusal, RequestContext};
 
 use app::{ServerApp, Shared};
 use gate::Doorkeeper;
@@ -125,39 +125,29 @@ pub enum WorkerExit {
 /// The running workers. Dropping this drains them.
 #[derive(Debug)]
 pub struct ServerWorkers {
-    shared: SharedHandle,
+    shared: Arc<Shared>,
     opening: Arc<Opening>,
     threads: Vec<JoinHandle<()>>,
     counters: Vec<Arc<WorkerCounters>>,
     local_addr: SocketAddr,
 }
 
-/// `Shared` without a `Debug` of its policy.
-#[derive(Clone)]
-struct SharedHandle(Arc<Shared>);
-
-impl std::fmt::Debug for SharedHandle {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Shared(..)")
-    }
-}
-
 /// Wakes workers and counts their wakeups, to find one that is stuck. Nothing is measured on the
 /// packet path.
 #[derive(Clone, Debug)]
-pub struct WorkerHeartbeat(SharedHandle);
+pub struct WorkerHeartbeat(Arc<Shared>);
 
 impl WorkerHeartbeat {
     /// Wakes each worker once, idle ones included.
     pub fn wake(&self) {
-        self.0.0.inboxes.iter().for_each(Inbox::wake);
+        self.0.inboxes.iter().for_each(Inbox::wake);
     }
 
     /// How often each worker has been woken since it started. The number grows after
     /// [`wake`](Self::wake) unless the worker is stuck.
     #[must_use]
     pub fn wakeups(&self) -> Vec<u64> {
-        self.0.0.inboxes.iter().map(Inbox::wakeups).collect()
+        self.0.inboxes.iter().map(Inbox::wakeups).collect()
     }
 }
 
@@ -168,9 +158,9 @@ impl ServerWorkers {
     ///
     /// # Errors
     /// The address is taken or not ours, or the system is out of threads or descriptors; then nothing runs.
-    pub fn start(
+    pub fn start<A: Admission>(
         settings: ServerSettings,
-        admission: Arc<dyn Admission>,
+        admission: Arc<A>,
         on_exit: impl Fn(usize, WorkerExit) + Send + Clone + 'static,
     ) -> Result<Self, StartError> {
         let workers = settings.queues.len();
@@ -188,7 +178,6 @@ impl ServerWorkers {
             })
             .collect::<Result<Vec<_>, _>>()?;
         let shared = Arc::new(Shared {
-            admission,
             table: AddressTable::new(settings.pool_first, settings.pool_size),
             inboxes,
             gateway: settings.gateway,
@@ -202,7 +191,7 @@ impl ServerWorkers {
             receive: RECEIVE_QUEUE,
         };
         let mut running = Self {
-            shared: SharedHandle(shared.clone()),
+            shared: shared.clone(),
             opening: Arc::new(Opening::new()),
             threads: Vec::with_capacity(workers),
             counters: Vec::with_capacity(workers),
@@ -223,6 +212,7 @@ impl ServerWorkers {
                 engine: Engine::new(endpoint, port, Steering::new(worker, workers)),
                 app: ServerApp {
                     worker,
+                    admission: admission.clone(),
                     shared: shared.clone(),
                     door,
                     sessions: HashMap::new(),
@@ -291,7 +281,7 @@ impl ServerWorkers {
 
     /// New connections get this certificate; those that are open stay.
     pub fn use_tls(&self, tls: &ServerTls) {
-        for inbox in &self.shared.0.inboxes {
+        for inbox in &self.shared.inboxes {
             inbox.order(Order::UseTls(Box::new(tls.clone())));
         }
     }
@@ -304,7 +294,7 @@ impl ServerWorkers {
 
     fn stop(&mut self, reason: &'static str) {
         self.opening.stop();
-        for inbox in &self.shared.0.inboxes {
+        for inbox in &self.shared.inboxes {
             inbox.order(Order::Drain(reason));
         }
         for thread in self.threads.drain(..) {
@@ -316,8 +306,8 @@ impl ServerWorkers {
 
 /// Runs a worker to its end. Where that is not what it was told to, its clients are: otherwise each
 /// would find out by itself, after seconds.
-fn run(worker: &mut ServerWorker) -> WorkerExit {
-    let mut catch = |work: &mut dyn FnMut(&mut ServerWorker) -> WorkerExit| {
+fn run<A: Admission>(worker: &mut ServerWorker<A>) -> WorkerExit {
+    let mut catch = |work: &mut dyn FnMut(&mut ServerWorker<A>) -> WorkerExit| {
         let work = std::panic::AssertUnwindSafe(|| work(worker));
         std::panic::catch_unwind(work).unwrap_or(WorkerExit::Panicked)
     };

@@ -8,6 +8,7 @@ use std::time::Instant;
 use qdt_proto::datagram::OVERHEAD;
 use qdt_proto::packet::{Segments, VnetHeader, clamp_mss, icmp_packet_too_big, ipv4_addresses};
 
+use super::admission::Admission;
 use super::app::{Client, Served, ServerApp};
 use super::inbox::PacketBatch;
 use super::table::Location;
@@ -28,7 +29,7 @@ pub(super) enum Waited {
     Elsewhere,
 }
 
-impl ServerApp {
+impl<A: Admission> ServerApp<A> {
     /// Sends one TUN packet or super-packet to its session, or hands it to the worker that has it.
     pub(super) fn send_to_client(
         &mut self,
@@ -67,7 +68,7 @@ impl ServerApp {
     fn seal(
         &mut self,
         now: Instant,
-        link: &mut Link<Client>,
+        link: &mut Link<Client<A::Reservation>>,
         location: Location,
         read: &mut [u8],
         waited: Waited,

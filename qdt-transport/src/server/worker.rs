@@ -13,6 +13,7 @@ use qdt_proto::datagram::SessionId;
 use qdt_proto::http3::code;
 
 use super::WorkerExit;
+use super::admission::Admission;
 use super::app::{REPLACED, ServerApp, Shared};
 use super::inbox::{Order, PacketBatch};
 use super::to_client::Waited;
@@ -24,15 +25,15 @@ use crate::wake::{Ready, Sources};
 use crate::worker_thread;
 
 /// See the module.
-pub(super) struct ServerWorker {
-    pub(super) engine: Engine<ServerApp>,
-    pub(super) app: ServerApp,
+pub(super) struct ServerWorker<A: Admission> {
+    pub(super) engine: Engine<ServerApp<A>>,
+    pub(super) app: ServerApp<A>,
     pub(super) shared: Arc<Shared>,
     /// TUN reads per turn.
     pub(super) tun_budget: usize,
 }
 
-impl ServerWorker {
+impl<A: Admission> ServerWorker<A> {
     /// Runs until a drain order or the end of the TUN device.
     pub(super) fn run(&mut self) -> WorkerExit {
         worker_thread::begin();

@@ -32,13 +32,14 @@ pub(crate) struct Policy {
 }
 
 impl Admission for Policy {
+    type Reservation = ();
+
     fn head(
         &self,
         head: &RequestHead,
-        _peer: SocketAddr,
+        _request: &RequestContext,
         has_session: bool,
-        _now: Instant,
-    ) -> Result<Permit, Refusal> {
+    ) -> Result<(), Refusal> {
         if head.path != b"/connect" {
             return Err(Refusal {
                 status: 404,
@@ -57,16 +58,14 @@ impl Admission for Policy {
                 body: "server busy",
             });
         }
-        Ok(Permit(Box::new(())))
+        Ok(())
     }
 
     fn body(
         &self,
-        _permit: Permit,
+        _reservation: (),
         body: Option<&[u8]>,
-        _peer: SocketAddr,
-        _worker: usize,
-        _now: Instant,
+        _request: &RequestContext,
     ) -> Result<Admitted, Refusal> {
         let bad = Refusal {
             status: 400,
