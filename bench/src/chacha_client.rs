@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use qdt_client::config::ClientConfig;
 use qdt_client::{Outcome, run_announcing};
+use qdt_host::LinuxHost;
 use qdt_program::Loaded;
 use qdt_proto::handshake::Capability;
 
@@ -21,7 +22,12 @@ pub(crate) fn run(config: &Path) -> Result<ExitCode> {
         .build()
         .context("no runtime")?;
     let caps = [Capability::Ping, Capability::Close].into_iter().collect();
-    match runtime.block_on(run_announcing(caps, config, std::future::pending())) {
+    match runtime.block_on(run_announcing(
+        LinuxHost::default(),
+        caps,
+        config,
+        std::future::pending(),
+    )) {
         Outcome::Signal => Ok(ExitCode::SUCCESS),
         Outcome::Failed(error) => bail!("{error}"),
     }

@@ -10,14 +10,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use qdt_host::tun::TunOpener;
-use qdt_host::{Dns, Links, Routes, Watch};
+use qdt_host::{Host, Watch};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{error, info, warn};
 
 use crate::failure::HostFailure;
-use crate::host::{CleanUpError, Host, RepairError};
+use crate::host::{CleanUpError, RepairError, TunnelHost};
 use crate::link::{Link, LinkGone};
 use crate::look_up::LookUp;
 use crate::repair::Repairs;
@@ -33,23 +32,16 @@ const DNS_GRACE: Duration = Duration::from_millis(500);
 
 /// Runs a tunnel until its exit, which `stop` asks for when it completes. The host is put back and
 /// the worker stopped when this returns.
-pub async fn drive<K, T, L, R, D, W>(
+pub async fn drive<K: Link, H: Host>(
     tunnel: Tunnel,
     link: K,
     reports: UnboundedReceiver<ClientEvent>,
-    host: Host<T, L, R, D>,
+    host: TunnelHost<H>,
     look_up: LookUp,
-    watch: W,
     stop: impl Future<Output = ()>,
-) -> Outcome
-where
-    K: Link,
-    T: TunOpener,
-    L: Links,
-    R: Routes,
-    D: Dns + 'static,
-    W: Watch,
-{
+) -> Outcome {
+    // Before the first change, so that none of others is missed.
+    let watch = host.watch();
     for failure in host.remove_leftovers().await {
         log_clean_up(&failure);
     }
@@ -66,16 +58,16 @@ where
     .await
 }
 
-struct Driver<K, T, L, R, D> {
+struct Driver<K, H> {
     tunnel: Tunnel,
     link: K,
-    host: Host<T, L, R, D>,
+    host: TunnelHost<H>,
     look_up: LookUp,
     looked_up: UnboundedSender<Result<Vec<SocketAddr>, String>>,
     repairs: Repairs,
 }
 
-impl<K: Link, T: TunOpener, L: Links, R: Routes, D: Dns + 'static> Driver<K, T, L, R, D> {
+impl<K: Link, H: Host> Driver<K, H> {
     async fn run(
         mut self,
         mut reports: UnboundedReceiver<ClientEvent>,

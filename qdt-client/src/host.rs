@@ -7,9 +7,9 @@
 use std::fmt::Display;
 
 use ipnet::Ipv4Net;
-use qdt_host::tun::{TunOpener, TunQueue, TunSpec};
 use qdt_host::{
-    Dns, HostResolvers, LinkError, Links, Restored, RouteError, RouteIdentity, RouteWarning, Routes,
+    Host, HostResolvers, LinkError, Links, Restored, RouteError, RouteIdentity, RouteWarning,
+    Routes, TunOpener, TunQueue, TunSpec,
 };
 
 use crate::config::RouteMode;
@@ -80,12 +80,10 @@ impl From<RouteError> for RepairError {
 
 /// The host, as far as a tunnel changes it.
 #[derive(Debug)]
-pub struct Host<T, L, R, D> {
+pub struct TunnelHost<H> {
     name: String,
-    tuns: T,
-    links: L,
-    routes: R,
-    resolvers: Resolvers<D>,
+    host: H,
+    resolvers: Resolvers<H>,
     /// What the device was last given; it exists from the first time on.
     applied: Option<TunPlan>,
     routed: Option<qdt_host::RoutePlan>,
@@ -93,20 +91,23 @@ pub struct Host<T, L, R, D> {
     warned: Vec<RouteWarning>,
 }
 
-impl<T: TunOpener, L: Links, R: Routes, D: Dns + 'static> Host<T, L, R, D> {
-    /// A host whose tunnel device shall be called `name`. Nothing is changed yet.
-    pub fn new(name: impl Into<String>, tuns: T, links: L, routes: R, dns: D) -> Self {
+impl<H: Host> TunnelHost<H> {
+    /// What a tunnel whose device shall be called `name` changes on `host`. Nothing is changed yet.
+    pub fn new(name: impl Into<String>, host: H) -> Self {
         let name = name.into();
         Self {
-            resolvers: Resolvers::new(dns, &name),
+            resolvers: Resolvers::new(host.clone(), &name),
             name,
-            tuns,
-            links,
-            routes,
+            host,
             applied: None,
             routed: None,
             warned: Vec::new(),
         }
+    }
+
+    /// Watches the host from now on.
+    pub(crate) fn watch(&self) -> H::Watch {
+        self.host.watch()
     }
 
     /// The mark that the tunnel's own UDP sockets carry.
@@ -118,7 +119,7 @@ impl<T: TunOpener, L: Links, R: Routes, D: Dns + 'static> Host<T, L, R, D> {
     /// Removes what a killed run left behind. Goes on after a failure and reports each.
     pub(crate) async fn remove_leftovers(&self) -> Vec<CleanUpError> {
         let mut failures = Vec::new();
-        if let Err(error) = self.routes.remove_leftovers(&self.name).await {
+        if let Err(error) = self.host.routes().remove_leftovers(&self.name).await {
             failures.push(CleanUpError::Routes(error.to_string()));
         }
         if let Err(text) = self.resolvers.restore_leftovers().await {
@@ -143,15 +144,17 @@ impl<T: TunOpener, L: Links, R: Routes, D: Dns + 'static> Host<T, L, R, D> {
         };
         let address = Ipv4Net::from(plan.address.addr());
         let tun = |error: qdt_host::LinkError| HostFailure::Tun(error.to_string());
-        self.links
+        self.host
+            .links()
             .set_address(&self.name, address)
             .await
             .map_err(tun)?;
-        self.links
+        self.host
+            .links()
             .set_mtu(&self.name, u32::from(plan.mtu))
             .await
             .map_err(tun)?;
-        self.links.set_up(&self.name).await.map_err(tun)?;
+        self.host.links().set_up(&self.name).await.map_err(tun)?;
         self.applied = Some(plan.clone());
         Ok(queue)
     }
@@ -163,7 +166,8 @@ impl<T: TunOpener, L: Links, R: Routes, D: Dns + 'static> Host<T, L, R, D> {
             offload: true,
         };
         let tun = self
-            .tuns
+            .host
+            .tun()
             .open(&spec)
             .map_err(|error| HostFailure::Tun(error.to_string()))?;
         let queue = tun.queues.into_iter().next();
@@ -191,7 +195,7 @@ impl<T: TunOpener, L: Links, R: Routes, D: Dns + 'static> Host<T, L, R, D> {
             },
         };
         self.routed = Some(plan.clone());
-        match self.routes.install(&plan).await {
+        match self.host.routes().install(&plan).await {
             Ok(warnings) => {
                 let new = warnings.iter().filter(|w| !self.warned.contains(w));
                 let new = new.map(ToString::to_string).collect();
@@ -215,23 +219,26 @@ impl<T: TunOpener, L: Links, R: Routes, D: Dns + 'static> Host<T, L, R, D> {
             return Ok(());
         };
         let restored = &mut repaired.restored;
-        let status = self.links.status(&self.name).await?;
+        let status = self.host.links().status(&self.name).await?;
         let address = Ipv4Net::from(plan.address.addr());
         if !status.addresses.contains(&address) {
-            self.links.set_address(&self.name, address).await?;
+            self.host.links().set_address(&self.name, address).await?;
             restored.push(format!("address of {}", self.name));
         }
         if status.mtu != u32::from(plan.mtu) {
-            self.links.set_mtu(&self.name, u32::from(plan.mtu)).await?;
+            self.host
+                .links()
+                .set_mtu(&self.name, u32::from(plan.mtu))
+                .await?;
             restored.push(format!("mtu {} (was {})", plan.mtu, status.mtu));
         }
         if !status.up {
-            self.links.set_up(&self.name).await?;
+            self.host.links().set_up(&self.name).await?;
             restored.push(format!("{} up (was down)", self.name));
         }
         match &self.routed {
             Some(plan) => {
-                let found = self.routes.restore(plan).await;
+                let found = self.host.routes().restore(plan).await;
                 self.compare(found, repaired)
             }
             None => Ok(()),
@@ -274,11 +281,11 @@ impl<T: TunOpener, L: Links, R: Routes, D: Dns + 'static> Host<T, L, R, D> {
         if self.routed.take().is_none() {
             return Ok(());
         }
-        let removed = self.routes.remove(&self.name).await;
+        let removed = self.host.routes().remove(&self.name).await;
         removed.map_err(|error| CleanUpError::Routes(error.to_string()))
     }
 
-    /// Starts to replace the host's resolvers; [`Host::dns_answered`] tells how it ends.
+    /// Starts to replace the host's resolvers; [`TunnelHost::dns_answered`] tells how it ends.
     pub(crate) fn set_dns(&mut self, plan: &DnsPlan) {
         self.resolvers.set(qdt_host::DnsPlan {
             tun: self.name.clone(),
@@ -287,7 +294,7 @@ impl<T: TunOpener, L: Links, R: Routes, D: Dns + 'static> Host<T, L, R, D> {
     }
 
     /// Starts to look whether the host still asks the tunnel's resolvers, and lets it ask them
-    /// again where another program changed that; [`Host::dns_answered`] tells how it ends.
+    /// again where another program changed that; [`TunnelHost::dns_answered`] tells how it ends.
     pub(crate) fn check_dns(&mut self) {
         self.resolvers.check();
     }

@@ -1,7 +1,7 @@
 //! The QDT client: the life-cycle of one tunnel.
 //!
 //! The decisions are a state machine without I/O ([`Tunnel`]), fed by and feeding a thin driver
-//! ([`drive`]) that carries actions out on the packet worker ([`Link`]) and on the host ([`Host`]).
+//! ([`drive`]) that carries actions out on the packet worker ([`Link`]) and on the host ([`TunnelHost`]).
 //! What always holds: nothing on the host is changed before a server has answered with something
 //! sane ([`Assignment`]), and whatever was changed is put back before the program ends, or at its
 //! next start where it was killed.
@@ -24,7 +24,7 @@ pub use assignment::{Assignment, AssignmentError, DnsEntryError, SEAL_OVERHEAD};
 pub use config::RouteMode;
 pub use driver::drive;
 pub use failure::{ClientError, Failure, HostFailure};
-pub use host::Host;
+pub use host::TunnelHost;
 pub use link::{Link, LinkGone, MemoryLink};
 pub use look_up::LookUp;
 pub use plan::{DnsPlan, HostPlan, HostWishes, RoutePlan, TunPlan};

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use qdt_client::config::ClientConfig;
 use qdt_client::{Outcome, run};
+use qdt_host::LinuxHost;
 use qdt_program::{
     CommandLine, FlushLogAtExit, Loaded, Signal, Signals, forbid_core_dumps, init_log,
     log_warnings, startup_error, warn_of_open_secrets,
@@ -45,7 +46,7 @@ fn main() -> ExitCode {
                 info!(signal, "stopping");
             }
         };
-        Ok::<_, String>(run(config, stop).await)
+        Ok::<_, String>(run(LinuxHost::default(), config, stop).await)
     });
     // A look-up that hangs must not keep the program.
     runtime.shutdown_background();

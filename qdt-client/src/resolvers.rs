@@ -7,10 +7,9 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
-use qdt_host::{Dns, DnsError, DnsPlan, DnsRepair, HostResolvers};
+use qdt_host::{Dns, DnsError, DnsPlan, DnsRepair, Host, HostResolvers};
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
@@ -25,8 +24,8 @@ type Call =
     Pin<Box<dyn Future<Output = Result<Result<Option<DnsRepair>, DnsError>, Elapsed>> + Send>>;
 
 /// The name servers of one tunnel's host.
-pub(crate) struct Resolvers<D> {
-    dns: Arc<D>,
+pub(crate) struct Resolvers<H> {
+    host: H,
     tun: String,
     /// What was asked for last; something may have to be given back while there is one.
     wanted: Option<DnsPlan>,
@@ -35,7 +34,7 @@ pub(crate) struct Resolvers<D> {
     unanswered: bool,
 }
 
-impl<D> fmt::Debug for Resolvers<D> {
+impl<H> fmt::Debug for Resolvers<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Resolvers")
             .field("tun", &self.tun)
@@ -45,10 +44,10 @@ impl<D> fmt::Debug for Resolvers<D> {
     }
 }
 
-impl<D: Dns + 'static> Resolvers<D> {
-    pub(crate) fn new(dns: D, tun: &str) -> Self {
+impl<H: Host> Resolvers<H> {
+    pub(crate) fn new(host: H, tun: &str) -> Self {
         Self {
-            dns: Arc::new(dns),
+            host,
             tun: tun.to_owned(),
             wanted: None,
             call: None,
@@ -60,8 +59,8 @@ impl<D: Dns + 'static> Resolvers<D> {
     pub(crate) fn set(&mut self, plan: DnsPlan) {
         // An install that fails half-way, or too late, is given back as well.
         self.wanted = Some(plan.clone());
-        let dns = Arc::clone(&self.dns);
-        self.start(async move { dns.install(&plan).await.map(|()| None) });
+        let host = self.host.clone();
+        self.start(async move { host.dns().install(&plan).await.map(|()| None) });
     }
 
     /// Starts to check that the host still asks the tunnel's name servers, unless a call is in
@@ -71,8 +70,8 @@ impl<D: Dns + 'static> Resolvers<D> {
             return;
         }
         if let Some(plan) = self.wanted.clone() {
-            let dns = Arc::clone(&self.dns);
-            self.start(async move { dns.check_and_repair(&plan).await });
+            let host = self.host.clone();
+            self.start(async move { host.dns().check_and_repair(&plan).await });
         }
     }
 
@@ -107,17 +106,17 @@ impl<D: Dns + 'static> Resolvers<D> {
         if self.wanted.take().is_none() {
             return Ok(());
         }
-        in_time(self.dns.remove(&self.tun)).await
+        in_time(self.host.dns().remove(&self.tun)).await
     }
 
     /// Gives back what a killed run left changed.
     pub(crate) async fn restore_leftovers(&self) -> Result<(), String> {
-        in_time(self.dns.restore_leftovers(&self.tun)).await
+        in_time(self.host.dns().restore_leftovers(&self.tun)).await
     }
 
     /// Returns the name servers that the host has without the tunnel.
     pub(crate) fn outside(&self) -> HostResolvers {
-        self.dns.host_resolvers()
+        self.host.dns().host_resolvers()
     }
 }
 

@@ -3,47 +3,46 @@
 //! What always holds here: the tunnel's name is owned from before the first look at the host to
 //! after the last; what can fail without touching the host (trust, socket, mark) comes first.
 
-use qdt_host::{HostDns, HostLinks, HostRoutes, HostTuns, HostWatch, TunnelOwner};
+use qdt_host::Host;
 use qdt_proto::handshake::Capabilities;
 use tracing::warn;
 
 use crate::config::ClientConfig;
 use crate::driver::drive;
 use crate::failure::HostFailure;
-use crate::host::Host;
+use crate::host::TunnelHost;
 use crate::link::WorkerLink;
 use crate::look_up;
 use crate::plan::HostWishes;
 use crate::tunnel::{Outcome, Settings, Tunnel};
 
-/// Runs the tunnel that `config` describes until `stop` completes or it cannot go on. The host is
+/// Runs the tunnel that `config` describes on `host` until `stop` completes or it cannot go on. The host is
 /// as it was found when this returns.
-pub async fn run(config: ClientConfig, stop: impl Future<Output = ()>) -> Outcome {
-    run_announcing(Capabilities::all(), config, stop).await
+pub async fn run<H: Host>(
+    host: H,
+    config: ClientConfig,
+    stop: impl Future<Output = ()>,
+) -> Outcome {
+    run_announcing(host, Capabilities::all(), config, stop).await
 }
 
 /// As [`run`], announcing only `caps` to the server: what is not announced is not used, as towards
 /// a server that does not know it.
-pub async fn run_announcing(
+pub async fn run_announcing<H: Host>(
+    host: H,
     caps: Capabilities,
     config: ClientConfig,
     stop: impl Future<Output = ()>,
 ) -> Outcome {
     // Whatever is found of a tunnel of this name may be removed only while nobody else has it.
-    let owner = match TunnelOwner::claim(&config.tun_name) {
-        Ok(owner) => owner,
+    let (owner, warning) = match host.claim(&config.tun_name) {
+        Ok(claimed) => claimed,
         Err(error) => return Outcome::Failed(HostFailure::Tun(error.to_string()).into()),
     };
-    if let Some(warning) = owner.warning() {
+    if let Some(warning) = warning {
         warn!(err = %warning, "tun_name is not protected");
     }
-    let host = Host::new(
-        &*config.tun_name,
-        HostTuns,
-        HostLinks,
-        HostRoutes,
-        HostDns::default(),
-    );
+    let host = TunnelHost::new(&*config.tun_name, host);
     let (link, events) = match WorkerLink::start(&config, caps, host.mark()) {
         Ok(started) => started,
         Err(error) => return Outcome::Failed(HostFailure::Worker(error.to_string()).into()),
@@ -57,8 +56,8 @@ pub async fn run_announcing(
         },
     };
     let tunnel = Tunnel::new(settings, rand::random());
-    let (look_up, watch) = (look_up::of(&config, host.mark()), HostWatch::open());
-    let outcome = drive(tunnel, link, events, host, look_up, watch, stop).await;
+    let look_up = look_up::of(&config, host.mark());
+    let outcome = drive(tunnel, link, events, host, look_up, stop).await;
     drop(owner);
     outcome
 }

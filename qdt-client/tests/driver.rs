@@ -1,6 +1,7 @@
 //! The driver between a packet worker that only remembers and a host in memory: what reaches the
 //! host, in which order, and what is left when it ends.
 
+use std::fmt::Debug;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -8,11 +9,12 @@ use std::time::Duration;
 
 use ipnet::Ipv4Net;
 use qdt_client::{
-    Host, HostWishes, LookUp, MemoryLink, Outcome, RouteMode, Settings, Tunnel, drive,
+    HostWishes, LookUp, MemoryLink, Outcome, RouteMode, Settings, Tunnel, TunnelHost, drive,
 };
-use qdt_host::memory::{Call, MemoryHost};
+use qdt_host::memory::{Call, MemoryHost, MemoryWatch};
 use qdt_host::{
-    Dns, DnsError, DnsPlan, DnsRepair, HostResolvers, LinkError, LinkStatus, Links, RouteWarning,
+    Dns, DnsError, DnsPlan, DnsRepair, Host, HostResolvers, LinkError, LinkStatus, Links,
+    OwnerError, OwnerWarning, RouteWarning,
 };
 use qdt_program::{LogConfig, Logger};
 use qdt_proto::datagram::SessionId;
@@ -102,6 +104,66 @@ fn found() -> LookUp {
     Arc::new(|_| Ok(vec![SocketAddr::from(([192, 0, 2, 1], 443))]))
 }
 
+/// A host in memory with links and name servers of its own.
+#[derive(Clone, Debug)]
+struct Parts<L, D> {
+    host: MemoryHost,
+    links: L,
+    dns: D,
+}
+
+impl<L, D> Host for Parts<L, D>
+where
+    L: Links + Clone + Debug + 'static,
+    D: Dns + Clone + Debug + 'static,
+{
+    type Tun = MemoryHost;
+    type Links = L;
+    type Network = MemoryHost;
+    type Routes = MemoryHost;
+    type Dns = D;
+    type Firewall = MemoryHost;
+    type Conntrack = MemoryHost;
+    type Watch = MemoryWatch;
+    type Owner = ();
+
+    fn tun(&self) -> &MemoryHost {
+        &self.host
+    }
+
+    fn links(&self) -> &L {
+        &self.links
+    }
+
+    fn network(&self) -> &MemoryHost {
+        &self.host
+    }
+
+    fn routes(&self) -> &MemoryHost {
+        &self.host
+    }
+
+    fn dns(&self) -> &D {
+        &self.dns
+    }
+
+    fn firewall(&self) -> &MemoryHost {
+        &self.host
+    }
+
+    fn conntrack(&self) -> MemoryHost {
+        self.host.clone()
+    }
+
+    fn watch(&self) -> MemoryWatch {
+        self.host.watch()
+    }
+
+    fn claim(&self, tun: &str) -> Result<((), Option<OwnerWarning>), OwnerError> {
+        self.host.claim(tun)
+    }
+}
+
 /// Drives a tunnel on `host` against the script `play`; gives the outcome and the log.
 async fn driven<P: Future<Output = ()>>(
     host: &MemoryHost,
@@ -113,8 +175,8 @@ async fn driven<P: Future<Output = ()>>(
 
 /// As [`driven`], with links and name servers that are not `host`'s.
 async fn driven_with<P: Future<Output = ()>>(
-    links: impl Links,
-    dns: impl Dns + 'static,
+    links: impl Links + Clone + Debug + 'static,
+    dns: impl Dns + Clone + Debug + 'static,
     host: &MemoryHost,
     look_up: LookUp,
     play: impl FnOnce(Worker) -> P,
@@ -135,7 +197,12 @@ async fn driven_with<P: Future<Output = ()>>(
             dns: Vec::new(),
         },
     };
-    let on = Host::new("qdt0", host.clone(), links, host.clone(), dns);
+    let parts = Parts {
+        host: host.clone(),
+        links,
+        dns,
+    };
+    let on = TunnelHost::new("qdt0", parts);
     let stopped = async move {
         if stopped.await.is_err() {
             // The script is over without a signal: the tunnel has to end by itself.
@@ -154,7 +221,6 @@ async fn driven_with<P: Future<Output = ()>>(
         reports,
         on,
         look_up,
-        host.watch(),
         stopped,
     );
     let (outcome, ()) =
@@ -694,7 +760,7 @@ async fn a_device_that_was_deleted_ends_the_client_also_while_it_reconnects() {
 }
 
 /// Name servers of a host whose resolver service hangs: the calls that are told to never end.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct HangingDns {
     host: MemoryHost,
     installs: bool,
@@ -792,6 +858,7 @@ async fn resolvers_that_are_never_done_being_set_delay_neither_the_tunnel_nor_a_
 }
 
 /// Links of a host that never tells their state, as where a helper hangs.
+#[derive(Clone, Debug)]
 struct HangingLinks(MemoryHost);
 
 impl Links for HangingLinks {

@@ -4,49 +4,21 @@
 //! packet. As long as it does, an answer that comes late is translated back to the inner address
 //! and delivered to whoever has that address now.
 
-use std::{
-    io,
-    net::Ipv4Addr,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{future::Future, io, net::Ipv4Addr};
 
-use crate::linux::conntrack::Table;
-
-/// The kernel's table of connections, through a socket that is opened once and held: a process that
-/// has no descriptor left can still forget flows.
-#[derive(Debug, Clone)]
-pub struct Flows(Arc<Mutex<Table>>);
-
-impl Flows {
-    /// Opens the socket in this thread's network namespace. Where the kernel refuses, each use
-    /// tries again and reports the error.
-    #[must_use]
-    pub fn open() -> Self {
-        Self(Arc::new(Mutex::new(Table::open())))
-    }
-
-    /// Removes every conntrack entry that one of `addresses` takes part in, as source or
-    /// destination in either direction, and returns how many there were.
+/// The system's table of flows.
+pub trait Conntrack: Send + Sync {
+    /// Removes every entry that one of `addresses` takes part in, as source or destination in
+    /// either direction, and returns how many there were.
     ///
-    /// Reads the whole table once, so give all addresses at once. Blocking work is done on tokio's
-    /// blocking threads.
+    /// Reads the whole table once, so give all addresses at once. Blocks no thread of the runtime.
     ///
     /// # Errors
     /// [`ConntrackError`]; entries may be left then.
-    pub async fn forget(&self, addresses: &[Ipv4Addr]) -> Result<usize, ConntrackError> {
-        let (table, addresses) = (self.0.clone(), addresses.to_vec());
-        let forgotten = tokio::task::spawn_blocking(move || {
-            // The table is whole between two requests, whatever ended one of them.
-            let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);
-            table.forget(&addresses)
-        });
-        forgotten.await.unwrap_or_else(|error| {
-            Err(ConntrackError::Kernel {
-                step: "wait for",
-                source: io::Error::other(error),
-            })
-        })
-    }
+    fn forget(
+        &self,
+        addresses: &[Ipv4Addr],
+    ) -> impl Future<Output = Result<usize, ConntrackError>> + Send;
 }
 
 /// Why conntrack entries could not be removed.

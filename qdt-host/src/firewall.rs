@@ -11,6 +11,8 @@ use std::{fmt, future::Future, io};
 
 use ipnet::Ipv4Net;
 
+use crate::SysctlError;
+
 /// Network address translation for one server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NatPlan {
@@ -25,8 +27,25 @@ pub struct NatPlan {
     pub client_to_client: bool,
 }
 
-/// Installs and removes network address translation.
+/// Our rules as they were read at one moment.
+pub trait InstalledRules: fmt::Debug + Clone + PartialEq + Send + Sync + 'static {
+    /// Whether nothing has changed in the ruleset since, by the system's own count of changes.
+    /// False where nothing is counted.
+    fn is_current(&self) -> bool;
+
+    /// Whether our tables are there. They are after an installation, unless another program has
+    /// flushed the ruleset since.
+    fn has_tables(&self) -> bool;
+
+    /// Whether `other` has the same rules of ours.
+    fn has_same_rules(&self, other: &Self) -> bool;
+}
+
+/// Installs and removes network address translation, and lets the host forward.
 pub trait Firewall: Send + Sync {
+    /// What [`Firewall::installed`] reads.
+    type Rules: InstalledRules;
+
     /// Puts `plan` in place of whatever an earlier plan for the same device, of this run or of a
     /// killed one, installed.
     fn install(
@@ -44,6 +63,38 @@ pub trait Firewall: Send + Sync {
     /// server has that name.
     fn remove_leftovers(&self, tun: &str)
     -> impl Future<Output = Result<(), FirewallError>> + Send;
+
+    /// Reads what is in place for the device `tun` now. To be compared with what was read right
+    /// after [`Firewall::install`].
+    ///
+    /// # Errors
+    /// [`FirewallError`] where a program cannot be asked. Rules that are not there are no error.
+    fn installed(
+        &self,
+        tun: &str,
+    ) -> impl Future<Output = Result<Self::Rules, FirewallError>> + Send;
+
+    /// Finds chains of others that drop what `plan` lets through, unless [`Firewall::install`]
+    /// deals with them.
+    ///
+    /// # Errors
+    /// [`FirewallError`] where the ruleset cannot be read.
+    fn closed_chains(
+        &self,
+        plan: &NatPlan,
+    ) -> impl Future<Output = Result<Vec<ClosedChain>, FirewallError>> + Send;
+
+    /// Lets the host forward IPv4 packets between interfaces. It is left on: others on this host
+    /// may rely on it by the time we stop.
+    ///
+    /// # Errors
+    /// [`SysctlError`]; where the switch is on already nothing is written and there is no error,
+    /// also in a container that may not write there.
+    fn enable_forwarding(&self) -> Result<(), SysctlError>;
+
+    /// Whether the host forwards IPv4 packets between interfaces. A switch that cannot be read
+    /// counts as on.
+    fn forwards(&self) -> bool;
 }
 
 /// Something that is worth a line in the log.

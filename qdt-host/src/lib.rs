@@ -1,9 +1,9 @@
 //! What the operating system gives a tunnel: TUN device, addresses, routes, firewall, DNS.
 //!
-//! One small trait per thing ([`TunOpener`], [`Links`], [`Routes`], [`Firewall`], [`Dns`],
-//! [`Watch`]), an implementation for the running platform ([`HostTuns`], [`HostLinks`],
-//! [`HostRoutes`], [`HostFirewall`], [`HostDns`], [`HostWatch`]) chosen by file, and one in memory
-//! ([`memory`]) for the tests of those who use the traits. What always holds:
+//! One small trait per thing ([`TunOpener`], [`Links`], [`Network`], [`Routes`], [`Firewall`],
+//! [`Dns`], [`Conntrack`], [`Watch`]), and one for all of them together, [`Host`], which programs
+//! take. [`LinuxHost`] is the machine itself; [`memory::MemoryHost`] is one for tests of those who
+//! use the traits. What always holds:
 //!
 //! * Everything that is installed can be recognised later as ours, is removed exactly, and removing
 //!   it twice is the same as removing it once. What a killed run left behind is found again by its
@@ -16,33 +16,41 @@
 //! The TUN queue is synchronous, because packet workers are; everything else is control side and
 //! `async` on tokio.
 
-pub mod conntrack;
+mod conntrack;
 mod dns;
 mod firewall;
+mod host;
 mod interface;
 mod links;
 pub mod memory;
+mod network;
 mod owner;
 mod resolvers;
 mod routes;
-pub mod sysctl;
+mod sysctl;
 pub mod tun;
 mod watch;
 
 #[cfg(target_os = "linux")]
 mod linux;
 
+pub use conntrack::{Conntrack, ConntrackError};
 pub use dns::{Dns, DnsError, DnsPlan, DnsRepair};
-pub use firewall::{ClosedChain, Firewall, FirewallError, FirewallWarning, NatPlan};
+pub use firewall::{
+    ClosedChain, Firewall, FirewallError, FirewallWarning, InstalledRules, NatPlan,
+};
+pub use host::Host;
 pub use interface::{InterfaceNameError, check_interface_name};
 pub use links::{LinkError, LinkStatus, Links};
 #[cfg(target_os = "linux")]
 pub use linux::{
-    ConnectedNetwork, DnsPaths, HostDns, HostFirewall, HostLinks, HostRoutes, HostTuns, HostWatch,
-    InstalledRules, TunnelOwner, connected_networks, default_route_interface, default_route_source,
+    DnsPaths, HostConntrack, HostDns, HostFirewall, HostLinks, HostNetwork, HostRoutes, HostRules,
+    HostTuns, HostWatch, LinuxHost, TunnelOwner,
 };
+pub use network::{ConnectedNetwork, Network};
 pub use owner::{OwnerError, OwnerWarning};
 pub use resolvers::HostResolvers;
 pub use routes::{Restored, RouteError, RouteIdentity, RouteMode, RoutePlan, RouteWarning, Routes};
+pub use sysctl::SysctlError;
 pub use tun::{Offload, Tun, TunError, TunOpener, TunQueue, TunSpec};
 pub use watch::{Changes, Watch};

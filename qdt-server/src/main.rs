@@ -7,6 +7,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use qdt_host::LinuxHost;
 use qdt_program::{
     CommandLine, FlushLogAtExit, Loaded, Signal, Signals, forbid_core_dumps, init_log,
     log_warnings, startup_error, warn_of_open_secrets,
@@ -68,8 +69,9 @@ fn run(runtime: &Runtime, path: PathBuf) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let host = LinuxHost::default();
     let cpus = std::thread::available_parallelism().map_or(1, Into::into);
-    let prepared = match runtime.block_on(prepare(&path, cpus)) {
+    let prepared = match runtime.block_on(prepare(&host, &path, cpus)) {
         Ok(prepared) => prepared,
         Err(error) => {
             startup_error(error.message(), &error);
@@ -97,7 +99,7 @@ fn run(runtime: &Runtime, path: PathBuf) -> ExitCode {
         if !is_first_start {
             warn_if_client_config_is_stale(&path, &config.token, tls.pin());
         }
-        let server = Server::start(config, tls, path, cpus, log).await?;
+        let server = Server::start(host, config, tls, path, cpus, log).await?;
         server.run(&mut signals).await
     });
     match served {

@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 use std::net::IpAddr;
 use std::path::Path;
 
-use qdt_host::default_route_source;
+use qdt_host::{Host, Network};
 use qdt_program::{Loaded, ReadError, Token};
 use qdt_transport::ServerTls;
 use tracing::{info, warn};
@@ -45,14 +45,18 @@ impl PrepareError {
     }
 }
 
-/// Reads the configuration at `path`, on a machine with `cpus` CPUs; makes it, or only its
+/// Reads the configuration at `path`, on `host` with `cpus` CPUs; makes it, or only its
 /// certificate, where that is missing.
 ///
 /// # Errors
 /// [`PrepareError`]; no file that existed has changed.
-pub async fn prepare(path: &Path, cpus: usize) -> Result<Prepared, PrepareError> {
+pub async fn prepare<H: Host>(
+    host: &H,
+    path: &Path,
+    cpus: usize,
+) -> Result<Prepared, PrepareError> {
     // A host without a default route is reached at its loopback address only.
-    let source = default_route_source().await.ok().flatten();
+    let source = host.network().default_route_source().await.ok().flatten();
     let addresses: Vec<IpAddr> = source.into_iter().collect();
     let mut loaded = ServerConfig::load(path, cpus);
     let mut lock = None;

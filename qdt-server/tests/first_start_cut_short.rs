@@ -6,6 +6,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use qdt_host::LinuxHost;
 use qdt_program::{Loaded, Token, read_config_yaml};
 use qdt_server::prepare::{PrepareError, Prepared, prepare};
 use qdt_transport::ServerTls;
@@ -83,7 +84,11 @@ fn start(folder: &Path) -> Result<Prepared, PrepareError> {
         .enable_all()
         .build()
         .unwrap();
-    runtime.block_on(prepare(&folder.join("server.yaml"), 2))
+    runtime.block_on(prepare(
+        &LinuxHost::default(),
+        &folder.join("server.yaml"),
+        2,
+    ))
 }
 
 #[test]

@@ -5,24 +5,11 @@ use std::{
     io,
 };
 
-use ipnet::Ipv4Net;
-
 use super::{addresses, links, rtnl::Rtnl};
+use crate::network::ConnectedNetwork;
 
-/// A network that an address of an interface connects this host to.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct ConnectedNetwork {
-    /// The interface's name.
-    pub interface: String,
-    /// The network, without host bits; of a point-to-point link the other end.
-    pub network: Ipv4Net,
-}
-
-/// Returns the IPv4 network of every address of every interface, up or down, in the kernel's order.
-///
-/// # Errors
-/// What the kernel answered to rtnetlink.
-pub async fn connected_networks() -> io::Result<Vec<ConnectedNetwork>> {
+/// See [`crate::Network::connected_networks`].
+pub(super) async fn connected_networks() -> io::Result<Vec<ConnectedNetwork>> {
     let rtnl = Rtnl::connect()?;
     let all = addresses::all_ipv4(&rtnl).await?;
     let mut names = HashMap::new();

@@ -4,10 +4,15 @@
 //! kernels before 6.11 cannot delete by address. An entry is deleted by exactly what the kernel
 //! told about it (original tuple, zone, id), so a new entry that took its place is not hit.
 
-use std::{collections::HashSet, io, net::Ipv4Addr};
+use std::{
+    collections::HashSet,
+    io,
+    net::Ipv4Addr,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use super::netlink::{NetlinkSocket, attributes, push_attribute};
-use crate::conntrack::ConntrackError;
+use crate::conntrack::{Conntrack, ConntrackError};
 
 const SUBSYSTEM: u16 = (libc::NFNL_SUBSYS_CTNETLINK as u16) << 8;
 const GET: u16 = SUBSYSTEM | 1;
@@ -28,21 +33,48 @@ const HEADER: [u8; 4] = [libc::AF_INET as u8, 0, 0, 0];
 /// A dump that the table's changes interrupted is repeated this often.
 const ATTEMPTS: usize = 4;
 
+/// The kernel's table of connections, through a socket that is opened once and held: a process that
+/// has no descriptor left can still forget flows.
+#[derive(Debug, Clone)]
+pub struct HostConntrack(Arc<Mutex<Table>>);
+
+impl HostConntrack {
+    /// Opens the socket in this thread's network namespace. Where the kernel refuses, each use
+    /// tries again and reports the error.
+    #[must_use]
+    pub fn open() -> Self {
+        Self(Arc::new(Mutex::new(Table::open())))
+    }
+}
+
+impl Conntrack for HostConntrack {
+    async fn forget(&self, addresses: &[Ipv4Addr]) -> Result<usize, ConntrackError> {
+        let (table, addresses) = (self.0.clone(), addresses.to_vec());
+        let forgotten = tokio::task::spawn_blocking(move || {
+            // The table is whole between two requests, whatever ended one of them.
+            let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);
+            table.forget(&addresses)
+        });
+        let ended = |error| failed("wait for")(io::Error::other(error));
+        forgotten.await.unwrap_or_else(|error| Err(ended(error)))
+    }
+}
+
 /// The way to the table: a socket where the kernel has given one so far.
 #[derive(Debug)]
-pub(crate) struct Table {
+struct Table {
     socket: Option<NetlinkSocket>,
 }
 
 impl Table {
-    pub(crate) fn open() -> Self {
+    fn open() -> Self {
         Self {
             socket: open().ok(),
         }
     }
 
     /// Deletes every IPv4 entry that one of `addresses` takes part in; returns how many.
-    pub(crate) fn forget(&mut self, addresses: &[Ipv4Addr]) -> Result<usize, ConntrackError> {
+    fn forget(&mut self, addresses: &[Ipv4Addr]) -> Result<usize, ConntrackError> {
         let socket = match &mut self.socket {
             Some(socket) => socket,
             none => none.insert(open().map_err(failed("open"))?),

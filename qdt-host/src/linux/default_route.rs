@@ -20,12 +20,8 @@ use super::{
     rtnl::{Rtnl, os_error},
 };
 
-/// The name of the interface that the main table's IPv4 default route with the lowest metric goes
-/// through, or `None` where there is no such route.
-///
-/// # Errors
-/// What the kernel answered to rtnetlink.
-pub async fn default_route_interface() -> io::Result<Option<String>> {
+/// See [`crate::Network::default_route_interface`]; the route is the main table's.
+pub(super) async fn default_route_interface() -> io::Result<Option<String>> {
     let rtnl = Rtnl::connect()?;
     match default_route(&rtnl, AddressFamily::Inet)
         .await?
@@ -37,13 +33,8 @@ pub async fn default_route_interface() -> io::Result<Option<String>> {
     }
 }
 
-/// The source address that the default route gives: its preferred source where it names one,
-/// otherwise the first global address of its interface. IPv4 is asked first; `None` where neither
-/// family has a default route.
-///
-/// # Errors
-/// What the kernel answered to rtnetlink.
-pub async fn default_route_source() -> io::Result<Option<IpAddr>> {
+/// See [`crate::Network::default_route_source`].
+pub(super) async fn default_route_source() -> io::Result<Option<IpAddr>> {
     let rtnl = Rtnl::connect()?;
     for family in [AddressFamily::Inet, AddressFamily::Inet6] {
         let Some(route) = default_route(&rtnl, family).await? else {

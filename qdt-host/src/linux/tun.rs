@@ -25,16 +25,6 @@ pub struct HostTuns;
 
 impl TunOpener for HostTuns {
     fn open(&self, spec: &TunSpec) -> Result<Tun, TunError> {
-        Tun::open(spec)
-    }
-}
-
-impl Tun {
-    /// Opens the device that `spec` describes, creating it when there is none.
-    ///
-    /// # Errors
-    /// Every variant of [`TunError`]; a device created by a call that fails is gone again.
-    pub fn open(spec: &TunSpec) -> Result<Self, TunError> {
         crate::check_interface_name(&spec.name)?;
         if !(1..=MAX_QUEUES).contains(&spec.queues) {
             return Err(TunError::Queues {
@@ -84,7 +74,7 @@ impl Tun {
             };
             queues.push(TunQueue::from_fd(fd, offload));
         }
-        Ok(Self {
+        Ok(Tun {
             name: spec.name.clone(),
             queues,
         })

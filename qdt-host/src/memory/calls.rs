@@ -1,12 +1,14 @@
 //! The traits on a host in memory: every call is remembered, then done or failed as told.
 
+use std::net::Ipv4Addr;
+
 use ipnet::Ipv4Net;
 
 use super::{Inner, LinkState, MemoryHost};
 use crate::{
-    Dns, DnsError, DnsPlan, DnsRepair, Firewall, FirewallError, FirewallWarning, HostResolvers,
-    LinkError, LinkStatus, Links, NatPlan, Restored, RouteError, RoutePlan, RouteWarning, Routes,
-    TunSpec,
+    ClosedChain, Dns, DnsError, DnsPlan, DnsRepair, Firewall, FirewallError, FirewallWarning,
+    HostResolvers, InstalledRules, LinkError, LinkStatus, Links, NatPlan, Restored, RouteError,
+    RoutePlan, RouteWarning, Routes, SysctlError, TunSpec,
 };
 
 /// One call of one of this crate's traits, with its arguments.
@@ -27,6 +29,8 @@ pub enum Call {
     InstallNat(NatPlan),
     RemoveNat { tun: String },
     RemoveLeftoverNat { tun: String },
+    EnableForwarding,
+    ForgetFlows(Vec<Ipv4Addr>),
     InstallDns(DnsPlan),
     RemoveDns { tun: String },
     RestoreLeftoverDns { tun: String },
@@ -48,6 +52,8 @@ impl Call {
             Self::InstallNat(_) => "install_nat",
             Self::RemoveNat { .. } => "remove_nat",
             Self::RemoveLeftoverNat { .. } => "remove_leftover_nat",
+            Self::EnableForwarding => "enable_forwarding",
+            Self::ForgetFlows(_) => "forget_flows",
             Self::InstallDns(_) => "install_dns",
             Self::RemoveDns { .. } => "remove_dns",
             Self::RestoreLeftoverDns { .. } => "restore_leftover_dns",
@@ -201,7 +207,27 @@ impl Routes for MemoryHost {
     }
 }
 
+/// The plan that was in place when it was read. A host in memory counts no changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemoryRules(Option<NatPlan>);
+
+impl InstalledRules for MemoryRules {
+    fn is_current(&self) -> bool {
+        false
+    }
+
+    fn has_tables(&self) -> bool {
+        self.0.is_some()
+    }
+
+    fn has_same_rules(&self, other: &Self) -> bool {
+        self == other
+    }
+}
+
 impl Firewall for MemoryHost {
+    type Rules = MemoryRules;
+
     async fn install(&self, plan: &NatPlan) -> Result<Vec<FirewallWarning>, FirewallError> {
         self.nat(Call::InstallNat(plan.clone()), |host| {
             host.state.nat.insert(plan.tun.clone(), plan.clone());
@@ -229,6 +255,30 @@ impl Firewall for MemoryHost {
                 host.state.nat.remove(tun);
             },
         )
+    }
+
+    async fn installed(&self, tun: &str) -> Result<MemoryRules, FirewallError> {
+        Ok(MemoryRules(self.state().nat.get(tun).cloned()))
+    }
+
+    async fn closed_chains(&self, _: &NatPlan) -> Result<Vec<ClosedChain>, FirewallError> {
+        Ok(self.state().closed_chains)
+    }
+
+    fn enable_forwarding(&self) -> Result<(), SysctlError> {
+        let mut inner = self
+            .enter(Call::EnableForwarding)
+            .map_err(|source| SysctlError {
+                path: "/proc/sys/net/ipv4/ip_forward".into(),
+                value: "1".to_owned(),
+                source,
+            })?;
+        inner.state.forwards = true;
+        Ok(())
+    }
+
+    fn forwards(&self) -> bool {
+        self.state().forwards
     }
 }
 

@@ -6,6 +6,7 @@
 //! end of each is given to the test.
 
 mod calls;
+mod host;
 mod tun;
 mod watch;
 
@@ -16,13 +17,16 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-pub use calls::Call;
+pub use calls::{Call, MemoryRules};
 use ipnet::Ipv4Net;
 pub use watch::MemoryWatch;
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::{Changes, HostResolvers, NatPlan, RoutePlan, RouteWarning, TunQueue};
+use crate::{
+    Changes, ClosedChain, ConnectedNetwork, HostResolvers, NatPlan, RoutePlan, RouteWarning,
+    TunQueue,
+};
 
 /// A host that exists in memory only.
 #[derive(Debug, Clone, Default)]
@@ -52,6 +56,14 @@ pub struct HostState {
     pub unspared: Vec<Ipv4Net>,
     /// Address translation by the name of its TUN device.
     pub nat: BTreeMap<String, NatPlan>,
+    /// Whether the host forwards.
+    pub forwards: bool,
+    /// Chains of others that drop what any plan lets through.
+    pub closed_chains: Vec<ClosedChain>,
+    /// The networks that the host is connected to.
+    pub connected: Vec<ConnectedNetwork>,
+    /// The interface of the default route, and the address that it gives.
+    pub default_route: Option<(String, IpAddr)>,
     /// Name servers by the name of the TUN device.
     pub dns: BTreeMap<String, Vec<IpAddr>>,
     /// The name servers that the host has without a tunnel.

@@ -1,7 +1,8 @@
 //! A client's host with its tunnel up, for the tests of routes and of what the LAN sees.
 
 use qdt_host::{
-    HostLinks, HostRoutes, Links, RouteIdentity, RouteMode, RoutePlan, Routes, Tun, TunSpec,
+    HostLinks, HostRoutes, HostTuns, Links, RouteIdentity, RouteMode, RoutePlan, Routes, Tun,
+    TunOpener, TunSpec,
 };
 
 use crate::namespace::Namespace;
@@ -69,7 +70,7 @@ pub(crate) fn open_tun(namespace: &Namespace, name: &str, address: &str) -> Tun 
         queues: 1,
         offload: false,
     };
-    let tun = namespace.run(|| Tun::open(&spec).expect("root can open a device"));
+    let tun = namespace.run(|| HostTuns.open(&spec).expect("root can open a device"));
     namespace.block_on(async || {
         let address = address.parse().expect("an address");
         HostLinks

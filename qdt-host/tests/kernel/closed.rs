@@ -1,6 +1,6 @@
 //! Chains of others that drop what a server's NAT lets through, as `nft` itself writes them.
 
-use qdt_host::HostFirewall;
+use qdt_host::{Firewall, HostFirewall, InstalledRules};
 
 use crate::{namespace::Namespace, router::plan};
 
@@ -130,7 +130,6 @@ fn our_own_table_other_families_and_other_hooks_close_nothing() {
          nft add table inet other
          nft 'add chain inet other out { type filter hook output priority 0; policy drop; }'");
     let found = namespace.block_on(async || {
-        use qdt_host::Firewall as _;
         HostFirewall.install(&plan()).await.unwrap();
         HostFirewall.closed_chains(&plan()).await.unwrap()
     });
@@ -157,7 +156,6 @@ fn a_closed_chain_is_told_with_rules_that_open_it() {
 
 #[test]
 fn rules_that_somebody_removed_or_changed_read_otherwise_than_those_installed() {
-    use qdt_host::Firewall as _;
     let namespace = Namespace::new();
     let read = || namespace.block_on(async || HostFirewall.installed("qdt0").await.unwrap());
     for change in [

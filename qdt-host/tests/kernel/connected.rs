@@ -1,6 +1,6 @@
 //! The networks that this host is connected to.
 
-use qdt_host::connected_networks;
+use qdt_host::{HostNetwork, Network};
 
 use crate::namespace::Namespace;
 
@@ -14,7 +14,7 @@ fn every_address_names_its_network_and_interface() {
          ip link add down0 type veth peer name far1; ip addr add 10.9.0.1/16 dev down0
          ip addr add 10.1.1.1 peer 10.2.2.2/32 dev down0",
     );
-    let connected = namespace.block_on(async || connected_networks().await.unwrap());
+    let connected = namespace.block_on(async || HostNetwork.connected_networks().await.unwrap());
     let mut lines: Vec<_> = connected
         .iter()
         .map(|one| format!("{} {}", one.interface, one.network))

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use qdt_host::conntrack::{ConntrackError, Flows};
+use qdt_host::{Conntrack, ConntrackError, HostConntrack};
 
 use crate::{
     namespace::Namespace,
@@ -29,7 +29,7 @@ fn replies_of_a_previous_owner_never_reach_a_reused_address() {
 
     let forgotten = router
         .host
-        .block_on(async || Flows::open().forget(&[OWNER]).await.unwrap());
+        .block_on(async || HostConntrack::open().forget(&[OWNER]).await.unwrap());
     assert_eq!(forgotten, 1);
 
     internet.send_to(b"late", flow).unwrap();
@@ -65,7 +65,7 @@ fn the_connections_of_other_addresses_stay() {
     assert_eq!(
         router
             .host
-            .block_on(async || Flows::open().forget(&[OWNER]).await.unwrap()),
+            .block_on(async || HostConntrack::open().forget(&[OWNER]).await.unwrap()),
         3
     );
     let left = list();
@@ -76,12 +76,12 @@ fn the_connections_of_other_addresses_stay() {
     assert_eq!(
         router
             .host
-            .block_on(async || Flows::open().forget(&[OWNER]).await.unwrap()),
+            .block_on(async || HostConntrack::open().forget(&[OWNER]).await.unwrap()),
         0
     );
     let both = router
         .host
-        .block_on(async || Flows::open().forget(&[OWNER, OTHER]).await.unwrap());
+        .block_on(async || HostConntrack::open().forget(&[OWNER, OTHER]).await.unwrap());
     assert_eq!((both, list().as_str()), (1, ""));
 }
 
@@ -95,7 +95,7 @@ fn a_table_larger_than_one_answer_is_read_whole() {
     }
     let forgotten = router
         .host
-        .block_on(async || Flows::open().forget(&[OWNER]).await.unwrap());
+        .block_on(async || HostConntrack::open().forget(&[OWNER]).await.unwrap());
     assert_eq!(forgotten, 1000);
 }
 
@@ -105,7 +105,7 @@ fn one_socket_serves_any_number_of_looks() {
     router.install(&plan());
     let socket = socket(&router.client, "10.8.0.5:7000");
     let (flows, counts) = router.host.block_on(async || {
-        let flows = Flows::open();
+        let flows = HostConntrack::open();
         let mut counts = Vec::new();
         for port in 1..=3 {
             socket.send_to(b"probe", ("203.0.113.9", port)).unwrap();
@@ -133,7 +133,7 @@ fn without_the_privilege_the_error_says_what_to_give() {
             .build()
             .unwrap();
         runtime
-            .block_on(Flows::open().forget(&[OWNER]))
+            .block_on(HostConntrack::open().forget(&[OWNER]))
             .unwrap_err()
     });
     assert!(matches!(error, ConntrackError::Permission), "{error}");

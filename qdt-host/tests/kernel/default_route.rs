@@ -1,6 +1,6 @@
 //! What this host uses toward the rest of the world.
 
-use qdt_host::{default_route_interface, default_route_source};
+use qdt_host::{HostNetwork, Network};
 
 use crate::namespace::Namespace;
 
@@ -17,8 +17,8 @@ fn the_default_route_with_the_lowest_metric_names_interface_and_source() {
     );
     let ask = async || {
         (
-            default_route_interface().await.unwrap(),
-            default_route_source().await.unwrap(),
+            HostNetwork.default_route_interface().await.unwrap(),
+            HostNetwork.default_route_source().await.unwrap(),
         )
     };
     let first = namespace.block_on(ask);
@@ -46,8 +46,8 @@ fn the_default_route_with_the_lowest_metric_names_interface_and_source() {
 fn without_a_default_route_there_is_no_interface_and_no_source() {
     let namespace = Namespace::new();
     namespace.block_on(async || {
-        assert_eq!(default_route_interface().await.unwrap(), None);
-        assert_eq!(default_route_source().await.unwrap(), None);
+        assert_eq!(HostNetwork.default_route_interface().await.unwrap(), None);
+        assert_eq!(HostNetwork.default_route_source().await.unwrap(), None);
     });
 }
 
@@ -60,9 +60,9 @@ fn a_host_with_ipv6_alone_has_a_source_but_no_interface_for_ipv4() {
                   ip -6 route add default via 2001:db8::1",
     );
     namespace.block_on(async || {
-        assert_eq!(default_route_interface().await.unwrap(), None);
+        assert_eq!(HostNetwork.default_route_interface().await.unwrap(), None);
         assert_eq!(
-            default_route_source().await.unwrap(),
+            HostNetwork.default_route_source().await.unwrap(),
             Some("2001:db8::7".parse().unwrap())
         );
     });

@@ -6,7 +6,8 @@ use std::{
 };
 
 use qdt_host::{
-    HostRoutes, OwnerError, RouteIdentity, RouteMode, Routes, Tun, TunError, TunSpec, TunnelOwner,
+    HostRoutes, HostTuns, OwnerError, RouteIdentity, RouteMode, Routes, TunError, TunOpener,
+    TunSpec, TunnelOwner,
 };
 use rustix::{
     net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with},
@@ -54,7 +55,7 @@ fn a_device_that_another_program_has_open_cannot_be_claimed() {
         queues: 1,
         offload: false,
     };
-    let tun = namespace.run(|| Tun::open(&spec).unwrap());
+    let tun = namespace.run(|| HostTuns.open(&spec).unwrap());
     let refused = namespace.run(|| TunnelOwner::claim("qdt0").unwrap_err());
     assert!(
         matches!(refused, OwnerError::Tun(TunError::Busy { .. })),

@@ -47,7 +47,7 @@ impl Router {
             .sh("ip addr add 192.168.7.7/24 dev eth0; ip route add default via 192.168.7.1");
         router
             .host
-            .run(|| qdt_host::sysctl::enable_ip_forward().expect("root may forward"));
+            .run(|| HostFirewall.enable_forwarding().expect("root may forward"));
         router
     }
 

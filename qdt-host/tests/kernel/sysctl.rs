@@ -1,6 +1,6 @@
 //! Switches of the kernel that a server needs.
 
-use qdt_host::sysctl::enable_ip_forward;
+use qdt_host::{Firewall, HostFirewall};
 
 use crate::namespace::{Namespace, mount, private_mounts};
 
@@ -12,7 +12,7 @@ fn forwarding_is_switched_on_and_left_on() {
     namespace.sh("echo 0 > /proc/sys/net/ipv4/ip_forward");
     assert_eq!(read(), "0\n");
     for _ in 0..2 {
-        namespace.run(|| enable_ip_forward().unwrap());
+        namespace.run(|| HostFirewall.enable_forwarding().unwrap());
         assert_eq!(read(), "1\n");
     }
 }
@@ -21,12 +21,12 @@ fn forwarding_is_switched_on_and_left_on() {
 fn where_forwarding_is_on_a_file_that_cannot_be_written_is_no_error() {
     let namespace = Namespace::new();
     namespace.run(|| {
-        enable_ip_forward().unwrap();
+        HostFirewall.enable_forwarding().unwrap();
         let file = "/proc/sys/net/ipv4/ip_forward";
         private_mounts();
         mount(&["--bind", file, file]);
         mount(&["-o", "remount,ro,bind", file]);
         std::fs::write(file, "1").unwrap_err();
-        enable_ip_forward().unwrap();
+        HostFirewall.enable_forwarding().unwrap();
     });
 }

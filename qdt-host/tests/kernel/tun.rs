@@ -47,7 +47,7 @@ fn read(queue: &TunQueue) -> Vec<u8> {
 fn reopen(spec: &TunSpec) -> Tun {
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
-        match Tun::open(spec) {
+        match HostTuns.open(spec) {
             Err(TunError::Busy { .. }) if Instant::now() < deadline => std::thread::yield_now(),
             other => return other.expect("the device can be opened again"),
         }
@@ -63,7 +63,7 @@ fn up(namespace: &Namespace) {
 fn a_new_device_has_offload_and_disappears_with_its_last_queue() {
     let namespace = Namespace::new();
     namespace.run(|| {
-        let tun = Tun::open(&spec(1, true)).unwrap();
+        let tun = HostTuns.open(&spec(1, true)).unwrap();
         assert_eq!((tun.name.as_str(), tun.queues.len()), ("qdt0", 1));
         let offload = tun.queues[0].offload();
         assert!(
@@ -94,7 +94,7 @@ fn every_worker_gets_a_queue_of_one_device() {
 fn packets_pass_in_both_directions_and_nothing_blocks() {
     let namespace = Namespace::new();
     namespace.run(|| {
-        let tun = Tun::open(&spec(1, false)).unwrap();
+        let tun = HostTuns.open(&spec(1, false)).unwrap();
         let queue = &tun.queues[0];
         assert_eq!(queue.offload(), Offload::NONE);
         up(&namespace);
@@ -129,7 +129,7 @@ fn packets_pass_in_both_directions_and_nothing_blocks() {
 fn with_offload_every_packet_has_a_header_of_ten_bytes() {
     let namespace = Namespace::new();
     namespace.run(|| {
-        let tun = Tun::open(&spec(1, true)).unwrap();
+        let tun = HostTuns.open(&spec(1, true)).unwrap();
         up(&namespace);
         let socket = std::net::UdpSocket::bind("10.8.0.1:0").unwrap();
         socket.send_to(b"down", "10.8.0.2:9").unwrap();
@@ -148,7 +148,7 @@ fn a_persistent_device_of_one_queue_is_used_as_it_is_and_left_as_it_was() {
     namespace.sh("ip tuntap add dev qdt0 mode tun");
     let before = namespace.sh("ip -d link show qdt0");
     namespace.run(|| {
-        let tun = Tun::open(&spec(4, true)).unwrap();
+        let tun = HostTuns.open(&spec(4, true)).unwrap();
         assert_eq!(tun.queues.len(), 1);
         assert_eq!(tun.queues[0].offload(), Offload::NONE);
     });
@@ -163,7 +163,7 @@ fn a_persistent_device_with_queues_and_header_gives_both() {
     let namespace = Namespace::new();
     namespace.sh("ip tuntap add dev qdt0 mode tun multi_queue vnet_hdr");
     namespace.run(|| {
-        let tun = Tun::open(&spec(2, true)).unwrap();
+        let tun = HostTuns.open(&spec(2, true)).unwrap();
         assert!(tun.queues[1].offload().tcp4);
         assert_eq!(tun.queues.len(), 2);
     });
@@ -227,8 +227,8 @@ fn a_device_that_another_process_holds_is_busy() {
     let namespace = Namespace::new();
     for queues in [1, 2] {
         namespace.run(|| {
-            let held = Tun::open(&spec(queues, true)).unwrap();
-            let error = Tun::open(&spec(queues, true)).unwrap_err();
+            let held = HostTuns.open(&spec(queues, true)).unwrap();
+            let error = HostTuns.open(&spec(queues, true)).unwrap_err();
             assert!(matches!(error, TunError::Busy { .. }), "{error}");
             assert_eq!(
                 error.to_string(),
@@ -246,11 +246,12 @@ fn an_interface_of_another_kind_is_not_touched() {
     namespace.sh("ip link add qdt0 type veth peer name far0; ip tuntap add dev tap0 mode tap");
     namespace.run(|| {
         for name in ["qdt0", "tap0", "lo"] {
-            let error = Tun::open(&TunSpec {
-                name: name.to_owned(),
-                ..spec(1, true)
-            })
-            .unwrap_err();
+            let error = HostTuns
+                .open(&TunSpec {
+                    name: name.to_owned(),
+                    ..spec(1, true)
+                })
+                .unwrap_err();
             assert!(
                 matches!(error, TunError::OtherKind { .. }),
                 "{name}: {error}"
@@ -262,15 +263,16 @@ fn an_interface_of_another_kind_is_not_touched() {
 #[test]
 fn bad_names_and_numbers_of_queues_are_refused_before_anything_happens() {
     for name in ["", "a/b", "a name", "a-name-that-is-too-long"] {
-        let error = Tun::open(&TunSpec {
-            name: name.to_owned(),
-            ..spec(1, true)
-        })
-        .unwrap_err();
+        let error = HostTuns
+            .open(&TunSpec {
+                name: name.to_owned(),
+                ..spec(1, true)
+            })
+            .unwrap_err();
         assert!(matches!(error, TunError::Name(_)), "{name:?}: {error}");
     }
     for queues in [0, 257] {
-        let error = Tun::open(&spec(queues, true)).unwrap_err();
+        let error = HostTuns.open(&spec(queues, true)).unwrap_err();
         assert!(matches!(error, TunError::Queues { .. }), "{error}");
     }
 }
@@ -284,7 +286,7 @@ fn without_the_privilege_the_error_says_what_to_give() {
         sets.effective
             .remove(rustix::thread::CapabilitySet::NET_ADMIN);
         rustix::thread::set_capabilities(None, sets).unwrap();
-        Tun::open(&spec(1, true)).unwrap_err()
+        HostTuns.open(&spec(1, true)).unwrap_err()
     });
     assert!(matches!(error, TunError::Permission { .. }), "{error}");
     assert!(error.to_string().contains("CAP_NET_ADMIN"), "{error}");
@@ -295,7 +297,7 @@ fn a_missing_driver_is_told_with_what_to_do() {
     let namespace = Namespace::new();
     let error = namespace.run(|| {
         hide_directory("/dev/net");
-        Tun::open(&spec(1, true)).unwrap_err()
+        HostTuns.open(&spec(1, true)).unwrap_err()
     });
     assert_eq!(
         error.to_string(),

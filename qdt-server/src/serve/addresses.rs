@@ -15,7 +15,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use qdt_host::conntrack::Flows;
+use qdt_host::Conntrack;
 use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
@@ -36,7 +36,11 @@ const LONGEST_REST: Duration = Duration::from_secs(1);
 const TRIES: u32 = 3;
 
 /// Looks after the addresses of `keeper` for ever.
-pub(super) async fn take_care(keeper: Arc<Doorkeeper>, status: Arc<HostStatus>, flows: Flows) {
+pub(super) async fn take_care<C: Conntrack>(
+    keeper: Arc<Doorkeeper>,
+    status: Arc<HostStatus>,
+    flows: C,
+) {
     let kernel = Kernel { flows, status };
     let mut tick = tokio::time::interval(LOOK_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -102,12 +106,12 @@ impl Given {
 }
 
 /// The kernel's flows, and what is told when they cannot be deleted.
-struct Kernel {
-    flows: Flows,
+struct Kernel<C> {
+    flows: C,
     status: Arc<HostStatus>,
 }
 
-impl Kernel {
+impl<C: Conntrack> Kernel<C> {
     /// Deletes the flows of `addresses` and says whether that is done.
     async fn forget(&self, addresses: &[Ipv4Addr]) -> bool {
         if addresses.is_empty() {

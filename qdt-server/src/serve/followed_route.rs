@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use qdt_host::{Changes, default_route_interface};
+use qdt_host::{Changes, Network};
 use tracing::warn;
 
 /// Of all time, one part in so many is spent on reading routes.
@@ -29,15 +29,19 @@ impl FollowedRoute {
         }
     }
 
-    /// The interface of the default route, where it may be another one than at the last look and it
+    /// The interface of the default route of `network`, where it may be another one than at the last look and it
     /// is time to look.
-    pub(super) async fn read(&mut self, changes: Changes) -> Option<String> {
+    pub(super) async fn read(
+        &mut self,
+        network: &impl Network,
+        changes: Changes,
+    ) -> Option<String> {
         self.stale |= changes.routes;
         let begun = Instant::now();
         if !self.stale || begun < self.read_again {
             return None;
         }
-        let found = default_route_interface().await;
+        let found = network.default_route_interface().await;
         self.read_again = Instant::now() + begun.elapsed() * SHARE;
         match found {
             Ok(found) => {

@@ -25,8 +25,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use ipnet::{IpNet, Ipv4Net};
-use qdt_host::conntrack::Flows;
-use qdt_host::{HostTuns, HostWatch, TunOpener as _, TunSpec};
+use qdt_host::{Host, TunOpener, TunSpec};
 use qdt_program::{LogHandle, Signal, Signals, dropped_log_lines};
 use qdt_transport::{Counters, ServerTls, ServerWorkers, WorkerCounters, WorkerExit};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -53,7 +52,7 @@ const OVERHEAD: u16 = 38;
 
 /// A running server.
 #[derive(Debug)]
-pub struct Server {
+pub struct Server<H> {
     config: ServerConfig,
     path: PathBuf,
     cpus: usize,
@@ -63,18 +62,19 @@ pub struct Server {
     workers: Option<ServerWorkers>,
     exits: UnboundedReceiver<(usize, WorkerExit)>,
     control: ControlServer,
-    upkeep: Upkeep,
+    upkeep: Upkeep<H>,
     address_care: JoinHandle<()>,
     heartbeat: JoinHandle<()>,
 }
 
-impl Server {
-    /// Starts a server with `config`, which came from `path` on a machine with `cpus` CPUs, and whose
+impl<H: Host> Server<H> {
+    /// Starts a server on `host` with `config`, which came from `path` on a machine with `cpus` CPUs, and whose
     /// certificate is `tls`.
     ///
     /// # Errors
     /// [`ServeError`]; the host is as it was before.
     pub async fn start(
+        host: H,
         config: ServerConfig,
         tls: ServerTls,
         path: PathBuf,
@@ -85,7 +85,7 @@ impl Server {
         let control_addresses = settings::control_addresses(&config);
         let pool = AddressPool::new(IpNet::V4(config.pool), config.gateway)?;
         let network = pool.network();
-        let overlaps = OverlapWatch::start(network, &config.tun_name)
+        let overlaps = OverlapWatch::start(host.clone(), network, &config.tun_name)
             .await
             .map_err(ServeError::Overlap)?;
         let keeper = Arc::new(Doorkeeper::new(
@@ -97,8 +97,8 @@ impl Server {
             SystemTime::now,
         ));
 
-        let flows = Flows::open();
-        let tun = HostTuns.open(&TunSpec {
+        let flows = host.conntrack();
+        let tun = host.tun().open(&TunSpec {
             name: config.tun_name.clone(),
             queues: settings::workers(&config),
             offload: true,
@@ -116,15 +116,16 @@ impl Server {
         let gateway = Ipv4Net::new(config.gateway, network.prefix_len())
             .expect("the prefix is that of a network");
         let device = Device {
+            host: host.clone(),
             name: tun_name.clone(),
             address: gateway,
             mtu: u32::from(config.mtu - OVERHEAD),
         };
         let status = Arc::new(HostStatus::default());
         // Before the first change, so that none of others is missed.
-        let watch = HostWatch::open();
+        let watch = host.watch();
         device.set_up().await?;
-        let nat = Nat::install(&config, &tun_name, network, status.clone()).await?;
+        let nat = Nat::install(host, &config, &tun_name, network, status.clone()).await?;
         let upkeep = Upkeep::start(device, nat, overlaps, status.clone(), watch);
 
         let guard = Arc::new(Guard::new(network, config.gateway));

@@ -11,10 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ipnet::Ipv4Net;
-use qdt_host::{
-    Changes, ClosedChain, Firewall as _, FirewallError, HostFirewall, InstalledRules, NatPlan,
-    sysctl,
-};
+use qdt_host::{Changes, ClosedChain, Firewall, FirewallError, Host, InstalledRules, NatPlan};
 use tracing::{debug, error, info, warn};
 
 use super::followed_route::FollowedRoute;
@@ -27,19 +24,22 @@ const READ_EVERY: Duration = Duration::from_secs(30);
 /// Tables of others can be large: they are read no more often than this.
 const READ_OTHERS_EVERY: Duration = Duration::from_secs(5);
 
+type Rules<H> = <<H as Host>::Firewall as Firewall>::Rules;
+
 /// The rules of one run.
 #[derive(Debug)]
-pub(super) struct Nat {
+pub(super) struct Nat<H: Host> {
+    host: H,
     /// None where NAT is not asked for.
     plan: Option<NatPlan>,
     /// Where the external interface is that of the default route.
     default_route: Option<FollowedRoute>,
-    installed: Option<(InstalledRules, Instant)>,
+    installed: Option<(Rules<H>, Instant)>,
     /// Whether forwarding was on after the start.
     forwards: bool,
     closed: HashSet<ClosedChain>,
     /// The rules beside which chains of others were read, and when they were asked for.
-    others: Option<InstalledRules>,
+    others: Option<Rules<H>>,
     others_asked: Option<Instant>,
     status: Arc<HostStatus>,
 }
@@ -53,18 +53,19 @@ pub(super) enum NatFault {
     Forwarding,
 }
 
-impl Nat {
-    /// Removes what a killed run left and installs what `config` asks for.
+impl<H: Host> Nat<H> {
+    /// Removes what a killed run left on `host` and installs what `config` asks for.
     ///
     /// # Errors
     /// [`FirewallError`] if rules that are asked for cannot be installed.
     pub(super) async fn install(
+        host: H,
         config: &ServerConfig,
         tun: &str,
         pool: Ipv4Net,
         status: Arc<HostStatus>,
     ) -> Result<Self, FirewallError> {
-        match HostFirewall.remove_leftovers(tun).await {
+        match host.firewall().remove_leftovers(tun).await {
             Ok(()) => {}
             // Without nft nothing of ours can be there, and without NAT nothing is needed.
             Err(FirewallError::NftMissing) if config.nat.is_none() => {}
@@ -72,6 +73,7 @@ impl Nat {
         }
         let named = config.nat.as_ref().map(|nat| nat.external_iface.clone());
         let mut nat = Self {
+            host,
             default_route: (named == Some(None)).then(FollowedRoute::new),
             plan: named.map(|external_interface| NatPlan {
                 tun: tun.to_owned(),
@@ -97,11 +99,11 @@ impl Nat {
             );
         }
         if let Err(error) = nat.put_in_place().await {
-            remove(tun).await;
+            remove(&nat.host, tun).await;
             return Err(error);
         }
         // Clients that reach the gateway but nothing behind it are better than none at all.
-        match sysctl::enable_ip_forward() {
+        match nat.host.firewall().enable_forwarding() {
             Ok(()) => nat.forwards = true,
             Err(error) => error!(err = %error, "enable ip forwarding failed"),
         }
@@ -115,7 +117,7 @@ impl Nat {
         let (Some(plan), Some(route)) = (&mut self.plan, &mut self.default_route) else {
             return false;
         };
-        let Some(name) = route.read(changes).await else {
+        let Some(name) = route.read(self.host.network(), changes).await else {
             return false;
         };
         // A tunnel that is the host's own way out leads nowhere for its clients.
@@ -138,10 +140,10 @@ impl Nat {
         };
         self.status.set_nat_missing(true);
         self.installed = None;
-        for warning in HostFirewall.install(plan).await? {
+        for warning in self.host.firewall().install(plan).await? {
             warn!(err = %warning, "nat");
         }
-        let rules = HostFirewall.installed(&plan.tun).await?;
+        let rules = self.host.firewall().installed(&plan.tun).await?;
         // Rules that another program flushed at once are put back by the next check.
         self.installed = rules.has_tables().then(|| (rules, Instant::now()));
         self.tell_health();
@@ -153,8 +155,9 @@ impl Nat {
         let Some(plan) = &self.plan else {
             return;
         };
-        let works =
-            self.installed.is_some() && plan.external_interface.is_some() && sysctl::ip_forward();
+        let works = self.installed.is_some()
+            && plan.external_interface.is_some()
+            && self.host.firewall().forwards();
         self.status.set_nat_missing(!works);
     }
 
@@ -169,7 +172,7 @@ impl Nat {
         {
             error!(err = %error, "nat");
         }
-        if self.forwards && !sysctl::ip_forward() {
+        if self.forwards && !self.host.firewall().forwards() {
             faults.push(NatFault::Forwarding);
         }
         if !self.is_in_place().await {
@@ -188,7 +191,7 @@ impl Nat {
         if rules.is_current() && read.elapsed() < READ_EVERY {
             return true;
         }
-        match HostFirewall.installed(&plan.tun).await {
+        match self.host.firewall().installed(&plan.tun).await {
             Ok(now) if now.has_same_rules(rules) => {
                 (*rules, *read) = (now, Instant::now());
                 true
@@ -207,7 +210,8 @@ impl Nat {
         match fault {
             NatFault::Rules => self.put_in_place().await.map_err(|error| error.to_string()),
             NatFault::Forwarding => {
-                sysctl::enable_ip_forward().map_err(|error| error.to_string())?;
+                let enabled = self.host.firewall().enable_forwarding();
+                enabled.map_err(|error| error.to_string())?;
                 self.tell_health();
                 Ok(())
             }
@@ -228,7 +232,7 @@ impl Nat {
         }
         let rules = rules.clone();
         self.others_asked = Some(Instant::now());
-        match HostFirewall.closed_chains(plan).await {
+        match self.host.firewall().closed_chains(plan).await {
             Ok(found) => {
                 let found: HashSet<_> = found.into_iter().collect();
                 for chain in found.difference(&self.closed) {
@@ -249,9 +253,12 @@ impl Nat {
     }
 }
 
-/// Takes the rules of the device `tun` out.
-pub(super) async fn remove(tun: &str) {
-    if let Err(error) = HostFirewall.remove(tun).await {
+/// Takes the rules of the device `tun` out of `host`.
+pub(super) async fn remove(host: &impl Host, tun: &str) {
+    if let Err(error) = host.firewall().remove(tun).await {
         error!(err = %error, "nat cleanup failed");
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@
 use std::fmt;
 
 use ipnet::Ipv4Net;
-use qdt_host::{ConnectedNetwork, connected_networks};
+use qdt_host::{ConnectedNetwork, Host, Network};
 use tracing::{debug, warn};
 
 /// Pools to suggest, from the default on.
@@ -65,20 +65,22 @@ fn among(pool: Ipv4Net, tun: &str, mut connected: Vec<ConnectedNetwork>) -> Vec<
 
 /// The pool's overlaps, as far as they are known.
 #[derive(Debug)]
-pub(super) struct OverlapWatch {
+pub(super) struct OverlapWatch<H> {
+    host: H,
     pool: Ipv4Net,
     tun: String,
     known: Vec<Overlap>,
 }
 
-impl OverlapWatch {
-    /// Looks at the host as it is before the start. `tun` is the device that the server will use,
+impl<H: Host> OverlapWatch<H> {
+    /// Looks at `host` as it is before the start. `tun` is the device that the server will use,
     /// which may exist already.
     ///
     /// # Errors
     /// [`Overlap`]: the first that there is.
-    pub(super) async fn start(pool: Ipv4Net, tun: &str) -> Result<Self, Overlap> {
+    pub(super) async fn start(host: H, pool: Ipv4Net, tun: &str) -> Result<Self, Overlap> {
         let watch = Self {
+            host,
             pool,
             tun: tun.to_owned(),
             known: Vec::new(),
@@ -99,7 +101,7 @@ impl OverlapWatch {
     }
 
     async fn look(&self) -> Vec<Overlap> {
-        match connected_networks().await {
+        match self.host.network().connected_networks().await {
             Ok(connected) => among(self.pool, &self.tun, connected),
             Err(error) => {
                 debug!(err = %error, "the host's networks cannot be read");

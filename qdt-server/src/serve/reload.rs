@@ -10,7 +10,7 @@ use tracing::{error, info, warn};
 use super::Server;
 use crate::config::ServerConfig;
 
-impl Server {
+impl<H> Server<H> {
     /// Reads the configuration again and takes over what can be changed.
     pub(super) fn reload(&mut self) {
         match self.read_again() {

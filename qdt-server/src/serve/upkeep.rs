@@ -9,7 +9,7 @@
 use std::time::{Duration, Instant};
 
 use ipnet::Ipv4Net;
-use qdt_host::{Changes, HostLinks, LinkError, Links as _, Watch};
+use qdt_host::{Changes, Host, LinkError, Links, Watch};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinHandle};
@@ -25,13 +25,14 @@ const WINDOW: Duration = Duration::from_secs(60);
 
 /// The TUN device as the server set it up.
 #[derive(Debug)]
-pub(super) struct Device {
+pub(super) struct Device<H> {
+    pub(super) host: H,
     pub(super) name: String,
     pub(super) address: Ipv4Net,
     pub(super) mtu: u32,
 }
 
-impl Device {
+impl<H: Host> Device<H> {
     /// Sets the device up.
     pub(super) async fn set_up(&self) -> Result<(), LinkError> {
         for part in [Repair::Mtu, Repair::Address, Repair::Link] {
@@ -41,16 +42,17 @@ impl Device {
     }
 
     async fn restore(&self, part: Repair) -> Result<(), LinkError> {
+        let links = self.host.links();
         match part {
-            Repair::Mtu => HostLinks.set_mtu(&self.name, self.mtu).await,
-            Repair::Address => HostLinks.set_address(&self.name, self.address).await,
-            _ => HostLinks.set_up(&self.name).await,
+            Repair::Mtu => links.set_mtu(&self.name, self.mtu).await,
+            Repair::Address => links.set_address(&self.name, self.address).await,
+            _ => links.set_up(&self.name).await,
         }
     }
 
     /// What is not as it was set up. A device that is gone is the packet workers' to notice.
     async fn faults(&self) -> Vec<Repair> {
-        let state = match HostLinks.status(&self.name).await {
+        let state = match self.host.links().status(&self.name).await {
             Ok(state) => state,
             Err(error) => {
                 debug!(err = %error, "the device cannot be looked at");
@@ -73,23 +75,25 @@ impl Device {
 
 /// The running task.
 #[derive(Debug)]
-pub(super) struct Upkeep {
+pub(super) struct Upkeep<H> {
+    host: H,
     stop: oneshot::Sender<()>,
     task: Option<JoinHandle<()>>,
     /// The device whose rules are to be taken out, where there are some.
     firewalled: Option<String>,
 }
 
-impl Upkeep {
+impl<H: Host> Upkeep<H> {
     /// Looks after the host from now on, whenever `watch` reports a change.
     pub(super) fn start(
-        device: Device,
-        nat: Nat,
-        overlaps: OverlapWatch,
+        device: Device<H>,
+        nat: Nat<H>,
+        overlaps: OverlapWatch<H>,
         status: Arc<HostStatus>,
-        mut watch: impl Watch + 'static,
+        mut watch: H::Watch,
     ) -> Self {
         let (stop, mut stopped) = oneshot::channel();
+        let host = device.host.clone();
         let firewalled = nat.device().map(str::to_owned);
         let mut keeper = Keeper {
             device,
@@ -108,6 +112,7 @@ impl Upkeep {
             }
         });
         Self {
+            host,
             stop,
             task: Some(task),
             firewalled,
@@ -134,20 +139,20 @@ impl Upkeep {
             error!(err = %error, "the task that looks after the host failed");
         }
         if let Some(device) = self.firewalled {
-            nat::remove(&device).await;
+            nat::remove(&self.host, &device).await;
         }
     }
 }
 
-struct Keeper {
-    device: Device,
-    nat: Nat,
-    overlaps: OverlapWatch,
+struct Keeper<H: Host> {
+    device: Device<H>,
+    nat: Nat<H>,
+    overlaps: OverlapWatch<H>,
     status: Arc<HostStatus>,
     budget: Budget,
 }
 
-impl Keeper {
+impl<H: Host> Keeper<H> {
     async fn check(&mut self, changes: Changes) {
         if changes.addresses {
             self.overlaps.check().await;

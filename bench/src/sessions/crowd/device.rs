@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use anyhow::{Context as _, Result};
 use conformance::Machine;
-use qdt_host::{Tun, TunQueue, TunSpec};
+use qdt_host::{HostTuns, TunOpener as _, TunQueue, TunSpec};
 use qdt_proto::packet::{Coalescer, Offload};
 
 use super::super::server::{POOL, SINK};
@@ -37,7 +37,7 @@ impl Device {
             queues: 1,
             offload: true,
         };
-        let mut tun = machine.enter(|| Tun::open(&spec))?;
+        let mut tun = machine.enter(|| HostTuns.open(&spec))?;
         machine.ip(&format!("link set {NAME} mtu {mtu} up"));
         machine.ip(&format!("route add local {POOL} dev lo"));
         machine.ip(&format!("route add {SINK}/32 dev {NAME}"));

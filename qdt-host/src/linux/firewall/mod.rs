@@ -13,10 +13,11 @@ mod script;
 
 use std::{collections::BTreeSet, path::Path};
 
-use super::{nft, tun::exists};
+use super::{nft, sysctl, tun::exists};
 use crate::{
     check_interface_name,
-    firewall::{ClosedChain, Firewall, FirewallError, FirewallWarning, NatPlan},
+    firewall::{ClosedChain, Firewall, FirewallError, FirewallWarning, InstalledRules, NatPlan},
+    sysctl::SysctlError,
 };
 
 /// Tables are called `qdt_<device>`.
@@ -27,6 +28,8 @@ const TABLE_PREFIX: &str = "qdt";
 pub struct HostFirewall;
 
 impl Firewall for HostFirewall {
+    type Rules = HostRules;
+
     async fn install(&self, plan: &NatPlan) -> Result<Vec<FirewallWarning>, FirewallError> {
         check_interface_name(&plan.tun)?;
         if let Some(external) = &plan.external_interface {
@@ -70,45 +73,8 @@ impl Firewall for HostFirewall {
         }
         iptables::remove(left).await
     }
-}
 
-/// What [`HostFirewall::install`] put in place, as it read then.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InstalledRules {
-    tables: [String; 2],
-    iptables: String,
-    generation: Option<u32>,
-}
-
-impl InstalledRules {
-    /// Whether the ruleset is the one that was read, by the kernel's own count of changes.
-    #[must_use]
-    pub fn is_current(&self) -> bool {
-        self.generation.is_some() && self.generation == generation::read()
-    }
-
-    /// Whether our tables are there. They are after an installation, unless another program has
-    /// flushed the ruleset since.
-    #[must_use]
-    pub fn has_tables(&self) -> bool {
-        let [ip, ip6] = &self.tables;
-        !ip.is_empty() && (!ip6.is_empty() || !has_ip6())
-    }
-
-    /// Whether `other` has the same rules of ours.
-    #[must_use]
-    pub fn has_same_rules(&self, other: &Self) -> bool {
-        self.tables == other.tables && self.iptables == other.iptables
-    }
-}
-
-impl HostFirewall {
-    /// Reads what is in place for the device `tun` now. To be compared with what was read right
-    /// after [`HostFirewall::install`].
-    ///
-    /// # Errors
-    /// [`FirewallError`] where a program cannot be asked. Rules that are not there are no error.
-    pub async fn installed(&self, tun: &str) -> Result<InstalledRules, FirewallError> {
+    async fn installed(&self, tun: &str) -> Result<HostRules, FirewallError> {
         check_interface_name(tun)?;
         // Before the rules are read: a change meanwhile shows the next time.
         let generation = generation::read();
@@ -120,19 +86,14 @@ impl HostFirewall {
                 other => other?,
             };
         }
-        Ok(InstalledRules {
+        Ok(HostRules {
             tables,
             iptables: iptables::summary(tun).await?,
             generation,
         })
     }
 
-    /// Finds nftables chains of others that drop what `plan` lets through. Chains of iptables are
-    /// dealt with by [`HostFirewall::install`].
-    ///
-    /// # Errors
-    /// [`FirewallError`] where `nft` cannot be asked, or knows no JSON.
-    pub async fn closed_chains(&self, plan: &NatPlan) -> Result<Vec<ClosedChain>, FirewallError> {
+    async fn closed_chains(&self, plan: &NatPlan) -> Result<Vec<ClosedChain>, FirewallError> {
         let ours = nft::table_name(TABLE_PREFIX, &plan.tun);
         let chains = nft::read_json(&["list", "chains"]).await?;
         let mut closed = Vec::new();
@@ -146,6 +107,37 @@ impl HostFirewall {
             }
         }
         Ok(closed)
+    }
+
+    fn enable_forwarding(&self) -> Result<(), SysctlError> {
+        sysctl::ensure("ip_forward", "1")
+    }
+
+    fn forwards(&self) -> bool {
+        sysctl::read("ip_forward").map_or(true, |value| value != "0")
+    }
+}
+
+/// What [`HostFirewall::install`] put in place, as it read then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostRules {
+    tables: [String; 2],
+    iptables: String,
+    generation: Option<u32>,
+}
+
+impl InstalledRules for HostRules {
+    fn is_current(&self) -> bool {
+        self.generation.is_some() && self.generation == generation::read()
+    }
+
+    fn has_tables(&self) -> bool {
+        let [ip, ip6] = &self.tables;
+        !ip.is_empty() && (!ip6.is_empty() || !has_ip6())
+    }
+
+    fn has_same_rules(&self, other: &Self) -> bool {
+        self.tables == other.tables && self.iptables == other.iptables
     }
 }
 

@@ -1,0 +1,81 @@
+//! The host in memory as one [`Host`]: every part is the host itself.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr},
+};
+
+use super::{Call, MemoryHost, MemoryWatch};
+use crate::{ConnectedNetwork, Conntrack, ConntrackError, Host, Network, OwnerError, OwnerWarning};
+
+impl Host for MemoryHost {
+    type Tun = Self;
+    type Links = Self;
+    type Network = Self;
+    type Routes = Self;
+    type Dns = Self;
+    type Firewall = Self;
+    type Conntrack = Self;
+    type Watch = MemoryWatch;
+    type Owner = ();
+
+    fn tun(&self) -> &Self {
+        self
+    }
+
+    fn links(&self) -> &Self {
+        self
+    }
+
+    fn network(&self) -> &Self {
+        self
+    }
+
+    fn routes(&self) -> &Self {
+        self
+    }
+
+    fn dns(&self) -> &Self {
+        self
+    }
+
+    fn firewall(&self) -> &Self {
+        self
+    }
+
+    fn conntrack(&self) -> Self {
+        self.clone()
+    }
+
+    fn watch(&self) -> MemoryWatch {
+        self.watch()
+    }
+
+    /// Nobody else has a tunnel here.
+    fn claim(&self, _: &str) -> Result<((), Option<OwnerWarning>), OwnerError> {
+        Ok(((), None))
+    }
+}
+
+impl Network for MemoryHost {
+    async fn connected_networks(&self) -> io::Result<Vec<ConnectedNetwork>> {
+        Ok(self.state().connected)
+    }
+
+    async fn default_route_interface(&self) -> io::Result<Option<String>> {
+        Ok(self.state().default_route.map(|(interface, _)| interface))
+    }
+
+    async fn default_route_source(&self) -> io::Result<Option<IpAddr>> {
+        Ok(self.state().default_route.map(|(_, source)| source))
+    }
+}
+
+impl Conntrack for MemoryHost {
+    async fn forget(&self, addresses: &[Ipv4Addr]) -> Result<usize, ConntrackError> {
+        match self.enter(Call::ForgetFlows(addresses.to_vec())) {
+            Ok(_) => Ok(0),
+            Err(_) => Err(ConntrackError::Permission),
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! NAT on a host in memory, between an administrator who changes it and the checks of the server.
+
+use std::fs;
+
+use qdt_host::memory::{Call, MemoryHost};
+
+use super::*;
+
+fn config() -> ServerConfig {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("server.yaml");
+    fs::write(
+        &path,
+        "token: a-token-of-some-length\nnat: {enabled: true}\n",
+    )
+    .unwrap();
+    ServerConfig::load(&path, 1).unwrap().config
+}
+
+async fn installed(host: &MemoryHost) -> (Nat<MemoryHost>, Arc<HostStatus>) {
+    let config = config();
+    let status = Arc::new(HostStatus::default());
+    let pool = "10.8.0.0/24".parse().unwrap();
+    let nat = Nat::install(host.clone(), &config, "qdt0", pool, status.clone());
+    (nat.await.unwrap(), status)
+}
+
+fn with_default_route() -> MemoryHost {
+    let host = MemoryHost::new();
+    let route = ("eth0".to_owned(), "192.0.2.7".parse().unwrap());
+    host.change(|state| state.default_route = Some(route));
+    host
+}
+
+#[tokio::test]
+async fn rules_and_forwarding_that_others_take_away_are_faults_and_are_put_back() {
+    let host = with_default_route();
+    let (mut nat, status) = installed(&host).await;
+    assert_eq!(nat.check(Changes::ALL).await, []);
+    assert!(!status.nat_missing());
+
+    host.change(|state| {
+        state.nat.clear();
+        state.forwards = false;
+    });
+    let faults = nat.check(Changes::ALL).await;
+    assert_eq!(faults, [NatFault::Forwarding, NatFault::Rules]);
+    assert!(status.nat_missing());
+    for fault in faults {
+        nat.restore(fault).await.unwrap();
+    }
+    assert!(!status.nat_missing());
+    let state = host.state();
+    assert!(state.forwards && state.nat.contains_key("qdt0"));
+}
+
+#[tokio::test]
+async fn nothing_leaves_and_health_says_so_until_there_is_a_default_route() {
+    let host = MemoryHost::new();
+    let (mut nat, status) = installed(&host).await;
+    assert_eq!(host.state().nat["qdt0"].external_interface, None);
+    assert!(status.nat_missing());
+
+    let route = ("wan0".to_owned(), "192.0.2.7".parse().unwrap());
+    host.change(|state| state.default_route = Some(route));
+    // A route is read again only after some times what the last look took.
+    while status.nat_missing() {
+        nat.check(Changes::ALL).await;
+    }
+    let state = host.state();
+    assert_eq!(
+        state.nat["qdt0"].external_interface.as_deref(),
+        Some("wan0")
+    );
+}
+
+#[tokio::test]
+async fn a_server_whose_rules_cannot_be_installed_leaves_none_and_does_not_start() {
+    let host = with_default_route();
+    host.fail_next("install_nat");
+    let status = Arc::new(HostStatus::default());
+    let config = config();
+    let pool = "10.8.0.0/24".parse().unwrap();
+    let nat = Nat::install(host.clone(), &config, "qdt0", pool, status).await;
+    assert!(matches!(nat, Err(FirewallError::Permission { .. })));
+    let removed = Call::RemoveNat {
+        tun: "qdt0".to_owned(),
+    };
+    assert_eq!(host.take_calls().last(), Some(&removed));
+}
