@@ -1,4 +1,4 @@
-//! The order of all checks of a handshake, from the path to the keys.
+//! The order of all checks of a handshake, from readiness to the keys.
 //!
 //! It is the Go server's order, with two checks more: wrong tokens are limited before the token is
 //! compared (there, guesses are unlimited), and a connection has one session at most (there, 32).
@@ -49,9 +49,6 @@ impl Doorkeeper {
         connection_has_session: bool,
         now: Instant,
     ) -> Result<Reservation, Outcome> {
-        if path_without_query(&head.path) != b"/connect" {
-            return Err(Outcome::NotFound);
-        }
         if !self.is_ready() {
             return Err(Outcome::NotReady);
         }
@@ -235,10 +232,6 @@ fn agreed_mtu(configured: u16, request: &ConnectRequest, caps: Capabilities) -> 
         request.max_mtu.unwrap_or(asked)
     };
     configured.min(asked).max(MTU_FLOOR)
-}
-
-fn path_without_query(path: &[u8]) -> &[u8] {
-    path.split(|byte| *byte == b'?').next().unwrap_or_default()
 }
 
 fn random<const N: usize>() -> Option<[u8; N]> {

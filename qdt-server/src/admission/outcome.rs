@@ -13,8 +13,6 @@ macro_rules! outcomes {
         /// How a handshake ended.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Outcome {
-            /// Another path than `/connect`: nobody's handshake, so nothing counts it.
-            NotFound,
             $($(#[$doc])* $name,)*
         }
 
@@ -25,20 +23,20 @@ macro_rules! outcomes {
             /// The HTTP status.
             #[must_use]
             pub const fn status(self) -> u16 {
-                match self { Self::NotFound => 404, $(Self::$name => $status,)* }
+                match self { $(Self::$name => $status,)* }
             }
 
             /// The text of the response, without the newline that is sent with it; empty for
             /// [`Outcome::Ok`], whose body is JSON.
             #[must_use]
             pub const fn body(self) -> &'static str {
-                match self { Self::NotFound => "404 page not found", $(Self::$name => $body,)* }
+                match self { $(Self::$name => $body,)* }
             }
 
-            /// The value of the `result` label of `qdt_handshakes_total`; empty if not counted.
+            /// The value of the `result` label of `qdt_handshakes_total`.
             #[must_use]
             pub const fn label(self) -> &'static str {
-                match self { Self::NotFound => "", $(Self::$name => $label,)* }
+                match self { $(Self::$name => $label,)* }
             }
         }
     };

@@ -20,8 +20,8 @@ pub trait Admission: Send + Sync + 'static {
     /// What the policy keeps for a request between its head and its body.
     type Reservation: Send + 'static;
 
-    /// Judges everything that the head shows: path, readiness, method, token, limits, room for a session, and
-    /// whether the connection has one already.
+    /// Judges everything that the head of a request to `/connect` shows: readiness, method, token, limits, room for a
+    /// session, and whether the connection has one already.
     ///
     /// # Errors
     /// The answer to give instead of a session.

@@ -44,9 +44,6 @@ const FOR_AN_ANSWER: Duration = Duration::from_secs(1);
 /// A connection that sends more STREAM frames without having a session is closed. A request and HTTP/3's own
 /// streams need a dozen; data with gaps between stays in memory, each piece with the packet that it came in.
 const STREAM_FRAMES_BEFORE_SESSION: u64 = 256;
-/// So many more a connection may send once it has a session, for what was on its way: from then on datagrams carry
-/// everything, and what is left for streams is less than a dozen frames again.
-const STREAM_FRAMES_WITH_SESSION: u64 = 128;
 
 /// What all workers of a server share, and the handle to them.
 #[derive(Debug)]
@@ -131,6 +128,7 @@ impl<A: Admission> ServerApp<A> {
     ) {
         let Some(Granted {
             stream,
+            endpoint,
             session: admitted,
         }) = granted
         else {
@@ -151,7 +149,7 @@ impl<A: Admission> ServerApp<A> {
         self.sessions.insert(admitted.id, link.handle);
         self.door.finished(link.app.place_of.take());
         link.pace = admitted.caps.is_empty().then(|| Pace::new(now));
-        link.app.stream_frames = link.quic.stats().frame_rx.stream + STREAM_FRAMES_WITH_SESSION;
+        link.app.stream_frames = link.quic.stats().frame_rx.stream + endpoint.stream_frames();
         let bucket = |counted| Bucket::new(admitted.limits, admitted.mtu, &admitted.usage, counted);
         link.app.served = Some(Box::new(Served {
             session,

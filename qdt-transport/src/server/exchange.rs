@@ -12,13 +12,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use qdt_proto::handshake::{ConnectRequest, DecodeError, MAX_BODY};
 use qdt_proto::http3::{
-    Http3Error, MAX_HEADERS_PAYLOAD, RequestEvent, RequestStream, code, encode_refusal,
-    encode_success, http_date,
+    Http3Error, MAX_HEADERS_PAYLOAD, RequestEvent, RequestHead, RequestStream, code,
+    encode_refusal, encode_success, http_date,
 };
 use quinn_proto::{Connection, Dir, StreamId};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::admission::{Admission, Admitted, Refusal, RequestContext};
+use super::route::{Endpoint, NOT_FOUND};
 use crate::http3_streams::{Outgoing, Sending, StreamEnd, error_code, fail, read_chunks};
 
 /// How long the body of a request may take after its head.
@@ -37,6 +38,7 @@ pub(super) struct Context<'a, A> {
 /// A request that was granted a session, and its stream.
 pub(super) struct Granted {
     pub(super) stream: StreamId,
+    pub(super) endpoint: Endpoint,
     pub(super) session: Admitted,
 }
 
@@ -66,7 +68,7 @@ enum State<R> {
     Head,
     /// The head was accepted; the body is not complete.
     Body {
-        reservation: Option<R>,
+        reservation: Option<(Endpoint, R)>,
         body: Vec<u8>,
         deadline: Instant,
     },
@@ -200,7 +202,7 @@ impl<R> Exchanges<R> {
         while let Some(position) = self.requests.iter().position(|request| {
             matches!(&request.state, State::Body { deadline, .. } if *deadline <= context.request.now)
         }) {
-            if let State::Body { reservation: Some(reservation), .. } =
+            if let State::Body { reservation: Some((_, reservation)), .. } =
                 std::mem::replace(&mut self.requests[position].state, State::Refused)
             {
                 let judged = context.admission.body(reservation, None, &context.request);
@@ -235,13 +237,14 @@ impl<R> Exchanges<R> {
                 .map_or(0, |since| since.as_secs()),
         );
         let (mut out, granted) = match verdict {
-            Verdict::Granted(session) => {
+            Verdict::Granted(endpoint, session) => {
                 exchange.state = State::Granted;
                 let out = Outgoing::new(encode_success(&date, &session.response), false);
                 (
                     out,
                     Some(Granted {
                         stream: id,
+                        endpoint,
                         session: *session,
                     }),
                 )
@@ -281,7 +284,7 @@ impl<R> Exchanges<R> {
 }
 
 enum Verdict {
-    Granted(Box<Admitted>),
+    Granted(Endpoint, Box<Admitted>),
     /// With whether it answers a HEAD request.
     Refused(Refusal, bool),
     Malformed(Http3Error),
@@ -300,20 +303,18 @@ impl<R> Exchange<R> {
         for event in parser.handle(data, fin) {
             match event {
                 Err(error) => return Some(Verdict::Malformed(error)),
-                Ok(RequestEvent::Head(head)) => {
-                    match context.admission.head(&head, &context.request, has_session) {
-                        Err(refusal) => {
-                            return Some(Verdict::Refused(refusal, head.method == b"HEAD"));
-                        }
-                        Ok(reservation) => {
-                            *state = State::Body {
-                                reservation: Some(reservation),
-                                body: Vec::new(),
-                                deadline: context.request.now + BODY_DEADLINE,
-                            };
-                        }
+                Ok(RequestEvent::Head(head)) => match judge_head(&head, has_session, context) {
+                    Err(refusal) => {
+                        return Some(Verdict::Refused(refusal, head.method == b"HEAD"));
                     }
-                }
+                    Ok(reservation) => {
+                        *state = State::Body {
+                            reservation: Some(reservation),
+                            body: Vec::new(),
+                            deadline: context.request.now + BODY_DEADLINE,
+                        };
+                    }
+                },
                 Ok(RequestEvent::Body(part)) => {
                     if let State::Body {
                         reservation, body, ..
@@ -340,17 +341,33 @@ impl<R> Exchange<R> {
     }
 }
 
+/// Judges a head: first which endpoint it is for, then whether admission takes it.
+fn judge_head<R>(
+    head: &RequestHead,
+    has_session: bool,
+    context: &Context<'_, impl Admission<Reservation = R>>,
+) -> Result<(Endpoint, R), Refusal> {
+    let Some(endpoint) = Endpoint::of(head) else {
+        debug!(peer = %context.request.peer.ip(), "request to no endpoint refused");
+        return Err(NOT_FOUND);
+    };
+    let reservation = context
+        .admission
+        .head(head, &context.request, has_session)?;
+    Ok((endpoint, reservation))
+}
+
 fn judge<R>(
-    reservation: &mut Option<R>,
+    reservation: &mut Option<(Endpoint, R)>,
     body: &[u8],
     context: &Context<'_, impl Admission<Reservation = R>>,
 ) -> Option<Verdict> {
-    let reservation = reservation.take()?;
+    let (endpoint, reservation) = reservation.take()?;
     let judged = context
         .admission
         .body(reservation, Some(body), &context.request);
     Some(match judged {
-        Ok(session) => Verdict::Granted(Box::new(session)),
+        Ok(session) => Verdict::Granted(endpoint, Box::new(session)),
         Err(refusal) => Verdict::Refused(refusal, false),
     })
 }
@@ -362,6 +379,8 @@ fn is_complete(body: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use qdt_proto::datagram::SessionId;
+    use qdt_proto::http3::encode_request;
     use quinn_proto::Side;
 
     use super::*;
@@ -384,7 +403,7 @@ mod tests {
     #[test]
     fn a_request_that_goes_before_it_was_granted_leaves_its_place_to_another() {
         let body = State::Body {
-            reservation: Some(()),
+            reservation: Some((Endpoint::Connect, ())),
             body: Vec::new(),
             deadline: Instant::now(),
         };
@@ -403,5 +422,46 @@ mod tests {
         let mut exchanges = with(State::Granted);
         exchanges.forget(0);
         assert!(exchanges.session_given_up);
+    }
+
+    /// Refuses everybody, with a status that tells that it was asked.
+    struct Asked;
+
+    impl Admission for Asked {
+        type Reservation = ();
+
+        fn head(&self, _: &RequestHead, _: &RequestContext, _: bool) -> Result<(), Refusal> {
+            Err(Refusal {
+                status: 418,
+                body: "asked",
+            })
+        }
+
+        fn body(&self, (): (), _: Option<&[u8]>, _: &RequestContext) -> Result<Admitted, Refusal> {
+            unreachable!("no head is accepted")
+        }
+
+        fn ended(&self, _: SessionId, _: &str, _: Duration) {}
+    }
+
+    #[test]
+    fn admission_judges_no_request_to_a_path_that_names_no_endpoint() {
+        let context = Context {
+            admission: &Asked,
+            request: RequestContext {
+                peer: ([192, 0, 2, 1], 443).into(),
+                worker: 0,
+                now: Instant::now(),
+            },
+        };
+        for (path, status) in [("/connect?x=1", 418), ("/connect/", 404), ("/", 404)] {
+            let request = encode_request(b"localhost", path.as_bytes(), b"token", b"");
+            let mut exchanges = with(State::Head);
+            let verdict = exchanges.requests[0].take(&request, false, false, &context);
+            let Some(Verdict::Refused(refusal, false)) = verdict else {
+                panic!("{path} was not refused");
+            };
+            assert_eq!(refusal.status, status, "{path}");
+        }
     }
 }

@@ -8,6 +8,7 @@ mod gate;
 mod inbox;
 mod opening;
 mod places;
+mod route;
 mod table;
 mod to_client;
 mod worker;
