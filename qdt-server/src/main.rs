@@ -86,18 +86,21 @@ fn run(runtime: &Runtime, path: PathBuf) -> ExitCode {
     let log = init_log(config.log);
     log_warnings(&path, &warnings);
     if made_certificate {
-        let (cert, key) = (config.tls_cert.display(), config.tls_key.display());
+        let (cert, key) = (
+            config.credentials.tls_cert.display(),
+            config.credentials.tls_key.display(),
+        );
         info!(%cert, %key, "self-signed certificate created");
     }
     let is_first_start = first_start.is_some();
     if let Some(first_start) = first_start {
         announce(&path, &first_start);
     }
-    warn_of_open_secrets([&path, &config.tls_key]);
+    warn_of_open_secrets([&path, &config.credentials.tls_key]);
     let served = runtime.block_on(async {
-        let tls = ServerTls::load(&config.tls_cert, &config.tls_key)?;
+        let tls = ServerTls::load(&config.credentials.tls_cert, &config.credentials.tls_key)?;
         if !is_first_start {
-            warn_if_client_config_is_stale(&path, &config.token, tls.pin());
+            warn_if_client_config_is_stale(&path, &config.credentials.token, tls.pin());
         }
         let server = Server::start(host, config, tls, path, cpus, log).await?;
         server.run(&mut signals).await

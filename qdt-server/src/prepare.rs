@@ -9,7 +9,7 @@ use qdt_program::{Loaded, ReadError, Token};
 use qdt_transport::ServerTls;
 use tracing::{info, warn};
 
-use crate::config::ServerConfig;
+use crate::config::{Credentials, ServerConfig};
 use crate::first_start::{self, CertificateFiles, FirstStart, FirstStartError, FolderLock};
 
 /// A configuration whose certificate exists, and what had to be made for it.
@@ -60,17 +60,17 @@ pub async fn prepare<H: Host>(
     let addresses: Vec<IpAddr> = source.into_iter().collect();
     let mut loaded = ServerConfig::load(path, cpus);
     let mut lock = None;
-    let is_complete = |config: &ServerConfig| config.tls_cert.exists() && config.tls_key.exists();
+    let is_complete = |files: &Credentials| files.tls_cert.exists() && files.tls_key.exists();
     // Where nothing is to be made no other start is waited for; elsewhere one may have made it.
-    if !matches!(&loaded, Ok(loaded) if is_complete(&loaded.config)) {
+    if !matches!(&loaded, Ok(loaded) if is_complete(&loaded.config.credentials)) {
         lock = Some(FolderLock::of(path).await?);
         loaded = ServerConfig::load(path, cpus);
     }
     match loaded {
         Ok(loaded) => {
             let files = CertificateFiles {
-                certificate: loaded.config.tls_cert.clone(),
-                key: loaded.config.tls_key.clone(),
+                certificate: loaded.config.credentials.tls_cert.clone(),
+                key: loaded.config.credentials.tls_key.clone(),
             };
             let _keys = match &lock {
                 Some(lock) if !lock.covers(&files.key) => Some(FolderLock::of(&files.key).await?),

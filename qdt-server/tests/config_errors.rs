@@ -49,7 +49,11 @@ fn a_pool_that_is_too_small_is_refused() {
         assert_eq!(error, expected);
     }
     assert_eq!(
-        load("pool_cidr: 10.8.0.0/30\n").config.gateway.to_string(),
+        load("pool_cidr: 10.8.0.0/30\n")
+            .config
+            .addresses
+            .gateway
+            .to_string(),
         "10.8.0.1"
     );
 }
@@ -75,9 +79,9 @@ fn a_gateway_outside_the_pool_is_refused() {
     }
     assert!(error("gateway_ip: gw\n").contains("is no IPv4 address"));
     let inside = load("pool_cidr: 10.9.5.7/16\ngateway_ip: 10.9.200.1\n").config;
-    assert_eq!(inside.pool_text, "10.9.5.7/16");
-    assert_eq!(inside.pool.network().to_string(), "10.9.0.0");
-    assert_eq!(inside.gateway.to_string(), "10.9.200.1");
+    assert_eq!(inside.addresses.pool_text, "10.9.5.7/16");
+    assert_eq!(inside.addresses.pool.network().to_string(), "10.9.0.0");
+    assert_eq!(inside.addresses.gateway.to_string(), "10.9.200.1");
 }
 
 #[test]
@@ -136,7 +140,16 @@ fn a_token_that_no_request_can_carry_is_refused_with_the_limit() {
     for character in ["a", "~", "\u{ff}"] {
         let fits = character.repeat(max / character.len());
         let (_, result) = load_text(format!("token: \"{fits}\"\n"));
-        assert_eq!(result.expect("it fits").config.token.as_bytes().len(), max);
+        assert_eq!(
+            result
+                .expect("it fits")
+                .config
+                .credentials
+                .token
+                .as_bytes()
+                .len(),
+            max
+        );
         let (path, result) = load_text(format!("token: \"{fits}b\"\n"));
         let error = stripped(&path, result);
         let expected = format!(
@@ -289,7 +302,10 @@ fn a_file_in_utf_16_is_read_as_go_reads_it() {
     for bytes in [u16::to_le_bytes, u16::to_be_bytes] {
         let text = format!("\u{feff}{TOKEN}mtu: 1300\n");
         let encoded: Vec<u8> = text.encode_utf16().flat_map(bytes).collect();
-        assert_eq!(load_text(encoded).1.expect("accepted").config.mtu, 1300);
+        assert_eq!(
+            load_text(encoded).1.expect("accepted").config.transport.mtu,
+            1300
+        );
     }
 }
 
@@ -297,7 +313,7 @@ fn a_file_in_utf_16_is_read_as_go_reads_it() {
 fn an_mtu_out_of_bounds_is_moved_inside_and_said() {
     for (given, used) in [(1, 576), (-5, 576), (575, 576), (70_000, 65_535)] {
         let loaded = load(&format!("mtu: {given}\n"));
-        assert_eq!(loaded.config.mtu, used);
+        assert_eq!(loaded.config.transport.mtu, used);
         let expected = format!("mtu: {given} is outside 576 to 65535; {used} is used");
         assert_eq!(
             loaded
@@ -317,22 +333,31 @@ fn an_mtu_out_of_bounds_is_moved_inside_and_said() {
 fn negative_limits_are_off_and_zero_is_the_default() {
     let config =
         load("rate_limit: {pps: -1}\nhandshake_rate: {burst: -1}\nmax_sessions: -3\n").config;
-    assert_eq!(config.rate_limit, None);
-    assert_eq!(config.handshake_rate, None);
-    assert_eq!(config.handshake_ip_rate, Some(Rate { pps: 20, burst: 40 }));
-    assert_eq!(config.max_sessions, None);
+    assert_eq!(config.admission.rate_limit, None);
+    assert_eq!(config.admission.handshake_rate, None);
+    assert_eq!(
+        config.admission.handshake_ip_rate,
+        Some(Rate { pps: 20, burst: 40 })
+    );
+    assert_eq!(config.admission.max_sessions, None);
     let config = load("rate_limit: {pps: 0, burst: 7}\nmax_sessions: 9\n").config;
     assert_eq!(
-        config.rate_limit,
+        config.admission.rate_limit,
         Some(Rate {
             pps: 10_000,
             burst: 7
         })
     );
-    assert_eq!(config.max_sessions.map(std::num::NonZero::get), Some(9));
+    assert_eq!(
+        config.admission.max_sessions.map(std::num::NonZero::get),
+        Some(9)
+    );
     let config = load("send_queue: -1\nsend_workers: -1\nsession_timeout: -5s\n").config;
-    assert_eq!((config.send_queue, config.send_workers), (4096, 2));
-    assert_eq!(config.session_timeout, Duration::ZERO);
+    assert_eq!(
+        (config.transport.send_queue, config.transport.send_workers),
+        (4096, 2)
+    );
+    assert_eq!(config.addresses.session_timeout, Duration::ZERO);
 }
 
 #[test]
@@ -340,9 +365,15 @@ fn counts_out_of_bounds_are_moved_inside_and_said() {
     let loaded =
         load("send_workers: 1000\nsend_queue: 9999999999\nsend_batch: -1\nsession_shards: -1\n");
     let config = loaded.config;
-    assert_eq!((config.send_workers, config.send_queue), (256, 1 << 20));
-    assert_eq!((config.send_batch, config.session_shards), (4, 8));
-    assert_eq!(config.send_datagram_queue, 1 << 20);
+    assert_eq!(
+        (config.transport.send_workers, config.transport.send_queue),
+        (256, 1 << 20)
+    );
+    assert_eq!(
+        (config.transport.send_batch, config.admission.session_shards),
+        (4, 8)
+    );
+    assert_eq!(config.transport.send_datagram_queue, 1 << 20);
     let texts: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
     assert!(
         texts.contains(&"send_workers: 1000 is outside 1 to 256; 256 is used".to_owned()),
@@ -359,48 +390,60 @@ fn the_defaults_are_those_of_the_reference() {
     let (path, result) = load_text(TOKEN);
     let config = result.expect("accepted").config;
     let directory = path.parent().expect("a directory");
-    assert_eq!(config.addr.to_string(), ":443");
-    assert_eq!(config.tls_cert, directory.join("cert.pem"));
-    assert_eq!(config.tls_key, directory.join("key.pem"));
-    assert_eq!(config.token.as_bytes(), b"0123456789abcdef");
-    assert_eq!((config.mtu, config.tun_name.as_str()), (1350, "qdt0"));
-    assert_eq!(config.pool_text, "10.8.0.0/24");
-    assert_eq!(config.gateway.to_string(), "10.8.0.1");
-    assert!(config.dns.is_empty());
-    assert_eq!(config.metrics_addr.to_string(), ":9100");
-    assert_eq!(config.health_addr.to_string(), ":9200");
-    assert_eq!(config.pprof_addr, None);
-    assert_eq!((config.log.level, config.log.json), (LogLevel::Info, false));
-    assert_eq!(config.session_timeout, Duration::from_secs(120));
-    assert_eq!(config.max_reassembly_bytes, 65_535);
-    assert_eq!(config.max_sessions, None);
+    assert_eq!(config.transport.addr.to_string(), ":443");
+    assert_eq!(config.credentials.tls_cert, directory.join("cert.pem"));
+    assert_eq!(config.credentials.tls_key, directory.join("key.pem"));
+    assert_eq!(config.credentials.token.as_bytes(), b"0123456789abcdef");
     assert_eq!(
-        config.rate_limit,
+        (config.transport.mtu, config.host.tun_name.as_str()),
+        (1350, "qdt0")
+    );
+    assert_eq!(config.addresses.pool_text, "10.8.0.0/24");
+    assert_eq!(config.addresses.gateway.to_string(), "10.8.0.1");
+    assert!(config.addresses.dns.is_empty());
+    assert_eq!(config.control.metrics_addr.to_string(), ":9100");
+    assert_eq!(config.control.health_addr.to_string(), ":9200");
+    assert_eq!(config.control.pprof_addr, None);
+    assert_eq!((config.log.level, config.log.json), (LogLevel::Info, false));
+    assert_eq!(config.addresses.session_timeout, Duration::from_secs(120));
+    assert_eq!(config.transport.max_reassembly_bytes, 65_535);
+    assert_eq!(config.admission.max_sessions, None);
+    assert_eq!(
+        config.admission.rate_limit,
         Some(Rate {
             pps: 10_000,
             burst: 20_000
         })
     );
     assert_eq!(
-        config.handshake_rate,
+        config.admission.handshake_rate,
         Some(Rate {
             pps: 100,
             burst: 200
         })
     );
-    assert_eq!(config.handshake_ip_rate, Some(Rate { pps: 20, burst: 40 }));
-    assert_eq!(config.handshake_ip_ttl, Duration::from_secs(60));
-    assert_eq!((config.send_workers, config.session_shards), (2, 8));
+    assert_eq!(
+        config.admission.handshake_ip_rate,
+        Some(Rate { pps: 20, burst: 40 })
+    );
+    assert_eq!(config.admission.handshake_ip_ttl, Duration::from_secs(60));
     assert_eq!(
         (
-            config.send_queue,
-            config.send_batch,
-            config.send_datagram_queue
+            config.transport.send_workers,
+            config.admission.session_shards
+        ),
+        (2, 8)
+    );
+    assert_eq!(
+        (
+            config.transport.send_queue,
+            config.transport.send_batch,
+            config.transport.send_datagram_queue
         ),
         (4096, 4, 4096)
     );
-    assert_eq!(config.nat, None);
-    assert!(!config.client_to_client);
+    assert_eq!(config.host.nat, None);
+    assert!(!config.host.client_to_client);
 }
 
 #[test]
@@ -410,27 +453,34 @@ fn given_values_take_the_place_of_the_defaults() {
     )
     .config;
     assert_eq!(
-        config.tls_cert,
+        config.credentials.tls_cert,
         Path::new("a/c.pem"),
         "relative to the working directory"
     );
-    assert_eq!(config.tls_key, Path::new("/k.pem"));
-    assert_eq!(config.send_datagram_queue, 100, "its default is send_queue");
+    assert_eq!(config.credentials.tls_key, Path::new("/k.pem"));
     assert_eq!(
-        config.nat,
+        config.transport.send_datagram_queue, 100,
+        "its default is send_queue"
+    );
+    assert_eq!(
+        config.host.nat,
         Some(Nat {
             external_iface: None
         })
     );
-    assert!(config.client_to_client);
-    assert_eq!(config.pprof_addr.expect("on").to_string(), "127.0.0.1:6060");
+    assert!(config.host.client_to_client);
     assert_eq!(
-        config.metrics_addr.to_string(),
+        config.control.pprof_addr.expect("on").to_string(),
+        "127.0.0.1:6060"
+    );
+    assert_eq!(
+        config.control.metrics_addr.to_string(),
         ":9100",
         "empty means the default"
     );
     let named = load("nat: {enabled: true, external_iface: eth0}\n")
         .config
+        .host
         .nat;
     assert_eq!(
         named,
@@ -442,10 +492,10 @@ fn given_values_take_the_place_of_the_defaults() {
 
 #[test]
 fn link_local_addresses_are_opened_one_by_one() {
-    assert!(load("").config.forward_link_local.is_empty());
+    assert!(load("").config.host.forward_link_local.is_empty());
     let config = load("forward_link_local: [169.254.169.254, 169.254.1.2]\n").config;
     assert_eq!(
-        config.forward_link_local,
+        config.host.forward_link_local,
         [
             Ipv4Addr::new(169, 254, 169, 254),
             Ipv4Addr::new(169, 254, 1, 2)

@@ -89,7 +89,7 @@ fn the_client_yaml_beside_it_holds_what_a_client_needs() {
     assert_eq!(mode(&client), "600");
     let text = fs::read_to_string(&client).unwrap();
     let server = ServerConfig::load(&path, 2).unwrap().config;
-    let token = String::from_utf8(server.token.as_bytes().to_vec()).unwrap();
+    let token = String::from_utf8(server.credentials.token.as_bytes().to_vec()).unwrap();
     for line in [
         "server: \"192.0.2.7:443\"",
         "server_pin: \"sha256/PIN\"",
@@ -214,7 +214,11 @@ fn a_client_yaml_that_was_made_here_and_lets_nobody_in_any_more_is_found() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("server.yaml");
     first_start(&path, 2, &addresses(), pin).unwrap();
-    let token = ServerConfig::load(&path, 2).unwrap().config.token;
+    let token = ServerConfig::load(&path, 2)
+        .unwrap()
+        .config
+        .credentials
+        .token;
     let client = folder.path().join("client.yaml");
     let stale = |token: &Token, pin| stale_client_config(&path, token, pin);
     assert_eq!(stale(&token, "sha256/PIN"), None);

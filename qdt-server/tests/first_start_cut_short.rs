@@ -102,10 +102,14 @@ fn a_first_start_that_is_killed_after_any_write_is_continued_and_client_yaml_fit
             Ok(prepared) => prepared.loaded.config,
             Err(error) => panic!("{error}\nafter {changes} changes: {cut:?}"),
         };
-        let tls = ServerTls::load(&server.tls_cert, &server.tls_key).unwrap();
+        let tls =
+            ServerTls::load(&server.credentials.tls_cert, &server.credentials.tls_key).unwrap();
         let client = read_config_yaml::<ClientFile>(&folder.join("client.yaml"));
         let Loaded { config: client, .. } = client.unwrap();
-        assert!(client.token == server.token, "another token after {cut:?}");
+        assert!(
+            client.token == server.credentials.token,
+            "another token after {cut:?}"
+        );
         assert_eq!(client.server_pin, tls.pin(), "after {cut:?}");
         let names: Vec<_> = state(folder).into_iter().map(|(name, _)| name).collect();
         let expected = ["cert.pem", "client.yaml", "key.pem", "server.yaml"];
@@ -142,7 +146,7 @@ fn a_server_yaml_that_came_meanwhile_counts_and_nothing_of_the_start_before_stay
     let path = folder.path().join("server.yaml");
     fs::write(&path, "token: 0123456789abcdef\n").unwrap();
     let prepared = start(folder.path()).unwrap();
-    assert!(prepared.loaded.config.token == Token::new(*b"0123456789abcdef"));
+    assert!(prepared.loaded.config.credentials.token == Token::new(*b"0123456789abcdef"));
     let names: Vec<_> = state(folder.path())
         .into_iter()
         .map(|(name, _)| name)
@@ -188,7 +192,7 @@ fn starts_that_begin_together_make_one_set_of_files() {
         let client = client.unwrap().config;
         assert_eq!(client.server_pin, tls.pin());
         for server in servers {
-            assert!(client.token == server.token, "another token");
+            assert!(client.token == server.credentials.token, "another token");
         }
         assert_eq!(state(folder).len(), 4, "{:?}", state(folder));
     }

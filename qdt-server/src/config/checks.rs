@@ -1,28 +1,21 @@
 //! From a file with its defaults to a configuration that holds: every value checked, each problem
-//! named with its key and its remedy.
+//! named with its key and its remedy; a function for each part of the configuration.
 //!
 //! What a running Go server would have put up with is adjusted and said; what could only end in a
 //! server that serves nobody is refused before anything on the host changes.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
-use std::time::Duration;
+use std::path::Path;
 
-use ipnet::Ipv4Net;
-use qdt_program::{
-    ConfigProblem, GoDuration, HostPort, LogConfig, TokenProblem, Warning, is_interface_name,
-};
+use qdt_program::{ConfigProblem, LogConfig, TokenProblem, Warning, is_interface_name};
 
 use super::file::{RateFile, ServerFile};
-use super::{Nat, Rate, ServerConfig};
-
-/// Every IPv4 host must take this much (RFC 791), and a smaller tunnel only multiplies datagrams.
-const MIN_MTU: i64 = 576;
-
-/// The longest prefix that leaves room for the gateway and one client.
-const MAX_PREFIX: u8 = 30;
+use super::values::{address, beside, count, gateway, link_local, mtu, nat, pool, rate, ttl};
+use super::{
+    AddressConfig, AdmissionConfig, ControlConfig, Credentials, HostConfig, ServerConfig,
+    TransportConfig,
+};
 
 /// Queues that one TUN device can have (MAX_TAP_QUEUES in drivers/net/tun.c), and values of the
 /// byte of a connection id that names the worker.
@@ -46,6 +39,22 @@ pub(super) fn check(
 ) -> Result<ServerConfig, ConfigProblem> {
     let file = file.with_defaults(cpus);
     let default = ServerFile::default().with_defaults(cpus);
+    Ok(ServerConfig {
+        credentials: credentials(&file, directory, warnings)?,
+        addresses: addresses(&file, warnings)?,
+        host: host(&file)?,
+        log: log(&file)?,
+        control: control(&file)?,
+        transport: transport(&file, &default, warnings)?,
+        admission: admission(&file, &default, warnings),
+    })
+}
+
+fn credentials(
+    file: &ServerFile,
+    directory: &Path,
+    warnings: &mut Vec<Warning>,
+) -> Result<Credentials, ConfigProblem> {
     file.token.check().map_err(|problem| match problem {
         TokenProblem::Missing => ConfigProblem::new(
             "token",
@@ -62,17 +71,19 @@ pub(super) fn check(
             ),
         ));
     }
+    Ok(Credentials {
+        token: file.token.clone(),
+        tls_cert: beside(&file.tls_cert, directory, "cert.pem"),
+        tls_key: beside(&file.tls_key, directory, "key.pem"),
+    })
+}
+
+fn addresses(
+    file: &ServerFile,
+    warnings: &mut Vec<Warning>,
+) -> Result<AddressConfig, ConfigProblem> {
     let pool = pool(&file.pool_cidr)?;
     let gateway = gateway(&file.gateway_ip, pool)?;
-    if !is_interface_name(&file.tun_name) {
-        return Err(ConfigProblem::new(
-            "tun_name",
-            format!(
-                "{:?} is no interface name; use 1 to 15 characters without spaces, slashes and colons",
-                file.tun_name
-            ),
-        ));
-    }
     for resolver in file
         .dns
         .iter()
@@ -92,73 +103,102 @@ pub(super) fn check(
             ),
         ));
     }
+    Ok(AddressConfig {
+        pool,
+        pool_text: file.pool_cidr.clone(),
+        gateway,
+        dns: file.dns.clone(),
+        session_timeout: file.session_timeout.to_std(),
+    })
+}
+
+fn host(file: &ServerFile) -> Result<HostConfig, ConfigProblem> {
+    if !is_interface_name(&file.tun_name) {
+        return Err(ConfigProblem::new(
+            "tun_name",
+            format!(
+                "{:?} is no interface name; use 1 to 15 characters without spaces, slashes and colons",
+                file.tun_name
+            ),
+        ));
+    }
+    Ok(HostConfig {
+        tun_name: file.tun_name.clone(),
+        nat: nat(file.nat.enabled, &file.nat.external_iface)?,
+        client_to_client: file.client_to_client,
+        forward_link_local: link_local(&file.forward_link_local)?,
+    })
+}
+
+fn log(file: &ServerFile) -> Result<LogConfig, ConfigProblem> {
     let level = file
         .log_level
         .parse()
         .map_err(|error| ConfigProblem::new("log_level", error))?;
+    Ok(LogConfig {
+        level,
+        json: file.log_json,
+    })
+}
+
+fn control(file: &ServerFile) -> Result<ControlConfig, ConfigProblem> {
     let pprof_addr = match file.pprof_addr.as_str() {
         "" => None,
         text => Some(address("pprof_addr", text)?),
     };
-    let send_queue = count(
-        "send_queue",
-        file.send_queue,
-        default.send_queue,
-        MAX_QUEUE,
-        warnings,
-    );
-    Ok(ServerConfig {
-        addr: address("addr", &file.addr)?,
-        tls_cert: beside(&file.tls_cert, directory, "cert.pem"),
-        tls_key: beside(&file.tls_key, directory, "key.pem"),
-        token: file.token,
-        mtu: mtu(file.mtu, warnings),
-        tun_name: file.tun_name,
-        pool,
-        pool_text: file.pool_cidr,
-        gateway,
-        dns: file.dns,
+    Ok(ControlConfig {
         metrics_addr: address("metrics_addr", &file.metrics_addr)?,
         health_addr: address("health_addr", &file.health_addr)?,
         pprof_addr,
-        log: LogConfig {
-            level,
-            json: file.log_json,
-        },
-        session_timeout: file.session_timeout.to_std(),
+    })
+}
+
+fn transport(
+    file: &ServerFile,
+    default: &ServerFile,
+    warnings: &mut Vec<Warning>,
+) -> Result<TransportConfig, ConfigProblem> {
+    let mut number = |key, given, default, max| count(key, given, default, max, warnings);
+    let queue = number("send_queue", file.send_queue, default.send_queue, MAX_QUEUE);
+    let queue_default = i64::try_from(queue).expect("at most MAX_QUEUE");
+    Ok(TransportConfig {
+        send_queue: queue,
+        send_workers: number(
+            "send_workers",
+            file.send_workers,
+            default.send_workers,
+            MAX_WORKERS,
+        ),
+        send_batch: number("send_batch", file.send_batch, default.send_batch, MAX_QUEUE),
+        send_datagram_queue: number(
+            "send_datagram_queue",
+            file.send_datagram_queue,
+            queue_default,
+            MAX_QUEUE,
+        ),
         max_reassembly_bytes: usize::try_from(file.max_reassembly_bytes).unwrap_or(0),
+        addr: address("addr", &file.addr)?,
+        mtu: mtu(file.mtu, warnings),
+    })
+}
+
+fn admission(
+    file: &ServerFile,
+    default: &ServerFile,
+    warnings: &mut Vec<Warning>,
+) -> AdmissionConfig {
+    let of_an_address = file.handshake_ip_rate;
+    AdmissionConfig {
         max_sessions: usize::try_from(file.max_sessions)
             .ok()
             .and_then(NonZeroUsize::new),
         rate_limit: rate(file.rate_limit),
         handshake_rate: rate(file.handshake_rate),
         handshake_ip_rate: rate(RateFile {
-            pps: file.handshake_ip_rate.pps,
-            burst: file.handshake_ip_rate.burst,
+            pps: of_an_address.pps,
+            burst: of_an_address.burst,
         }),
-        handshake_ip_ttl: ttl(file.handshake_ip_rate.ttl, warnings),
-        send_workers: count(
-            "send_workers",
-            file.send_workers,
-            default.send_workers,
-            MAX_WORKERS,
-            warnings,
-        ),
-        send_queue,
-        send_batch: count(
-            "send_batch",
-            file.send_batch,
-            default.send_batch,
-            MAX_QUEUE,
-            warnings,
-        ),
-        send_datagram_queue: count(
-            "send_datagram_queue",
-            file.send_datagram_queue,
-            i64::try_from(send_queue).expect("at most MAX_QUEUE"),
-            MAX_QUEUE,
-            warnings,
-        ),
+        handshake_ip_ttl: ttl(of_an_address.ttl, warnings),
         session_shards: count(
             "session_shards",
             file.session_shards,
@@ -166,136 +206,5 @@ pub(super) fn check(
             MAX_SHARDS,
             warnings,
         ),
-        nat: nat(file.nat.enabled, file.nat.external_iface)?,
-        client_to_client: file.client_to_client,
-        forward_link_local: link_local(&file.forward_link_local)?,
-    })
-}
-
-fn address(key: &'static str, text: &str) -> Result<HostPort, ConfigProblem> {
-    HostPort::from_str(text).map_err(|error| ConfigProblem::new(key, error))
-}
-
-fn beside(given: &str, directory: &Path, name: &str) -> PathBuf {
-    if given.is_empty() {
-        directory.join(name)
-    } else {
-        PathBuf::from(given)
     }
-}
-
-fn mtu(mtu: i64, warnings: &mut Vec<Warning>) -> u16 {
-    let used = mtu.clamp(MIN_MTU, i64::from(u16::MAX));
-    if used != mtu {
-        let text = format!("{mtu} is outside 576 to 65535; {used} is used");
-        warnings.push(Warning::new("mtu", text));
-    }
-    u16::try_from(used).expect("clamped to the range of u16")
-}
-
-fn pool(text: &str) -> Result<Ipv4Net, ConfigProblem> {
-    let problem = |what: &str| {
-        ConfigProblem::new(
-            "pool_cidr",
-            format!("{text:?} {what}; use for example 10.8.0.0/24"),
-        )
-    };
-    let pool = Ipv4Net::from_str(text).map_err(|_| {
-        if text.contains(':') {
-            problem("is not IPv4, and only IPv4 is supported for the pool")
-        } else {
-            problem("is no network")
-        }
-    })?;
-    if pool.prefix_len() > MAX_PREFIX {
-        return Err(problem(
-            "is too small: the gateway and one client need at least a /30",
-        ));
-    }
-    Ok(pool)
-}
-
-fn gateway(text: &str, pool: Ipv4Net) -> Result<Ipv4Addr, ConfigProblem> {
-    let problem = |what: &str| {
-        ConfigProblem::new(
-            "gateway_ip",
-            format!(
-                "{text:?} {what}; leave the key out for the first host, or name another host of the pool"
-            ),
-        )
-    };
-    let gateway = Ipv4Addr::from_str(text).map_err(|_| problem("is no IPv4 address"))?;
-    if !pool.contains(&gateway) {
-        return Err(problem(&format!("is outside the pool {pool}")));
-    }
-    if gateway == pool.network() || gateway == pool.broadcast() {
-        return Err(problem(&format!("is not a host of the pool {pool}")));
-    }
-    Ok(gateway)
-}
-
-fn link_local(texts: &[String]) -> Result<Vec<Ipv4Addr>, ConfigProblem> {
-    let parse = |text: &String| {
-        let address = Ipv4Addr::from_str(text).ok();
-        address.filter(Ipv4Addr::is_link_local).ok_or_else(|| {
-            let remedy = "name single addresses, for example [169.254.169.254]";
-            ConfigProblem::new(
-                "forward_link_local",
-                format!("{text:?} is not an address of 169.254.0.0/16; {remedy}"),
-            )
-        })
-    };
-    texts.iter().map(parse).collect()
-}
-
-/// Negative values switch the limit off.
-fn rate(file: RateFile) -> Option<Rate> {
-    let limit = |value: i64| (value >= 0).then(|| u32::try_from(value).unwrap_or(u32::MAX).max(1));
-    Some(Rate {
-        pps: limit(file.pps)?,
-        burst: limit(file.burst)?,
-    })
-}
-
-fn ttl(given: GoDuration, warnings: &mut Vec<Warning>) -> Duration {
-    if given.is_negative() {
-        let text = format!("{given} is negative; 1m0s is used");
-        warnings.push(Warning::new("handshake_ip_rate.ttl", text));
-        return Duration::from_secs(60);
-    }
-    given.to_std()
-}
-
-/// A number from 1 to `max`; a negative one means `default` (zero has become the default already).
-fn count(key: &str, given: i64, default: i64, max: usize, warnings: &mut Vec<Warning>) -> usize {
-    let max = i64::try_from(max).expect("a small constant");
-    let wanted = if given > 0 { given } else { default };
-    let used = wanted.clamp(1, max);
-    if given != used {
-        let text = format!("{given} is outside 1 to {max}; {used} is used");
-        warnings.push(Warning::new(key, text));
-    }
-    usize::try_from(used).expect("clamped to 1..=max")
-}
-
-fn nat(enabled: bool, external_iface: String) -> Result<Option<Nat>, ConfigProblem> {
-    if !enabled {
-        return Ok(None);
-    }
-    if external_iface.is_empty() {
-        return Ok(Some(Nat {
-            external_iface: None,
-        }));
-    }
-    if !is_interface_name(&external_iface) {
-        return Err(ConfigProblem::new(
-            "nat.external_iface",
-            format!(
-                "{external_iface:?} is no interface name; leave it out for the interface of the default route"
-            ),
-        ));
-    }
-    Ok(Some(Nat {
-        external_iface: Some(external_iface),
-    }))
 }

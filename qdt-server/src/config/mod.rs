@@ -8,6 +8,7 @@ mod checks;
 mod file;
 mod first_start;
 mod keys;
+mod values;
 
 use std::net::Ipv4Addr;
 use std::num::NonZeroUsize;
@@ -21,75 +22,110 @@ pub use file::{HandshakeIpRateFile, NatFile, RateFile, ServerFile};
 pub use first_start::first_start_yaml;
 pub use keys::{FirstStart, KEYS, Key, KeyDefault};
 
-/// Everything the server is told, valid and complete.
+/// Everything the server is told, valid and complete, by who uses it. The fields have the names of
+/// the keys; [`KEYS`] has their defaults.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ServerConfig {
-    /// `addr`: where the tunnel listens (UDP). Default `:443`, every address.
-    pub addr: HostPort,
-    /// `tls_cert`: PEM chain, relative to the working directory. Default: cert.pem beside the
-    /// configuration.
-    pub tls_cert: PathBuf,
-    /// `tls_key`: PEM key (PKCS#1, SEC1 or PKCS#8), as above. Default: key.pem beside the
-    /// configuration.
-    pub tls_key: PathBuf,
-    /// `token`: what clients must present. Never empty, never a placeholder.
+    /// What proves client and server to each other. Can be reloaded.
+    pub credentials: Credentials,
+    /// The inner addresses.
+    pub addresses: AddressConfig,
+    /// The device, and what clients reach behind it.
+    pub host: HostConfig,
+    /// `log_level`, which can be reloaded, and `log_json`.
+    pub log: LogConfig,
+    /// The listeners for metrics, health and profiles.
+    pub control: ControlConfig,
+    /// The packet workers.
+    pub transport: TransportConfig,
+    /// Who gets a session.
+    pub admission: AdmissionConfig,
+}
+
+/// What proves client and server to each other.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Credentials {
+    /// What clients must present. Never empty, never a placeholder.
     pub token: Token,
-    /// `mtu`: bytes of a sealed datagram at most, 576..=65535. Default 1350.
-    pub mtu: u16,
-    /// `tun_name`: the TUN device, a valid interface name. Default qdt0.
-    pub tun_name: String,
+    /// PEM chain, relative to the working directory.
+    pub tls_cert: PathBuf,
+    /// PEM key (PKCS#1, SEC1 or PKCS#8), as above.
+    pub tls_key: PathBuf,
+}
+
+/// The inner addresses.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AddressConfig {
     /// `pool_cidr`: where inner addresses come from, prefix at most 30; host bits as written.
-    /// Default 10.8.0.0/24.
     pub pool: Ipv4Net,
     /// `pool_cidr` as the file spells it: what clients are told.
     pub pool_text: String,
-    /// `gateway_ip`: the server's own inner address, a host of the pool. Default: its first host.
+    /// `gateway_ip`: the server's own inner address, a host of the pool.
     pub gateway: Ipv4Addr,
-    /// `dns`: resolvers that clients are told, as written. Default none.
+    /// Resolvers that clients are told, as written.
     pub dns: Vec<String>,
-    /// `metrics_addr`: TCP, `/metrics` and `/healthz`. Default `:9100`.
-    pub metrics_addr: HostPort,
-    /// `health_addr`: TCP, `/healthz`; the same text as `metrics_addr` is one listener. Default
-    /// `:9200`.
-    pub health_addr: HostPort,
-    /// `pprof_addr`: TCP, profiling. Default off.
-    pub pprof_addr: Option<HostPort>,
-    /// `log_level` and `log_json`.
-    pub log: LogConfig,
-    /// `session_timeout`: how long a session whose connection is gone keeps its address. Default
-    /// 2m.
+    /// How long a session whose connection is gone keeps its address.
     pub session_timeout: Duration,
-    /// `max_reassembly_bytes`: per session, for packets that arrive in fragments; 0 takes none.
-    /// Default 65535.
-    pub max_reassembly_bytes: usize,
-    /// `max_sessions`: none is no limit, the default.
-    pub max_sessions: Option<NonZeroUsize>,
-    /// `rate_limit`: inner packets per second of one session in one direction. Default 10000, burst
-    /// 20000.
-    pub rate_limit: Option<Rate>,
-    /// `handshake_rate`: requests per second in all. Default 100, burst 200.
-    pub handshake_rate: Option<Rate>,
-    /// `handshake_ip_rate`: requests per second of one address (/32, /64). Default 20, burst 40.
-    pub handshake_ip_rate: Option<Rate>,
-    /// `handshake_ip_rate.ttl`: how long an address is remembered. Default 1m.
-    pub handshake_ip_ttl: Duration,
-    /// `send_workers`: packet workers, 1..=256. Default: CPUs.
-    pub send_workers: usize,
-    /// `send_queue`: packets queued for a worker, 1..=2^20. Default 4096.
-    pub send_queue: usize,
-    /// `send_batch`: packets taken at once, 1..=2^20. Default 4.
-    pub send_batch: usize,
-    /// `send_datagram_queue`: datagrams queued for a session, 1..=2^20. Default: `send_queue`.
-    pub send_datagram_queue: usize,
-    /// `session_shards`: shards of the session table, 1..=65536. Default: 4 x CPUs.
-    pub session_shards: usize,
-    /// `nat`: masquerading of the pool; none when it is not enabled, the default.
+}
+
+/// The device, and what clients reach behind it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HostConfig {
+    /// The TUN device, a valid interface name.
+    pub tun_name: String,
+    /// Masquerading of the pool; none when it is not enabled.
     pub nat: Option<Nat>,
-    /// `client_to_client`: whether clients may reach each other. Default false.
+    /// Whether clients may reach each other.
     pub client_to_client: bool,
-    /// `forward_link_local`: link-local addresses (169.254.0.0/16) that clients may reach. Default
-    /// none.
+    /// Link-local addresses (169.254.0.0/16) that clients may reach.
     pub forward_link_local: Vec<Ipv4Addr>,
+}
+
+/// The listeners for metrics, health and profiles (TCP).
+#[derive(Clone, Debug, PartialEq)]
+pub struct ControlConfig {
+    /// `/metrics` and `/healthz`.
+    pub metrics_addr: HostPort,
+    /// `/healthz`; the same text as `metrics_addr` is one listener.
+    pub health_addr: HostPort,
+    /// Profiling; none is off.
+    pub pprof_addr: Option<HostPort>,
+}
+
+/// The packet workers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TransportConfig {
+    /// Where the tunnel listens (UDP).
+    pub addr: HostPort,
+    /// Bytes of a sealed datagram at most, 576..=65535.
+    pub mtu: u16,
+    /// Packet workers, 1..=256.
+    pub send_workers: usize,
+    /// Packets queued for a worker, 1..=2^20.
+    pub send_queue: usize,
+    /// Packets taken at once, 1..=2^20.
+    pub send_batch: usize,
+    /// Datagrams queued for a session, 1..=2^20.
+    pub send_datagram_queue: usize,
+    /// Bytes per session for packets that arrive in fragments; 0 takes none.
+    pub max_reassembly_bytes: usize,
+}
+
+/// Who gets a session, and what it may send.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AdmissionConfig {
+    /// Sessions at most; none is no limit.
+    pub max_sessions: Option<NonZeroUsize>,
+    /// Inner packets per second of one session in one direction.
+    pub rate_limit: Option<Rate>,
+    /// Requests per second in all.
+    pub handshake_rate: Option<Rate>,
+    /// Requests per second of one address (/32, /64).
+    pub handshake_ip_rate: Option<Rate>,
+    /// `handshake_ip_rate.ttl`: how long an address is remembered.
+    pub handshake_ip_ttl: Duration,
+    /// Shards of the session table, 1..=65536.
+    pub session_shards: usize,
 }
 
 /// A token bucket.

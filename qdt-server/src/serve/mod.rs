@@ -81,17 +81,17 @@ impl<H: Host> Server<H> {
         cpus: usize,
         log: LogHandle,
     ) -> Result<Self, ServeError> {
-        let listen = settings::listen_address(&config)?;
-        let control_addresses = settings::control_addresses(&config);
-        let pool = AddressPool::new(IpNet::V4(config.pool), config.gateway)?;
+        let listen = settings::listen_address(&config.transport)?;
+        let control_addresses = settings::control_addresses(&config.control);
+        let pool = AddressPool::new(IpNet::V4(config.addresses.pool), config.addresses.gateway)?;
         let network = pool.network();
-        let overlaps = OverlapWatch::start(host.clone(), network, &config.tun_name)
+        let overlaps = OverlapWatch::start(host.clone(), network, &config.host.tun_name)
             .await
             .map_err(ServeError::Overlap)?;
         let keeper = Arc::new(Doorkeeper::new(
             settings::admission(&config),
             pool,
-            config.token.clone(),
+            config.credentials.token.clone(),
             TicketSealer::new(tls.secrets().ticket_key(), None),
             Instant::now(),
             SystemTime::now,
@@ -99,8 +99,8 @@ impl<H: Host> Server<H> {
 
         let flows = host.conntrack();
         let tun = host.tun().open(&TunSpec {
-            name: config.tun_name.clone(),
-            queues: settings::workers(&config),
+            name: config.host.tun_name.clone(),
+            queues: settings::workers(&config.transport),
             offload: true,
         })?;
         let (tun_name, queues) = (tun.name, tun.queues.len());
@@ -113,22 +113,22 @@ impl<H: Host> Server<H> {
                 let _ = exited.send((worker, exit));
             },
         )?;
-        let gateway = Ipv4Net::new(config.gateway, network.prefix_len())
+        let gateway = Ipv4Net::new(config.addresses.gateway, network.prefix_len())
             .expect("the prefix is that of a network");
         let device = Device {
             host: host.clone(),
             name: tun_name.clone(),
             address: gateway,
-            mtu: u32::from(config.mtu - OVERHEAD),
+            mtu: u32::from(config.transport.mtu - OVERHEAD),
         };
         let status = Arc::new(HostStatus::default());
         // Before the first change, so that none of others is missed.
         let watch = host.watch();
         device.set_up().await?;
-        let nat = Nat::install(host, &config, &tun_name, network, status.clone()).await?;
+        let nat = Nat::install(host, &config.host, &tun_name, network, status.clone()).await?;
         let upkeep = Upkeep::start(device, nat, overlaps, status.clone(), watch);
 
-        let guard = Arc::new(Guard::new(network, config.gateway));
+        let guard = Arc::new(Guard::new(network, config.addresses.gateway));
         let counters = workers.counters();
         let metrics = Metrics::new({
             let (keeper, guard, status) = (keeper.clone(), guard.clone(), status.clone());
@@ -148,7 +148,7 @@ impl<H: Host> Server<H> {
             addr = %workers.local_addr(),
             tun = tun_name,
             pool = %network,
-            gateway = %config.gateway,
+            gateway = %config.addresses.gateway,
             workers = queues,
             shards = keeper.sessions().shards(),
             pin = tls.pin(),

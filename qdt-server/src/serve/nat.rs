@@ -16,7 +16,7 @@ use tracing::{debug, error, info, warn};
 
 use super::followed_route::FollowedRoute;
 use super::status::HostStatus;
-use crate::config::ServerConfig;
+use crate::config::HostConfig;
 
 /// Rules are read again after so long although the kernel counts no change: those of iptables'
 /// older kind are not in its count.
@@ -60,7 +60,7 @@ impl<H: Host> Nat<H> {
     /// [`FirewallError`] if rules that are asked for cannot be installed.
     pub(super) async fn install(
         host: H,
-        config: &ServerConfig,
+        config: &HostConfig,
         tun: &str,
         pool: Ipv4Net,
         status: Arc<HostStatus>,

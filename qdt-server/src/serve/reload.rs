@@ -24,17 +24,15 @@ impl<H> Server<H> {
             ServerConfig::load(&self.path, self.cpus).map_err(|error| error.to_string())?;
         log_warnings(&self.path, &loaded.warnings);
         let config = loaded.config;
-        warn_of_open_secrets([&self.path, &config.tls_key]);
-        let tls = ServerTls::load(&config.tls_cert, &config.tls_key)
+        warn_of_open_secrets([&self.path, &config.credentials.tls_key]);
+        let tls = ServerTls::load(&config.credentials.tls_cert, &config.credentials.tls_key)
             .map_err(|error| error.to_string())?;
         Ok((config, tls))
     }
 
     fn take_over(&mut self, config: ServerConfig, tls: ServerTls) {
         let adopted = ServerConfig {
-            token: config.token.clone(),
-            tls_cert: config.tls_cert.clone(),
-            tls_key: config.tls_key.clone(),
+            credentials: config.credentials.clone(),
             log: qdt_program::LogConfig {
                 level: config.log.level,
                 ..self.config.log
@@ -46,7 +44,7 @@ impl<H> Server<H> {
                 "only token, certificate and log level were reloaded; other changes need a restart"
             );
         }
-        self.keeper.set_token(adopted.token.clone());
+        self.keeper.set_token(adopted.credentials.token.clone());
         self.keeper.change_ticket_key(tls.secrets().ticket_key());
         if let Some(workers) = &self.workers {
             workers.use_tls(&tls);

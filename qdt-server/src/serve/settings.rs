@@ -10,7 +10,7 @@ use rustix::net::{AddressFamily, SocketType};
 use tracing::warn;
 
 use crate::admission::AdmissionSettings;
-use crate::config::{Rate, ServerConfig};
+use crate::config::{ControlConfig, Rate, ServerConfig, TransportConfig};
 use crate::control::{Role, RoleAddress};
 
 /// The most packet workers that a session's location can name.
@@ -20,7 +20,7 @@ const MAX_WORKERS: usize = 128;
 const DEFAULT_GUESSES: Rate = Rate { pps: 20, burst: 40 };
 
 /// `send_workers`, at most as many as there can be.
-pub(super) fn workers(config: &ServerConfig) -> u16 {
+pub(super) fn workers(config: &TransportConfig) -> u16 {
     if config.send_workers > MAX_WORKERS {
         warn!(
             asked = config.send_workers,
@@ -32,7 +32,7 @@ pub(super) fn workers(config: &ServerConfig) -> u16 {
 }
 
 /// The UDP address to listen on: of the candidates the first whose family the kernel has.
-pub(super) fn listen_address(config: &ServerConfig) -> Result<SocketAddr, ResolveError> {
+pub(super) fn listen_address(config: &TransportConfig) -> Result<SocketAddr, ResolveError> {
     let candidates = config.addr.listen_address(Protocol::Udp)?.candidates();
     let supported = |address: &SocketAddr| {
         let family = if address.is_ipv6() {
@@ -47,7 +47,7 @@ pub(super) fn listen_address(config: &ServerConfig) -> Result<SocketAddr, Resolv
 }
 
 /// The TCP addresses of the control listeners; a name that has none costs only its own pages.
-pub(super) fn control_addresses(config: &ServerConfig) -> Vec<RoleAddress> {
+pub(super) fn control_addresses(config: &ControlConfig) -> Vec<RoleAddress> {
     let look_up = |address: &HostPort| {
         address
             .listen_address(Protocol::Tcp)
@@ -65,24 +65,30 @@ pub(super) fn control_addresses(config: &ServerConfig) -> Vec<RoleAddress> {
 }
 
 pub(super) fn admission(config: &ServerConfig) -> AdmissionSettings {
+    let ServerConfig {
+        addresses,
+        admission,
+        transport,
+        ..
+    } = config;
     AdmissionSettings {
-        cidr: config.pool_text.clone(),
-        gateway: config.gateway,
-        dns: config.dns.clone(),
-        mtu: config.mtu,
-        max_sessions: config.max_sessions.map(Into::into),
-        handshakes: config.handshake_rate,
-        handshakes_per_address: config.handshake_ip_rate,
-        guesses_per_address: config.handshake_ip_rate.unwrap_or(DEFAULT_GUESSES),
-        limit_ttl: config.handshake_ip_ttl,
-        session_limits: config
+        cidr: addresses.pool_text.clone(),
+        gateway: addresses.gateway,
+        dns: addresses.dns.clone(),
+        mtu: transport.mtu,
+        max_sessions: admission.max_sessions.map(Into::into),
+        handshakes: admission.handshake_rate,
+        handshakes_per_address: admission.handshake_ip_rate,
+        guesses_per_address: admission.handshake_ip_rate.unwrap_or(DEFAULT_GUESSES),
+        limit_ttl: admission.handshake_ip_ttl,
+        session_limits: admission
             .rate_limit
             .map_or(SessionLimits::OFF, |Rate { pps, burst }| SessionLimits {
                 pps,
                 burst,
             }),
-        session_timeout: config.session_timeout,
-        session_shards: config.session_shards,
+        session_timeout: addresses.session_timeout,
+        session_shards: admission.session_shards,
     }
 }
 
@@ -93,22 +99,28 @@ pub(super) fn transport(
     queues: Vec<TunQueue>,
     pool: Ipv4Net,
 ) -> ServerSettings {
-    let addresses = u64::from(u32::from(pool.broadcast()) - u32::from(pool.network())) + 1;
+    let size = u64::from(u32::from(pool.broadcast()) - u32::from(pool.network())) + 1;
+    let ServerConfig {
+        addresses,
+        host,
+        transport,
+        ..
+    } = config;
     ServerSettings {
         addr: listen,
         tls,
         queues,
         pool_first: pool.network(),
-        pool_size: usize::try_from(addresses).expect("at most 2^32 addresses"),
-        gateway: config.gateway,
-        client_to_client: config.client_to_client,
-        forward_link_local: config.forward_link_local.clone(),
-        max_reassembly_bytes: config.max_reassembly_bytes,
-        idle_timeout: config.session_timeout,
-        datagram_queue: config.send_datagram_queue,
-        mtu: config.mtu,
-        handover_queue: config.send_queue,
-        tun_reads_per_turn: config.send_batch,
+        pool_size: usize::try_from(size).expect("at most 2^32 addresses"),
+        gateway: addresses.gateway,
+        client_to_client: host.client_to_client,
+        forward_link_local: host.forward_link_local.clone(),
+        max_reassembly_bytes: transport.max_reassembly_bytes,
+        idle_timeout: addresses.session_timeout,
+        datagram_queue: transport.send_datagram_queue,
+        mtu: transport.mtu,
+        handover_queue: transport.send_queue,
+        tun_reads_per_turn: transport.send_batch,
     }
 }
 
@@ -153,17 +165,17 @@ mod tests {
 
     #[test]
     fn an_address_with_an_empty_host_listens_on_ipv6_for_both() {
-        let any = listen_address(&config("addr: ':4433'\n")).unwrap();
+        let any = listen_address(&config("addr: ':4433'\n").transport).unwrap();
         assert_eq!(any.to_string(), "[::]:4433");
-        let one = listen_address(&config("addr: 127.0.0.1:4433\n")).unwrap();
+        let one = listen_address(&config("addr: 127.0.0.1:4433\n").transport).unwrap();
         assert_eq!(one.to_string(), "127.0.0.1:4433");
     }
 
     #[test]
     fn a_control_address_that_cannot_be_looked_up_costs_only_its_own_role() {
-        let addresses = control_addresses(&config(
-            "metrics_addr: ':no-such-service'\npprof_addr: 127.0.0.1:6060\n",
-        ));
+        let addresses = control_addresses(
+            &config("metrics_addr: ':no-such-service'\npprof_addr: 127.0.0.1:6060\n").control,
+        );
         let roles: Vec<_> = addresses
             .iter()
             .map(|(role, at)| (*role, at.is_ok()))
@@ -180,7 +192,7 @@ mod tests {
 
     #[test]
     fn more_workers_than_there_can_be_are_cut() {
-        assert_eq!(workers(&config("send_workers: 3\n")), 3);
-        assert_eq!(workers(&config("send_workers: 200\n")), 128);
+        assert_eq!(workers(&config("send_workers: 3\n").transport), 3);
+        assert_eq!(workers(&config("send_workers: 200\n").transport), 128);
     }
 }

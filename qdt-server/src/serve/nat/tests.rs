@@ -6,7 +6,7 @@ use qdt_host::memory::{Call, MemoryHost};
 
 use super::*;
 
-fn config() -> ServerConfig {
+fn config() -> HostConfig {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("server.yaml");
     fs::write(
@@ -14,7 +14,10 @@ fn config() -> ServerConfig {
         "token: a-token-of-some-length\nnat: {enabled: true}\n",
     )
     .unwrap();
-    ServerConfig::load(&path, 1).unwrap().config
+    crate::config::ServerConfig::load(&path, 1)
+        .unwrap()
+        .config
+        .host
 }
 
 async fn installed(host: &MemoryHost) -> (Nat<MemoryHost>, Arc<HostStatus>) {

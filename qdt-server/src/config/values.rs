@@ -1,0 +1,145 @@
+//! The checks of single values: each gives what the configuration has, or the problem with its key
+//! and its remedy. What can be adjusted is, with a warning.
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use ipnet::Ipv4Net;
+use qdt_program::{ConfigProblem, GoDuration, HostPort, Warning, is_interface_name};
+
+use super::file::RateFile;
+use super::{Nat, Rate};
+
+/// Every IPv4 host must take this much (RFC 791), and a smaller tunnel only multiplies datagrams.
+const MIN_MTU: i64 = 576;
+
+/// The longest prefix that leaves room for the gateway and one client.
+const MAX_PREFIX: u8 = 30;
+
+pub(super) fn address(key: &'static str, text: &str) -> Result<HostPort, ConfigProblem> {
+    HostPort::from_str(text).map_err(|error| ConfigProblem::new(key, error))
+}
+
+pub(super) fn beside(given: &str, directory: &Path, name: &str) -> PathBuf {
+    if given.is_empty() {
+        directory.join(name)
+    } else {
+        PathBuf::from(given)
+    }
+}
+
+pub(super) fn mtu(mtu: i64, warnings: &mut Vec<Warning>) -> u16 {
+    let used = mtu.clamp(MIN_MTU, i64::from(u16::MAX));
+    if used != mtu {
+        let text = format!("{mtu} is outside 576 to 65535; {used} is used");
+        warnings.push(Warning::new("mtu", text));
+    }
+    u16::try_from(used).expect("clamped to the range of u16")
+}
+
+pub(super) fn pool(text: &str) -> Result<Ipv4Net, ConfigProblem> {
+    let problem = |what: &str| {
+        ConfigProblem::new(
+            "pool_cidr",
+            format!("{text:?} {what}; use for example 10.8.0.0/24"),
+        )
+    };
+    let pool = Ipv4Net::from_str(text).map_err(|_| {
+        if text.contains(':') {
+            problem("is not IPv4, and only IPv4 is supported for the pool")
+        } else {
+            problem("is no network")
+        }
+    })?;
+    if pool.prefix_len() > MAX_PREFIX {
+        return Err(problem(
+            "is too small: the gateway and one client need at least a /30",
+        ));
+    }
+    Ok(pool)
+}
+
+pub(super) fn gateway(text: &str, pool: Ipv4Net) -> Result<Ipv4Addr, ConfigProblem> {
+    let problem = |what: &str| {
+        ConfigProblem::new(
+            "gateway_ip",
+            format!(
+                "{text:?} {what}; leave the key out for the first host, or name another host of the pool"
+            ),
+        )
+    };
+    let gateway = Ipv4Addr::from_str(text).map_err(|_| problem("is no IPv4 address"))?;
+    if !pool.contains(&gateway) {
+        return Err(problem(&format!("is outside the pool {pool}")));
+    }
+    if gateway == pool.network() || gateway == pool.broadcast() {
+        return Err(problem(&format!("is not a host of the pool {pool}")));
+    }
+    Ok(gateway)
+}
+
+pub(super) fn link_local(texts: &[String]) -> Result<Vec<Ipv4Addr>, ConfigProblem> {
+    let parse = |text: &String| {
+        let address = Ipv4Addr::from_str(text).ok();
+        address.filter(Ipv4Addr::is_link_local).ok_or_else(|| {
+            let remedy = "name single addresses, for example [169.254.169.254]";
+            ConfigProblem::new(
+                "forward_link_local",
+                format!("{text:?} is not an address of 169.254.0.0/16; {remedy}"),
+            )
+        })
+    };
+    texts.iter().map(parse).collect()
+}
+
+/// Negative values switch the limit off.
+pub(super) fn rate(file: RateFile) -> Option<Rate> {
+    let limit = |value: i64| (value >= 0).then(|| u32::try_from(value).unwrap_or(u32::MAX).max(1));
+    Some(Rate {
+        pps: limit(file.pps)?,
+        burst: limit(file.burst)?,
+    })
+}
+
+pub(super) fn ttl(given: GoDuration, warnings: &mut Vec<Warning>) -> Duration {
+    if given.is_negative() {
+        let text = format!("{given} is negative; 1m0s is used");
+        warnings.push(Warning::new("handshake_ip_rate.ttl", text));
+        return Duration::from_secs(60);
+    }
+    given.to_std()
+}
+
+/// A number from 1 to `max`; a negative one means `default` (zero has become the default already).
+pub(super) fn count(
+    key: &str,
+    given: i64,
+    default: i64,
+    max: usize,
+    warnings: &mut Vec<Warning>,
+) -> usize {
+    let max = i64::try_from(max).expect("a small constant");
+    let wanted = if given > 0 { given } else { default };
+    let used = wanted.clamp(1, max);
+    if given != used {
+        let text = format!("{given} is outside 1 to {max}; {used} is used");
+        warnings.push(Warning::new(key, text));
+    }
+    usize::try_from(used).expect("clamped to 1..=max")
+}
+
+pub(super) fn nat(enabled: bool, external_iface: &str) -> Result<Option<Nat>, ConfigProblem> {
+    if enabled && !external_iface.is_empty() && !is_interface_name(external_iface) {
+        return Err(ConfigProblem::new(
+            "nat.external_iface",
+            format!(
+                "{external_iface:?} is no interface name; leave it out for the interface of the default route"
+            ),
+        ));
+    }
+    Ok(enabled.then(|| Nat {
+        external_iface: (!external_iface.is_empty()).then(|| external_iface.to_owned()),
+    }))
+}
