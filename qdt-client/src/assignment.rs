@@ -7,12 +7,9 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::Ipv4Net;
+use qdt_proto::datagram::OVERHEAD;
 use qdt_proto::handshake::ConnectResponse;
-
 use qdt_transport::Ticket;
-
-/// Bytes that sealing adds to a packet: header 22, tag 16. Between mtu and TUN MTU.
-pub const SEAL_OVERHEAD: u16 = 38;
 
 /// The smallest MTU of an IPv4 link (RFC 791, section 3.2).
 const MIN_IPV4_MTU: u16 = 68;
@@ -133,7 +130,7 @@ impl Assignment {
         let mtu = answer.mtu.min(i64::from(mtu_limit));
         let tun_mtu = u16::try_from(mtu)
             .ok()
-            .and_then(|mtu| mtu.checked_sub(SEAL_OVERHEAD))
+            .and_then(|mtu| mtu.checked_sub(OVERHEAD as u16))
             .filter(|tun_mtu| *tun_mtu >= MIN_IPV4_MTU)
             .ok_or(AssignmentError::Mtu(answer.mtu))?;
         let mut dns = Vec::new();

@@ -20,7 +20,7 @@ mod resolvers;
 mod run;
 mod tunnel;
 
-pub use assignment::{Assignment, AssignmentError, DnsEntryError, SEAL_OVERHEAD};
+pub use assignment::{Assignment, AssignmentError, DnsEntryError};
 pub use config::RouteMode;
 pub use driver::drive;
 pub use failure::{ClientError, Failure, HostFailure};

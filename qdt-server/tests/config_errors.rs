@@ -367,7 +367,7 @@ fn counts_out_of_bounds_are_moved_inside_and_said() {
     let config = loaded.config;
     assert_eq!(
         (config.transport.send_workers, config.transport.send_queue),
-        (256, 1 << 20)
+        (128, 1 << 20)
     );
     assert_eq!(
         (config.transport.send_batch, config.admission.session_shards),
@@ -376,13 +376,23 @@ fn counts_out_of_bounds_are_moved_inside_and_said() {
     assert_eq!(config.transport.send_datagram_queue, 1 << 20);
     let texts: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
     assert!(
-        texts.contains(&"send_workers: 1000 is outside 1 to 256; 256 is used".to_owned()),
+        texts.contains(&"send_workers: 1000 is outside 1 to 128; 128 is used".to_owned()),
         "{texts:?}"
     );
     assert!(
         texts.contains(&"send_batch: -1 is outside 1 to 1048576; 4 is used".to_owned()),
         "{texts:?}"
     );
+}
+
+#[test]
+fn more_cpus_than_there_can_be_workers_are_no_fault_of_the_file() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("server.yaml");
+    fs::write(&path, TOKEN).expect("a file");
+    let loaded = ServerConfig::load(&path, 200).expect("accepted");
+    assert_eq!(loaded.config.transport.send_workers, 128);
+    assert_eq!(loaded.warnings, []);
 }
 
 #[test]

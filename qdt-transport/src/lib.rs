@@ -40,8 +40,8 @@ pub use limits::{SessionLimits, SessionUsage};
 pub use path::PacketSize;
 pub use queue::{CongestionSignal, FairShare, Share};
 pub use server::{
-    Admission, Admitted, Refusal, RequestContext, ServerSettings, ServerWorkers, StartError,
-    WorkerExit, WorkerHeartbeat,
+    Admission, Admitted, MAX_WORKERS, Refusal, RequestContext, ServerSettings, ServerWorkers,
+    StartError, WorkerExit, WorkerHeartbeat,
 };
 pub use tls::{
     CertificateError, ClientTls, ClientTrust, ServerSecrets, ServerTls, TrustError, spki_pin,

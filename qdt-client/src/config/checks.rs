@@ -7,12 +7,10 @@ use std::time::Duration;
 use qdt_program::{
     ConfigProblem, GoDuration, HostPort, LogConfig, SpkiPin, Warning, is_interface_name,
 };
+use qdt_proto::handshake::{DEFAULT_MTU, MIN_MTU};
 
 use super::file::ClientFile;
 use super::{ClientConfig, RouteMode};
-
-/// Every IPv4 host must take this much (RFC 791), and a smaller tunnel only multiplies datagrams.
-const MIN_MTU: i64 = 576;
 
 /// A request's body is 4096 bytes at most (the server reads no more), and a character of the name
 /// may take six of them.
@@ -132,12 +130,12 @@ fn probe_interval(given: GoDuration, warnings: &mut Vec<Warning>) -> Option<Dura
 fn mtu(mtu: i64, warnings: &mut Vec<Warning>) -> u16 {
     // A negative mtu has always meant the default to the other side.
     let used = if mtu < 0 {
-        1350
+        DEFAULT_MTU
     } else {
-        mtu.clamp(MIN_MTU, i64::from(u16::MAX))
+        mtu.clamp(i64::from(MIN_MTU), i64::from(u16::MAX))
     };
     if used != mtu {
-        let text = format!("{mtu} is outside 576 to 65535; {used} is used");
+        let text = format!("{mtu} is outside {MIN_MTU} to 65535; {used} is used");
         warnings.push(Warning::new("mtu", text));
     }
     u16::try_from(used).expect("clamped to the range of u16")

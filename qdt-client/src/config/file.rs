@@ -4,6 +4,7 @@
 //! without one, an error. Nothing else is judged here.
 
 use qdt_program::{ConfigProblem, GoDuration, Token};
+use qdt_proto::handshake::DEFAULT_MTU;
 use serde::Deserialize;
 
 /// The keys of client.yaml; ours follow those of the Go client.
@@ -60,7 +61,7 @@ impl ClientFile {
                 *value = default;
             }
         };
-        number(&mut self.mtu, 1350);
+        number(&mut self.mtu, DEFAULT_MTU);
         text(&mut self.tun_name, "qdt0");
         text(&mut self.route_mode, "default");
         duration(&mut self.timeout, GoDuration::from_secs(10));

@@ -37,3 +37,12 @@ pub const VERSION: u8 = 1;
 
 /// The datagram size in bytes that stands for an absent, null, zero or negative `mtu`.
 pub const DEFAULT_MTU: i64 = 1350;
+
+/// The smallest datagram size in bytes that is configured or granted: below it a session would
+/// spend more on headers than on packets, and every IPv4 host must take as much (RFC 791).
+pub const MIN_MTU: u16 = 576;
+
+/// The largest datagram size in bytes that a Go peer survives, and so what a peer of unknown kind is
+/// granted or asked for: quic-go fails on a datagram above 1243 bytes until it has discovered the
+/// path MTU, and one byte of that is the quarter stream id.
+pub const GO_PEER_MTU: u16 = 1242;

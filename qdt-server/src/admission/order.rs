@@ -12,8 +12,8 @@ use std::time::Instant;
 use qdt_program::Token;
 use qdt_proto::datagram::{Aead, SessionId};
 use qdt_proto::handshake::{
-    Capabilities, Capability, ConnectRequest, ConnectResponse, Nonce, SessionKeys,
-    decode_nonce_text,
+    Capabilities, Capability, ConnectRequest, ConnectResponse, GO_PEER_MTU, MIN_MTU, Nonce,
+    SessionKeys, decode_nonce_text,
 };
 use qdt_proto::http3::RequestHead;
 use qdt_transport::Admitted;
@@ -23,13 +23,6 @@ use super::seats::Seat;
 use super::token;
 use super::{Doorkeeper, SessionEntry};
 use crate::address::Claim;
-
-/// The most that a Go peer survives: quic-go fails on a datagram above 1243 bytes until it has
-/// discovered the path MTU, and one byte of that is the quarter stream id.
-pub(crate) const GO_PEER_MTU: u16 = 1242;
-
-/// Below this a session would spend more on headers than on packets.
-pub(crate) const MTU_FLOOR: u16 = 576;
 
 /// What a request has reserved between its head and its body.
 #[derive(Debug)]
@@ -221,17 +214,17 @@ impl Doorkeeper {
 /// The size of the largest QDT datagram of a session, in bytes.
 ///
 /// A peer that names one of our extensions is asked by `max_mtu`; any other may be a Go program,
-/// which must not be sent more than [`GO_PEER_MTU`]. Never below [`MTU_FLOOR`]: a tiny value would
+/// which must not be sent more than [`GO_PEER_MTU`]. Never below [`MIN_MTU`]: a tiny value would
 /// turn one packet into hundreds of datagrams.
 fn agreed_mtu(configured: u16, request: &ConnectRequest, caps: Capabilities) -> u16 {
     let asked = u16::try_from(request.mtu).unwrap_or(u16::MAX);
-    qdt_proto::mutant!(UnclampedMtu => return configured.min(asked).max(MTU_FLOOR));
+    qdt_proto::mutant!(UnclampedMtu => return configured.min(asked).max(MIN_MTU));
     let asked = if caps.is_empty() {
         asked.min(GO_PEER_MTU)
     } else {
         request.max_mtu.unwrap_or(asked)
     };
-    configured.min(asked).max(MTU_FLOOR)
+    configured.min(asked).max(MIN_MTU)
 }
 
 fn random<const N: usize>() -> Option<[u8; N]> {

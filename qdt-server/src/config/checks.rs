@@ -9,6 +9,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use qdt_program::{ConfigProblem, LogConfig, TokenProblem, Warning, is_interface_name};
+use qdt_transport::MAX_WORKERS;
 
 use super::file::{RateFile, ServerFile};
 use super::values::{address, beside, count, gateway, link_local, mtu, nat, pool, rate, ttl};
@@ -16,10 +17,6 @@ use super::{
     AddressConfig, AdmissionConfig, ControlConfig, Credentials, HostConfig, ServerConfig,
     TransportConfig,
 };
-
-/// Queues that one TUN device can have (MAX_TAP_QUEUES in drivers/net/tun.c), and values of the
-/// byte of a connection id that names the worker.
-const MAX_WORKERS: usize = 256;
 
 /// Longer queues hold what is stale by the time it is sent.
 const MAX_QUEUE: usize = 1 << 20;
@@ -160,15 +157,16 @@ fn transport(
 ) -> Result<TransportConfig, ConfigProblem> {
     let mut number = |key, given, default, max| count(key, given, default, max, warnings);
     let queue = number("send_queue", file.send_queue, default.send_queue, MAX_QUEUE);
+    let workers = number(
+        "send_workers",
+        file.send_workers,
+        default.send_workers,
+        MAX_WORKERS,
+    );
     let queue_default = i64::try_from(queue).expect("at most MAX_QUEUE");
     Ok(TransportConfig {
         send_queue: queue,
-        send_workers: number(
-            "send_workers",
-            file.send_workers,
-            default.send_workers,
-            MAX_WORKERS,
-        ),
+        send_workers: u16::try_from(workers).expect("at most MAX_WORKERS"),
         send_batch: number("send_batch", file.send_batch, default.send_batch, MAX_QUEUE),
         send_datagram_queue: number(
             "send_datagram_queue",

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use qdt_program::GoDuration;
+use qdt_proto::handshake::DEFAULT_MTU;
 
 use KeyDefault::{Beside, Empty, FirstHost, Number, PerCpu, Required, SameAs, Seconds, Text};
 
@@ -63,7 +64,7 @@ pub const KEYS: &[Key] = &[
     key("tls_cert", Beside("cert.pem"), "PEM file of the certificate chain"),
     key("tls_key", Beside("key.pem"), "PEM file of the key"),
     key("token", Required, "what clients must present"),
-    key("mtu", Number(1350), "largest QDT datagram in bytes, 576 to 65535"),
+    key("mtu", Number(DEFAULT_MTU), "largest QDT datagram in bytes, 576 to 65535"),
     key("tun_name", Text("qdt0"), "the TUN device"),
     key("pool_cidr", Text("10.8.0.0/24"), "inner IPv4 addresses, at least a /30"),
     key("gateway_ip", FirstHost, "the server's own inner address"),

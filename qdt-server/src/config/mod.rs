@@ -99,8 +99,8 @@ pub struct TransportConfig {
     pub addr: HostPort,
     /// Bytes of a sealed datagram at most, 576..=65535.
     pub mtu: u16,
-    /// Packet workers, 1..=256.
-    pub send_workers: usize,
+    /// Packet workers, 1..=128.
+    pub send_workers: u16,
     /// Packets queued for a worker, 1..=2^20.
     pub send_queue: usize,
     /// Packets taken at once, 1..=2^20.

@@ -8,12 +8,10 @@ use std::time::Duration;
 
 use ipnet::Ipv4Net;
 use qdt_program::{ConfigProblem, GoDuration, HostPort, Warning, is_interface_name};
+use qdt_proto::handshake::MIN_MTU;
 
 use super::file::RateFile;
 use super::{Nat, Rate};
-
-/// Every IPv4 host must take this much (RFC 791), and a smaller tunnel only multiplies datagrams.
-const MIN_MTU: i64 = 576;
 
 /// The longest prefix that leaves room for the gateway and one client.
 const MAX_PREFIX: u8 = 30;
@@ -31,9 +29,9 @@ pub(super) fn beside(given: &str, directory: &Path, name: &str) -> PathBuf {
 }
 
 pub(super) fn mtu(mtu: i64, warnings: &mut Vec<Warning>) -> u16 {
-    let used = mtu.clamp(MIN_MTU, i64::from(u16::MAX));
+    let used = mtu.clamp(i64::from(MIN_MTU), i64::from(u16::MAX));
     if used != mtu {
-        let text = format!("{mtu} is outside 576 to 65535; {used} is used");
+        let text = format!("{mtu} is outside {MIN_MTU} to 65535; {used} is used");
         warnings.push(Warning::new("mtu", text));
     }
     u16::try_from(used).expect("clamped to the range of u16")
@@ -113,6 +111,7 @@ pub(super) fn ttl(given: GoDuration, warnings: &mut Vec<Warning>) -> Duration {
 }
 
 /// A number from 1 to `max`; a negative one means `default` (zero has become the default already).
+/// A default above `max` is cut without a word.
 pub(super) fn count(
     key: &str,
     given: i64,
@@ -123,7 +122,7 @@ pub(super) fn count(
     let max = i64::try_from(max).expect("a small constant");
     let wanted = if given > 0 { given } else { default };
     let used = wanted.clamp(1, max);
-    if given != used {
+    if given != used && given != default {
         let text = format!("{given} is outside 1 to {max}; {used} is used");
         warnings.push(Warning::new(key, text));
     }

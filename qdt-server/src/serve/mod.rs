@@ -27,6 +27,7 @@ use std::time::{Instant, SystemTime};
 use ipnet::{IpNet, Ipv4Net};
 use qdt_host::{Host, TunOpener, TunSpec};
 use qdt_program::{LogHandle, Signal, Signals, dropped_log_lines};
+use qdt_proto::datagram::OVERHEAD;
 use qdt_transport::{Counters, ServerTls, ServerWorkers, WorkerCounters, WorkerExit};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinHandle;
@@ -45,10 +46,6 @@ use upkeep::{Device, Upkeep};
 
 pub use error::ServeError;
 pub use overlap::Overlap;
-
-/// What a QDT datagram adds to the inner packet: header and tag. The TUN device's MTU is that much
-/// below the session's, so that a full packet fits one datagram.
-const OVERHEAD: u16 = 38;
 
 /// A running server.
 #[derive(Debug)]
@@ -100,7 +97,7 @@ impl<H: Host> Server<H> {
         let flows = host.conntrack();
         let tun = host.tun().open(&TunSpec {
             name: config.host.tun_name.clone(),
-            queues: settings::workers(&config.transport),
+            queues: config.transport.send_workers,
             offload: true,
         })?;
         let (tun_name, queues) = (tun.name, tun.queues.len());
@@ -119,7 +116,8 @@ impl<H: Host> Server<H> {
             host: host.clone(),
             name: tun_name.clone(),
             address: gateway,
-            mtu: u32::from(config.transport.mtu - OVERHEAD),
+            // A packet of the device fits one datagram.
+            mtu: u32::from(config.transport.mtu) - OVERHEAD as u32,
         };
         let status = Arc::new(HostStatus::default());
         // Before the first change, so that none of others is missed.

@@ -7,29 +7,13 @@ use qdt_host::TunQueue;
 use qdt_program::{HostPort, Protocol, ResolveError};
 use qdt_transport::{ServerSettings, ServerTls, SessionLimits};
 use rustix::net::{AddressFamily, SocketType};
-use tracing::warn;
 
 use crate::admission::AdmissionSettings;
 use crate::config::{ControlConfig, Rate, ServerConfig, TransportConfig};
 use crate::control::{Role, RoleAddress};
 
-/// The most packet workers that a session's location can name.
-const MAX_WORKERS: usize = 128;
-
 /// Wrong tokens of one address where `handshake_ip_rate` is switched off: guessing is never free.
 const DEFAULT_GUESSES: Rate = Rate { pps: 20, burst: 40 };
-
-/// `send_workers`, at most as many as there can be.
-pub(super) fn workers(config: &TransportConfig) -> u16 {
-    if config.send_workers > MAX_WORKERS {
-        warn!(
-            asked = config.send_workers,
-            used = MAX_WORKERS,
-            "send_workers is too large"
-        );
-    }
-    u16::try_from(config.send_workers.min(MAX_WORKERS)).expect("at most 128")
-}
 
 /// The UDP address to listen on: of the candidates the first whose family the kernel has.
 pub(super) fn listen_address(config: &TransportConfig) -> Result<SocketAddr, ResolveError> {
@@ -188,11 +172,5 @@ mod tests {
                 (Role::Pprof, true)
             ]
         );
-    }
-
-    #[test]
-    fn more_workers_than_there_can_be_are_cut() {
-        assert_eq!(workers(&config("send_workers: 3\n").transport), 3);
-        assert_eq!(workers(&config("send_workers: 200\n").transport), 128);
     }
 }

@@ -6,7 +6,8 @@
 use aws_lc_rs::rand;
 use qdt_proto::datagram::Aead;
 use qdt_proto::handshake::{
-    Capabilities, Capability, ConnectRequest, ConnectResponse, DecodeError, Nonce, SessionKeys,
+    Capabilities, Capability, ConnectRequest, ConnectResponse, DecodeError, GO_PEER_MTU, Nonce,
+    SessionKeys,
 };
 use qdt_proto::http3::{ResponseEvent, ResponseStream, encode_request};
 use quinn_proto::{Connection, Dir, StreamId};
@@ -15,8 +16,6 @@ use super::{ClientSettings, DialError, Ticket};
 use crate::http3_streams::{Outgoing, Sending, StreamEnd, read_chunks};
 use crate::session::{Session, Terms};
 
-/// The `mtu` that a server of unknown kind is asked for at most: what quic-go's first packets carry.
-const UNKNOWN_SERVER_MTU: u16 = 1242;
 /// No session works below this: it is less than the smallest that any server of ours grants.
 const MIN_MTU: i64 = 256;
 
@@ -58,7 +57,7 @@ impl Asking {
         let body = ConnectRequest {
             version: qdt_proto::handshake::VERSION,
             client_nonce: nonce.to_text(),
-            mtu: settings.mtu.min(UNKNOWN_SERVER_MTU).into(),
+            mtu: settings.mtu.min(GO_PEER_MTU).into(),
             caps: settings.caps.to_texts(),
             client_id: settings.client_id.clone(),
             platform: std::env::consts::OS.into(),

@@ -24,12 +24,13 @@ use qdt_host::tun::TunQueue;
 use quinn_proto::{Endpoint, EndpointConfig};
 
 pub use admission::{Admission, Admitted, Refusal, RequestContext};
+pub use table::MAX_WORKERS;
 
 use app::{ServerApp, Shared};
 use gate::Doorkeeper;
 use inbox::{Inbox, Order, PacketBatch};
 use opening::Opening;
-use table::{AddressTable, MAX_WORKERS};
+use table::AddressTable;
 use worker::ServerWorker;
 
 use crate::arena::Arena;

@@ -16,8 +16,8 @@ use quinn_proto::ConnectionHandle;
 const PAGE: usize = 4096;
 const VALID: u64 = 1 << 63;
 
-/// The most workers a location can name.
-pub(super) const MAX_WORKERS: usize = 1 << 7;
+/// The most workers of a server: a session's location names one of so many.
+pub const MAX_WORKERS: usize = 1 << 7;
 /// The most connections of one worker a location can name.
 pub(super) const MAX_CONNECTIONS: usize = 1 << 24;
 
