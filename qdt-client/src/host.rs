@@ -8,8 +8,8 @@ use std::fmt::Display;
 
 use ipnet::Ipv4Net;
 use qdt_host::{
-    Host, HostResolvers, LinkError, Links, Restored, RouteError, RouteIdentity, RouteWarning,
-    Routes, TunOpener, TunQueue, TunSpec,
+    Host, HostResolvers, LinkError, Links, Outside, Restored, RouteError, RouteWarning, Routes,
+    TunOpener, TunQueue, TunSpec,
 };
 
 use crate::config::RouteMode;
@@ -110,10 +110,9 @@ impl<H: Host> TunnelHost<H> {
         self.host.watch()
     }
 
-    /// The mark that the tunnel's own UDP sockets carry.
-    #[must_use]
-    pub(crate) fn mark(&self) -> u32 {
-        RouteIdentity::of(&self.name).mark()
+    /// What the tunnel's own UDP sockets are given.
+    pub(crate) fn outside(&self) -> Outside {
+        self.host.outside(&self.name)
     }
 
     /// Removes what a killed run left behind. Goes on after a failure and reports each.

@@ -43,7 +43,7 @@ pub async fn run_announcing<H: Host>(
         warn!(err = %warning, "tun_name is not protected");
     }
     let host = TunnelHost::new(&*config.tun_name, host);
-    let (link, events) = match WorkerLink::start(&config, caps, host.mark()) {
+    let (link, events) = match WorkerLink::start(&config, caps, host.outside()) {
         Ok(started) => started,
         Err(error) => return Outcome::Failed(HostFailure::Worker(error.to_string()).into()),
     };
@@ -56,7 +56,7 @@ pub async fn run_announcing<H: Host>(
         },
     };
     let tunnel = Tunnel::new(settings, rand::random());
-    let look_up = look_up::of(&config, host.mark());
+    let look_up = look_up::of(&config, host.outside());
     let outcome = drive(tunnel, link, events, host, look_up, stop).await;
     drop(owner);
     outcome

@@ -13,7 +13,7 @@ use qdt_client::{
 };
 use qdt_host::memory::{Call, MemoryHost, MemoryWatch};
 use qdt_host::{
-    Dns, DnsError, DnsPlan, DnsRepair, Host, HostResolvers, LinkError, LinkStatus, Links,
+    Dns, DnsError, DnsPlan, DnsRepair, Host, HostResolvers, LinkError, LinkStatus, Links, Outside,
     OwnerError, OwnerWarning, RouteWarning,
 };
 use qdt_program::{LogConfig, Logger};
@@ -157,6 +157,10 @@ where
 
     fn watch(&self) -> MemoryWatch {
         self.host.watch()
+    }
+
+    fn outside(&self, tun: &str) -> Outside {
+        self.host.outside(tun)
     }
 
     fn claim(&self, tun: &str) -> Result<((), Option<OwnerWarning>), OwnerError> {

@@ -6,7 +6,8 @@
 use std::fmt::Debug;
 
 use crate::{
-    Conntrack, Dns, Firewall, Links, Network, OwnerError, OwnerWarning, Routes, TunOpener, Watch,
+    Conntrack, Dns, Firewall, Links, Network, Outside, OwnerError, OwnerWarning, Routes, TunOpener,
+    Watch,
 };
 
 /// A machine that a client or a server runs on.
@@ -53,6 +54,9 @@ pub trait Host: Debug + Clone + Send + Sync + 'static {
 
     /// Watches the host from now on. Must be called within a tokio runtime.
     fn watch(&self) -> Self::Watch;
+
+    /// What the own sockets of the tunnel whose device is called `tun` are given.
+    fn outside(&self, tun: &str) -> Outside;
 
     /// Claims the tunnel whose device is called `tun`. The warning says why a second start could
     /// not be refused.

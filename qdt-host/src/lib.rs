@@ -24,6 +24,7 @@ mod interface;
 mod links;
 pub mod memory;
 mod network;
+mod outside;
 mod owner;
 mod resolvers;
 mod routes;
@@ -45,12 +46,13 @@ pub use links::{LinkError, LinkStatus, Links};
 #[cfg(target_os = "linux")]
 pub use linux::{
     DnsPaths, HostConntrack, HostDns, HostFirewall, HostLinks, HostNetwork, HostRoutes, HostRules,
-    HostTuns, HostWatch, LinuxHost, TunnelOwner,
+    HostTuns, HostWatch, LinuxHost, RouteIdentity, TunnelOwner,
 };
 pub use network::{ConnectedNetwork, Network};
+pub use outside::Outside;
 pub use owner::{OwnerError, OwnerWarning};
 pub use resolvers::HostResolvers;
-pub use routes::{Restored, RouteError, RouteIdentity, RouteMode, RoutePlan, RouteWarning, Routes};
+pub use routes::{Restored, RouteError, RouteMode, RoutePlan, RouteWarning, Routes};
 pub use sysctl::SysctlError;
 pub use tun::{Offload, Tun, TunError, TunOpener, TunQueue, TunSpec};
 pub use watch::{Changes, Watch};

@@ -261,7 +261,7 @@ fn a_client_that_comes_before_the_server_is_ready_waits_and_gets_its_session() {
 fn client_settings() -> ClientSettings {
     ClientSettings {
         tls: ClientTls::new(&ClientTrust::Anyone).unwrap(),
-        mark: None,
+        outside: None,
         server_name: "localhost".into(),
         authority: "localhost".into(),
         token: b"0123456789abcdef".to_vec().into(),

@@ -3,6 +3,7 @@
 //! What always holds here: dropping the link ends the worker and waits for it, so that the close
 //! of its connections has been sent when the program exits.
 
+use qdt_host::Outside;
 use qdt_program::Token;
 use qdt_proto::handshake::Capabilities;
 use qdt_proto::http3::MAX_FIELD_VALUE;
@@ -25,7 +26,7 @@ pub(crate) enum WorkerError {
     /// Nobody to trust: the CA file, the pin or the system's roots are not usable.
     #[error(transparent)]
     Trust(#[from] TrustError),
-    /// No socket, no mark on it, or no thread.
+    /// No socket that stays outside the tunnel, or no thread.
     #[error(transparent)]
     Bind(#[from] BindError),
 }
@@ -38,16 +39,16 @@ pub(crate) struct WorkerLink {
 
 impl WorkerLink {
     /// Starts a worker for the server and the token of `config`, which announces `caps`. Its own
-    /// packets carry `mark`.
+    /// packets stay `outside` the tunnel.
     ///
     /// # Errors
     /// See [`WorkerError`]; nothing runs then.
     pub(crate) fn start(
         config: &ClientConfig,
         caps: Capabilities,
-        mark: u32,
+        outside: Outside,
     ) -> Result<(Self, UnboundedReceiver<ClientEvent>), WorkerError> {
-        let settings = settings(config, caps, mark)?;
+        let settings = settings(config, caps, outside)?;
         let (events, seen) = unbounded_channel();
         let report = move |event| {
             // Nobody listens any more once the tunnel has stopped.
@@ -75,11 +76,11 @@ impl Link for WorkerLink {
 fn settings(
     config: &ClientConfig,
     caps: Capabilities,
-    mark: u32,
+    outside: Outside,
 ) -> Result<ClientSettings, TrustError> {
     Ok(ClientSettings {
         tls: ClientTls::new(&trust(config))?,
-        mark: Some(mark),
+        outside: Some(outside),
         server_name: server_name(config).to_owned(),
         authority: authority(config),
         token: Zeroizing::new(config.token.as_bytes().to_vec()),

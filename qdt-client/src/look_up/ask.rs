@@ -1,4 +1,4 @@
-//! Questions to name servers over sockets that carry the tunnel's mark, and so pass outside it.
+//! Questions to name servers over sockets whose packets stay outside the tunnel.
 //!
 //! Invariants: every question has a random id and a socket of its own, hence a random port, and
 //! takes answers from its server only; nothing takes longer than the deadline that is given.
@@ -7,6 +7,7 @@ use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
+use qdt_host::Outside;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Socket, Type};
 
@@ -37,8 +38,8 @@ pub(super) enum Answer {
 pub(super) struct Servers<'a> {
     /// The servers in order of preference; at least one.
     pub(super) addresses: &'a [SocketAddr],
-    /// The mark of the sockets.
-    pub(super) mark: Option<u32>,
+    /// What keeps the sockets outside the tunnel.
+    pub(super) outside: Option<Outside>,
 }
 
 struct Exchange {
@@ -154,8 +155,8 @@ impl Servers<'_> {
 
     fn socket(self, server: usize, kind: Type) -> io::Result<Socket> {
         let socket = Socket::new(Domain::for_address(self.addresses[server]), kind, None)?;
-        if let Some(mark) = self.mark {
-            socket.set_mark(mark)?;
+        if let Some(outside) = self.outside {
+            outside.apply(&socket)?;
         }
         Ok(socket)
     }

@@ -3,7 +3,7 @@
 //! Invariants: once the tunnel exists, no question about the server's name goes into it. The host's
 //! own way (getaddrinfo) would lead there as soon as the tunnel's routes or resolvers are set, and
 //! a tunnel that is down answers nothing. So the name servers that the host has without the tunnel
-//! are asked, over sockets with the tunnel's mark.
+//! are asked, over sockets outside the tunnel.
 
 mod ask;
 mod message;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ask::{Answer, Servers};
-use qdt_host::HostResolvers;
+use qdt_host::{HostResolvers, Outside};
 use qdt_program::{HostPort, Protocol};
 
 use crate::config::{ClientConfig, RouteMode};
@@ -29,8 +29,8 @@ pub type LookUp =
 const PATIENCE: Duration = Duration::from_secs(5);
 const HOSTS: &str = "/etc/hosts";
 
-/// The look-up of the server that `config` names, over sockets with `mark` outside the tunnel.
-pub(crate) fn of(config: &ClientConfig, mark: u32) -> LookUp {
+/// The look-up of the server that `config` names, over sockets that stay outside the tunnel by `way_out`.
+pub(crate) fn of(config: &ClientConfig, way_out: Outside) -> LookUp {
     let server = config.server.clone();
     // Then the tunnel changes nothing about how this host finds names.
     let names_untouched = config.route_mode != RouteMode::Default && config.dns.is_empty();
@@ -46,7 +46,7 @@ pub(crate) fn of(config: &ClientConfig, mark: u32) -> LookUp {
         let Some(resolvers) = resolvers else {
             return by_host();
         };
-        match outside(&server, &resolvers, Some(mark)) {
+        match outside(&server, &resolvers, Some(way_out)) {
             Err(_) if names_untouched => by_host(),
             result => result,
         }
@@ -57,7 +57,7 @@ pub(crate) fn of(config: &ClientConfig, mark: u32) -> LookUp {
 fn outside(
     server: &HostPort,
     resolvers: &HostResolvers,
-    mark: Option<u32>,
+    way_out: Option<Outside>,
 ) -> Result<Vec<SocketAddr>, String> {
     let port = server
         .port_number(Protocol::Udp)
@@ -65,7 +65,7 @@ fn outside(
     let hosts = std::fs::read_to_string(HOSTS).unwrap_or_default();
     let mut found = names::in_hosts(&hosts, server.host());
     if found.is_empty() {
-        found = ask_all(server.host(), resolvers, mark).map_err(|text| {
+        found = ask_all(server.host(), resolvers, way_out).map_err(|text| {
             format!("address {server}: cannot look up {}: {text}", server.host())
         })?;
     }
@@ -83,7 +83,7 @@ fn outside(
 fn ask_all(
     name: &str,
     resolvers: &HostResolvers,
-    mark: Option<u32>,
+    way_out: Option<Outside>,
 ) -> Result<Vec<IpAddr>, String> {
     if resolvers.servers.is_empty() {
         return Err(
@@ -94,7 +94,7 @@ fn ask_all(
     }
     let servers = Servers {
         addresses: &resolvers.servers,
-        mark,
+        outside: way_out,
     };
     let deadline = Instant::now() + PATIENCE;
     let mut failure = None;

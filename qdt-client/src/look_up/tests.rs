@@ -187,7 +187,7 @@ fn an_address_with_its_interface_is_no_name_to_be_asked_for() {
         servers: vec![server],
         ..HostResolvers::default()
     };
-    let addresses = of(&config, 0)(Some(resolvers)).expect("it is an address");
+    let addresses = of(&config, Outside::Mark(0))(Some(resolvers)).expect("it is an address");
     assert_eq!(addresses[0].ip().to_string(), "fe80::1");
     assert!(asked.try_recv().is_err(), "somebody was asked");
 }

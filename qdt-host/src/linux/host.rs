@@ -2,9 +2,9 @@
 
 use super::{
     HostConntrack, HostDns, HostFirewall, HostLinks, HostNetwork, HostRoutes, HostTuns, HostWatch,
-    TunnelOwner,
+    RouteIdentity, TunnelOwner,
 };
-use crate::{Host, OwnerError, OwnerWarning};
+use crate::{Host, Outside, OwnerError, OwnerWarning};
 
 /// The network namespace of the threads that use it.
 #[derive(Debug, Clone, Default)]
@@ -53,6 +53,10 @@ impl Host for LinuxHost {
 
     fn watch(&self) -> HostWatch {
         HostWatch::open()
+    }
+
+    fn outside(&self, tun: &str) -> Outside {
+        Outside::Mark(RouteIdentity::of(tun).mark())
     }
 
     fn claim(&self, tun: &str) -> Result<(TunnelOwner, Option<OwnerWarning>), OwnerError> {

@@ -24,11 +24,12 @@ use std::{
 };
 
 use super::{
+    identity::RouteIdentity,
     nft,
     nft_table::{self, Family},
     reverse_path, sockets, sysctl,
 };
-use crate::routes::{Restored, RouteIdentity, RoutePlan, RouteWarning};
+use crate::routes::{Restored, RoutePlan, RouteWarning};
 
 pub(super) const TABLE_PREFIX: &str = "qdtinbound";
 /// How many connections from before are looked after; a host with more is a server whose clients

@@ -4,8 +4,10 @@
 //! the caller's own; the guard of an address would otherwise make a later tunnel deaf that gets the
 //! same address by another device.
 
-use super::{address_guard, inbound, nft, owner, reverse_path, tun::exists};
-use crate::{firewall::FirewallError, routes::RouteIdentity};
+use super::{
+    address_guard, identity::RouteIdentity, inbound, nft, owner, reverse_path, tun::exists,
+};
+use crate::firewall::FirewallError;
 
 const PREFIXES: [&str; 3] = [
     address_guard::TABLE_PREFIX,

@@ -17,10 +17,11 @@ use rtnetlink::packet_route::{
 };
 
 use super::{
-    addresses, default_route, links, routes,
+    addresses, default_route,
+    identity::RouteIdentity,
+    links, routes,
     rtnl::{Rtnl, os_error},
 };
-use crate::routes::RouteIdentity;
 
 /// The shortest prefix of a network of one's own: 10.0.0.0/8 is the largest private one. A shorter
 /// one (0.0.0.0/1 and 128.0.0.0/1 are customary) stands for a default route.

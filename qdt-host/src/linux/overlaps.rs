@@ -1,10 +1,11 @@
 //! What a tunnel and the networks of its host have in common, as warnings.
 
 use super::{
+    identity::RouteIdentity,
     near::Surroundings,
     wanted::{destinations, takes_everything},
 };
-use crate::routes::{RouteIdentity, RoutePlan, RouteWarning};
+use crate::routes::{RoutePlan, RouteWarning};
 
 /// One warning for each network of the host, each other tunnel, and each route that the tunnel's
 /// networks meet.

@@ -17,13 +17,11 @@ use rustix::{
 };
 
 use super::{
+    identity::RouteIdentity,
     netlink::{NetlinkSocket, attributes},
     tun,
 };
-use crate::{
-    owner::{OwnerError, OwnerWarning},
-    routes::RouteIdentity,
-};
+use crate::owner::{OwnerError, OwnerWarning};
 
 /// The right to a tunnel of one name in this network namespace, while this value lives.
 #[derive(Debug)]

@@ -10,14 +10,12 @@
 use std::{fs, io};
 
 use super::{
+    identity::RouteIdentity,
     nft,
     nft_table::{Chain, Family, Table},
     sysctl,
 };
-use crate::{
-    routes::{RouteIdentity, RouteWarning},
-    sysctl::SysctlError,
-};
+use crate::{routes::RouteWarning, sysctl::SysctlError};
 
 pub(super) const TABLE_PREFIX: &str = "qdtmark";
 

@@ -19,7 +19,9 @@ use rtnetlink::{
 };
 
 use super::{
-    address_guard, default_route, inbound, leftover_tables, links,
+    address_guard, default_route,
+    identity::RouteIdentity,
+    inbound, leftover_tables, links,
     near::{self, Surroundings},
     overlaps, owner, reverse_path, route_state,
     rtnl::{Rtnl, is_any, os_error},
@@ -27,7 +29,7 @@ use super::{
 };
 use crate::{
     firewall::FirewallError,
-    routes::{Restored, RouteError, RouteIdentity, RoutePlan, RouteWarning, Routes},
+    routes::{Restored, RouteError, RoutePlan, RouteWarning, Routes},
 };
 
 /// Routes of this host's clients.

@@ -31,8 +31,9 @@ use rtnetlink::{
     },
 };
 
+use super::identity::RouteIdentity;
 use super::near::{Reached, WIDEST};
-use crate::routes::{RouteIdentity, RouteMode, RoutePlan};
+use crate::routes::{RouteMode, RoutePlan};
 
 /// `RT_TABLE_MAIN`
 const MAIN: u32 = 254;

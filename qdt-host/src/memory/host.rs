@@ -6,7 +6,9 @@ use std::{
 };
 
 use super::{Call, MemoryHost, MemoryWatch};
-use crate::{ConnectedNetwork, Conntrack, ConntrackError, Host, Network, OwnerError, OwnerWarning};
+use crate::{
+    ConnectedNetwork, Conntrack, ConntrackError, Host, Network, Outside, OwnerError, OwnerWarning,
+};
 
 impl Host for MemoryHost {
     type Tun = Self;
@@ -49,6 +51,11 @@ impl Host for MemoryHost {
 
     fn watch(&self) -> MemoryWatch {
         self.watch()
+    }
+
+    /// There are no real routes to keep out of.
+    fn outside(&self, _: &str) -> Outside {
+        Outside::Interface(1)
     }
 
     /// Nobody else has a tunnel here.

@@ -17,7 +17,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use qdt_host::tun::TunQueue;
+use qdt_host::{Outside, TunQueue};
 use qdt_proto::handshake::{Capabilities, ConnectResponse};
 use quinn_proto::{Endpoint, EndpointConfig};
 use zeroize::Zeroizing;
@@ -183,8 +183,8 @@ pub enum ClientEvent {
 pub struct ClientSettings {
     /// Whom to trust.
     pub tls: ClientTls,
-    /// `SO_MARK` of the tunnel's own packets; needs `CAP_NET_ADMIN`.
-    pub mark: Option<u32>,
+    /// What keeps the tunnel's own packets outside it; a mark needs `CAP_NET_ADMIN`.
+    pub outside: Option<Outside>,
     /// The host of `server`, without brackets: what the certificate is checked against.
     pub server_name: String,
     /// `:authority` of the request.
@@ -233,7 +233,7 @@ impl ClientWorker {
         settings: ClientSettings,
         events: impl Fn(ClientEvent) + Send + Clone + 'static,
     ) -> Result<Self, BindError> {
-        let port = bind_client(settings.mark)?;
+        let port = bind_client(settings.outside)?;
         let local = port.local_addr();
         let system = |action| {
             move |source| BindError::System {

@@ -12,6 +12,7 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 use bytes::BytesMut;
+use qdt_host::Outside;
 use quinn_proto::{EcnCodepoint, Transmit};
 use quinn_udp::{RecvMeta, UdpSocketState};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -320,24 +321,29 @@ pub(crate) fn bind_server(addr: SocketAddr, workers: usize) -> Result<Vec<UdpPor
     Ok(ports)
 }
 
-/// A client's socket: any port, dual-stack where the kernel has IPv6, with `mark` on its packets so that
-/// routing rules can keep them outside the tunnel (`SO_MARK`, socket(7)).
+/// A client's socket: any port, dual-stack where the kernel has IPv6, whose packets stay `outside` the
+/// tunnel.
 ///
 /// # Errors
-/// The system refused the socket or the mark (needs `CAP_NET_ADMIN`).
-pub(crate) fn bind_client(mark: Option<u32>) -> Result<UdpPort, BindError> {
+/// The system refused the socket, or to keep it outside (a mark needs `CAP_NET_ADMIN`).
+pub(crate) fn bind_client(outside: Option<Outside>) -> Result<UdpPort, BindError> {
     let any6 = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 0);
     let any4 = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
     let (socket, addr) = match open(any6, false) {
         Ok(socket) => (socket, any6),
         Err(_) => (open(any4, false)?, any4),
     };
-    if let Some(mark) = mark {
-        socket.set_mark(mark).map_err(|source| BindError::System {
+    if let Some(outside) = outside {
+        let action = match outside {
+            Outside::Mark(_) => "mark the socket's packets (needs CAP_NET_ADMIN)",
+            Outside::Interface(_) => "bind the socket to its interface",
+        };
+        let refused = |source| BindError::System {
             addr,
-            action: "mark the socket's packets (needs CAP_NET_ADMIN)",
+            action,
             source,
-        })?;
+        };
+        outside.apply(&socket).map_err(refused)?;
     }
     UdpPort::new(socket, addr, Arc::default())
 }

@@ -231,7 +231,7 @@ impl Client {
     pub(crate) fn settings(trust: &ClientTrust) -> ClientSettings {
         ClientSettings {
             tls: ClientTls::new(trust).expect("trust"),
-            mark: None,
+            outside: None,
             server_name: "localhost".into(),
             authority: "localhost".into(),
             token: TOKEN.to_vec().into(),

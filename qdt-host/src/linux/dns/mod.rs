@@ -28,13 +28,13 @@ use resolved::Resolved;
 use tokio::time::Instant;
 
 use super::{
+    identity::RouteIdentity,
     owner, program,
     tun::{exists, interface_index},
 };
 use crate::{
     HostResolvers, check_interface_name,
     dns::{Dns, DnsError, DnsPlan, DnsRepair},
-    routes::RouteIdentity,
 };
 
 /// The addresses of systemd-resolved's stub (systemd-resolved.service(8)).
