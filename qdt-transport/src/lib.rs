@@ -13,8 +13,14 @@
 //! * Work is drained until it would block, within a budget per source, and then flushed. Nothing ever waits
 //!   for a batch to fill.
 
+#![cfg_attr(
+    test,
+    allow(clippy::disallowed_methods, reason = "a test may read the clock")
+)]
+
 mod arena;
 mod client;
+mod clock;
 mod counters;
 mod engine;
 mod http3_streams;

@@ -16,12 +16,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
+use crate::clock;
+
 /// The fragments of a lawful packet in a session of at most 3 KiB `mtu`, with some to spare: a path
 /// carries more than 1 KiB of one.
 const FRAGMENTS_OF_A_PACKET: u64 = 4;
 
 /// What the buckets' nanoseconds count from.
-static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
+static EPOCH: LazyLock<Instant> = LazyLock::new(clock::now);
 
 /// How many inner packets a session may move in each direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use qdt_host::tun::TunQueue;
 use qdt_proto::packet::{Coalescer, Offload};
 
+use crate::clock;
 use crate::counters::{DropReason, WorkerCounters};
 
 /// A virtio-net header and the longest IP packet.
@@ -114,7 +115,7 @@ impl Complaint {
 
     #[cold]
     fn about(&mut self, error: &io::Error) {
-        let now = Instant::now();
+        let now = clock::now();
         if self.last.is_none_or(|last| now >= last + Self::EVERY) {
             self.last = Some(now);
             tracing::error!(err = %error, "tun write error");

@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
+use crate::clock;
+
 /// A handle that rings one worker. Clones ring the same worker.
 #[derive(Clone, Debug)]
 pub(crate) struct Bell {
@@ -113,7 +115,7 @@ pub(crate) fn sleep(
     let span = if busy {
         Some(Duration::ZERO)
     } else {
-        until.map(|at| at.saturating_duration_since(Instant::now()))
+        until.map(|at| at.saturating_duration_since(clock::now()))
     };
     let timeout = span.map(|span| Timespec {
         tv_sec: span.as_secs().min(3600) as i64,

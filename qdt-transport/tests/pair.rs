@@ -1,5 +1,7 @@
 //! A client and a server carry packets for each other, over real QUIC on loopback.
 
+#![allow(clippy::disallowed_methods, reason = "a test may read the clock")]
+
 mod support;
 
 use std::collections::HashSet;

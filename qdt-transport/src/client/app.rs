@@ -94,6 +94,7 @@ impl ClientApp {
         counters: Arc<WorkerCounters>,
         arena: Arena,
         report: Box<dyn Fn(ClientEvent) + Send>,
+        now: Instant,
     ) -> Self {
         Self {
             settings,
@@ -102,7 +103,7 @@ impl ClientApp {
             tun: None,
             carrier: None,
             turn: None,
-            started: Instant::now(),
+            started: now,
             report,
         }
     }
@@ -350,7 +351,7 @@ impl Application for ClientApp {
         }
     }
 
-    fn lost(&mut self, link: &mut Link<Attempt>) {
+    fn lost(&mut self, _now: Instant, link: &mut Link<Attempt>) {
         if self.carrier == Some(link.handle) {
             self.carrier = None;
         }
@@ -374,7 +375,7 @@ impl Application for ClientApp {
 
     fn gone(&mut self, _link: Box<Link<Attempt>>) {}
 
-    fn unsendable(&mut self, link: &mut Link<Attempt>, error: &io::Error) {
+    fn unsendable(&mut self, now: Instant, link: &mut Link<Attempt>, error: &io::Error) {
         let attempt = link.app.id;
         match &link.app.phase {
             Phase::Handshaking(_) => {
@@ -385,11 +386,8 @@ impl Application for ClientApp {
                 ));
                 self.report(ClientEvent::Failed { attempt, error });
                 // Nobody is there to be told.
-                link.quic.close(
-                    Instant::now(),
-                    error_code(code::H3_REQUEST_CANCELLED),
-                    Bytes::new(),
-                );
+                link.quic
+                    .close(now, error_code(code::H3_REQUEST_CANCELLED), Bytes::new());
             }
             Phase::Established(_)
                 if error.raw_os_error() == Some(libc::EMSGSIZE) && !link.app.too_large_reported =>

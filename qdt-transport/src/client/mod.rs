@@ -23,6 +23,7 @@ use quinn_proto::{Endpoint, EndpointConfig};
 use zeroize::Zeroizing;
 
 use crate::arena::Arena;
+use crate::clock;
 use crate::counters::WorkerCounters;
 use crate::engine::Engine;
 use crate::path::PacketSize;
@@ -244,16 +245,18 @@ impl ClientWorker {
         };
         let bell = Bell::new().map_err(system("make a wake-up for the packet worker"))?;
         let counters = Arc::new(WorkerCounters::default());
+        let now = clock::now();
         let (commands, orders) = channel();
         let endpoint = Endpoint::new(Arc::new(EndpointConfig::default()), None, true, None);
         let report = events.clone();
         let this = ClientLoop {
-            engine: Engine::new(endpoint, port, Steering::ALONE),
+            engine: Engine::new(now, endpoint, port, Steering::ALONE),
             app: ClientApp::new(
                 settings,
                 counters.clone(),
                 Arena::new(SEAL_ARENA),
                 Box::new(report),
+                now,
             ),
             bell: bell.clone(),
             orders,

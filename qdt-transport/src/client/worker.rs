@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use super::app::{ClientApp, Phase};
 use super::{AttemptId, ClientCommand, ClientEvent};
+use crate::clock;
 use crate::counters::WorkerCounters;
 use crate::engine::Engine;
 use crate::tun_port::{READ_BUFFER, SEALED_READ, TunPort};
@@ -42,7 +43,7 @@ impl ClientLoop {
                     return;
                 }
             };
-            let now = Instant::now();
+            let now = clock::now();
             busy = false;
             let counters = self.app.counters.clone();
             if ready.udp {
@@ -142,7 +143,7 @@ impl ClientLoop {
                 ClientCommand::Dial(dial) => {
                     let (endpoint, port) = self.engine.endpoint_and_port();
                     if let Some(accepted) = self.app.dial(now, endpoint, port, dial) {
-                        self.engine.insert(accepted);
+                        self.engine.insert(now, accepted);
                     }
                 }
                 ClientCommand::Adopt(attempt) => self.adopt(now, attempt),
@@ -154,7 +155,7 @@ impl ClientLoop {
                         .links()
                         .for_each(|link| link.app.phase = Phase::Over);
                     self.engine
-                        .leave(&mut self.app, now, "client stopped", &counters);
+                        .leave(&mut self.app, clock::now, "client stopped", &counters);
                     return true;
                 }
             }

@@ -33,17 +33,16 @@ pub(super) struct Deadlines {
     heap: BinaryHeap<Reverse<(Instant, usize)>>,
 }
 
-impl Default for Deadlines {
-    /// With room for all the entries that a few connections ever have: it does not grow while packets pass.
-    fn default() -> Self {
+impl Deadlines {
+    /// Returns an empty heap whose grid begins `now`, with room for all the entries that a few
+    /// connections ever have: it does not grow while packets pass.
+    pub(super) fn new(now: Instant) -> Self {
         Self {
-            origin: Instant::now(),
+            origin: now,
             heap: BinaryHeap::with_capacity(2 * STALE_MIN),
         }
     }
-}
 
-impl Deadlines {
     fn push(&mut self, at: Instant, handle: ConnectionHandle) {
         self.heap.push(Reverse((at, handle.0)));
     }
@@ -110,7 +109,7 @@ mod tests {
     #[test]
     fn what_is_due_comes_out_in_order_and_nothing_earlier() {
         let now = Instant::now();
-        let mut deadlines = Deadlines::default();
+        let mut deadlines = Deadlines::new(Instant::now());
         for (millis, handle) in [(30, 3), (10, 1), (20, 2)] {
             deadlines.push(
                 now + Duration::from_millis(millis),
@@ -129,7 +128,7 @@ mod tests {
 
     #[test]
     fn what_is_far_off_is_due_a_little_later_and_with_others() {
-        let deadlines = Deadlines::default();
+        let deadlines = Deadlines::new(Instant::now());
         let now = deadlines.origin + Duration::from_secs(1000);
         let mut moments = std::collections::BTreeSet::new();
         for millis in 0..1000 {
@@ -143,7 +142,7 @@ mod tests {
 
     #[test]
     fn what_is_near_is_due_when_it_has_to_be() {
-        let deadlines = Deadlines::default();
+        let deadlines = Deadlines::new(Instant::now());
         let now = deadlines.origin + Duration::from_secs(1000);
         for millis in [0, 1, 25, 333, 1999] {
             let at = now + Duration::from_millis(millis);
@@ -155,7 +154,7 @@ mod tests {
     fn entries_that_nobody_waits_for_do_not_pile_up() {
         let now = Instant::now();
         let at = |n: u32| now + Duration::from_secs(30) + Duration::from_millis(1) * n;
-        let mut deadlines = Deadlines::default();
+        let mut deadlines = Deadlines::new(Instant::now());
         for n in 0..100_000 {
             deadlines.push(at(n), ConnectionHandle(0));
             deadlines.prune(1, |entry, _| entry == at(n));

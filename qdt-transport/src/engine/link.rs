@@ -94,7 +94,7 @@ pub(crate) struct Link<C> {
 }
 
 impl<C> Link<C> {
-    pub(super) fn new(accepted: Accepted<C>) -> Self {
+    pub(super) fn new(now: Instant, accepted: Accepted<C>) -> Self {
         let Accepted {
             handle,
             mut quic,
@@ -111,7 +111,7 @@ impl<C> Link<C> {
             backlog: false,
             signals_sent: 0,
             unqueued,
-            heard: Instant::now(),
+            heard: now,
             after_silence: false,
             is_lost: false,
             touched: false,

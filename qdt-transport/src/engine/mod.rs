@@ -72,13 +72,13 @@ pub(crate) trait Application: Sized {
     fn deadline(&mut self, now: Instant, link: &mut Link<Self::Connection>);
 
     /// A connection has ended, by whichever side; its last packets are still being sent.
-    fn lost(&mut self, link: &mut Link<Self::Connection>);
+    fn lost(&mut self, now: Instant, link: &mut Link<Self::Connection>);
 
     /// A connection is over and forgotten.
     fn gone(&mut self, link: Box<Link<Self::Connection>>);
 
     /// The system refused to send on a connection (never `WouldBlock`).
-    fn unsendable(&mut self, link: &mut Link<Self::Connection>, error: &io::Error);
+    fn unsendable(&mut self, now: Instant, link: &mut Link<Self::Connection>, error: &io::Error);
 }
 
 /// A connection that the application took.
@@ -136,12 +136,12 @@ pub(crate) struct Engine<A: Application> {
 }
 
 impl<A: Application> Engine<A> {
-    pub(crate) fn new(endpoint: Endpoint, port: UdpPort, steering: Steering) -> Self {
+    pub(crate) fn new(now: Instant, endpoint: Endpoint, port: UdpPort, steering: Steering) -> Self {
         Self {
             endpoint,
             port,
             links: Vec::new(),
-            deadlines: Deadlines::default(),
+            deadlines: Deadlines::new(now),
             touched: VecDeque::new(),
             scratch: Vec::with_capacity(SEND_BYTES),
             unsent: None,
@@ -184,7 +184,7 @@ impl<A: Application> Engine<A> {
     }
 
     /// Takes a connection in.
-    pub(crate) fn insert(&mut self, accepted: Accepted<A::Connection>) {
+    pub(crate) fn insert(&mut self, now: Instant, accepted: Accepted<A::Connection>) {
         let handle = accepted.handle;
         if self.links.len() <= handle.0 {
             self.links.resize_with(handle.0 + 1, || None);
@@ -193,7 +193,7 @@ impl<A: Application> Engine<A> {
             self.links[handle.0].is_none(),
             "the endpoint reuses a handle only once it is free"
         );
-        self.links[handle.0] = Some(Box::new(Link::new(accepted)));
+        self.links[handle.0] = Some(Box::new(Link::new(now, accepted)));
         self.touch(handle);
     }
 
@@ -260,7 +260,7 @@ impl<A: Application> Engine<A> {
             }
             if link.quic.is_closed() && !link.is_lost {
                 link.is_lost = true;
-                app.lost(&mut link);
+                app.lost(now, &mut link);
             }
             if link.quic.is_drained() {
                 while let Some(event) = link.quic.poll_endpoint_events() {
@@ -333,7 +333,7 @@ impl<A: Application> Engine<A> {
                     self.unsent = Some(unsent);
                     return true;
                 }
-                Err(SendError { error, .. }) => app.unsendable(link, &error),
+                Err(SendError { error, .. }) => app.unsendable(now, link, &error),
             }
         }
     }
@@ -355,7 +355,7 @@ impl<A: Application> Engine<A> {
             }
             Err(SendError { error, .. }) => {
                 if let Some(link) = self.link(unsent.handle) {
-                    app.unsendable(link, &error);
+                    app.unsendable(now, link, &error);
                 }
             }
         }
@@ -373,14 +373,15 @@ impl<A: Application> Engine<A> {
     }
 
     /// Closes every connection with H3_NO_ERROR and a reason, and waits until the socket has taken that or
-    /// [`LEAVE_WITHIN`] has passed.
+    /// [`LEAVE_WITHIN`] has passed on `clock`.
     pub(crate) fn leave(
         &mut self,
         app: &mut A,
-        now: Instant,
+        clock: impl Fn() -> Instant,
         reason: &'static str,
         counters: &WorkerCounters,
     ) {
+        let now = clock();
         let handles: Vec<_> = self.links().map(|link| link.handle).collect();
         for handle in handles {
             if let Some(link) = self.link(handle) {
@@ -391,8 +392,8 @@ impl<A: Application> Engine<A> {
         }
         let until = now + LEAVE_WITHIN;
         loop {
-            self.flush(app, Instant::now(), counters);
-            if !self.is_blocked() || Instant::now() >= until {
+            self.flush(app, clock(), counters);
+            if !self.is_blocked() || clock() >= until {
                 return;
             }
             let socket = self.socket();

@@ -132,7 +132,7 @@ impl<A: Application> Engine<A> {
                     self.port.answer(&transmit, &self.scratch);
                 }
                 if let Some(accepted) = accepted {
-                    self.insert(accepted);
+                    self.insert(now, accepted);
                 }
             }
             // Unsolicited answers (resets, version negotiation) are never worth waiting for.

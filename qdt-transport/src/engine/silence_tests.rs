@@ -85,12 +85,15 @@ impl Pair {
                     let (handle, quic) = endpoint
                         .accept(incoming, self.now, &mut answer, None)
                         .unwrap_or_else(|error| panic!("{}", error.cause));
-                    *link = Some(Link::new(Accepted {
-                        handle,
-                        quic,
-                        app: (),
-                        wake_at: None,
-                    }));
+                    *link = Some(Link::new(
+                        self.now,
+                        Accepted {
+                            handle,
+                            quic,
+                            app: (),
+                            wake_at: None,
+                        },
+                    ));
                 }
                 Some(DatagramEvent::ConnectionEvent(_, event)) => {
                     link.as_mut().expect("accepted").quic.handle_event(event);

@@ -32,9 +32,9 @@ impl Application for Nobody {
     fn event(&mut self, _: Instant, _: &mut Link<()>, _: Event) {}
     fn datagrams(&mut self, _: Instant, _: &mut Link<()>) {}
     fn deadline(&mut self, _: Instant, _: &mut Link<()>) {}
-    fn lost(&mut self, _: &mut Link<()>) {}
+    fn lost(&mut self, _: Instant, _: &mut Link<()>) {}
     fn gone(&mut self, _: Box<Link<()>>) {}
-    fn unsendable(&mut self, _: &mut Link<()>, _: &io::Error) {}
+    fn unsendable(&mut self, _: Instant, _: &mut Link<()>, _: &io::Error) {}
 }
 
 /// Flushes an engine whose socket was full when it had a datagram for `to`; the datagrams counted as sent.
@@ -43,6 +43,7 @@ fn sent_after_waiting(to: &str) -> u64 {
     let destination = port.address_for(to.parse::<SocketAddr>().expect("an address"));
     let config = Arc::new(EndpointConfig::default());
     let mut engine = Engine::<Nobody>::new(
+        Instant::now(),
         Endpoint::new(config, None, false, None),
         port,
         Steering::ALONE,
@@ -123,14 +124,15 @@ fn dialling(peer: &UdpSocket, count: u8) -> Engine<Nobody> {
         .map(|_| endpoint.connect(now, config.clone(), to, "qdt.test"))
         .map(|dialled| dialled.expect("a connection"))
         .collect();
-    let mut engine = Engine::new(endpoint, port, Steering::ALONE);
+    let mut engine = Engine::new(now, endpoint, port, Steering::ALONE);
     for (handle, quic) in dialled {
-        engine.insert(Accepted {
+        let accepted = Accepted {
             handle,
             quic,
             app: (),
             wake_at: None,
-        });
+        };
+        engine.insert(now, accepted);
     }
     engine
 }
@@ -189,7 +191,7 @@ fn of_a_merged_train_only_a_workers_own_datagrams_are_answered_and_the_others_ar
     let port = bind_client(None).expect("a socket");
     let at = (std::net::Ipv4Addr::LOCALHOST, port.local_addr().port()).into();
     let endpoint = Endpoint::new(Arc::new(config), None, false, None);
-    let mut engine = Engine::<Nobody>::new(endpoint, port, Steering::new(0, 3));
+    let mut engine = Engine::<Nobody>::new(Instant::now(), endpoint, port, Steering::new(0, 3));
     let sender = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     // Short headers with connection ids that nobody has: the worker that may answers with a
     // stateless reset.

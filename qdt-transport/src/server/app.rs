@@ -117,6 +117,8 @@ pub(super) struct ServerApp<A> {
     pub(super) replaced: Vec<SessionId>,
     /// Newcomers since memory was made ready for some.
     pub(super) newcomers: u32,
+    /// The wall clock.
+    pub(super) unix_seconds: fn() -> u64,
 }
 
 impl<A: Admission> ServerApp<A> {
@@ -189,6 +191,7 @@ impl<A: Admission> ServerApp<A> {
                 worker: self.worker,
                 now,
             },
+            unix_seconds: self.unix_seconds,
         };
         let Link {
             quic, app: client, ..
@@ -319,6 +322,7 @@ impl<A: Admission> Application for ServerApp<A> {
                 worker: self.worker,
                 now,
             },
+            unix_seconds: self.unix_seconds,
         };
         let Link {
             quic, app: client, ..
@@ -354,7 +358,7 @@ impl<A: Admission> Application for ServerApp<A> {
         }
     }
 
-    fn lost(&mut self, link: &mut Link<Self::Connection>) {
+    fn lost(&mut self, now: Instant, link: &mut Link<Self::Connection>) {
         let Some(served) = link.app.served.take() else {
             return;
         };
@@ -364,7 +368,7 @@ impl<A: Admission> Application for ServerApp<A> {
         let reason = link.app.end.take();
         let silent_for = if link.app.timed_out {
             // QUIC counts from the last thing heard *or* the first thing sent after it.
-            link.heard.elapsed()
+            now.saturating_duration_since(link.heard)
         } else {
             Duration::ZERO
         };
@@ -378,7 +382,12 @@ impl<A: Admission> Application for ServerApp<A> {
         self.door.finished(link.app.place_of);
     }
 
-    fn unsendable(&mut self, _link: &mut Link<Self::Connection>, _error: &io::Error) {
+    fn unsendable(
+        &mut self,
+        _now: Instant,
+        _link: &mut Link<Self::Connection>,
+        _error: &io::Error,
+    ) {
         // A lost packet to QUIC: it is sent again, or the idle timeout ends the connection.
     }
 }

@@ -8,7 +8,7 @@
 //! Memory is bounded: the parsers of a connection hold at most [`MAX_HELD`] together, and what is not
 //! read yet is at most 16 KiB a stream and 32 KiB a connection, in a bounded number of frames.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use qdt_proto::handshake::{ConnectRequest, DecodeError, MAX_BODY};
 use qdt_proto::http3::{
@@ -33,6 +33,8 @@ const MAX_HELD: usize = 2 * MAX_HEADERS_PAYLOAD;
 pub(super) struct Context<'a, A> {
     pub(super) admission: &'a A,
     pub(super) request: RequestContext,
+    /// The wall clock, for the date of an answer.
+    pub(super) unix_seconds: fn() -> u64,
 }
 
 /// A request that was granted a session, and its stream.
@@ -231,11 +233,7 @@ impl<R> Exchanges<R> {
     ) -> Option<Granted> {
         let exchange = &mut self.requests[position];
         let id = exchange.id;
-        let date = http_date(
-            SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, |since| since.as_secs()),
-        );
+        let date = http_date((context.unix_seconds)());
         let (mut out, granted) = match verdict {
             Verdict::Granted(endpoint, session) => {
                 exchange.state = State::Granted;
@@ -453,6 +451,7 @@ mod tests {
                 worker: 0,
                 now: Instant::now(),
             },
+            unix_seconds: || 0,
         };
         for (path, status) in [("/connect?x=1", 418), ("/connect/", 404), ("/", 404)] {
             let request = encode_request(b"localhost", path.as_bytes(), b"token", b"");

@@ -18,7 +18,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use qdt_host::tun::TunQueue;
 use quinn_proto::{Endpoint, EndpointConfig};
@@ -34,6 +34,7 @@ use table::AddressTable;
 use worker::ServerWorker;
 
 use crate::arena::Arena;
+use crate::clock;
 use crate::counters::{Counters, WorkerCounters};
 use crate::engine::Engine;
 use crate::path::{BASE_PACKET, IDLE, Limits};
@@ -200,9 +201,9 @@ impl ServerWorkers {
             local_addr,
         };
         for (worker, (port, tun)) in ports.into_iter().zip(settings.queues).enumerate() {
-            let counters = Arc::new(WorkerCounters::default());
+            let (now, counters) = (clock::now(), Arc::new(WorkerCounters::default()));
             // Kernels without it never refuse it.
-            counters.segmentation_off(port.max_segments(Instant::now()) == 1);
+            counters.segmentation_off(port.max_segments(now) == 1);
             let mut door = Doorkeeper::new(settings.tls.clone(), limits);
             let mut config = EndpointConfig::new(door.reset_key());
             config
@@ -211,7 +212,7 @@ impl ServerWorkers {
             let endpoint =
                 Endpoint::new(Arc::new(config), Some(door.config(BASE_PACKET)), true, None);
             let mut this = ServerWorker {
-                engine: Engine::new(endpoint, port, Steering::new(worker, workers)),
+                engine: Engine::new(now, endpoint, port, Steering::new(worker, workers)),
                 app: ServerApp {
                     worker,
                     admission: admission.clone(),
@@ -225,6 +226,7 @@ impl ServerWorkers {
                     sideways: PacketBatch::default(),
                     replaced: Vec::new(),
                     newcomers: 0,
+                    unix_seconds: clock::unix_seconds,
                 },
                 shared: shared.clone(),
                 tun_budget: settings.tun_reads_per_turn.max(1),

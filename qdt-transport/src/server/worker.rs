@@ -17,6 +17,7 @@ use super::admission::Admission;
 use super::app::{REPLACED, ServerApp, Shared};
 use super::inbox::{Order, PacketBatch};
 use super::to_client::Waited;
+use crate::clock;
 use crate::counters::{DropReason, UdpReject};
 use crate::engine::{Engine, Handover};
 use crate::http3_streams::error_code;
@@ -53,7 +54,7 @@ impl<A: Admission> ServerWorker<A> {
                 Ok(ready) => ready,
                 Err(error) => return WorkerExit::Failed(format!("poll: {error}")),
             };
-            let now = Instant::now();
+            let now = clock::now();
             busy = false;
             let counters = self.app.counters.clone();
             if ready.udp {
@@ -129,8 +130,8 @@ impl<A: Admission> ServerWorker<A> {
     /// Tells every client that it ends, and why.
     pub(super) fn leave(&mut self, reason: &'static str) -> WorkerExit {
         let counters = self.app.counters.clone();
-        let now = Instant::now();
-        self.engine.leave(&mut self.app, now, reason, &counters);
+        self.engine
+            .leave(&mut self.app, clock::now, reason, &counters);
         self.app.tun.flush(&counters);
         WorkerExit::Drained
     }

@@ -4,6 +4,8 @@
 //! What quinn-proto and its kin ask for per packet is theirs; it is printed beside it
 //! (`cargo test -p qdt-transport --test allocations -- --nocapture`).
 
+#![allow(clippy::disallowed_methods, reason = "a test may read the clock")]
+
 mod callers;
 mod counting;
 mod pair;
