@@ -111,7 +111,7 @@ impl fmt::Display for ConfigProblem {
 }
 
 /// Reads the text of a configuration file: UTF-8, or UTF-16 with a byte order mark.
-pub fn read_config_text(path: &Path) -> Result<String, ReadError> {
+fn read_config_text(path: &Path) -> Result<String, ReadError> {
     let unreadable = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound => ReadError::NotFound(path.to_owned()),
         _ => ReadError::Unreadable {

@@ -19,7 +19,7 @@ mod signals;
 mod token;
 mod yaml;
 
-pub use config_file::{ConfigProblem, Loaded, ReadError, read_config_text, read_config_yaml};
+pub use config_file::{ConfigProblem, Loaded, ReadError, read_config_yaml};
 pub use core_dump::forbid_core_dumps;
 pub use duration::{DurationError, GoDuration};
 pub use flags::{CommandLine, EarlyExit};

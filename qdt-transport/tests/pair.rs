@@ -444,8 +444,11 @@ fn a_thousand_connections_of_an_earlier_server_are_told_within_seconds_that_they
 /// The reply to an echo request with the identifier of the client's own ones.
 fn echo_reply_from(source: Ipv4Addr, to: Ipv4Addr, sequence: u16) -> Vec<u8> {
     let mut packet = vec![0; qdt_proto::packet::ECHO_LEN];
-    qdt_proto::packet::echo_request(to, source, 0x7164, sequence, &mut packet).expect("room");
-    assert!(qdt_proto::packet::echo_reply(&mut packet));
+    qdt_proto::packet::echo_request(source, to, 0x7164, sequence, &mut packet).expect("room");
+    packet[20] = 0;
+    packet[22..24].fill(0);
+    let checksum = qdt_proto::packet::Sum::of(&packet[20..]).checksum();
+    packet[22..24].copy_from_slice(&checksum.to_be_bytes());
     packet
 }
 

@@ -39,16 +39,6 @@ impl<'a> Fragments<'a> {
         }
     }
 
-    /// Datagrams that are still to come.
-    #[must_use]
-    pub fn remaining(&self) -> usize {
-        match self.split {
-            _ if self.done => 0,
-            None => 1,
-            Some((share, _)) => (self.packet.len() - self.offset).div_ceil(share),
-        }
-    }
-
     /// Seals the next datagram into the beginning of `out` and says how long it is; `None` after
     /// the last one.
     ///

@@ -74,17 +74,6 @@ pub enum OpenError {
     Fragment(#[from] FragmentError),
 }
 
-impl OpenError {
-    /// The value of the label `reason` under which the drop is counted: `replay` or `decode`.
-    #[must_use]
-    pub const fn drop_reason(&self) -> &'static str {
-        match self {
-            Self::Replay => "replay",
-            _ => "decode",
-        }
-    }
-}
-
 impl Opener {
     /// An opener that has seen nothing yet. `max_reassembly_bytes` bounds both the longest packet
     /// put together from fragments and all the memory held for them. Close messages count as of

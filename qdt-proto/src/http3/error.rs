@@ -13,10 +13,6 @@ pub mod code {
     pub const H3_DATAGRAM_ERROR: u64 = 0x33;
     /// The end of a connection or stream without an error.
     pub const H3_NO_ERROR: u64 = 0x100;
-    /// A violation that has no code of its own.
-    pub const H3_GENERAL_PROTOCOL_ERROR: u64 = 0x101;
-    /// A fault of one's own.
-    pub const H3_INTERNAL_ERROR: u64 = 0x102;
     /// A stream that the peer must not create, or whose type is unknown.
     pub const H3_STREAM_CREATION_ERROR: u64 = 0x103;
     /// The control stream or a QPACK stream ended.

@@ -6,7 +6,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::{ICMP, IPV4_HEADER, Ipv4Packet, Sum, be16, ipv4_addresses, put16};
+use super::{ICMP, IPV4_HEADER, Ipv4Packet, Sum, be16, put16};
 
 /// Length in bytes of an echo packet: an IPv4 header and eight bytes of ICMP.
 pub const ECHO_LEN: usize = IPV4_HEADER + 8;
@@ -43,48 +43,22 @@ pub fn echo_request(
     Some(ECHO_LEN)
 }
 
-/// Turns the echo request in `packet` into its reply, in place; returns whether it was one.
-///
-/// Source and destination change places and the time to live starts anew; options and payload come
-/// back as they are (RFC 1122 section 3.2.2.6). Fragments, and requests whose checksum is wrong,
-/// are left alone.
-pub fn echo_reply(packet: &mut [u8]) -> bool {
-    let Some(at) = echo_message(packet, ECHO_REQUEST) else {
-        return false;
-    };
-    let Some(addresses) = ipv4_addresses(packet) else {
-        return false;
-    };
-    packet[8] = 64;
-    packet[12..16].copy_from_slice(&addresses.destination.octets());
-    packet[16..20].copy_from_slice(&addresses.source.octets());
-    put16(packet, 10, 0);
-    let checksum = Sum::of(&packet[..at]).checksum();
-    put16(packet, 10, checksum);
-    let icmp = &mut packet[at..];
-    icmp[0] = ECHO_REPLY;
-    put16(icmp, 2, 0);
-    let checksum = Sum::of(icmp).checksum();
-    put16(icmp, 2, checksum);
-    true
-}
-
 /// The sequence number of `packet`, if it is a valid, unfragmented echo reply that carries
 /// `identifier`.
 #[must_use]
 pub fn echo_reply_sequence(packet: &[u8], identifier: u16) -> Option<u16> {
-    let icmp = &packet[echo_message(packet, ECHO_REPLY)?..];
+    let icmp = echo_reply(packet)?;
     (be16(icmp, 4) == identifier).then(|| be16(icmp, 6))
 }
 
-/// Where the ICMP message begins, if `packet` is a whole, valid echo message of `kind`.
-fn echo_message(packet: &[u8], kind: u8) -> Option<usize> {
+/// The ICMP message of `packet`, if it is a whole, valid echo reply.
+fn echo_reply(packet: &[u8]) -> Option<&[u8]> {
     Ipv4Packet::parse(packet)
         .ok()
         .filter(|valid| valid.protocol() == ICMP)?;
     let at = usize::from(packet[0] & 0x0f) * 4;
     let icmp = packet.get(at..).filter(|icmp| icmp.len() >= 8)?;
     let whole = be16(packet, 6) & 0x3fff == 0;
-    let valid = icmp[0] == kind && icmp[1] == 0 && Sum::of(icmp).fold() == 0xffff;
-    (whole && valid).then_some(at)
+    let valid = icmp[0] == ECHO_REPLY && icmp[1] == 0 && Sum::of(icmp).fold() == 0xffff;
+    (whole && valid).then_some(icmp)
 }

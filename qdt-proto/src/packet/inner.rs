@@ -197,13 +197,6 @@ impl<'a> Ipv6Packet<'a> {
         Ipv6Addr::from(self.field::<24>())
     }
 
-    /// The next-header number in the fixed header.
-    #[inline]
-    #[must_use]
-    pub fn next_header(&self) -> u8 {
-        self.0[6]
-    }
-
     /// The whole packet.
     #[inline]
     #[must_use]

@@ -27,7 +27,7 @@ mod vnet;
 pub use addresses::{Ipv4Addresses, ipv4_addresses};
 pub use checksum::{Sum, update_checksum};
 pub use coalescer::{Coalescer, MAX_PACKET};
-pub use echo::{ECHO_LEN, echo_reply, echo_reply_sequence, echo_request};
+pub use echo::{ECHO_LEN, echo_reply_sequence, echo_request};
 pub use ecn::{Ecn, is_expendable, mark_congestion};
 pub use inner::{InnerError, InnerPacket, Ipv4Packet, Ipv6Packet};
 pub use mss::clamp_mss;

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use qdt_proto::packet::{
-    ECHO_LEN, InnerPacket, echo_reply, echo_reply_sequence, echo_request, icmp_packet_too_big,
+    ECHO_LEN, InnerPacket, echo_reply_sequence, echo_request, icmp_packet_too_big,
 };
 
 use crate::build::{Build, slow_checksum};
@@ -199,7 +199,7 @@ fn the_versions_of_packet_and_answer_must_agree_and_the_room_must_do() {
 }
 
 #[test]
-fn an_echo_request_is_answered_and_the_answer_recognised() {
+fn the_answer_to_an_echo_request_is_recognised() {
     let (us, gateway) = (Ipv4Addr::new(10, 8, 0, 2), Ipv4Addr::new(10, 8, 0, 1));
     let mut packet = [0xff; 100];
     assert_eq!(
@@ -214,16 +214,16 @@ fn an_echo_request_is_answered_and_the_answer_recognised() {
         None,
         "a request is no reply"
     );
-    assert!(echo_reply(packet));
+    // What the gateway makes of it (RFC 1122 section 3.2.2.6).
+    packet[12..16].copy_from_slice(&gateway.octets());
+    packet[16..20].copy_from_slice(&us.octets());
+    packet[20] = 0;
+    packet[22..24].fill(0);
+    let checksum = slow_checksum(&[&packet[20..]]);
+    packet[22..24].copy_from_slice(&checksum.to_be_bytes());
     assert!(sound_ipv4(packet));
-    let view = InnerPacket::parse(packet).unwrap();
-    assert_eq!(
-        (view.source(), view.destination()),
-        (gateway.into(), us.into())
-    );
     assert_eq!(echo_reply_sequence(packet, 77), Some(9));
     assert_eq!(echo_reply_sequence(packet, 78), None, "somebody else's");
-    assert!(!echo_reply(packet), "a reply is no request");
     for at in 20..ECHO_LEN {
         let mut flipped = packet.to_vec();
         flipped[at] ^= 1;

@@ -36,7 +36,6 @@ fn packets_become_the_datagrams_of_the_vector_and_come_back() {
         let mut fragments = sealer
             .fragments(&packet, number(&case, "mtu") as usize)
             .unwrap();
-        assert_eq!(fragments.remaining(), expected.len(), "number of datagrams");
         let mut buffer = vec![0; OPENED];
         let mut out = vec![0; OPENED];
         for (index, datagram) in expected.iter().enumerate() {

@@ -92,12 +92,10 @@ proptest! {
         let mut fragments = sealer.fragments(&packet, max_datagram).unwrap();
         let mut datagrams = Vec::new();
         let mut buffer = [0; 2000];
-        let announced = fragments.remaining();
         while let Some(length) = fragments.next_into(&mut buffer).unwrap() {
             prop_assert!(length <= max_datagram);
             datagrams.push(buffer[..length].to_vec());
         }
-        prop_assert_eq!(datagrams.len(), announced);
         let whole = packet.len() + OVERHEAD <= max_datagram;
         prop_assert_eq!(datagrams.len() == 1, whole || packet.len() <= max_datagram - 50);
 
@@ -285,11 +283,9 @@ fn a_buffer_that_is_too_short_costs_no_counter_and_loses_no_fragment() {
             available: 99
         })
     );
-    assert_eq!(fragments.remaining(), 2);
     assert_eq!(fragments.next_into(&mut out), Ok(Some(100)));
     assert_eq!(fragments.next_into(&mut out), Ok(Some(90)));
     assert_eq!(fragments.next_into(&mut out), Ok(None));
-    assert_eq!(fragments.remaining(), 0);
 }
 
 #[test]
@@ -302,8 +298,12 @@ fn a_datagram_without_room_for_data_is_refused_and_one_byte_is_enough() {
             Some(SealError::DatagramTooSmall(max_datagram))
         );
     }
-    assert_eq!(sealer.fragments(&[0; 20], 51).unwrap().remaining(), 20);
-    assert_eq!(sealer.fragments(&[0; 20], 58).unwrap().remaining(), 1);
+    for (max_datagram, count) in [(51, 20), (58, 1)] {
+        let mut fragments = sealer.fragments(&[0; 20], max_datagram).unwrap();
+        let mut out = [0; 58];
+        let sealed = std::iter::from_fn(|| fragments.next_into(&mut out).unwrap());
+        assert_eq!(sealed.count(), count);
+    }
     let too_long = sealer.fragments(&[0; MAX_PACKET + 1], 1350);
     assert_eq!(
         too_long.err(),

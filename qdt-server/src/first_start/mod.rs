@@ -224,10 +224,7 @@ pub fn ensure_certificate(
 ///
 /// # Errors
 /// [`FirstStartError::Create`] if it cannot be written.
-pub fn write_client_config(
-    path: &Path,
-    config: &ClientConfig<'_>,
-) -> Result<bool, FirstStartError> {
+fn write_client_config(path: &Path, config: &ClientConfig<'_>) -> Result<bool, FirstStartError> {
     if exists(path)? {
         return Ok(false);
     }
@@ -239,7 +236,7 @@ pub fn write_client_config(
 ///
 /// # Errors
 /// [`FirstStartError::Create`] if it cannot be written, or exists.
-pub fn write_new(path: &Path, contents: &[u8], mode: u32) -> Result<(), FirstStartError> {
+fn write_new(path: &Path, contents: &[u8], mode: u32) -> Result<(), FirstStartError> {
     create(path, contents, mode).map_err(cannot_create(path))
 }
 
