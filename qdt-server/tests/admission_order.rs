@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where an expectation fails")]
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use ipnet::IpNet;
@@ -10,9 +11,9 @@ use qdt_proto::datagram::{Aead, SessionId};
 use qdt_proto::handshake::{ConnectRequest, ConnectResponse, Nonce, SessionKeys};
 use qdt_proto::http3::RequestHead;
 use qdt_server::address::{AddressPool, TicketSealer};
-use qdt_server::admission::{AdmissionSettings, Doorkeeper, Outcome, Reservation};
+use qdt_server::admission::{AdmissionSettings, Doorkeeper, Outcome, Reservation, SessionEntry};
 use qdt_server::config::Rate;
-use qdt_transport::{Admission as _, Admitted, Refusal, RequestContext, SessionLimits};
+use qdt_transport::{Admission as _, Grant, Refusal, RequestContext, SessionLimits};
 
 const TOKEN: &[u8] = b"a token of \xff bytes";
 const NONCE: &str = "BwcHBwcHBwcHBwcHBwcHBw";
@@ -119,11 +120,11 @@ impl Door {
         self.keeper.head(head, &self.context(), false)
     }
 
-    fn body(&self, permit: Reservation, body: Option<&[u8]>) -> Result<Admitted, Refusal> {
+    fn body(&self, permit: Reservation, body: Option<&[u8]>) -> Result<Grant, Refusal> {
         self.keeper.body(permit, body, &self.context())
     }
 
-    fn connect(&self, request: &ConnectRequest) -> Result<Admitted, Refusal> {
+    fn connect(&self, request: &ConnectRequest) -> Result<Grant, Refusal> {
         let permit = self.head(&good_head())?;
         self.body(permit, Some(&request.encode()))
     }
@@ -143,11 +144,11 @@ impl Door {
     }
 }
 
-fn answer(admitted: &Admitted) -> ConnectResponse {
+fn answer(admitted: &Grant) -> ConnectResponse {
     ConnectResponse::decode(&admitted.response).unwrap()
 }
 
-fn refusal(result: Result<Admitted, Refusal>) -> (u16, &'static str) {
+fn refusal(result: Result<Grant, Refusal>) -> (u16, &'static str) {
     let refusal = result.expect_err("admitted");
     (refusal.status, refusal.body)
 }
@@ -546,4 +547,17 @@ fn l9_neither_token_nor_keys_show_in_debug_output() {
     );
     assert!(!shown.contains("a token of"), "{shown}");
     assert!(!shown.contains("key: ["), "{shown}");
+}
+
+#[test]
+fn the_control_side_reads_a_sessions_owner_and_the_counters_that_its_worker_has() {
+    let door = door(settings());
+    let granted = door.connect(&request()).unwrap();
+    let table = door.keeper.sessions();
+    let owner = table.read(granted.id, |entry| entry.owner);
+    assert_eq!(owner, Some(granted.owner));
+    let is_the_workers = |entry: &SessionEntry| Arc::ptr_eq(&entry.counters, &granted.counters);
+    assert_eq!(table.read(granted.id, is_the_workers), Some(true));
+    door.end(granted.id);
+    assert_eq!(table.read(granted.id, is_the_workers), None);
 }

@@ -79,14 +79,59 @@ impl UdpReject {
     }
 }
 
-/// The counters of one worker. Cache-line aligned so that two workers never share a line.
+/// What one session carried. Its worker writes, the control side reads.
+///
+/// Not aligned to cache lines: a worker allocates its sessions itself, from an arena of its thread's.
 #[derive(Debug, Default)]
-#[repr(align(128))]
-pub struct WorkerCounters {
+pub struct SessionCounters {
     packets_in: AtomicU64,
     packets_out: AtomicU64,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
+}
+
+/// What a session carried until one moment: inner packets, and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SessionTraffic {
+    /// Packets from client to server.
+    pub packets_in: u64,
+    /// Packets from server to client.
+    pub packets_out: u64,
+    /// Bytes from client to server.
+    pub bytes_in: u64,
+    /// Bytes from server to client.
+    pub bytes_out: u64,
+}
+
+impl SessionCounters {
+    pub(crate) fn packet(&self, direction: Direction, bytes: usize) {
+        let (packets, total) = match direction {
+            Direction::In => (&self.packets_in, &self.bytes_in),
+            Direction::Out => (&self.packets_out, &self.bytes_out),
+        };
+        bump(packets, 1);
+        bump(total, bytes as u64);
+    }
+
+    /// Returns what was carried until now.
+    #[must_use]
+    pub fn read(&self) -> SessionTraffic {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        SessionTraffic {
+            packets_in: get(&self.packets_in),
+            packets_out: get(&self.packets_out),
+            bytes_in: get(&self.bytes_in),
+            bytes_out: get(&self.bytes_out),
+        }
+    }
+}
+
+/// The counters of one worker. Cache-line aligned so that two workers never share a line.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct WorkerCounters {
+    /// Of all sessions that the worker has had.
+    carried: SessionCounters,
     fragments_in: AtomicU64,
     fragments_out: AtomicU64,
     tun_reads: AtomicU64,
@@ -160,12 +205,7 @@ fn bump(counter: &AtomicU64, by: u64) {
 
 impl WorkerCounters {
     pub(crate) fn packet(&self, direction: Direction, bytes: usize) {
-        let (packets, total) = match direction {
-            Direction::In => (&self.packets_in, &self.bytes_in),
-            Direction::Out => (&self.packets_out, &self.bytes_out),
-        };
-        bump(packets, 1);
-        bump(total, bytes as u64);
+        self.carried.packet(direction, bytes);
     }
 
     pub(crate) fn dropped(&self, reason: DropReason) {
@@ -223,10 +263,11 @@ impl WorkerCounters {
     /// Adds this worker's counters to `sum`.
     pub fn add_to(&self, sum: &mut Counters) {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        sum.packets_in += get(&self.packets_in);
-        sum.packets_out += get(&self.packets_out);
-        sum.bytes_in += get(&self.bytes_in);
-        sum.bytes_out += get(&self.bytes_out);
+        let carried = self.carried.read();
+        sum.packets_in += carried.packets_in;
+        sum.packets_out += carried.packets_out;
+        sum.bytes_in += carried.bytes_in;
+        sum.bytes_out += carried.bytes_out;
         sum.fragments_in += get(&self.fragments_in);
         sum.fragments_out += get(&self.fragments_out);
         sum.tun_reads += get(&self.tun_reads);

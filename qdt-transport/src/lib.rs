@@ -40,13 +40,15 @@ pub use client::{
     AttemptId, ClientCommand, ClientEvent, ClientSettings, ClientWorker, Dial, DialError, Pulse,
     Ticket, dialling_config,
 };
-pub use counters::{Counters, DropReason, UdpReject, WorkerCounters};
+pub use counters::{
+    Counters, DropReason, SessionCounters, SessionTraffic, UdpReject, WorkerCounters,
+};
 pub use limit_key::{LimitKey, Reach};
 pub use limits::{SessionLimits, SessionUsage};
 pub use path::PacketSize;
 pub use queue::{CongestionSignal, FairShare, Share};
 pub use server::{
-    Admission, Admitted, MAX_WORKERS, Refusal, RequestContext, ServerSettings, ServerWorkers,
+    Admission, Grant, MAX_WORKERS, Owner, Refusal, RequestContext, ServerSettings, ServerWorkers,
     StartError, WorkerExit, WorkerHeartbeat,
 };
 pub use tls::{

@@ -2,6 +2,8 @@
 
 #![allow(clippy::disallowed_methods, reason = "a test may read the clock")]
 
+#[path = "pair/session_control.rs"]
+mod session_control;
 mod support;
 
 use std::collections::HashSet;

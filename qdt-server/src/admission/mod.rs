@@ -26,7 +26,7 @@ use arc_swap::ArcSwap;
 use qdt_program::Token;
 use qdt_proto::datagram::SessionId;
 use qdt_proto::http3::RequestHead;
-use qdt_transport::{Admission, Admitted, LimitKey, Refusal, RequestContext, SessionLimits};
+use qdt_transport::{Admission, Grant, LimitKey, Refusal, RequestContext, SessionLimits};
 use tokio::sync::Notify;
 use tracing::info;
 
@@ -246,12 +246,12 @@ impl Admission for Doorkeeper {
         reservation: Reservation,
         body: Option<&[u8]>,
         request: &RequestContext,
-    ) -> Result<Admitted, Refusal> {
+    ) -> Result<Grant, Refusal> {
         self.check_body(reservation, body, request.worker)
-            .inspect(|admitted| {
+            .inspect(|grant| {
                 self.counters.count(Outcome::Ok);
                 self.newcomer.notify_one();
-                info!(id = admitted.id.0, ip = %admitted.inner, "session opened");
+                info!(id = grant.id.0, ip = %grant.inner, "session opened");
             })
             .map_err(|outcome| self.refuse(outcome, request.peer.ip()))
     }

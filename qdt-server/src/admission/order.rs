@@ -16,7 +16,7 @@ use qdt_proto::handshake::{
     SessionKeys, decode_nonce_text,
 };
 use qdt_proto::http3::RequestHead;
-use qdt_transport::Admitted;
+use qdt_transport::{Grant, Owner, SessionCounters};
 
 use super::outcome::Outcome;
 use super::seats::Seat;
@@ -79,7 +79,7 @@ impl Doorkeeper {
         Reservation { seat, token }: Reservation,
         body: Option<&[u8]>,
         worker: usize,
-    ) -> Result<Admitted, Outcome> {
+    ) -> Result<Grant, Outcome> {
         let request = body.and_then(|body| ConnectRequest::decode(body).ok());
         let claim = request.as_ref().and_then(|request| self.claim(request));
         if seat.is_standing() && !claim.is_some_and(|claim| self.leases().replaces_live(claim)) {
@@ -116,11 +116,15 @@ impl Doorkeeper {
             .map_err(|_exhausted| Outcome::PoolExhausted)?;
         let usage = leases.usage(grant.address);
         let seat = seat.claim();
+        let owner = Owner::SHARED_TOKEN;
+        let counters = Arc::<SessionCounters>::default();
         self.sessions.insert(
             id,
             SessionEntry {
+                owner,
                 address: grant.address,
                 worker,
+                counters: counters.clone(),
                 _seat: seat,
             },
         );
@@ -149,7 +153,8 @@ impl Doorkeeper {
             caps: (!caps.is_empty()).then(|| caps.to_texts()),
             resume,
         };
-        Ok(Admitted {
+        Ok(Grant {
+            owner,
             id,
             keys,
             aead: if caps.contains(Capability::Aes256Gcm) {
@@ -159,16 +164,16 @@ impl Doorkeeper {
             },
             caps,
             inner: grant.address,
-            grant: grant.number,
+            number: grant.number,
             mtu,
             response: response.encode(),
-            replaces: grant.replaces.and_then(|old| {
-                self.sessions
-                    .worker_of(old)
-                    .map(|worker| (worker, SessionId(old)))
+            replaces: grant.replaces.map(SessionId).and_then(|old| {
+                let worker = self.sessions.read(old, |entry| entry.worker)?;
+                Some((worker, old))
             }),
             limits: self.settings.session_limits,
             usage,
+            counters,
         })
     }
 

@@ -4,19 +4,25 @@
 //! sharded (`session_shards`), because every worker writes it whenever a session comes or goes.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use dashmap::DashMap;
 use qdt_proto::datagram::SessionId;
+use qdt_transport::{Owner, SessionCounters};
 
 use super::seats::Taken;
 
 /// One session.
 #[derive(Debug)]
 pub struct SessionEntry {
+    /// Whose it is.
+    pub owner: Owner,
     /// Its inner address.
     pub address: Ipv4Addr,
     /// The index of the worker that owns it.
     pub worker: usize,
+    /// What it has carried so far.
+    pub counters: Arc<SessionCounters>,
     /// Its place among `max_sessions`; freed with the entry.
     pub(super) _seat: Taken,
 }
@@ -63,10 +69,9 @@ impl SessionTable {
         self.sessions.contains_key(&session.0)
     }
 
-    /// The worker that owns the session with the number `session`.
-    #[must_use]
-    pub fn worker_of(&self, session: u64) -> Option<usize> {
-        self.sessions.get(&session).map(|entry| entry.worker)
+    /// What `read` finds in the entry of `session`, where that exists. It must not touch the table.
+    pub fn read<T>(&self, session: SessionId, read: impl FnOnce(&SessionEntry) -> T) -> Option<T> {
+        self.sessions.get(&session.0).map(|entry| read(&entry))
     }
 
     pub(super) fn insert(&self, session: SessionId, entry: SessionEntry) {

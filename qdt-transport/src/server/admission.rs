@@ -7,12 +7,14 @@
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use qdt_proto::datagram::{Aead, SessionId};
 use qdt_proto::handshake::{Capabilities, SessionKeys};
 use qdt_proto::http3::RequestHead;
 
+use crate::counters::SessionCounters;
 use crate::limits::{SessionLimits, SessionUsage};
 
 /// Decides who gets a session. Implementations count what they decide.
@@ -42,7 +44,7 @@ pub trait Admission: Send + Sync + 'static {
         reservation: Self::Reservation,
         body: Option<&[u8]>,
         request: &RequestContext,
-    ) -> Result<Admitted, Refusal>;
+    ) -> Result<Grant, Refusal>;
 
     /// The session's connection is gone, or another one took its address over. Called once per session.
     /// Nothing was heard of the client for `silent_for`: a peer that died did so that long ago.
@@ -69,8 +71,19 @@ pub struct Refusal {
     pub body: &'static str,
 }
 
-/// A session that was granted.
-pub struct Admitted {
+/// Whose session it is, in the policy's own numbering.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Owner(pub u32);
+
+impl Owner {
+    /// Whoever knows the token that all clients of a server share.
+    pub const SHARED_TOKEN: Self = Self(0);
+}
+
+/// A session that was granted, and on what terms.
+pub struct Grant {
+    /// Whose it is.
+    pub owner: Owner,
     /// Its id, which stands in every datagram.
     pub id: SessionId,
     /// Its keys.
@@ -83,7 +96,7 @@ pub struct Admitted {
     pub inner: Ipv4Addr,
     /// Rises with every grant of an address: where two sessions were granted the same one at the same moment, by
     /// two workers, packets go to the later grant.
-    pub grant: u64,
+    pub number: u64,
     /// No datagram of the session is longer.
     pub mtu: u16,
     /// The body of the 200 answer.
@@ -94,12 +107,15 @@ pub struct Admitted {
     pub limits: SessionLimits,
     /// What was used of them under the same address and lineage already.
     pub usage: SessionUsage,
+    /// Where its worker counts what it carries.
+    pub counters: Arc<SessionCounters>,
 }
 
-impl fmt::Debug for Admitted {
+impl fmt::Debug for Grant {
     /// Without the answer: it holds a ticket.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Admitted")
+        f.debug_struct("Grant")
+            .field("owner", &self.owner)
             .field("id", &self.id)
             .field("inner", &self.inner)
             .field("mtu", &self.mtu)
@@ -116,20 +132,22 @@ mod tests {
     #[test]
     fn debug_output_of_a_granted_session_shows_neither_keys_nor_ticket() {
         let nonce = Nonce::from_bytes([1; 16]);
-        let admitted = Admitted {
+        let granted = Grant {
+            owner: Owner::SHARED_TOKEN,
             id: SessionId(7),
             keys: SessionKeys::derive(b"token", &nonce, &nonce).expect("keys"),
             aead: Aead::Aes256Gcm,
             caps: Capabilities::all(),
             inner: Ipv4Addr::new(10, 8, 0, 2),
-            grant: 1,
+            number: 1,
             mtu: 1350,
             response: b"ticket".to_vec(),
             replaces: None,
             limits: SessionLimits::OFF,
             usage: SessionUsage::default(),
+            counters: Arc::default(),
         };
-        let shown = format!("{admitted:?}");
+        let shown = format!("{granted:?}");
         assert!(shown.contains("10.8.0.2"), "{shown}");
         assert!(!shown.contains(&format!("{:?}", b"ticket")), "{shown}");
     }

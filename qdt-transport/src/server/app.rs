@@ -22,7 +22,7 @@ use super::gate::{Doorkeeper, LetIn};
 use super::inbox::{Inbox, Order, PacketBatch};
 use super::table::{AddressTable, Location};
 use crate::arena::Arena;
-use crate::counters::WorkerCounters;
+use crate::counters::{SessionCounters, WorkerCounters};
 use crate::engine::{Accepted, Application, Gate, Link, Pace};
 use crate::http3_streams::{UniStreams, error_code, fail, open_control_stream};
 use crate::limit_key::LimitKey;
@@ -67,6 +67,8 @@ pub(super) struct Served {
     pub(super) upkeep: Bucket,
     /// What it took of the TUN queue.
     pub(super) share: Share,
+    /// What it carried, for whoever asks.
+    pub(super) counters: Arc<SessionCounters>,
 }
 
 /// What a server keeps for a connection, with a reservation `R` for each request under way.
@@ -131,38 +133,39 @@ impl<A: Admission> ServerApp<A> {
         let Some(Granted {
             stream,
             endpoint,
-            session: admitted,
+            session: grant,
         }) = granted
         else {
             return;
         };
         let session = Session::new(&Terms {
-            id: admitted.id,
-            aead: admitted.aead,
-            send: &admitted.keys.server,
-            receive: &admitted.keys.client,
-            caps: admitted.caps,
-            mtu: admitted.mtu,
+            id: grant.id,
+            aead: grant.aead,
+            send: &grant.keys.server,
+            receive: &grant.keys.client,
+            caps: grant.caps,
+            mtu: grant.mtu,
             max_reassembly_bytes: self.shared.max_reassembly_bytes,
             stream: stream.into(),
         });
-        let location = Location::new(self.worker, link.handle, admitted.grant);
-        self.shared.table.set(admitted.inner, location);
-        self.sessions.insert(admitted.id, link.handle);
+        let location = Location::new(self.worker, link.handle, grant.number);
+        self.shared.table.set(grant.inner, location);
+        self.sessions.insert(grant.id, link.handle);
         self.door.finished(link.app.place_of.take());
-        link.pace = admitted.caps.is_empty().then(|| Pace::new(now));
+        link.pace = grant.caps.is_empty().then(|| Pace::new(now));
         link.app.stream_frames = link.quic.stats().frame_rx.stream + endpoint.stream_frames();
-        let bucket = |counted| Bucket::new(admitted.limits, admitted.mtu, &admitted.usage, counted);
+        let bucket = |counted| Bucket::new(grant.limits, grant.mtu, &grant.usage, counted);
         link.app.served = Some(Box::new(Served {
             session,
-            inner: admitted.inner,
+            inner: grant.inner,
             share: Share::default(),
+            counters: grant.counters,
             location,
             from_client: bucket(Counted::FromClient),
             to_client: bucket(Counted::ToClient),
             upkeep: bucket(Counted::Upkeep),
         }));
-        match admitted.replaces {
+        match grant.replaces {
             Some((worker, old)) if worker == self.worker => self.replaced.push(old),
             Some((worker, old)) => {
                 if let Some(inbox) = self.shared.inboxes.get(worker) {

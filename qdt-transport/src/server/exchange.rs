@@ -18,7 +18,7 @@ use qdt_proto::http3::{
 use quinn_proto::{Connection, Dir, StreamId};
 use tracing::{debug, warn};
 
-use super::admission::{Admission, Admitted, Refusal, RequestContext};
+use super::admission::{Admission, Grant, Refusal, RequestContext};
 use super::route::{Endpoint, NOT_FOUND};
 use crate::http3_streams::{Outgoing, Sending, StreamEnd, error_code, fail, read_chunks};
 
@@ -41,7 +41,7 @@ pub(super) struct Context<'a, A> {
 pub(super) struct Granted {
     pub(super) stream: StreamId,
     pub(super) endpoint: Endpoint,
-    pub(super) session: Admitted,
+    pub(super) session: Grant,
 }
 
 /// The requests of one connection, with a reservation `R` for each that waits for its body.
@@ -282,7 +282,7 @@ impl<R> Exchanges<R> {
 }
 
 enum Verdict {
-    Granted(Endpoint, Box<Admitted>),
+    Granted(Endpoint, Box<Grant>),
     /// With whether it answers a HEAD request.
     Refused(Refusal, bool),
     Malformed(Http3Error),
@@ -435,7 +435,7 @@ mod tests {
             })
         }
 
-        fn body(&self, (): (), _: Option<&[u8]>, _: &RequestContext) -> Result<Admitted, Refusal> {
+        fn body(&self, (): (), _: Option<&[u8]>, _: &RequestContext) -> Result<Grant, Refusal> {
             unreachable!("no head is accepted")
         }
 

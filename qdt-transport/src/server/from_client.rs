@@ -102,10 +102,12 @@ impl<A: Admission> ServerApp<A> {
                 Ok(Some((Way::Kernel, packet))) => {
                     let len = packet.len();
                     self.counters.packet(Direction::In, len);
+                    served.counters.packet(Direction::In, len);
                     self.tun.commit(len, &self.counters);
                 }
                 Ok(Some((Way::Client, packet))) => {
                     self.counters.packet(Direction::In, packet.len());
+                    served.counters.packet(Direction::In, packet.len());
                     let header: &[u8] = if self.tun.has_vnet_header {
                         &NO_OFFLOAD
                     } else {

@@ -23,7 +23,7 @@ use std::time::Duration;
 use qdt_host::tun::TunQueue;
 use quinn_proto::{Endpoint, EndpointConfig};
 
-pub use admission::{Admission, Admitted, Refusal, RequestContext};
+pub use admission::{Admission, Grant, Owner, Refusal, RequestContext};
 pub use table::MAX_WORKERS;
 
 use app::{ServerApp, Shared};

@@ -103,6 +103,7 @@ impl<A: Admission> ServerApp<A> {
             to_client,
             inner,
             share,
+            counters: carried,
             ..
         } = served;
         let over_share = match waited {
@@ -132,7 +133,10 @@ impl<A: Admission> ServerApp<A> {
                 continue;
             }
             match session.send_packet(quic, &mut buffer, counters, packet, limit) {
-                Ok(()) => counters.packet(Direction::Out, packet.len()),
+                Ok(()) => {
+                    counters.packet(Direction::Out, packet.len());
+                    carried.packet(Direction::Out, packet.len());
+                }
                 Err(reason) => counters.dropped(reason),
             }
         }

@@ -28,6 +28,8 @@ pub(crate) struct Policy {
     next: AtomicU32,
     session: AtomicU64,
     ended: Mutex<Sender<(SessionId, String)>>,
+    /// Inner address and counters of each session.
+    granted: Mutex<Vec<(Ipv4Addr, Arc<SessionCounters>)>>,
     mtu: u16,
 }
 
@@ -66,7 +68,7 @@ impl Admission for Policy {
         _reservation: (),
         body: Option<&[u8]>,
         _request: &RequestContext,
-    ) -> Result<Admitted, Refusal> {
+    ) -> Result<Grant, Refusal> {
         let bad = Refusal {
             status: 400,
             body: "bad request",
@@ -91,7 +93,12 @@ impl Admission for Policy {
             caps: Some(caps.to_texts()),
             resume: None,
         };
-        Ok(Admitted {
+        let counters = Arc::default();
+        let mut granted = self.granted.lock().expect("no holder panics");
+        granted.push((inner, Arc::clone(&counters)));
+        drop(granted);
+        Ok(Grant {
+            owner: Owner::SHARED_TOKEN,
             id,
             keys: SessionKeys::derive(TOKEN, &client_nonce, &nonce).map_err(|_| bad)?,
             aead: if caps.contains(Capability::Aes256Gcm) {
@@ -101,12 +108,13 @@ impl Admission for Policy {
             },
             caps,
             inner,
-            grant: id.0,
+            number: id.0,
             mtu,
             response: response.encode(),
             replaces: None,
             limits: SessionLimits::OFF,
             usage: SessionUsage::default(),
+            counters,
         })
     }
 
@@ -136,6 +144,7 @@ fn tun(offload: Offload) -> (TunQueue, UnixDatagram) {
 /// A running server and the kernel's side of its TUN queues.
 pub(crate) struct Server {
     pub(crate) workers: Option<ServerWorkers>,
+    policy: Arc<Policy>,
     pub(crate) tuns: Vec<UnixDatagram>,
     pub(crate) addr: SocketAddr,
     pub(crate) pin: String,
@@ -170,6 +179,7 @@ impl Server {
             next: AtomicU32::new(Ipv4Addr::new(10, 8, 0, 2).to_bits()),
             session: AtomicU64::new(1),
             ended: Mutex::new(report),
+            granted: Mutex::default(),
             mtu: 1350,
         });
         let settings = ServerSettings {
@@ -188,12 +198,13 @@ impl Server {
             handover_queue: 4096,
             tun_reads_per_turn: 4,
         };
-        let running = ServerWorkers::start(settings, policy, |_, _| {}).expect("start");
+        let running = ServerWorkers::start(settings, policy.clone(), |_, _| {}).expect("start");
         running.open();
         Self {
             addr: running.local_addr(),
             pin: tls.pin().into(),
             workers: Some(running),
+            policy,
             tuns,
             ended,
             tls,
@@ -202,6 +213,13 @@ impl Server {
 
     pub(crate) fn workers(&self) -> &ServerWorkers {
         self.workers.as_ref().expect("running")
+    }
+
+    /// What the session with this inner address has carried, as the control side reads it.
+    pub(crate) fn carried(&self, inner: Ipv4Addr) -> SessionTraffic {
+        let granted = self.policy.granted.lock().expect("no holder panics");
+        let of = granted.iter().find(|(address, _)| *address == inner);
+        of.expect("a session of this server").1.read()
     }
 
     /// The drops counted for a reason.
