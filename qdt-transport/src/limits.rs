@@ -98,6 +98,18 @@ impl Bucket {
         }
     }
 
+    /// Holds the bucket to other limits from `now` on. It is empty at most: what a longer burst or a
+    /// lower rate has used counts for no more than the whole new burst.
+    pub(crate) fn change(&mut self, now: Instant, limits: SessionLimits, mtu: u16) {
+        *self = Self::new(limits, mtu, &self.usage, self.counted);
+        let empty = nanos(now.saturating_duration_since(self.epoch)) + self.tolerance;
+        self.full_at().fetch_min(empty, Ordering::Relaxed);
+    }
+
+    fn full_at(&self) -> &AtomicU64 {
+        &self.usage.0.0[self.counted as usize]
+    }
+
     /// Whether there is no limit.
     pub(crate) fn is_off(&self) -> bool {
         self.cost == 0
@@ -118,7 +130,7 @@ impl Bucket {
             return true;
         }
         let now = nanos(now.saturating_duration_since(self.epoch));
-        let full_at = &self.usage.0.0[self.counted as usize];
+        let full_at = self.full_at();
         let from = full_at.load(Ordering::Relaxed).max(now);
         if from + cost > now + self.tolerance {
             return false;
@@ -199,6 +211,21 @@ mod tests {
             50,
             "another bucket"
         );
+    }
+
+    #[test]
+    fn limits_that_change_count_what_was_used_but_no_more_than_the_new_burst() {
+        let mut bucket = bucket(1, 1000);
+        let start = Instant::now();
+        assert_eq!((0..2000).filter(|_| bucket.take(start)).count(), 1000);
+        bucket.change(start, SessionLimits { pps: 10, burst: 5 }, 1350);
+        assert!(!bucket.take(start), "the new burst is used up");
+        let later = start + Duration::from_millis(100);
+        assert_eq!((0..20).filter(|_| bucket.take(later)).count(), 1);
+        bucket.change(later, SessionLimits::OFF, 1350);
+        assert!((0..10_000).all(|_| bucket.take(later)));
+        bucket.change(later, SessionLimits { pps: 10, burst: 5 }, 1350);
+        assert!((0..20).filter(|_| bucket.take(later)).count() <= 5);
     }
 
     #[test]

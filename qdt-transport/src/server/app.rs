@@ -26,7 +26,7 @@ use crate::counters::{SessionCounters, WorkerCounters};
 use crate::engine::{Accepted, Application, Gate, Link, Pace};
 use crate::http3_streams::{UniStreams, error_code, fail, open_control_stream};
 use crate::limit_key::LimitKey;
-use crate::limits::{Bucket, Counted};
+use crate::limits::{Bucket, Counted, SessionLimits};
 use crate::queue::{FairShare, Share};
 use crate::session::{Session, Terms};
 use crate::tun_port::TunPort;
@@ -69,6 +69,15 @@ pub(super) struct Served {
     pub(super) share: Share,
     /// What it carried, for whoever asks.
     pub(super) counters: Arc<SessionCounters>,
+}
+
+impl Served {
+    pub(super) fn set_limits(&mut self, now: Instant, limits: SessionLimits) {
+        let mtu = self.session.mtu;
+        for bucket in [&mut self.from_client, &mut self.to_client, &mut self.upkeep] {
+            bucket.change(now, limits, mtu);
+        }
+    }
 }
 
 /// What a server keeps for a connection, with a reservation `R` for each request under way.

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use qdt_proto::datagram::SessionId;
 
 use crate::engine::Handover;
+use crate::limits::SessionLimits;
 use crate::tls::ServerTls;
 use crate::wake::Bell;
 
@@ -23,8 +24,10 @@ const MAX_DATAGRAM_BYTES: usize = 4 << 20;
 /// An order from outside the worker.
 #[derive(Debug)]
 pub(super) enum Order {
-    /// Its address moved to another connection.
+    /// End the session, if it is the worker's, and say why.
     EndSession(SessionId, &'static str),
+    /// From now on these limits hold for the session, if it is the worker's.
+    SetLimits(SessionId, SessionLimits),
     /// New connections use this certificate.
     UseTls(Box<ServerTls>),
     /// Close every connection and stop.

@@ -21,6 +21,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use qdt_host::tun::TunQueue;
+use qdt_proto::datagram::SessionId;
 use quinn_proto::{Endpoint, EndpointConfig};
 
 pub use admission::{Admission, Grant, Owner, Refusal, RequestContext};
@@ -37,6 +38,7 @@ use crate::arena::Arena;
 use crate::clock;
 use crate::counters::{Counters, WorkerCounters};
 use crate::engine::Engine;
+use crate::limits::SessionLimits;
 use crate::path::{BASE_PACKET, IDLE, Limits};
 use crate::queue::FairShare;
 use crate::tls::ServerTls;
@@ -285,8 +287,24 @@ impl ServerWorkers {
 
     /// New connections get this certificate; those that are open stay.
     pub fn use_tls(&self, tls: &ServerTls) {
+        self.order_all(|| Order::UseTls(Box::new(tls.clone())));
+    }
+
+    /// Ends the session and its connection, which says `reason`, soon. Without effect where there is
+    /// no such session (any more).
+    pub fn end(&self, session: SessionId, reason: &'static str) {
+        self.order_all(|| Order::EndSession(session, reason));
+    }
+
+    /// The session's packets are held to `limits` from soon on, with nothing left of a burst that
+    /// the earlier limits allowed. Without effect where there is no such session (any more).
+    pub fn set_limits(&self, session: SessionId, limits: SessionLimits) {
+        self.order_all(|| Order::SetLimits(session, limits));
+    }
+
+    fn order_all(&self, order: impl Fn() -> Order) {
         for inbox in &self.shared.inboxes {
-            inbox.order(Order::UseTls(Box::new(tls.clone())));
+            inbox.order(order());
         }
     }
 
@@ -298,9 +316,7 @@ impl ServerWorkers {
 
     fn stop(&mut self, reason: &'static str) {
         self.opening.stop();
-        for inbox in &self.shared.inboxes {
-            inbox.order(Order::Drain(reason));
-        }
+        self.order_all(|| Order::Drain(reason));
         for thread in self.threads.drain(..) {
             // The thread catches its own panics; a second one in `on_exit` is reported by the runtime.
             let _ = thread.join();

@@ -21,6 +21,7 @@ use crate::clock;
 use crate::counters::{DropReason, UdpReject};
 use crate::engine::{Engine, Handover};
 use crate::http3_streams::error_code;
+use crate::limits::SessionLimits;
 use crate::tun_port::{READ_BUFFER, SEALED_READ};
 use crate::wake::{Ready, Sources};
 use crate::worker_thread;
@@ -110,6 +111,7 @@ impl<A: Admission> ServerWorker<A> {
                 for order in orders {
                     match order {
                         Order::EndSession(id, reason) => self.end_session(now, id, reason),
+                        Order::SetLimits(id, limits) => self.set_limits(now, id, limits),
                         Order::UseTls(tls) => self.app.door.use_tls(*tls),
                         Order::Drain(reason) => return self.leave(reason),
                     }
@@ -203,6 +205,15 @@ impl<A: Admission> ServerWorker<A> {
                 counters.udp_rejected(UdpReject::QueueFull, count);
             }
         });
+    }
+
+    fn set_limits(&mut self, now: Instant, id: SessionId, limits: SessionLimits) {
+        if let Some(handle) = self.app.sessions.get(&id).copied()
+            && let Some(link) = self.engine.link(handle)
+            && let Some(served) = link.app.served.as_deref_mut()
+        {
+            served.set_limits(now, limits);
+        }
     }
 
     fn end_session(&mut self, now: Instant, id: SessionId, reason: &'static str) {

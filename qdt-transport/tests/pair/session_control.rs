@@ -1,8 +1,15 @@
 //! What the control side sees of running sessions, and does to them.
 
-use qdt_transport::SessionTraffic;
+use std::net::Ipv4Addr;
+
+use qdt_transport::{ClientEvent, DropReason, SessionLimits, SessionTraffic};
 
 use crate::support::{Client, GATEWAY, Server, packet, receive, until};
+
+/// What the session with this inner address has carried.
+fn carried(server: &Server, inner: Ipv4Addr) -> SessionTraffic {
+    server.session(inner).1.read()
+}
 
 #[test]
 fn a_sessions_counters_tell_what_it_carried_and_nothing_of_others() {
@@ -12,15 +19,17 @@ fn a_sessions_counters_tell_what_it_carried_and_nothing_of_others() {
         let up = packet(a.inner, GATEWAY, len);
         a.tun().send(&up).expect("send");
         until("the packet is counted", || {
-            server.carried(a.inner).bytes_in >= len as u64
+            carried(&server, a.inner).bytes_in >= len as u64
         });
     }
     let down = packet(GATEWAY, b.inner, 700);
     server.tuns[0].send(&down).expect("send");
     assert_eq!(receive(b.tun()), down);
-    // What was opened is counted before it is written, what was sealed before it is sent.
+    until("the packet is counted", || {
+        carried(&server, b.inner).packets_out == 1
+    });
     assert_eq!(
-        server.carried(a.inner),
+        carried(&server, a.inner),
         SessionTraffic {
             packets_in: 2,
             bytes_in: 1412,
@@ -28,11 +37,64 @@ fn a_sessions_counters_tell_what_it_carried_and_nothing_of_others() {
         }
     );
     assert_eq!(
-        server.carried(b.inner),
+        carried(&server, b.inner),
         SessionTraffic {
             packets_out: 1,
             bytes_out: 700,
             ..SessionTraffic::default()
         }
     );
+}
+
+#[test]
+fn a_session_that_the_control_side_ends_is_told_why_and_others_stay() {
+    let server = Server::start(3);
+    let clients: Vec<_> = (0..6).map(|_| Client::connect(&server)).collect();
+    let (ended, others) = clients.split_first().expect("clients");
+    let (session, _) = server.session(ended.inner);
+    server.workers().end(session, "ended by the operator");
+    let ClientEvent::Closed { reason, .. } = ended.event() else {
+        panic!("not closed");
+    };
+    assert!(reason.contains("ended by the operator"), "{reason}");
+    let told = server.ended.recv().expect("the policy is told");
+    assert_eq!(told, (session, "ended by the operator".into()));
+    for other in others {
+        let down = packet(GATEWAY, other.inner, 100);
+        server.tuns[0].send(&down).expect("send");
+        assert_eq!(receive(other.tun()), down);
+    }
+    assert!(server.ended.try_recv().is_err(), "another session ended");
+}
+
+#[test]
+fn limits_that_the_control_side_sets_hold_for_that_session_and_for_no_other() {
+    let server = Server::start(3);
+    let clients: Vec<_> = (0..6).map(|_| Client::connect(&server)).collect();
+    let (limited, others) = clients.split_first().expect("clients");
+    let limits = SessionLimits { pps: 1, burst: 1 };
+    let (session, counters) = server.session(limited.inner);
+    server.workers().set_limits(session, limits);
+    let down = packet(GATEWAY, limited.inner, 100);
+    until("packets are over the limit", || {
+        server.tuns[0].send(&down).expect("send");
+        server.drops(DropReason::RateOut) > 0
+    });
+    for other in others {
+        let before = carried(&server, other.inner).packets_out;
+        for _ in 0..20 {
+            let down = packet(GATEWAY, other.inner, 100);
+            server.tuns[0].send(&down).expect("send");
+            assert_eq!(receive(other.tun()), down);
+        }
+        until("the packets are counted", || {
+            carried(&server, other.inner).packets_out == before + 20
+        });
+    }
+    server.workers().set_limits(session, SessionLimits::OFF);
+    let sent = counters.read().packets_out;
+    until("packets pass again", || {
+        server.tuns[0].send(&down).expect("send");
+        counters.read().packets_out > sent + 20
+    });
 }

@@ -2,6 +2,7 @@
 //! so that no privilege is needed. The policy is the smallest one: the token counts, addresses are given in
 //! order.
 
+use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
@@ -28,8 +29,8 @@ pub(crate) struct Policy {
     next: AtomicU32,
     session: AtomicU64,
     ended: Mutex<Sender<(SessionId, String)>>,
-    /// Inner address and counters of each session.
-    granted: Mutex<Vec<(Ipv4Addr, Arc<SessionCounters>)>>,
+    /// Each session by its inner address.
+    granted: Mutex<HashMap<Ipv4Addr, (SessionId, Arc<SessionCounters>)>>,
     mtu: u16,
 }
 
@@ -95,7 +96,7 @@ impl Admission for Policy {
         };
         let counters = Arc::default();
         let mut granted = self.granted.lock().expect("no holder panics");
-        granted.push((inner, Arc::clone(&counters)));
+        granted.insert(inner, (id, Arc::clone(&counters)));
         drop(granted);
         Ok(Grant {
             owner: Owner::SHARED_TOKEN,
@@ -215,11 +216,13 @@ impl Server {
         self.workers.as_ref().expect("running")
     }
 
-    /// What the session with this inner address has carried, as the control side reads it.
-    pub(crate) fn carried(&self, inner: Ipv4Addr) -> SessionTraffic {
+    /// The session with this inner address, and its counters as the control side has them.
+    pub(crate) fn session(&self, inner: Ipv4Addr) -> (SessionId, Arc<SessionCounters>) {
         let granted = self.policy.granted.lock().expect("no holder panics");
-        let of = granted.iter().find(|(address, _)| *address == inner);
-        of.expect("a session of this server").1.read()
+        granted
+            .get(&inner)
+            .expect("a session of this server")
+            .clone()
     }
 
     /// The drops counted for a reason.
