@@ -34,6 +34,8 @@ mod watch;
 
 #[cfg(target_os = "linux")]
 mod linux;
+#[cfg(not(target_os = "linux"))]
+mod no_tun;
 
 pub use conntrack::{Conntrack, ConntrackError};
 pub use dns::{Dns, DnsError, DnsPlan, DnsRepair};

@@ -29,6 +29,7 @@ mod sockets;
 mod sysctl;
 mod tun;
 mod tun_driver;
+mod tun_queue;
 mod wanted;
 mod watch;
 
@@ -42,4 +43,5 @@ pub use network::HostNetwork;
 pub use owner::TunnelOwner;
 pub use routes::HostRoutes;
 pub use tun::HostTuns;
+pub use tun_queue::TunQueue;
 pub use watch::HostWatch;
