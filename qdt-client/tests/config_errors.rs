@@ -151,7 +151,6 @@ fn a_pin_is_sha256_and_base64_of_32_bytes() {
     for pin in [padded.as_str(), padded.trim_end_matches('=')] {
         let config = load(&format!("server_pin: {pin}\n")).config;
         let pin = config.server_pin.expect("a pin");
-        assert_eq!(pin.as_bytes(), &[0; 32]);
         assert_eq!(pin.to_string(), padded);
     }
     for wrong in ["sha1/AAAA", "AAAA", "sha256/AAAA", "sha256/???"] {

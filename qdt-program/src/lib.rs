@@ -14,7 +14,6 @@ mod host_port;
 mod interface_name;
 mod log;
 mod open_secret;
-mod pin;
 mod signals;
 mod token;
 mod yaml;
@@ -31,7 +30,6 @@ pub use log::{
     startup_warning,
 };
 pub use open_secret::warn_of_open_secrets;
-pub use pin::{PinError, SpkiPin};
 pub use signals::{Signal, Signals};
 pub use token::{Token, TokenProblem};
 pub use yaml::{Warning, YamlError, from_yaml, yaml_scalar};

@@ -52,6 +52,7 @@ pub use server::{
     StartError, WorkerExit, WorkerHeartbeat,
 };
 pub use tls::{
-    CertificateError, ClientTls, ClientTrust, ServerSecrets, ServerTls, TrustError, spki_pin,
+    CertificateError, ClientTls, ClientTrust, PinError, ServerSecrets, ServerTls, SpkiPin,
+    TrustError,
 };
 pub use udp::BindError;

@@ -50,7 +50,7 @@ fn a_packet_of_the_tunnels_mtu_needs_one_datagram_from_the_first_moment() {
 #[test]
 fn where_the_path_carries_only_the_base_size_full_packets_arrive_in_fragments() {
     let server = Server::start(1);
-    let mut client = Client::start(Client::settings(&ClientTrust::Pin(server.pin.clone())));
+    let mut client = Client::start(Client::settings(&ClientTrust::Pin(server.pin)));
     client.dial(1, server.addr, PacketSize::Base);
     let ClientEvent::Established { response, size, .. } = client.event() else {
         panic!("not established");
@@ -71,7 +71,7 @@ fn where_the_path_carries_only_the_base_size_full_packets_arrive_in_fragments() 
 #[test]
 fn a_peer_without_extensions_is_served_with_chacha20_poly1305() {
     let server = Server::start(1);
-    let mut settings = Client::settings(&ClientTrust::Pin(server.pin.clone()));
+    let mut settings = Client::settings(&ClientTrust::Pin(server.pin));
     settings.caps = Capabilities::NONE;
     let client = Client::connect_with(&server, settings);
     let up = packet(client.inner, GATEWAY, 500);
@@ -157,7 +157,7 @@ fn where_clients_may_reach_each_other_their_packets_need_no_kernel() {
 #[test]
 fn a_wrong_token_is_answered_with_the_documented_words() {
     let server = Server::start(1);
-    let mut settings = Client::settings(&ClientTrust::Pin(server.pin.clone()));
+    let mut settings = Client::settings(&ClientTrust::Pin(server.pin));
     settings.token = b"another token".to_vec().into();
     let client = Client::start(settings);
     client.dial(7, server.addr, PacketSize::Full);
@@ -174,7 +174,7 @@ fn a_wrong_token_is_answered_with_the_documented_words() {
 #[test]
 fn a_certificate_that_is_not_the_pinned_one_is_refused_and_said_so() {
     let (server, other) = (Server::start(1), Server::start(1));
-    let client = Client::start(Client::settings(&ClientTrust::Pin(other.pin.clone())));
+    let client = Client::start(Client::settings(&ClientTrust::Pin(other.pin)));
     client.dial(1, server.addr, PacketSize::Full);
     match client.event() {
         ClientEvent::Failed {
@@ -239,7 +239,7 @@ fn a_worker_whose_device_fails_tells_its_clients_at_once() {
 fn a_worker_that_panics_tells_its_clients_at_once() {
     let server = Server::start(1);
     let clients: Vec<_> = (0..8).map(|_| Client::connect(&server)).collect();
-    let mut settings = Client::settings(&ClientTrust::Pin(server.pin.clone()));
+    let mut settings = Client::settings(&ClientTrust::Pin(server.pin));
     settings.client_id = PANICS.into();
     let last = Client::start(settings);
     last.dial(1, server.addr, PacketSize::Full);
@@ -250,7 +250,7 @@ fn a_worker_that_panics_tells_its_clients_at_once() {
 #[test]
 fn a_peer_that_gets_its_packets_at_a_pace_is_told_of_the_drain_as_soon_as_others() {
     let mut server = Server::start(1);
-    let mut settings = Client::settings(&ClientTrust::Pin(server.pin.clone()));
+    let mut settings = Client::settings(&ClientTrust::Pin(server.pin));
     settings.caps = Capabilities::NONE;
     let client = Client::connect_with(&server, settings);
     for _ in 0..200 {
@@ -273,7 +273,7 @@ fn a_peer_that_gets_its_packets_at_a_pace_is_told_of_the_drain_as_soon_as_others
 #[test]
 fn packets_that_wait_for_their_pace_arrive_unchanged_and_in_order() {
     let server = Server::start(1);
-    let mut settings = Client::settings(&ClientTrust::Pin(server.pin.clone()));
+    let mut settings = Client::settings(&ClientTrust::Pin(server.pin));
     settings.caps = Capabilities::NONE;
     let client = Client::connect_with(&server, settings);
     let sent: Vec<_> = (0..400)
@@ -294,7 +294,7 @@ fn packets_that_wait_for_their_pace_arrive_unchanged_and_in_order() {
 #[test]
 fn a_packet_that_is_too_large_is_answered_from_an_address_that_the_kernel_believes() {
     let server = Server::start(1);
-    let mut settings = Client::settings(&ClientTrust::Pin(server.pin.clone()));
+    let mut settings = Client::settings(&ClientTrust::Pin(server.pin));
     settings.mtu = 800;
     let client = Client::connect_with(&server, settings);
     let sender = Ipv4Addr::new(192, 0, 2, 7);
@@ -316,7 +316,7 @@ fn a_packet_that_is_too_large_is_answered_from_an_address_that_the_kernel_believ
 fn a_restarted_server_resets_the_connections_of_its_predecessor() {
     let first = Server::start(1);
     let relay = Relay::to(first.addr);
-    let settings = Client::settings(&ClientTrust::Pin(first.pin.clone()));
+    let settings = Client::settings(&ClientTrust::Pin(first.pin));
     let client = Client::connect_through(relay.addr, settings);
     // As after kill -9: nobody was told, and another process has the same key.
     let second = Server::start_with(1, first.tls.clone());
@@ -346,7 +346,7 @@ fn a_server_restarted_after_a_change_of_its_key_resets_connections_made_since() 
     let first = Server::start(1);
     let second_key = new_certificate();
     first.workers().use_tls(&second_key);
-    let trust = ClientTrust::Pin(second_key.pin().into());
+    let trust = ClientTrust::Pin(second_key.pin().parse().expect("a pin"));
     until("the new certificate is shown", || {
         let client = Client::start(Client::settings(&trust));
         client.dial(1, first.addr, PacketSize::Full);
@@ -382,7 +382,7 @@ fn nobody_at_the_address_is_a_timeout() {
 #[test]
 fn of_two_attempts_with_one_ticket_one_asks_and_the_other_waits_its_turn() {
     let server = Server::start(2);
-    let client = Client::start(Client::settings(&ClientTrust::Pin(server.pin.clone())));
+    let client = Client::start(Client::settings(&ClientTrust::Pin(server.pin)));
     client.dial_with(1, server.addr, PacketSize::Full, Some("ticket"));
     client.dial_with(2, server.addr, PacketSize::Base, Some("ticket"));
     let ClientEvent::Established { attempt: first, .. } = client.event() else {
@@ -406,7 +406,7 @@ fn of_two_attempts_with_one_ticket_one_asks_and_the_other_waits_its_turn() {
 #[test]
 fn an_attempt_whose_rival_was_refused_still_gets_its_turn() {
     let server = Server::start(1);
-    let client = Client::start(Client::settings(&ClientTrust::Pin(server.pin.clone())));
+    let client = Client::start(Client::settings(&ClientTrust::Pin(server.pin)));
     client.dial_with(1, server.addr, PacketSize::Full, Some("ticket"));
     client.dial_with(2, server.addr, PacketSize::Base, Some("ticket"));
     let ClientEvent::Established { attempt: first, .. } = client.event() else {
@@ -457,7 +457,7 @@ fn echo_reply_from(source: Ipv4Addr, to: Ipv4Addr, sequence: u16) -> Vec<u8> {
 #[test]
 fn an_echo_reply_reaches_the_host_unless_it_is_the_gateways_to_a_request_of_the_clients_own() {
     let server = Server::start(1);
-    let mut settings = Client::settings(&ClientTrust::Pin(server.pin.clone()));
+    let mut settings = Client::settings(&ClientTrust::Pin(server.pin));
     // A server without extensions is asked by echo requests.
     settings.caps = Capabilities::NONE;
     settings.probe_interval = Some(Duration::from_millis(200));

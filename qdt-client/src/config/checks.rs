@@ -4,10 +4,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use qdt_program::{
-    ConfigProblem, GoDuration, HostPort, LogConfig, SpkiPin, Warning, is_interface_name,
-};
+use qdt_program::{ConfigProblem, GoDuration, HostPort, LogConfig, Warning, is_interface_name};
 use qdt_proto::handshake::{DEFAULT_MTU, MIN_MTU};
+use qdt_transport::SpkiPin;
 
 use super::file::ClientFile;
 use super::{ClientConfig, RouteMode};

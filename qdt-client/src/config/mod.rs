@@ -11,7 +11,8 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use qdt_program::{HostPort, Loaded, LogConfig, ReadError, SpkiPin, Token, read_config_yaml};
+use qdt_program::{HostPort, Loaded, LogConfig, ReadError, Token, read_config_yaml};
+use qdt_transport::SpkiPin;
 
 pub use file::ClientFile;
 

@@ -96,7 +96,7 @@ fn settings(
 /// A pin says more than any chain, and `insecure` less than none.
 fn trust(config: &ClientConfig) -> ClientTrust {
     if let Some(pin) = config.server_pin {
-        ClientTrust::Pin(pin.to_string())
+        ClientTrust::Pin(pin)
     } else if config.insecure {
         ClientTrust::Anyone
     } else if let Some(file) = &config.ca_file {
@@ -174,6 +174,9 @@ mod tests {
         assert_eq!(trust(&config(&insecure)), ClientTrust::Anyone);
         let pin = "sha256/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
         let pinned = format!("{insecure}server_pin: {pin}\n");
-        assert_eq!(trust(&config(&pinned)), ClientTrust::Pin(pin.to_owned()));
+        assert_eq!(
+            trust(&config(&pinned)),
+            ClientTrust::Pin(pin.parse().unwrap())
+        );
     }
 }

@@ -5,8 +5,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use quinn_proto::crypto::rustls::QuicClientConfig;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -18,11 +16,6 @@ use super::{ALPN_H3, ClientTrust, provider};
 /// Why a client has nothing to check a server against.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
-    /// `server_pin` does not read as a pin.
-    #[error(
-        "server_pin {0:?}: must be `sha256/` and the base64 of 32 bytes, as the server prints it at its first start"
-    )]
-    Pin(String),
     /// The file cannot be read.
     #[error("ca_file {path}: cannot read it: {source}", path = path.display())]
     Unreadable {
@@ -57,7 +50,7 @@ impl ClientTls {
     /// A configuration that accepts what `trust` says.
     ///
     /// # Errors
-    /// The pin is malformed, the file unreadable, or there are no roots.
+    /// The file is unreadable, or there are no roots.
     pub fn new(trust: &ClientTrust) -> Result<Self, TrustError> {
         let provider = provider();
         let builder = rustls::ClientConfig::builder_with_provider(provider.clone())
@@ -76,10 +69,7 @@ impl ClientTls {
                 certificates_of(path)?,
                 TrustError::NoCertificates(path.clone()),
             )?,
-            ClientTrust::Pin(pin) => {
-                check_pin(pin)?;
-                Accepts::Pin(pin.clone())
-            }
+            ClientTrust::Pin(pin) => Accepts::Pin(*pin),
             ClientTrust::Anyone => Accepts::Anything,
         };
         let mut config = builder
@@ -100,16 +90,6 @@ impl ClientTls {
     }
 }
 
-fn check_pin(pin: &str) -> Result<(), TrustError> {
-    let digest = pin
-        .strip_prefix("sha256/")
-        .and_then(|text| STANDARD.decode(text).ok());
-    match digest {
-        Some(digest) if digest.len() == 32 => Ok(()),
-        _ => Err(TrustError::Pin(pin.into())),
-    }
-}
-
 /// The certificates in a PEM file; what else is in it is passed over.
 fn certificates_of(path: &Path) -> Result<Vec<CertificateDer<'static>>, TrustError> {
     let pem = std::fs::read(path).map_err(|source| TrustError::Unreadable {
@@ -124,22 +104,6 @@ fn certificates_of(path: &Path) -> Result<Vec<CertificateDer<'static>>, TrustErr
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_pin_is_sha256_and_32_bytes_of_base64() {
-        let good = format!("sha256/{}", STANDARD.encode([7; 32]));
-        assert!(ClientTls::new(&ClientTrust::Pin(good)).is_ok());
-        for bad in [
-            "",
-            "sha256/",
-            "sha256/AAAA",
-            "sha1/AAAA",
-            "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
-        ] {
-            let error = ClientTls::new(&ClientTrust::Pin(bad.into())).expect_err(bad);
-            assert!(error.to_string().starts_with("server_pin"), "{error}");
-        }
-    }
 
     #[test]
     fn a_ca_file_without_certificates_is_named() {

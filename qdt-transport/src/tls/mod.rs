@@ -6,6 +6,7 @@
 
 mod authorities;
 mod client;
+mod pin;
 mod refusal;
 mod secrets;
 mod server;
@@ -13,9 +14,10 @@ mod trust;
 mod verifier;
 
 pub use client::{ClientTls, TrustError};
+pub use pin::{PinError, SpkiPin};
 pub(crate) use secrets::ResetKey;
 pub use secrets::ServerSecrets;
-pub use server::{CertificateError, ServerTls, spki_pin};
+pub use server::{CertificateError, ServerTls};
 pub use trust::ClientTrust;
 
 use std::sync::Arc;

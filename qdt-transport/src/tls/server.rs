@@ -6,14 +6,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use quinn_proto::crypto::rustls::QuicServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+use super::pin::SpkiPin;
 use super::refusal::{self, NEW_CERTIFICATE};
 use super::{ALPN_H3, ServerSecrets, provider};
 
@@ -139,7 +137,8 @@ impl ServerTls {
         key: PrivateKeyDer<'static>,
     ) -> Result<Self, rustls::Error> {
         let secrets = ServerSecrets::derive(key.secret_der());
-        let pin = spki_pin(&chain[0]).unwrap_or_default();
+        let pin =
+            SpkiPin::of_certificate(&chain[0]).map_or_else(String::new, |pin| pin.to_string());
         let mut config = rustls::ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_no_client_auth()
@@ -162,7 +161,7 @@ impl ServerTls {
         &self.secrets
     }
 
-    /// The certificate's pin, as a client's `server_pin` wants it.
+    /// The certificate's pin, as a client's `server_pin` wants it; empty where it has none.
     #[must_use]
     pub fn pin(&self) -> &str {
         &self.pin
@@ -179,15 +178,6 @@ impl ServerTls {
     pub(crate) fn quic(&self) -> Arc<QuicServerConfig> {
         self.quic.clone()
     }
-}
-
-/// `sha256/` and the standard base64 of the SHA-256 of the certificate's public key (SubjectPublicKeyInfo,
-/// RFC 7469 section 2.4). `None` where the bytes are no X.509 certificate.
-#[must_use]
-pub fn spki_pin(certificate: &[u8]) -> Option<String> {
-    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
-    let digest = Sha256::digest(parsed.tbs_certificate.subject_pki.raw);
-    Some(format!("sha256/{}", STANDARD.encode(digest)))
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::SpkiPin;
+
 /// What makes a server's certificate acceptable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientTrust {
@@ -9,8 +11,8 @@ pub enum ClientTrust {
     System,
     /// The certificates of one PEM file, and no others.
     CaFile(PathBuf),
-    /// The public key itself: `sha256/` and base64 of its SHA-256. Name, dates and chain do not matter.
-    Pin(String),
+    /// The public key itself. Name, dates and chain do not matter.
+    Pin(SpkiPin),
     /// Any certificate: no protection against an active attacker.
     Anyone,
 }

@@ -9,11 +9,10 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, Error, SignatureScheme};
-use subtle::ConstantTimeEq;
 
 use super::authorities::Authorities;
+use super::pin::SpkiPin;
 use super::refusal;
-use super::server::spki_pin;
 
 /// What makes a certificate acceptable.
 #[derive(Debug)]
@@ -21,7 +20,7 @@ pub(super) enum Accepts {
     /// Authorities vouch for it, its name and its dates.
     Authorities(Authorities),
     /// Its key has this pin.
-    Pin(String),
+    Pin(SpkiPin),
     /// Nothing: every certificate is.
     Anything,
 }
@@ -95,11 +94,11 @@ impl ServerCertVerifier for ServerVerifier {
     }
 }
 
-fn check_key(certificate: &CertificateDer<'_>, pin: &str) -> Result<ServerCertVerified, Error> {
-    let found = spki_pin(certificate).ok_or_else(|| {
+fn check_key(certificate: &CertificateDer<'_>, pin: &SpkiPin) -> Result<ServerCertVerified, Error> {
+    let found = SpkiPin::of_certificate(certificate).ok_or_else(|| {
         Error::General("the server's certificate is not an X.509 certificate".into())
     })?;
-    if bool::from(found.as_bytes().ct_eq(pin.as_bytes())) {
+    if found.matches(pin) {
         Ok(ServerCertVerified::assertion())
     } else {
         Err(Error::General(format!(

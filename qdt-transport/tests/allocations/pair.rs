@@ -60,7 +60,7 @@ impl Pair {
             _ => Offload::NONE,
         };
         let server = Server::launch(1, new_certificate(), false, offload);
-        let mut settings = Client::settings(&ClientTrust::Pin(server.pin.clone()));
+        let mut settings = Client::settings(&ClientTrust::Pin(server.pin));
         // Looking after the connection is no part of a packet's way.
         settings.probe_interval = Some(Duration::from_secs(3600));
         let mut client = Client::start(settings);

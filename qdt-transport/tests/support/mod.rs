@@ -148,7 +148,7 @@ pub(crate) struct Server {
     policy: Arc<Policy>,
     pub(crate) tuns: Vec<UnixDatagram>,
     pub(crate) addr: SocketAddr,
-    pub(crate) pin: String,
+    pub(crate) pin: SpkiPin,
     pub(crate) ended: Receiver<(SessionId, String)>,
     pub(crate) tls: ServerTls,
 }
@@ -203,7 +203,7 @@ impl Server {
         running.open();
         Self {
             addr: running.local_addr(),
-            pin: tls.pin().into(),
+            pin: tls.pin().parse().expect("a pin"),
             workers: Some(running),
             policy,
             tuns,
@@ -307,10 +307,7 @@ impl Client {
 
     /// A client with a session that carries its tunnel.
     pub(crate) fn connect(server: &Server) -> Self {
-        Self::connect_with(
-            server,
-            Self::settings(&ClientTrust::Pin(server.pin.clone())),
-        )
+        Self::connect_with(server, Self::settings(&ClientTrust::Pin(server.pin)))
     }
 
     pub(crate) fn connect_with(server: &Server, settings: ClientSettings) -> Self {
