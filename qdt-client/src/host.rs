@@ -8,13 +8,12 @@ use std::fmt::Display;
 
 use ipnet::Ipv4Net;
 use qdt_host::{
-    Host, HostResolvers, LinkError, Links, Outside, Restored, RouteError, RouteWarning, Routes,
-    TunOpener, TunQueue, TunSpec,
+    DnsPlan, Host, HostResolvers, LinkError, Links, Outside, Restored, RouteError, RoutePlan,
+    RouteWarning, Routes, TunOpener, TunQueue, TunSpec,
 };
 
-use crate::config::RouteMode;
 use crate::failure::HostFailure;
-use crate::plan::{DnsPlan, RoutePlan, TunPlan};
+use crate::plan::TunPlan;
 use crate::resolvers::{Answer, Resolvers};
 
 /// What could not be cleaned up; the texts are the log's.
@@ -86,7 +85,7 @@ pub struct TunnelHost<H> {
     resolvers: Resolvers<H>,
     /// What the device was last given; it exists from the first time on.
     applied: Option<TunPlan>,
-    routed: Option<qdt_host::RoutePlan>,
+    routed: Option<RoutePlan>,
     /// What was said about the routes, so that it is said once.
     warned: Vec<RouteWarning>,
 }
@@ -182,19 +181,8 @@ impl<H: Host> TunnelHost<H> {
         &mut self,
         plan: &RoutePlan,
     ) -> Result<Vec<String>, HostFailure> {
-        let network = plan.address.trunc();
-        let plan = qdt_host::RoutePlan {
-            tun: self.name.clone(),
-            address: plan.address.addr(),
-            network,
-            mode: match plan.mode {
-                RouteMode::Default => qdt_host::RouteMode::Default,
-                RouteMode::Cidr => qdt_host::RouteMode::Cidr(network),
-                RouteMode::None => qdt_host::RouteMode::None,
-            },
-        };
         self.routed = Some(plan.clone());
-        match self.host.routes().install(&plan).await {
+        match self.host.routes().install(plan).await {
             Ok(warnings) => {
                 let new = warnings.iter().filter(|w| !self.warned.contains(w));
                 let new = new.map(ToString::to_string).collect();
@@ -286,10 +274,7 @@ impl<H: Host> TunnelHost<H> {
 
     /// Starts to replace the host's resolvers; [`TunnelHost::dns_answered`] tells how it ends.
     pub(crate) fn set_dns(&mut self, plan: &DnsPlan) {
-        self.resolvers.set(qdt_host::DnsPlan {
-            tun: self.name.clone(),
-            servers: plan.servers.clone(),
-        });
+        self.resolvers.set(plan.clone());
     }
 
     /// Starts to look whether the host still asks the tunnel's resolvers, and lets it ask them

@@ -27,6 +27,6 @@ pub use failure::{ClientError, Failure, HostFailure};
 pub use host::TunnelHost;
 pub use link::{Link, LinkGone, MemoryLink};
 pub use look_up::LookUp;
-pub use plan::{DnsPlan, HostPlan, HostWishes, RoutePlan, TunPlan};
+pub use plan::{HostPlan, HostWishes, TunPlan};
 pub use run::{run, run_announcing};
 pub use tunnel::{Action, Event, Outcome, Report, Settings, Stage, Tunnel};

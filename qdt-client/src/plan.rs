@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 
 use ipnet::Ipv4Net;
+use qdt_host::{DnsPlan, RoutePlan};
 
 use crate::assignment::Assignment;
 use crate::config::RouteMode;
@@ -19,26 +20,11 @@ pub struct TunPlan {
     pub mtu: u16,
 }
 
-/// The routes into the TUN device.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RoutePlan {
-    /// Which traffic.
-    pub mode: RouteMode,
-    /// Inner address with the pool's prefix length. Routes depend on it: the kernel drops those
-    /// of an address that leaves the device.
-    pub address: Ipv4Net,
-}
-
-/// The resolvers of the host.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DnsPlan {
-    /// In order of preference; never empty. Every name is asked of them.
-    pub servers: Vec<IpAddr>,
-}
-
 /// The part of the configuration that decides about the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostWishes {
+    /// `tun_name`.
+    pub tun: String,
     /// `route_mode`.
     pub route_mode: RouteMode,
     /// `dns`: overrides what the server suggests.
@@ -68,16 +54,27 @@ impl HostPlan {
         } else {
             Vec::new()
         };
+        // Routes depend on the address: the kernel drops those of an address that leaves the device.
+        let network = assignment.address.trunc();
         Self {
             tun: TunPlan {
                 address: assignment.address,
                 mtu: assignment.tun_mtu,
             },
             routes: RoutePlan {
-                mode: wishes.route_mode,
-                address: assignment.address,
+                tun: wishes.tun.clone(),
+                address: assignment.address.addr(),
+                network,
+                mode: match wishes.route_mode {
+                    RouteMode::Default => qdt_host::RouteMode::Default,
+                    RouteMode::Cidr => qdt_host::RouteMode::Cidr(network),
+                    RouteMode::None => qdt_host::RouteMode::None,
+                },
             },
-            dns: (!servers.is_empty()).then_some(DnsPlan { servers }),
+            dns: (!servers.is_empty()).then(|| DnsPlan {
+                tun: wishes.tun.clone(),
+                servers,
+            }),
         }
     }
 }

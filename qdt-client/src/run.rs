@@ -51,6 +51,7 @@ pub async fn run_announcing<H: Host>(
         timeout: config.timeout,
         mtu: config.mtu,
         host: HostWishes {
+            tun: config.tun_name.clone(),
             route_mode: config.route_mode,
             dns: config.dns.clone(),
         },

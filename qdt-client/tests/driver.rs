@@ -197,6 +197,7 @@ async fn driven_with<P: Future<Output = ()>>(
         timeout: Duration::from_secs(10),
         mtu: 1350,
         host: HostWishes {
+            tun: "qdt0".to_owned(),
             route_mode: RouteMode::Default,
             dns: Vec::new(),
         },

@@ -7,10 +7,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::Ipv4Net;
+use qdt_host::{DnsPlan, RoutePlan};
 
 use crate::assignment::DnsEntryError;
 use crate::failure::{ClientError, Failure};
-use crate::plan::{DnsPlan, RoutePlan, TunPlan};
+use crate::plan::TunPlan;
 use qdt_transport::{AttemptId, Dial, PacketSize};
 
 /// One thing to do.

@@ -202,6 +202,7 @@ fn resolvers_of_the_server_are_used_in_mode_default_only_and_our_own_override_th
     ] {
         let plan = HostPlan::new(
             &HostWishes {
+                tun: "qdt0".to_owned(),
                 route_mode: mode,
                 dns,
             },

@@ -1,10 +1,9 @@
 //! The first connect: what ends it, what is tried again, and that the host stays untouched.
 
 use crate::script::*;
-use qdt_client::{
-    Action, ClientError, DnsPlan, Event, Failure, Outcome, Report, RouteMode, RoutePlan, Stage,
-    TunPlan,
-};
+use ipnet::Ipv4Net;
+use qdt_client::{Action, ClientError, Event, Failure, Outcome, Report, Stage, TunPlan};
+use qdt_host::{DnsPlan, RouteMode, RoutePlan};
 use qdt_proto::handshake::ConnectResponse;
 use qdt_transport::{AttemptId, ClientEvent, Dial, DialError, PacketSize};
 
@@ -27,7 +26,7 @@ fn a_first_success_sets_the_host_up_around_the_adopted_connection() {
     assert_eq!(actions, [Action::Dial(expected)]);
 
     let actions = script.establish(AttemptId(1), our_answer(), PacketSize::Full);
-    let inner = "10.8.0.2/24".parse().unwrap();
+    let inner: Ipv4Net = "10.8.0.2/24".parse().unwrap();
     assert_eq!(
         actions,
         [
@@ -37,10 +36,13 @@ fn a_first_success_sets_the_host_up_around_the_adopted_connection() {
             }),
             Action::Adopt(AttemptId(1)),
             Action::SetRoutes(RoutePlan {
+                tun: "qdt0".to_owned(),
+                address: inner.addr(),
+                network: inner.trunc(),
                 mode: RouteMode::Default,
-                address: inner
             }),
             Action::SetDns(Some(DnsPlan {
+                tun: "qdt0".to_owned(),
                 servers: vec!["9.9.9.9".parse().unwrap()]
             })),
             Action::Report(Report::Connected {

@@ -36,6 +36,7 @@ pub(crate) fn settings() -> Settings {
         timeout: secs(10),
         mtu: 1350,
         host: HostWishes {
+            tun: "qdt0".to_owned(),
             route_mode: RouteMode::Default,
             dns: Vec::new(),
         },
