@@ -15,6 +15,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{error, info, warn};
 
+use crate::cause::Cause;
 use crate::failure::HostFailure;
 use crate::host::{CleanUpError, RepairError, TunnelHost};
 use crate::link::{Link, LinkGone};
@@ -126,9 +127,9 @@ impl<K: Link, H: Host> Driver<K, H> {
             self.repairs.done(now, &repaired.restored);
             match repaired.failure {
                 None => self.repairs.succeeded(),
-                Some(RepairError::Failed(text)) => self.repairs.failed(text),
-                Some(RepairError::Gone(text)) => {
-                    return Some(Event::HostFailed(HostFailure::Tun(text)));
+                Some(RepairError::Failed(cause)) => self.repairs.failed(cause.to_string()),
+                Some(gone @ RepairError::Gone(_)) => {
+                    return Some(Event::HostFailed(HostFailure::Tun(Cause::new(gone))));
                 }
             }
         }
@@ -196,7 +197,7 @@ impl<K: Link, H: Host> Driver<K, H> {
 }
 
 fn worker_gone() -> HostFailure {
-    HostFailure::Worker(LinkGone.to_string())
+    HostFailure::Worker(Cause::new(LinkGone))
 }
 
 async fn at(due: Option<Instant>) {
@@ -212,7 +213,7 @@ fn log_dns(answer: Answer) {
         Ok(Some(repair)) => {
             warn!(restored = %repair, "the host did not ask the tunnel's resolvers; it does now");
         }
-        Err(text) => error!(err = %text, "set dns failed"),
+        Err(cause) => error!(err = %cause, "set dns failed"),
     }
 }
 

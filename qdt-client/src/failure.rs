@@ -4,6 +4,7 @@
 //! first connect is decided in [`Failure::is_final`] alone.
 
 use crate::assignment::AssignmentError;
+use crate::cause::Cause;
 use qdt_transport::DialError;
 
 /// Why an attempt, or a round of attempts, gave no session.
@@ -92,14 +93,14 @@ fn reason_phrase(status: u16) -> &'static str {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HostFailure {
     /// The TUN device could not be made or changed, or went away.
-    #[error("{0}")]
-    Tun(String),
+    #[error(transparent)]
+    Tun(Cause),
     /// The routes could not be set.
-    #[error("{0}")]
-    Routes(String),
+    #[error(transparent)]
+    Routes(Cause),
     /// The packet worker is gone.
-    #[error("{0}")]
-    Worker(String),
+    #[error(transparent)]
+    Worker(Cause),
 }
 
 /// What ends the client with exit code 1.

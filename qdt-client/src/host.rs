@@ -4,14 +4,13 @@
 //! later goes by its name; the device has one address of its own (/32), so that only the rules of
 //! the tunnel, which spare the tunnel's own packets, lead into it.
 
-use std::fmt::Display;
-
 use ipnet::Ipv4Net;
 use qdt_host::{
     DnsPlan, Host, HostResolvers, LinkError, Links, Outside, Restored, RouteError, RoutePlan,
     RouteWarning, Routes, TunOpener, TunQueue, TunSpec,
 };
 
+use crate::cause::Cause;
 use crate::failure::HostFailure;
 use crate::plan::TunPlan;
 use crate::resolvers::{Answer, Resolvers};
@@ -20,22 +19,24 @@ use crate::resolvers::{Answer, Resolvers};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CleanUpError {
     /// Rules or routes of ours.
-    #[error("{0}")]
-    Routes(String),
+    #[error(transparent)]
+    Routes(Cause),
     /// The host's resolvers.
-    #[error("{0}")]
-    Dns(String),
+    #[error(transparent)]
+    Dns(Cause),
 }
 
 /// What could not be put back; the texts are the log's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RepairError {
     /// The device: nothing can be put back without it.
-    #[error("{0}")]
-    Gone(String),
+    #[error(
+        "{0}: another program deleted it; find out which one (`ip monitor link`) and start again"
+    )]
+    Gone(#[source] Cause),
     /// Something else, which may work the next time.
-    #[error("{0}")]
-    Failed(String),
+    #[error(transparent)]
+    Failed(Cause),
 }
 
 /// What a check of the host did, and what has changed around the tunnel.
@@ -51,19 +52,11 @@ pub(crate) struct Repaired {
     pub(crate) failure: Option<RepairError>,
 }
 
-impl RepairError {
-    fn gone(error: &dyn Display) -> Self {
-        Self::Gone(format!(
-            "{error}: another program deleted it; find out which one (`ip monitor link`) and start again"
-        ))
-    }
-}
-
 impl From<LinkError> for RepairError {
     fn from(error: LinkError) -> Self {
         match error {
-            LinkError::Missing { .. } => Self::gone(&error),
-            _ => Self::Failed(error.to_string()),
+            LinkError::Missing { .. } => Self::Gone(Cause::new(error)),
+            _ => Self::Failed(Cause::new(error)),
         }
     }
 }
@@ -71,8 +64,8 @@ impl From<LinkError> for RepairError {
 impl From<RouteError> for RepairError {
     fn from(error: RouteError) -> Self {
         match error {
-            RouteError::TunMissing { .. } => Self::gone(&error),
-            _ => Self::Failed(error.to_string()),
+            RouteError::TunMissing { .. } => Self::Gone(Cause::new(error)),
+            _ => Self::Failed(Cause::new(error)),
         }
     }
 }
@@ -118,10 +111,10 @@ impl<H: Host> TunnelHost<H> {
     pub(crate) async fn remove_leftovers(&self) -> Vec<CleanUpError> {
         let mut failures = Vec::new();
         if let Err(error) = self.host.routes().remove_leftovers(&self.name).await {
-            failures.push(CleanUpError::Routes(error.to_string()));
+            failures.push(CleanUpError::Routes(Cause::new(error)));
         }
-        if let Err(text) = self.resolvers.restore_leftovers().await {
-            failures.push(CleanUpError::Dns(text));
+        if let Err(cause) = self.resolvers.restore_leftovers().await {
+            failures.push(CleanUpError::Dns(cause));
         }
         failures
     }
@@ -141,7 +134,7 @@ impl<H: Host> TunnelHost<H> {
             Some(self.open_tun()?)
         };
         let address = Ipv4Net::from(plan.address.addr());
-        let tun = |error: qdt_host::LinkError| HostFailure::Tun(error.to_string());
+        let tun = |error: qdt_host::LinkError| HostFailure::Tun(Cause::new(error));
         self.host
             .links()
             .set_address(&self.name, address)
@@ -167,9 +160,14 @@ impl<H: Host> TunnelHost<H> {
             .host
             .tun()
             .open(&spec)
-            .map_err(|error| HostFailure::Tun(error.to_string()))?;
+            .map_err(|error| HostFailure::Tun(Cause::new(error)))?;
         let queue = tun.queues.into_iter().next();
-        queue.ok_or_else(|| HostFailure::Tun(format!("TUN device `{}` has no queue", self.name)))
+        queue.ok_or_else(|| {
+            HostFailure::Tun(Cause::new(format!(
+                "TUN device `{}` has no queue",
+                self.name
+            )))
+        })
     }
 
     /// Replaces the routes into the tunnel; what the host cannot help is returned as warnings,
@@ -189,7 +187,7 @@ impl<H: Host> TunnelHost<H> {
                 self.warned = warnings;
                 Ok(new)
             }
-            Err(error) => Err(HostFailure::Routes(error.to_string())),
+            Err(error) => Err(HostFailure::Routes(Cause::new(error))),
         }
     }
 
@@ -269,7 +267,7 @@ impl<H: Host> TunnelHost<H> {
             return Ok(());
         }
         let removed = self.host.routes().remove(&self.name).await;
-        removed.map_err(|error| CleanUpError::Routes(error.to_string()))
+        removed.map_err(|error| CleanUpError::Routes(Cause::new(error)))
     }
 
     /// Starts to replace the host's resolvers; [`TunnelHost::dns_answered`] tells how it ends.

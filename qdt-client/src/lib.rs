@@ -7,6 +7,7 @@
 //! next start where it was killed.
 
 mod assignment;
+mod cause;
 pub mod config;
 mod driver;
 mod failure;
@@ -21,6 +22,7 @@ mod run;
 mod tunnel;
 
 pub use assignment::{Assignment, AssignmentError, DnsEntryError};
+pub use cause::Cause;
 pub use config::RouteMode;
 pub use driver::drive;
 pub use failure::{ClientError, Failure, HostFailure};

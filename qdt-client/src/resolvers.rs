@@ -13,12 +13,14 @@ use qdt_host::{Dns, DnsError, DnsPlan, DnsRepair, Host, HostResolvers};
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
+use crate::cause::Cause;
+
 /// How long a call may take. [`Dns`] has shorter limits of its own for the programs that it asks,
 /// and says what it missed; this one only keeps the client going.
 const LIMIT: Duration = Duration::from_secs(8);
 
 /// What a call did: the repair to log, or why the host does not ask the tunnel's name servers.
-pub(crate) type Answer = Result<Option<DnsRepair>, String>;
+pub(crate) type Answer = Result<Option<DnsRepair>, Cause>;
 
 type Call =
     Pin<Box<dyn Future<Output = Result<Result<Option<DnsRepair>, DnsError>, Elapsed>> + Send>>;
@@ -94,14 +96,14 @@ impl<H: Host> Resolvers<H> {
         self.call = None;
         let was_unanswered = std::mem::replace(&mut self.unanswered, ended.is_err());
         match ended {
-            Ok(result) => result.map_err(|error| error.to_string()),
+            Ok(result) => result.map_err(Cause::new),
             Err(_) if was_unanswered => Ok(None),
             Err(_) => Err(no_answer()),
         }
     }
 
     /// Gives the host its own name servers back, where this run has replaced them.
-    pub(crate) async fn remove(&mut self) -> Result<(), String> {
+    pub(crate) async fn remove(&mut self) -> Result<(), Cause> {
         self.call = None;
         if self.wanted.take().is_none() {
             return Ok(());
@@ -110,7 +112,7 @@ impl<H: Host> Resolvers<H> {
     }
 
     /// Gives back what a killed run left changed.
-    pub(crate) async fn restore_leftovers(&self) -> Result<(), String> {
+    pub(crate) async fn restore_leftovers(&self) -> Result<(), Cause> {
         in_time(self.host.dns().restore_leftovers(&self.tun)).await
     }
 
@@ -120,13 +122,15 @@ impl<H: Host> Resolvers<H> {
     }
 }
 
-async fn in_time(call: impl Future<Output = Result<(), DnsError>>) -> Result<(), String> {
+async fn in_time(call: impl Future<Output = Result<(), DnsError>>) -> Result<(), Cause> {
     match timeout(LIMIT, call).await {
-        Ok(result) => result.map_err(|error| error.to_string()),
+        Ok(result) => result.map_err(Cause::new),
         Err(_) => Err(no_answer()),
     }
 }
 
-fn no_answer() -> String {
-    format!("dns: no answer from the resolver service within {LIMIT:?}")
+fn no_answer() -> Cause {
+    Cause::new(format!(
+        "dns: no answer from the resolver service within {LIMIT:?}"
+    ))
 }

@@ -7,6 +7,7 @@ use qdt_host::Host;
 use qdt_proto::handshake::Capabilities;
 use tracing::warn;
 
+use crate::cause::Cause;
 use crate::config::ClientConfig;
 use crate::driver::drive;
 use crate::failure::HostFailure;
@@ -37,7 +38,7 @@ pub async fn run_announcing<H: Host>(
     // Whatever is found of a tunnel of this name may be removed only while nobody else has it.
     let (owner, warning) = match host.claim(&config.tun_name) {
         Ok(claimed) => claimed,
-        Err(error) => return Outcome::Failed(HostFailure::Tun(error.to_string()).into()),
+        Err(error) => return Outcome::Failed(HostFailure::Tun(Cause::new(error)).into()),
     };
     if let Some(warning) = warning {
         warn!(err = %warning, "tun_name is not protected");
@@ -45,7 +46,7 @@ pub async fn run_announcing<H: Host>(
     let host = TunnelHost::new(&*config.tun_name, host);
     let (link, events) = match WorkerLink::start(&config, caps, host.outside()) {
         Ok(started) => started,
-        Err(error) => return Outcome::Failed(HostFailure::Worker(error.to_string()).into()),
+        Err(error) => return Outcome::Failed(HostFailure::Worker(Cause::new(error)).into()),
     };
     let settings = Settings {
         timeout: config.timeout,

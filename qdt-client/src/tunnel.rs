@@ -42,6 +42,7 @@ use self::core::Core;
 use self::disconnected::Disconnected;
 use self::reconnecting::Reconnecting;
 use self::stopping::Stopping;
+use crate::cause::Cause;
 use crate::failure::HostFailure;
 use qdt_transport::ClientEvent;
 
@@ -95,11 +96,11 @@ impl Tunnel {
                 Stopping::enter(&mut self.core, Outcome::Failed(failure.into()))
             }
             (_, Event::Link(ClientEvent::TunFailed { error })) => {
-                let failure = HostFailure::Tun(error);
+                let failure = HostFailure::Tun(Cause::new(error));
                 Stopping::enter(&mut self.core, Outcome::Failed(failure.into()))
             }
             (_, Event::Link(ClientEvent::Broken { error })) => {
-                let failure = HostFailure::Worker(error);
+                let failure = HostFailure::Worker(Cause::new(error));
                 Stopping::enter(&mut self.core, Outcome::Failed(failure.into()))
             }
             (State::Disconnected(state), event) => state.handle_event(&mut self.core, now, event),

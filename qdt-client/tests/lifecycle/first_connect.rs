@@ -442,7 +442,7 @@ fn a_tun_device_that_cannot_be_made_ends_the_client_before_routes_are_touched() 
         script.tunnel.poll_action(),
         Some(Action::SetTun(_))
     ));
-    let failure = qdt_client::HostFailure::Tun("permission denied".to_owned());
+    let failure = qdt_client::HostFailure::Tun(qdt_client::Cause::new("permission denied"));
     let actions = script.event(Event::HostFailed(failure.clone()));
     let failed = Outcome::Failed(ClientError::Host(failure));
     assert_eq!(actions.last(), Some(&Action::Exit(failed)));

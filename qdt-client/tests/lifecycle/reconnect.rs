@@ -2,7 +2,7 @@
 //! that comes back is met soon.
 
 use crate::script::*;
-use qdt_client::{Action, ClientError, Event, HostFailure, Outcome, Report, Stage};
+use qdt_client::{Action, Cause, ClientError, Event, HostFailure, Outcome, Report, Stage};
 use qdt_proto::datagram::SessionId;
 use qdt_proto::handshake::ConnectResponse;
 use qdt_transport::{AttemptId, ClientEvent, DialError, PacketSize, Ticket};
@@ -343,7 +343,7 @@ fn a_lost_tun_device_ends_the_client_after_putting_the_host_back() {
     let actions = script.link(ClientEvent::TunFailed {
         error: "device is gone".to_owned(),
     });
-    let failure = ClientError::Host(HostFailure::Tun("device is gone".to_owned()));
+    let failure = ClientError::Host(HostFailure::Tun(Cause::new("device is gone")));
     assert_eq!(
         actions,
         [
