@@ -27,7 +27,7 @@ use crate::http3_streams::{UniStreams, error_code, fail, open_control_stream};
 use crate::path::PacketSize;
 use crate::session::Session;
 use crate::tun_port::TunPort;
-use crate::udp::UdpPort;
+use crate::udp::DatagramPort;
 
 /// How long one attempt's request may be out before another one with a ticket follows. Attempts run side by side
 /// and share their resume ticket; two requests at once would each take the address from the other's session.
@@ -117,7 +117,7 @@ impl ClientApp {
         &self,
         now: Instant,
         endpoint: &mut Endpoint,
-        port: &UdpPort,
+        port: &impl DatagramPort,
         dial: Dial,
     ) -> Option<Accepted<Attempt>> {
         let Dial {

@@ -16,6 +16,7 @@ use crate::counters::{Direction, DropReason};
 use crate::engine::{Engine, Link};
 use crate::queue::CongestionSignal;
 use crate::session::SealBuffer;
+use crate::udp::DatagramPort;
 
 /// Marks our own echo requests: nobody else's replies are kept from the host. "qd" in ASCII.
 pub(super) const ECHO_IDENTIFIER: u16 = 0x7164;
@@ -28,7 +29,11 @@ const MAX_PING: usize = 1500;
 
 impl ClientApp {
     /// Sends one TUN packet or super-packet on the connection that carries the tunnel.
-    pub(super) fn send_to_server(&mut self, engine: &mut Engine<Self>, read: &mut [u8]) {
+    pub(super) fn send_to_server<P: DatagramPort>(
+        &mut self,
+        engine: &mut Engine<Self, P>,
+        read: &mut [u8],
+    ) {
         let Some(handle) = self.carrier else {
             self.counters.dropped(DropReason::NoSession);
             return;

@@ -4,6 +4,7 @@
 //! goes out when the tunnel is back. That the device is gone is noticed then, too.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
@@ -14,6 +15,7 @@ use crate::clock;
 use crate::counters::WorkerCounters;
 use crate::engine::Engine;
 use crate::tun_port::{READ_BUFFER, SEALED_READ, TunPort};
+use crate::udp::{DatagramPort, UdpPort};
 use crate::wake::{Bell, Ready, Sources};
 use crate::worker_thread;
 
@@ -21,8 +23,8 @@ use crate::worker_thread;
 const TUN_BUDGET: usize = 32;
 
 /// See the module.
-pub(super) struct ClientLoop {
-    pub(super) engine: Engine<ClientApp>,
+pub(super) struct ClientLoop<P = UdpPort> {
+    pub(super) engine: Engine<ClientApp, P>,
     pub(super) app: ClientApp,
     pub(super) bell: Bell,
     pub(super) orders: Receiver<ClientCommand>,
@@ -43,39 +45,21 @@ impl ClientLoop {
                     return;
                 }
             };
-            let now = clock::now();
-            busy = false;
-            let counters = self.app.counters.clone();
-            if ready.udp {
-                busy |= self.engine.receive(&mut self.app, now, &counters);
+            match self.turn(clock::now(), ready, &mut buffer) {
+                ControlFlow::Continue(more) => busy = more,
+                ControlFlow::Break(()) => return self.leave(),
             }
-            self.engine.expire(&mut self.app, now);
-            // What the kernel answers to these packets leaves together with their acknowledgement.
-            let answered = self.flush_tun(&counters);
-            if self.reads_tun() {
-                if ready.tun || answered {
-                    busy |= self.read_tun(&mut buffer);
-                }
-            } else if ready.tun {
-                self.check_tun(&mut buffer);
-            }
-            if ready.bell {
-                self.bell.silence();
-                if self.obey(now) {
-                    return;
-                }
-            }
-            self.engine.flush(&mut self.app, now, &counters);
-            self.flush_tun(&counters);
         }
     }
 
-    fn flush_tun(&mut self, counters: &WorkerCounters) -> bool {
-        self.app.tun.as_mut().is_some_and(|tun| tun.flush(counters))
-    }
-
-    fn reads_tun(&self) -> bool {
-        self.app.carrier.is_some() && !self.engine.is_blocked()
+    /// Ends every connection, none of which is reported.
+    fn leave(&mut self) {
+        let counters = self.app.counters.clone();
+        self.engine
+            .links()
+            .for_each(|link| link.app.phase = Phase::Over);
+        self.engine
+            .leave(&mut self.app, clock::now, "client stopped", &counters);
     }
 
     fn wait(&self, busy: bool) -> io::Result<Ready> {
@@ -87,6 +71,49 @@ impl ClientLoop {
             reads_tun: self.reads_tun(),
         };
         sources.wait(busy, self.engine.next_deadline())
+    }
+}
+
+impl<P: DatagramPort> ClientLoop<P> {
+    /// Does what is to be done at `now`, with a `buffer` of [`READ_BUFFER`] bytes. Returns whether
+    /// a budget left something unread, or breaks when the worker was told to stop.
+    pub(super) fn turn(
+        &mut self,
+        now: Instant,
+        ready: Ready,
+        buffer: &mut [u8],
+    ) -> ControlFlow<(), bool> {
+        let mut more = false;
+        let counters = self.app.counters.clone();
+        if ready.udp {
+            more |= self.engine.receive(&mut self.app, now, &counters);
+        }
+        self.engine.expire(&mut self.app, now);
+        // What the kernel answers to these packets leaves together with their acknowledgement.
+        let answered = self.flush_tun(&counters);
+        if self.reads_tun() {
+            if ready.tun || answered {
+                more |= self.read_tun(buffer);
+            }
+        } else if ready.tun {
+            self.check_tun(buffer);
+        }
+        if ready.bell {
+            self.bell.silence();
+            self.obey(now)?;
+        }
+        self.engine.flush(&mut self.app, now, &counters);
+        self.flush_tun(&counters);
+        ControlFlow::Continue(more)
+    }
+
+    fn flush_tun(&mut self, counters: &WorkerCounters) -> bool {
+        self.app.tun.as_mut().is_some_and(|tun| tun.flush(counters))
+    }
+
+    /// Whether the TUN is read: not while there is nowhere to send to.
+    pub(super) fn reads_tun(&self) -> bool {
+        self.app.carrier.is_some() && !self.engine.is_blocked()
     }
 
     fn read_tun(&mut self, buffer: &mut [u8]) -> bool {
@@ -136,8 +163,8 @@ impl ClientLoop {
         });
     }
 
-    /// Does what it was told; true when it was told to stop.
-    fn obey(&mut self, now: Instant) -> bool {
+    /// Does what it was told; breaks when it was told to stop.
+    fn obey(&mut self, now: Instant) -> ControlFlow<()> {
         while let Ok(command) = self.orders.try_recv() {
             match command {
                 ClientCommand::Dial(dial) => {
@@ -149,18 +176,10 @@ impl ClientLoop {
                 ClientCommand::Adopt(attempt) => self.adopt(now, attempt),
                 ClientCommand::Hangup(attempt) => self.hang_up(now, |id| id == attempt),
                 ClientCommand::AttachTun(queue) => self.app.tun = Some(TunPort::new(queue)),
-                ClientCommand::Stop => {
-                    let counters = self.app.counters.clone();
-                    self.engine
-                        .links()
-                        .for_each(|link| link.app.phase = Phase::Over);
-                    self.engine
-                        .leave(&mut self.app, clock::now, "client stopped", &counters);
-                    return true;
-                }
+                ClientCommand::Stop => return ControlFlow::Break(()),
             }
         }
-        false
+        ControlFlow::Continue(())
     }
 
     fn adopt(&mut self, now: Instant, attempt: AttemptId) {

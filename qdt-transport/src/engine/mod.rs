@@ -19,31 +19,25 @@ mod link;
 mod receiving;
 #[cfg(test)]
 mod silence_tests;
+mod socket;
 #[cfg(test)]
 mod tests;
 mod trains;
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use quinn_proto::{ConnectionHandle, Endpoint, Event, Incoming, Transmit};
 
 use crate::counters::WorkerCounters;
-use crate::http3_streams::error_code;
-use crate::udp::{SendError, Steering, UdpPort};
-use crate::wake::sleep;
+use crate::udp::{DatagramPort, SendError, Steering, UdpPort};
 use deadlines::Deadlines;
 pub(crate) use handover::Handover;
 pub(crate) use link::{Link, Pace};
-use qdt_proto::http3::code;
-use rustix::event::{PollFd, PollFlags};
 
 /// Datagrams per send call at most; more gains nothing (26 to 44 measured the same).
 const SEND_SEGMENTS: usize = 44;
-/// How long the last packets may take to leave.
-const LEAVE_WITHIN: Duration = Duration::from_millis(500);
 /// The largest UDP payload of one GSO send (UDP_MAX_SEGMENTS and the 16-bit length, minus headers).
 const SEND_BYTES: usize = 65_507;
 
@@ -120,9 +114,9 @@ impl Unsent {
 }
 
 /// See the module.
-pub(crate) struct Engine<A: Application> {
+pub(crate) struct Engine<A: Application, P = UdpPort> {
     endpoint: Endpoint,
-    port: UdpPort,
+    port: P,
     links: Vec<Option<Box<Link<A::Connection>>>>,
     deadlines: Deadlines,
     touched: VecDeque<ConnectionHandle>,
@@ -135,8 +129,8 @@ pub(crate) struct Engine<A: Application> {
     has_handovers: bool,
 }
 
-impl<A: Application> Engine<A> {
-    pub(crate) fn new(now: Instant, endpoint: Endpoint, port: UdpPort, steering: Steering) -> Self {
+impl<A: Application, P: DatagramPort> Engine<A, P> {
+    pub(crate) fn new(now: Instant, endpoint: Endpoint, port: P, steering: Steering) -> Self {
         Self {
             endpoint,
             port,
@@ -154,12 +148,8 @@ impl<A: Application> Engine<A> {
     }
 
     /// What dialling needs.
-    pub(crate) fn endpoint_and_port(&mut self) -> (&mut Endpoint, &UdpPort) {
+    pub(crate) fn endpoint_and_port(&mut self) -> (&mut Endpoint, &P) {
         (&mut self.endpoint, &self.port)
-    }
-
-    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
-        self.port.as_fd()
     }
 
     /// Whether the socket is full; the caller then waits for it to become writable and reads no more packets
@@ -370,37 +360,6 @@ impl<A: Application> Engine<A> {
                 .as_ref()
                 .is_some_and(|link| link.scheduled == Some(at))
         });
-    }
-
-    /// Closes every connection with H3_NO_ERROR and a reason, and waits until the socket has taken that or
-    /// [`LEAVE_WITHIN`] has passed on `clock`.
-    pub(crate) fn leave(
-        &mut self,
-        app: &mut A,
-        clock: impl Fn() -> Instant,
-        reason: &'static str,
-        counters: &WorkerCounters,
-    ) {
-        let now = clock();
-        let handles: Vec<_> = self.links().map(|link| link.handle).collect();
-        for handle in handles {
-            if let Some(link) = self.link(handle) {
-                link.quic
-                    .close(now, error_code(code::H3_NO_ERROR), reason.as_bytes().into());
-            }
-            self.touch(handle);
-        }
-        let until = now + LEAVE_WITHIN;
-        loop {
-            self.flush(app, clock(), counters);
-            if !self.is_blocked() || clock() >= until {
-                return;
-            }
-            let socket = self.socket();
-            let mut fds = [PollFd::new(&socket, PollFlags::OUT)];
-            // What wakes it early is found out by trying again.
-            let _ = sleep(&mut fds, false, Some(until));
-        }
     }
 }
 

@@ -11,14 +11,14 @@ use super::handover::{Arrival, Handover};
 use super::trains::Trains;
 use super::{Application, Engine, Gate};
 use crate::counters::{UdpReject, WorkerCounters};
-use crate::udp::Received;
+use crate::udp::{DatagramPort, Received};
 
 /// Receive calls per turn: enough to empty a burst, few enough that the TUN is not left waiting.
 const RECEIVE_CALLS: usize = 4;
 /// After so long without a packet the next one is acknowledged at once.
 const SILENCE: Duration = Duration::from_secs(1);
 
-impl<A: Application> Engine<A> {
+impl<A: Application, P: DatagramPort> Engine<A, P> {
     /// Reads the socket within the budget of a turn. Returns whether there may be more.
     pub(crate) fn receive(&mut self, app: &mut A, now: Instant, counters: &WorkerCounters) -> bool {
         for _ in 0..RECEIVE_CALLS {

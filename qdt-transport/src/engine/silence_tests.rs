@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use quinn_proto::{Connection, DatagramEvent, EndpointConfig, ServerConfig};

@@ -4,8 +4,10 @@ use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 use quinn_proto::{ConnectionId, EndpointConfig};
+use rustix::event::{PollFd, PollFlags};
 
 use super::*;
 use crate::client::dialling_config;
@@ -13,6 +15,7 @@ use crate::counters::Counters;
 use crate::path::BASE_PACKET;
 use crate::tls::{ClientTls, ClientTrust};
 use crate::udp::{SteeredConnectionIds, bind_client};
+use crate::wake::sleep;
 
 /// An application without connections.
 struct Nobody;

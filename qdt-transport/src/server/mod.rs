@@ -43,7 +43,7 @@ use crate::path::{BASE_PACKET, IDLE, Limits};
 use crate::queue::FairShare;
 use crate::tls::ServerTls;
 use crate::tun_port::TunPort;
-use crate::udp::{BindError, SteeredConnectionIds, Steering, bind_server};
+use crate::udp::{BindError, DatagramPort, SteeredConnectionIds, Steering, bind_server};
 
 /// Datagrams received in a turn wait this long at most; they are read before the next turn.
 const RECEIVE_QUEUE: usize = 4 << 20;

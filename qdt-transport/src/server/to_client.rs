@@ -16,6 +16,7 @@ use crate::counters::{Direction, DropReason};
 use crate::engine::{Engine, Link};
 use crate::queue::CongestionSignal;
 use crate::session::SealBuffer;
+use crate::udp::DatagramPort;
 
 /// Room for an ICMP error with what it quotes (RFC 1812 section 4.3.2.3: at most 576 bytes).
 const ICMP_BUFFER: usize = 576;
@@ -33,7 +34,7 @@ impl<A: Admission> ServerApp<A> {
     /// Sends one TUN packet or super-packet to its session, or hands it to the worker that has it.
     pub(super) fn send_to_client(
         &mut self,
-        engine: &mut Engine<Self>,
+        engine: &mut Engine<Self, impl DatagramPort>,
         now: Instant,
         read: &mut [u8],
         waited: Waited,

@@ -5,6 +5,7 @@
 //! while the UDP socket is full the TUN is not read, because what it holds would have nowhere to go.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Instant;
@@ -23,31 +24,56 @@ use crate::engine::{Engine, Handover};
 use crate::http3_streams::error_code;
 use crate::limits::SessionLimits;
 use crate::tun_port::{READ_BUFFER, SEALED_READ};
+use crate::udp::{DatagramPort, UdpPort};
 use crate::wake::{Ready, Sources};
 use crate::worker_thread;
 
 /// See the module.
-pub(super) struct ServerWorker<A: Admission> {
-    pub(super) engine: Engine<ServerApp<A>>,
+pub(super) struct ServerWorker<A: Admission, P = UdpPort> {
+    pub(super) engine: Engine<ServerApp<A>, P>,
     pub(super) app: ServerApp<A>,
     pub(super) shared: Arc<Shared>,
     /// TUN reads per turn.
     pub(super) tun_budget: usize,
 }
 
+/// What a turn works with; it keeps its memory from one to the next.
+pub(super) struct TurnBuffers {
+    read: Vec<u8>,
+    /// What other workers get, by their number.
+    elsewhere: Vec<PacketBatch>,
+    taken: PacketBatch,
+    datagrams: Handover,
+}
+
+impl TurnBuffers {
+    pub(super) fn new(shared: &Shared) -> Self {
+        Self {
+            read: vec![0; READ_BUFFER],
+            elsewhere: shared
+                .inboxes
+                .iter()
+                .map(|_| PacketBatch::default())
+                .collect(),
+            taken: PacketBatch::default(),
+            datagrams: Handover::default(),
+        }
+    }
+}
+
+/// Why a turn is the last one.
+pub(super) enum LastTurn {
+    /// An order says so, and what to tell the clients.
+    Drain(&'static str),
+    /// The TUN cannot be read any more.
+    TunRead(io::Error),
+}
+
 impl<A: Admission> ServerWorker<A> {
     /// Runs until a drain order or the end of the TUN device.
     pub(super) fn run(&mut self) -> WorkerExit {
         worker_thread::begin();
-        let mut buffer = vec![0; READ_BUFFER];
-        let mut elsewhere: Vec<_> = self
-            .shared
-            .inboxes
-            .iter()
-            .map(|_| PacketBatch::default())
-            .collect();
-        let mut taken = PacketBatch::default();
-        let mut datagrams = Handover::default();
+        let mut buffers = TurnBuffers::new(&self.shared);
         // What a budget left unread keeps the loop from sleeping.
         let mut busy = false;
         loop {
@@ -55,76 +81,10 @@ impl<A: Admission> ServerWorker<A> {
                 Ok(ready) => ready,
                 Err(error) => return WorkerExit::Failed(format!("poll: {error}")),
             };
-            let now = clock::now();
-            busy = false;
-            let counters = self.app.counters.clone();
-            if ready.udp {
-                busy |= self.engine.receive(&mut self.app, now, &counters);
-                self.hand_over_datagrams();
-            }
-            self.engine.expire(&mut self.app, now);
-            // What the kernel answers to these packets leaves together with their acknowledgement.
-            let answered = self.app.tun.flush(&counters);
-            if (ready.tun || answered) && !self.engine.is_blocked() {
-                match self.read_tun(now, &mut buffer, &mut elsewhere) {
-                    Ok(more) => {
-                        self.app.shares.queue_read(now, !more);
-                        busy |= more;
-                    }
-                    Err(error) => return WorkerExit::TunRead(error),
-                }
-            } else if !self.engine.is_blocked() {
-                // Nobody said that there is something to read.
-                self.app.shares.queue_read(now, true);
-            }
-            if !self.app.sideways.is_empty() {
-                std::mem::swap(&mut self.app.sideways, &mut taken);
-                taken.for_each(|packet| {
-                    self.app.send_to_client(
-                        &mut self.engine,
-                        now,
-                        packet,
-                        Waited::Elsewhere,
-                        &mut elsewhere,
-                    );
-                });
-                taken.clear();
-            }
-            self.hand_over(&mut elsewhere);
-            if ready.bell {
-                let inbox = &self.shared.inboxes[self.app.worker];
-                inbox.silence();
-                inbox.take_packets(&mut taken);
-                let orders = inbox.take_orders();
-                inbox.take_datagrams(&mut datagrams);
-                self.engine.take_over(&mut self.app, now, &datagrams);
-                taken.for_each(|packet| {
-                    self.app.send_to_client(
-                        &mut self.engine,
-                        now,
-                        packet,
-                        Waited::Elsewhere,
-                        &mut [],
-                    );
-                });
-                taken.clear();
-                for order in orders {
-                    match order {
-                        Order::EndSession(id, reason) => self.end_session(now, id, reason),
-                        Order::SetLimits(id, limits) => self.set_limits(now, id, limits),
-                        Order::UseTls(tls) => self.app.door.use_tls(*tls),
-                        Order::Drain(reason) => return self.leave(reason),
-                    }
-                }
-            }
-            self.engine.flush(&mut self.app, now, &counters);
-            while let Some(id) = self.app.replaced.pop() {
-                self.end_session(now, id, REPLACED);
-                self.engine.flush(&mut self.app, now, &counters);
-            }
-            self.app.tun.flush(&counters);
-            if self.app.door.crowd_has_left() {
-                worker_thread::give_free_memory_back();
+            match self.turn(clock::now(), ready, &mut buffers) {
+                ControlFlow::Continue(more) => busy = more,
+                ControlFlow::Break(LastTurn::Drain(reason)) => return self.leave(reason),
+                ControlFlow::Break(LastTurn::TunRead(error)) => return WorkerExit::TunRead(error),
             }
         }
     }
@@ -147,6 +107,90 @@ impl<A: Admission> ServerWorker<A> {
             reads_tun: true,
         };
         sources.wait(busy, self.engine.next_deadline())
+    }
+}
+
+impl<A: Admission, P: DatagramPort> ServerWorker<A, P> {
+    /// Does what is to be done at `now`. Returns whether a budget left something unread, or breaks
+    /// where no further turn may follow.
+    pub(super) fn turn(
+        &mut self,
+        now: Instant,
+        ready: Ready,
+        buffers: &mut TurnBuffers,
+    ) -> ControlFlow<LastTurn, bool> {
+        let TurnBuffers {
+            read: buffer,
+            elsewhere,
+            taken,
+            datagrams,
+        } = buffers;
+        let mut busy = false;
+        let counters = self.app.counters.clone();
+        if ready.udp {
+            busy |= self.engine.receive(&mut self.app, now, &counters);
+            self.hand_over_datagrams();
+        }
+        self.engine.expire(&mut self.app, now);
+        // What the kernel answers to these packets leaves together with their acknowledgement.
+        let answered = self.app.tun.flush(&counters);
+        if (ready.tun || answered) && !self.engine.is_blocked() {
+            match self.read_tun(now, buffer, elsewhere) {
+                Ok(more) => {
+                    self.app.shares.queue_read(now, !more);
+                    busy |= more;
+                }
+                Err(error) => return ControlFlow::Break(LastTurn::TunRead(error)),
+            }
+        } else if !self.engine.is_blocked() {
+            // Nobody said that there is something to read.
+            self.app.shares.queue_read(now, true);
+        }
+        if !self.app.sideways.is_empty() {
+            std::mem::swap(&mut self.app.sideways, taken);
+            taken.for_each(|packet| {
+                self.app.send_to_client(
+                    &mut self.engine,
+                    now,
+                    packet,
+                    Waited::Elsewhere,
+                    elsewhere,
+                );
+            });
+            taken.clear();
+        }
+        self.hand_over(elsewhere);
+        if ready.bell {
+            let inbox = &self.shared.inboxes[self.app.worker];
+            inbox.silence();
+            inbox.take_packets(taken);
+            let orders = inbox.take_orders();
+            inbox.take_datagrams(datagrams);
+            self.engine.take_over(&mut self.app, now, datagrams);
+            taken.for_each(|packet| {
+                self.app
+                    .send_to_client(&mut self.engine, now, packet, Waited::Elsewhere, &mut []);
+            });
+            taken.clear();
+            for order in orders {
+                match order {
+                    Order::EndSession(id, reason) => self.end_session(now, id, reason),
+                    Order::SetLimits(id, limits) => self.set_limits(now, id, limits),
+                    Order::UseTls(tls) => self.app.door.use_tls(*tls),
+                    Order::Drain(reason) => return ControlFlow::Break(LastTurn::Drain(reason)),
+                }
+            }
+        }
+        self.engine.flush(&mut self.app, now, &counters);
+        while let Some(id) = self.app.replaced.pop() {
+            self.end_session(now, id, REPLACED);
+            self.engine.flush(&mut self.app, now, &counters);
+        }
+        self.app.tun.flush(&counters);
+        if self.app.door.crowd_has_left() {
+            worker_thread::give_free_memory_back();
+        }
+        ControlFlow::Continue(busy)
     }
 
     /// Reads the TUN within its budget; true when there may be more.

@@ -11,12 +11,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
-use bytes::BytesMut;
 use qdt_host::Outside;
 use quinn_proto::{EcnCodepoint, Transmit};
 use quinn_udp::{RecvMeta, UdpSocketState};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use super::datagrams::{DatagramPort, Received, SendError};
 use super::segmentation::Segmentation;
 use super::steering;
 use crate::arena::Arena;
@@ -47,26 +47,6 @@ pub enum BindError {
         /// What the system said.
         source: io::Error,
     },
-}
-
-/// A train of datagrams of one sender, as one buffer.
-#[derive(Debug)]
-pub(crate) struct Received {
-    pub(crate) from: SocketAddr,
-    pub(crate) local_ip: Option<IpAddr>,
-    pub(crate) ecn: Option<EcnCodepoint>,
-    /// Length of every datagram in `train` but the last, which may be shorter.
-    pub(crate) stride: usize,
-    pub(crate) train: BytesMut,
-}
-
-/// Why a train, or the rest of it, was not sent.
-#[derive(Debug)]
-pub(crate) struct SendError {
-    /// What the system said: `WouldBlock` when the socket's buffer is full.
-    pub(crate) error: io::Error,
-    /// Bytes at the beginning of the train that have left.
-    pub(crate) sent: usize,
 }
 
 /// A bound socket with its receive buffers.
@@ -113,14 +93,14 @@ impl UdpPort {
     pub(crate) fn local_addr(&self) -> SocketAddr {
         self.local
     }
+}
 
-    /// How many equal datagrams one send call may carry at most now.
-    pub(crate) fn max_segments(&self, now: Instant) -> usize {
+impl DatagramPort for UdpPort {
+    fn max_segments(&self, now: Instant) -> usize {
         self.segmentation.segments(now)
     }
 
-    /// An address as this socket's family writes it: IPv4 in its mapped form on a dual-stack socket.
-    pub(crate) fn address_for(&self, addr: SocketAddr) -> SocketAddr {
+    fn address_for(&self, addr: SocketAddr) -> SocketAddr {
         match (self.local, addr) {
             (SocketAddr::V6(_), SocketAddr::V4(v4)) => {
                 SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port())
@@ -129,11 +109,7 @@ impl UdpPort {
         }
     }
 
-    /// Reads what has arrived, one call; `each` gets every train.
-    ///
-    /// # Errors
-    /// `WouldBlock` when nothing is there; anything else is the network's trouble of the moment.
-    pub(crate) fn receive(&mut self, mut each: impl FnMut(Received)) -> io::Result<()> {
+    fn receive(&mut self, mut each: impl FnMut(Received)) -> io::Result<()> {
         let mut meta = [RecvMeta::default(); RECEIVE_BATCH];
         let count = {
             let mut slices = self.buffers.each_mut().map(|arena| {
@@ -157,13 +133,7 @@ impl UdpPort {
         Ok(())
     }
 
-    /// Sends one train: in one call, or datagram by datagram where the system takes it no other
-    /// way.
-    ///
-    /// # Errors
-    /// `WouldBlock` when the socket's buffer is full; otherwise what the system said about these
-    /// datagrams.
-    pub(crate) fn send(
+    fn send(
         &mut self,
         now: Instant,
         transmit: &Transmit,
@@ -205,12 +175,12 @@ impl UdpPort {
         Ok(())
     }
 
-    /// Sends one datagram that no connection waits for: an answer to whoever asked. It is lost
-    /// where the socket is full or the system refuses it.
-    pub(crate) fn answer(&self, transmit: &Transmit, contents: &[u8]) {
+    fn answer(&self, transmit: &Transmit, contents: &[u8]) {
         let _ = self.call(transmit, &contents[..transmit.size], None);
     }
+}
 
+impl UdpPort {
     /// One system call. The tunnel's packets are sent Not-ECT: RFC 9484 section 9 leaves the
     /// congestion control of tunnelled traffic to the inner connections.
     fn call(
