@@ -11,7 +11,6 @@ mod core_dump;
 mod duration;
 mod flags;
 mod host_port;
-mod interface_name;
 mod log;
 mod open_secret;
 mod signals;
@@ -23,7 +22,6 @@ pub use core_dump::forbid_core_dumps;
 pub use duration::{DurationError, GoDuration};
 pub use flags::{CommandLine, EarlyExit};
 pub use host_port::{HostPort, HostPortError, ListenAddress, Protocol, ResolveError};
-pub use interface_name::is_interface_name;
 pub use log::{
     FieldValue, FlushLogAtExit, LineWriter, LogConfig, LogHandle, LogLevel, Logger, Record,
     UnknownLevel, dropped_log_lines, init_log, log_warnings, startup_error, startup_line,

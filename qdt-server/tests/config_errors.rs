@@ -212,7 +212,7 @@ fn an_unknown_log_level_is_a_logger_error() {
 
 #[test]
 fn a_name_that_no_interface_can_have_is_refused() {
-    for name in ["a-name-of-16-chrs", "a/b", "\"a b\"", ".."] {
+    for name in ["a-name-of-16-chrs", "a/b", "\"a b\"", "..", "-a", "a;b"] {
         assert!(
             error(&format!("tun_name: {name}\n")).starts_with("tun_name: "),
             "{name}"

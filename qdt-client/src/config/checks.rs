@@ -4,7 +4,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use qdt_program::{ConfigProblem, GoDuration, HostPort, LogConfig, Warning, is_interface_name};
+use qdt_host::check_interface_name;
+use qdt_program::{ConfigProblem, GoDuration, HostPort, LogConfig, Warning};
 use qdt_proto::handshake::{DEFAULT_MTU, MIN_MTU};
 use qdt_transport::SpkiPin;
 
@@ -43,7 +44,7 @@ pub(super) fn check(
         );
         return Err(ConfigProblem::new("server", text));
     }
-    if !is_interface_name(&file.tun_name) {
+    if check_interface_name(&file.tun_name).is_err() {
         return Err(ConfigProblem::new(
             "tun_name",
             format!(

@@ -8,7 +8,8 @@ use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
-use qdt_program::{ConfigProblem, LogConfig, TokenProblem, Warning, is_interface_name};
+use qdt_host::check_interface_name;
+use qdt_program::{ConfigProblem, LogConfig, TokenProblem, Warning};
 use qdt_transport::MAX_WORKERS;
 
 use super::file::{RateFile, ServerFile};
@@ -110,7 +111,7 @@ fn addresses(
 }
 
 fn host(file: &ServerFile) -> Result<HostConfig, ConfigProblem> {
-    if !is_interface_name(&file.tun_name) {
+    if check_interface_name(&file.tun_name).is_err() {
         return Err(ConfigProblem::new(
             "tun_name",
             format!(

@@ -7,7 +7,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use ipnet::Ipv4Net;
-use qdt_program::{ConfigProblem, GoDuration, HostPort, Warning, is_interface_name};
+use qdt_host::check_interface_name;
+use qdt_program::{ConfigProblem, GoDuration, HostPort, Warning};
 use qdt_proto::handshake::MIN_MTU;
 
 use super::file::RateFile;
@@ -130,7 +131,8 @@ pub(super) fn count(
 }
 
 pub(super) fn nat(enabled: bool, external_iface: &str) -> Result<Option<Nat>, ConfigProblem> {
-    if enabled && !external_iface.is_empty() && !is_interface_name(external_iface) {
+    let named = enabled && !external_iface.is_empty();
+    if named && check_interface_name(external_iface).is_err() {
         return Err(ConfigProblem::new(
             "nat.external_iface",
             format!(
@@ -139,6 +141,6 @@ pub(super) fn nat(enabled: bool, external_iface: &str) -> Result<Option<Nat>, Co
         ));
     }
     Ok(enabled.then(|| Nat {
-        external_iface: (!external_iface.is_empty()).then(|| external_iface.to_owned()),
+        external_iface: named.then(|| external_iface.to_owned()),
     }))
 }
