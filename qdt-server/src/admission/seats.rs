@@ -55,12 +55,6 @@ impl Seats {
             Err(_) => Seat::Standing(self.clone()),
         }
     }
-
-    /// Seats that are taken.
-    #[must_use]
-    pub fn taken(&self) -> usize {
-        self.taken.load(Ordering::Acquire)
-    }
 }
 
 impl Seat {
