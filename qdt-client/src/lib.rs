@@ -1,7 +1,8 @@
 //! The QDT client: the life-cycle of one tunnel.
 //!
 //! The decisions are a state machine without I/O ([`Tunnel`]), fed by and feeding a thin driver
-//! ([`drive`]) that carries actions out on the packet worker ([`Link`]) and on the host ([`TunnelHost`]).
+//! ([`drive`]) that carries actions out on the packet worker ([`Link`]) and on the host
+//! ([`TunnelHost`]).
 //! What always holds: nothing on the host is changed before a server has answered with something
 //! sane ([`Assignment`]), and whatever was changed is put back before the program ends, or at its
 //! next start where it was killed.

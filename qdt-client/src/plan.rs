@@ -54,7 +54,7 @@ impl HostPlan {
         } else {
             Vec::new()
         };
-        // Routes depend on the address: the kernel drops those of an address that leaves the device.
+        // Routes depend on the address: the kernel drops those of one that leaves the device.
         let network = assignment.address.trunc();
         Self {
             tun: TunPlan {

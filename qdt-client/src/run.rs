@@ -17,8 +17,8 @@ use crate::look_up;
 use crate::plan::HostWishes;
 use crate::tunnel::{Outcome, Settings, Tunnel};
 
-/// Runs the tunnel that `config` describes on `host` until `stop` completes or it cannot go on. The host is
-/// as it was found when this returns.
+/// Runs the tunnel that `config` describes on `host` until `stop` completes or it cannot go on. The
+/// host is as it was found when this returns.
 pub async fn run<H: Host>(
     host: H,
     config: ClientConfig,

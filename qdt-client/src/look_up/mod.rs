@@ -29,7 +29,8 @@ pub type LookUp =
 const PATIENCE: Duration = Duration::from_secs(5);
 const HOSTS: &str = "/etc/hosts";
 
-/// The look-up of the server that `config` names, over sockets that stay outside the tunnel by `way_out`.
+/// The look-up of the server that `config` names, over sockets that stay outside the tunnel by
+/// `way_out`.
 pub(crate) fn of(config: &ClientConfig, way_out: Outside) -> LookUp {
     let server = config.server.clone();
     // Then the tunnel changes nothing about how this host finds names.
