@@ -33,6 +33,8 @@ mod session;
 mod tls;
 mod tun_port;
 mod udp;
+#[cfg(test)]
+mod virtual_pair;
 mod wake;
 mod worker_thread;
 

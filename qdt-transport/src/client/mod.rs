@@ -7,6 +7,8 @@ mod dialling;
 mod from_server;
 mod pulse;
 mod to_server;
+#[cfg(test)]
+mod virtual_end;
 mod watch;
 mod worker;
 
@@ -19,24 +21,19 @@ use std::time::Duration;
 
 use qdt_host::{Outside, TunQueue};
 use qdt_proto::handshake::{Capabilities, ConnectResponse};
-use quinn_proto::{Endpoint, EndpointConfig};
 use zeroize::Zeroizing;
 
-use crate::arena::Arena;
 use crate::clock;
 use crate::counters::WorkerCounters;
-use crate::engine::Engine;
 use crate::path::PacketSize;
 use crate::tls::ClientTls;
-use crate::udp::{BindError, Steering, bind_client};
+use crate::udp::{BindError, bind_client};
 use crate::wake::Bell;
-use app::ClientApp;
 pub use dialling::dialling_config;
 pub use pulse::Pulse;
+#[cfg(test)]
+pub(crate) use virtual_end::VirtualClient;
 use worker::ClientLoop;
-
-/// Sealed datagrams of a turn: several TUN super-packets.
-const SEAL_ARENA: usize = 1 << 20;
 
 /// Names one connection attempt, and the connection that comes of it. Unique within one run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -244,23 +241,17 @@ impl ClientWorker {
             }
         };
         let bell = Bell::new().map_err(system("make a wake-up for the packet worker"))?;
-        let counters = Arc::new(WorkerCounters::default());
-        let now = clock::now();
         let (commands, orders) = channel();
-        let endpoint = Endpoint::new(Arc::new(EndpointConfig::default()), None, true, None);
-        let report = events.clone();
-        let this = ClientLoop {
-            engine: Engine::new(now, endpoint, port, Steering::ALONE),
-            app: ClientApp::new(
-                settings,
-                counters.clone(),
-                Arena::new(SEAL_ARENA),
-                Box::new(report),
-                now,
-            ),
-            bell: bell.clone(),
+        let this = ClientLoop::new(
+            clock::now(),
+            settings,
+            port,
+            None,
+            bell.clone(),
             orders,
-        };
+            Box::new(events.clone()),
+        );
+        let counters = this.app.counters.clone();
         let thread = std::thread::Builder::new()
             .name("qdt-worker".into())
             .spawn(move || {

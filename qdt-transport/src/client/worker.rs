@@ -6,19 +6,25 @@
 use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
+use quinn_proto::{Endpoint, EndpointConfig};
+
 use super::app::{ClientApp, Phase};
-use super::{AttemptId, ClientCommand, ClientEvent};
+use super::{AttemptId, ClientCommand, ClientEvent, ClientSettings};
+use crate::arena::Arena;
 use crate::clock;
 use crate::counters::WorkerCounters;
 use crate::engine::Engine;
 use crate::tun_port::{READ_BUFFER, SEALED_READ, TunPort};
-use crate::udp::{DatagramPort, UdpPort};
+use crate::udp::{DatagramPort, Steering, UdpPort};
 use crate::wake::{Bell, Ready, Sources};
 use crate::worker_thread;
 
+/// Sealed datagrams of a turn: several TUN super-packets.
+const SEAL_ARENA: usize = 1 << 20;
 /// TUN reads per turn: one super-packet is 50 segments, plain packets are few bytes each.
 const TUN_BUDGET: usize = 32;
 
@@ -75,6 +81,29 @@ impl ClientLoop {
 }
 
 impl<P: DatagramPort> ClientLoop<P> {
+    /// Makes a worker before it has a thread. QUIC's random numbers come from `seed`, or from the
+    /// system where there is none.
+    pub(super) fn new(
+        now: Instant,
+        settings: ClientSettings,
+        port: P,
+        seed: Option<[u8; 32]>,
+        bell: Bell,
+        orders: Receiver<ClientCommand>,
+        report: Box<dyn Fn(ClientEvent) + Send>,
+    ) -> Self {
+        let mut config = EndpointConfig::default();
+        config.rng_seed(seed);
+        let endpoint = Endpoint::new(Arc::new(config), None, true, None);
+        let (counters, arena) = (Arc::default(), Arena::new(SEAL_ARENA));
+        Self {
+            engine: Engine::new(now, endpoint, port, Steering::ALONE),
+            app: ClientApp::new(settings, counters, arena, report, now),
+            bell,
+            orders,
+        }
+    }
+
     /// Does what is to be done at `now`, with a `buffer` of [`READ_BUFFER`] bytes. Returns whether
     /// a budget left something unread, or breaks when the worker was told to stop.
     pub(super) fn turn(

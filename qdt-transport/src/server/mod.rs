@@ -6,14 +6,16 @@ mod exchange;
 mod from_client;
 mod gate;
 mod inbox;
+mod making;
 mod opening;
 mod places;
 mod route;
 mod table;
 mod to_client;
+#[cfg(test)]
+mod virtual_end;
 mod worker;
 
-use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -22,44 +24,26 @@ use std::time::Duration;
 
 use qdt_host::tun::TunQueue;
 use qdt_proto::datagram::SessionId;
-use quinn_proto::{Endpoint, EndpointConfig};
 
 pub use admission::{Admission, Grant, Owner, Refusal, RequestContext};
 pub use table::MAX_WORKERS;
 
-use app::{ServerApp, Shared};
-use gate::Doorkeeper;
-use inbox::{Inbox, Order, PacketBatch};
+use app::Shared;
+use inbox::{Inbox, Order};
+use making::Parts;
 use opening::Opening;
-use table::AddressTable;
+#[cfg(test)]
+pub(crate) use virtual_end::VirtualServer;
 use worker::ServerWorker;
 
-use crate::arena::Arena;
 use crate::clock;
 use crate::counters::{Counters, WorkerCounters};
-use crate::engine::Engine;
 use crate::limits::SessionLimits;
-use crate::path::{BASE_PACKET, IDLE, Limits};
-use crate::queue::FairShare;
 use crate::tls::ServerTls;
-use crate::tun_port::TunPort;
-use crate::udp::{BindError, DatagramPort, SteeredConnectionIds, Steering, bind_server};
+use crate::udp::{BindError, bind_server};
 
-/// Datagrams received in a turn wait this long at most; they are read before the next turn.
-const RECEIVE_QUEUE: usize = 4 << 20;
-/// No client is given up sooner: Go clients say something every ten seconds, ours a third earlier than this.
-const IDLE_MIN: Duration = Duration::from_secs(15);
 /// What clients of a worker are told that cannot go on.
 const FAILED: &str = "server failed";
-/// Sealed datagrams of a turn: several TUN super-packets.
-const SEAL_ARENA: usize = 1 << 20;
-
-/// A worker sends one stateless reset in this time at most: after a restart it tells a thousand
-/// connections a second that they are over. A reset is shorter than its cause, so it amplifies
-/// nothing, a loop of them ends by itself, and what a forged address can be sent is a megabyte a
-/// second.
-const RESET_INTERVAL: Duration = Duration::from_millis(1);
-
 /// What a server needs to start its workers.
 #[derive(Debug)]
 pub struct ServerSettings {
@@ -164,7 +148,7 @@ impl ServerWorkers {
     /// # Errors
     /// The address is taken or not ours, or the system is out of threads or descriptors; then nothing runs.
     pub fn start<A: Admission>(
-        settings: ServerSettings,
+        mut settings: ServerSettings,
         admission: Arc<A>,
         on_exit: impl Fn(usize, WorkerExit) + Send + Clone + 'static,
     ) -> Result<Self, StartError> {
@@ -175,26 +159,7 @@ impl ServerWorkers {
         let system = |worker| move |source| StartError::System { worker, source };
         let ports = bind_server(settings.addr, workers)?;
         let local_addr = ports[0].local_addr();
-        let inboxes = (0..workers)
-            .map(|worker| {
-                // What one turn reads is handed over as a whole.
-                let packets = settings.handover_queue.max(settings.tun_reads_per_turn);
-                Inbox::new(packets).map_err(system(worker))
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        let shared = Arc::new(Shared {
-            table: AddressTable::new(settings.pool_first, settings.pool_size),
-            inboxes,
-            gateway: settings.gateway,
-            client_to_client: settings.client_to_client,
-            forward_link_local: settings.forward_link_local,
-            max_reassembly_bytes: settings.max_reassembly_bytes,
-        });
-        let limits = Limits {
-            idle: settings.idle_timeout.clamp(IDLE_MIN, IDLE),
-            send: settings.datagram_queue.max(64) * (usize::from(settings.mtu) + 64),
-            receive: RECEIVE_QUEUE,
-        };
+        let shared = making::share(&settings)?;
         let mut running = Self {
             shared: shared.clone(),
             opening: Arc::new(Opening::new()),
@@ -202,37 +167,17 @@ impl ServerWorkers {
             counters: Vec::with_capacity(workers),
             local_addr,
         };
-        for (worker, (port, tun)) in ports.into_iter().zip(settings.queues).enumerate() {
-            let (now, counters) = (clock::now(), Arc::new(WorkerCounters::default()));
-            // Kernels without it never refuse it.
-            counters.segmentation_off(port.max_segments(now) == 1);
-            let mut door = Doorkeeper::new(settings.tls.clone(), limits);
-            let mut config = EndpointConfig::new(door.reset_key());
-            config
-                .cid_generator(move || Box::new(SteeredConnectionIds::new(worker, workers)))
-                .min_reset_interval(RESET_INTERVAL);
-            let endpoint =
-                Endpoint::new(Arc::new(config), Some(door.config(BASE_PACKET)), true, None);
-            let mut this = ServerWorker {
-                engine: Engine::new(now, endpoint, port, Steering::new(worker, workers)),
-                app: ServerApp {
-                    worker,
-                    admission: admission.clone(),
-                    shared: shared.clone(),
-                    door,
-                    sessions: HashMap::new(),
-                    counters: counters.clone(),
-                    tun: TunPort::new(tun),
-                    arena: Arena::new(SEAL_ARENA),
-                    shares: FairShare::default(),
-                    sideways: PacketBatch::default(),
-                    replaced: Vec::new(),
-                    newcomers: 0,
-                    unix_seconds: clock::unix_seconds,
-                },
-                shared: shared.clone(),
-                tun_budget: settings.tun_reads_per_turn.max(1),
+        let queues = std::mem::take(&mut settings.queues);
+        for (worker, (port, tun)) in ports.into_iter().zip(queues).enumerate() {
+            let parts = Parts {
+                worker,
+                port,
+                tun,
+                now: clock::now(),
+                seed: None,
             };
+            let mut this = making::worker(&settings, admission.clone(), shared.clone(), parts);
+            let counters = this.app.counters.clone();
             let on_exit = on_exit.clone();
             let opening = running.opening.clone();
             let thread = std::thread::Builder::new()

@@ -1,6 +1,8 @@
-//! What the engine needs of a UDP port. Static dispatch only: the engine is made for one kind of port.
+//! What the engine needs of a UDP port. Static dispatch only: the engine is made for one kind of
+//! port.
 //!
-//! Invariants: no call waits; each error is about the datagrams of its call, and none ends the port.
+//! Invariants: no call waits; each error is about the datagrams of its call, and none ends the
+//! port.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

@@ -1,0 +1,123 @@
+//! How a worker is made, before it has a thread: from the server's settings, a port and a TUN
+//! queue.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use qdt_host::tun::TunQueue;
+use quinn_proto::{Endpoint, EndpointConfig};
+
+use super::admission::Admission;
+use super::app::{ServerApp, Shared};
+use super::gate::Doorkeeper;
+use super::inbox::{Inbox, PacketBatch};
+use super::table::AddressTable;
+use super::worker::ServerWorker;
+use super::{ServerSettings, StartError};
+use crate::arena::Arena;
+use crate::clock;
+use crate::counters::WorkerCounters;
+use crate::engine::Engine;
+use crate::path::{BASE_PACKET, IDLE, Limits};
+use crate::queue::FairShare;
+use crate::tun_port::TunPort;
+use crate::udp::{DatagramPort, SteeredConnectionIds, Steering};
+
+/// Datagrams received in a turn wait this long at most; they are read before the next turn.
+const RECEIVE_QUEUE: usize = 4 << 20;
+/// No client is given up sooner: Go clients say something every ten seconds, ours a third earlier
+/// than this.
+const IDLE_MIN: Duration = Duration::from_secs(15);
+/// Sealed datagrams of a turn: several TUN super-packets.
+const SEAL_ARENA: usize = 1 << 20;
+/// A worker sends one stateless reset in this time at most: after a restart it tells a thousand
+/// connections a second that they are over. A reset is shorter than its cause, so it amplifies
+/// nothing, a loop of them ends by itself, and what a forged address can be sent is a megabyte a
+/// second.
+const RESET_INTERVAL: Duration = Duration::from_millis(1);
+
+/// Makes what all workers share, one inbox for each TUN queue of `settings`.
+///
+/// # Errors
+/// The process is out of descriptors.
+pub(super) fn share(settings: &ServerSettings) -> Result<Arc<Shared>, StartError> {
+    let inboxes = (0..settings.queues.len())
+        .map(|worker| {
+            // What one turn reads is handed over as a whole.
+            let packets = settings.handover_queue.max(settings.tun_reads_per_turn);
+            Inbox::new(packets).map_err(|source| StartError::System { worker, source })
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(Arc::new(Shared {
+        table: AddressTable::new(settings.pool_first, settings.pool_size),
+        inboxes,
+        gateway: settings.gateway,
+        client_to_client: settings.client_to_client,
+        forward_link_local: settings.forward_link_local.clone(),
+        max_reassembly_bytes: settings.max_reassembly_bytes,
+    }))
+}
+
+/// What a worker has for itself.
+pub(super) struct Parts<P> {
+    /// Its number.
+    pub(super) worker: usize,
+    pub(super) port: P,
+    pub(super) tun: TunQueue,
+    pub(super) now: Instant,
+    /// What QUIC's random numbers come from; the system where there is none.
+    pub(super) seed: Option<[u8; 32]>,
+}
+
+/// Makes one of the workers that have `shared` in common.
+pub(super) fn worker<A: Admission, P: DatagramPort>(
+    settings: &ServerSettings,
+    admission: Arc<A>,
+    shared: Arc<Shared>,
+    parts: Parts<P>,
+) -> ServerWorker<A, P> {
+    let Parts {
+        worker,
+        port,
+        tun,
+        now,
+        seed,
+    } = parts;
+    let workers = shared.inboxes.len();
+    let limits = Limits {
+        idle: settings.idle_timeout.clamp(IDLE_MIN, IDLE),
+        send: settings.datagram_queue.max(64) * (usize::from(settings.mtu) + 64),
+        receive: RECEIVE_QUEUE,
+    };
+    let counters = Arc::new(WorkerCounters::default());
+    // Kernels without it never refuse it.
+    counters.segmentation_off(port.max_segments(now) == 1);
+    let mut door = Doorkeeper::new(settings.tls.clone(), limits);
+    let mut config = EndpointConfig::new(door.reset_key());
+    config
+        .cid_generator(move || Box::new(SteeredConnectionIds::new(worker, workers)))
+        .min_reset_interval(RESET_INTERVAL)
+        .rng_seed(seed);
+    let endpoint = Endpoint::new(Arc::new(config), Some(door.config(BASE_PACKET)), true, None);
+    ServerWorker {
+        engine: Engine::new(now, endpoint, port, Steering::new(worker, workers)),
+        app: ServerApp {
+            worker,
+            admission,
+            shared: shared.clone(),
+            door,
+            sessions: HashMap::new(),
+            counters,
+            tun: TunPort::new(tun),
+            arena: Arena::new(SEAL_ARENA),
+            shares: FairShare::default(),
+            sideways: PacketBatch::default(),
+            replaced: Vec::new(),
+            newcomers: 0,
+            unix_seconds: clock::unix_seconds,
+        },
+        shared,
+        tun_budget: settings.tun_reads_per_turn.max(1),
+    }
+}

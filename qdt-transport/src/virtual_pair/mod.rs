@@ -1,0 +1,329 @@
+//! A client's and a server's worker in one thread, over a network in memory and in a time of the
+//! test's: real QUIC, real TLS, real sessions, and the same for a seed.
+//!
+//! What a seed does not decide: TLS keys, signatures, nonces and connection ids. They change what
+//! the datagrams contain and nothing that the network or the workers go by. A TUN is a pair of
+//! local sockets, which drop nothing as long as each turn's packets fit.
+
+mod lives;
+mod network;
+mod policy;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
+use std::rc::Rc;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use qdt_host::tun::{Offload, TunQueue};
+use qdt_proto::handshake::Capabilities;
+use qdt_proto::packet::Sum;
+
+use crate::client::VirtualClient;
+use crate::server::VirtualServer;
+use crate::*;
+pub(crate) use network::VirtualPort;
+use network::{Conditions, Network, Random};
+use policy::Policy;
+
+const TOKEN: &[u8] = b"a token of some length";
+const MTU: u16 = 1350;
+const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 8, 0, 1);
+const SERVER: SocketAddr = SocketAddr::V4(std::net::SocketAddrV4::new(Ipv4Addr::LOCALHOST, 443));
+
+/// See the module.
+struct VirtualPair {
+    now: Instant,
+    random: Random,
+    network: Rc<RefCell<Network>>,
+    server: VirtualServer<Policy>,
+    policy: Arc<Policy>,
+    server_kernel: UnixDatagram,
+    client: VirtualClient,
+    client_address: Rc<Cell<SocketAddr>>,
+    client_kernel: UnixDatagram,
+    /// What the client's side has seen.
+    events: Vec<ClientEvent>,
+    attempts: u64,
+    /// The size of the next attempt.
+    size: PacketSize,
+    /// The session's inner address, once there was one: the ticket, too.
+    inner: Option<Ipv4Addr>,
+    adopted: bool,
+    packets: u32,
+}
+
+impl VirtualPair {
+    fn new(seed: u64, conditions: Conditions) -> Self {
+        let now = Instant::now();
+        let mut random = Random::new(seed);
+        let network = Rc::new(RefCell::new(Network::new(now, random.next(), conditions)));
+        let first = Ipv4Addr::new(10, 8, 0, 2 + random.below(100) as u8);
+        let (server, policy, server_kernel) = serve(now, &network, first, random.seed());
+        let client_address = Rc::new(Cell::new((Ipv4Addr::new(192, 0, 2, 1), 40_000).into()));
+        let port = VirtualPort {
+            network: network.clone(),
+            address: client_address.clone(),
+        };
+        let client = VirtualClient::new(now, client_settings(), port, random.seed());
+        let (queue, client_kernel) = tun();
+        let attached = client.commands.send(ClientCommand::AttachTun(queue));
+        attached.expect("it runs");
+        Self {
+            now,
+            random,
+            network,
+            server,
+            policy,
+            server_kernel,
+            client,
+            client_address,
+            client_kernel,
+            events: Vec::new(),
+            attempts: 0,
+            size: PacketSize::Full,
+            inner: None,
+            adopted: false,
+            packets: 0,
+        }
+    }
+
+    /// Replaces the server by one that knows nothing of the first one's sessions.
+    fn restart_server(&mut self) {
+        self.network.borrow_mut().forget(SERVER);
+        let first = Ipv4Addr::new(10, 8, 0, 200);
+        let seed = self.random.seed();
+        (self.server, self.policy, self.server_kernel) =
+            serve(self.now, &self.network, first, seed);
+    }
+
+    /// Lets the client's packets come from another address, as a NAT does that forgot the first.
+    fn rebind_client(&mut self) {
+        let mut address = self.client_address.get();
+        address.set_port(address.port() + 1);
+        self.client_address.set(address);
+    }
+
+    /// Lets time pass until something happens, but not past `limit`, and does what is due then.
+    fn step(&mut self, limit: Instant) {
+        let next = [
+            self.network.borrow().next_arrival(),
+            self.client.next_deadline(),
+            self.server.next_deadline(),
+        ];
+        let next = next.into_iter().flatten().min().unwrap_or(limit);
+        self.now = next.clamp(self.now, limit);
+        self.network.borrow_mut().advance(self.now);
+        self.turn();
+    }
+
+    /// Does what is due now.
+    fn turn(&mut self) {
+        self.client.turn(self.now);
+        self.server.turn(self.now);
+        while let Ok(event) = self.client.events.try_recv() {
+            self.react(&event);
+            self.events.push(event);
+        }
+    }
+
+    /// Does what a client program does about `event`: keeps the tunnel up, at a size that passes.
+    fn react(&mut self, event: &ClientEvent) {
+        match event {
+            ClientEvent::Established {
+                attempt, response, ..
+            } => {
+                let inner = response.client_ip.parse().expect("an address");
+                assert_eq!(*self.inner.get_or_insert(inner), inner, "the inner address");
+                self.command(ClientCommand::Adopt(*attempt));
+                self.adopted = true;
+            }
+            ClientEvent::Failed { .. } => {
+                self.size = PacketSize::Base;
+                self.dial();
+            }
+            ClientEvent::Closed { .. } => {
+                self.adopted = false;
+                self.dial();
+            }
+            ClientEvent::Suspect { .. } => self.dial(),
+            ClientEvent::PathTooSmall { .. } => {
+                self.size = PacketSize::Base;
+                self.dial();
+            }
+            ClientEvent::Recovered { .. } => {}
+            other => panic!("unexpected: {other:?}"),
+        }
+    }
+
+    fn dial(&mut self) {
+        self.attempts += 1;
+        self.command(ClientCommand::Dial(Dial {
+            attempt: AttemptId(self.attempts),
+            address: SERVER,
+            size: self.size,
+            resume: self.inner.map(|inner| Ticket::new(inner.to_string())),
+        }));
+    }
+
+    fn command(&self, command: ClientCommand) {
+        self.client.commands.send(command).expect("it runs");
+    }
+
+    /// Lets time pass until `condition` holds, for a virtual minute at most.
+    fn until(&mut self, what: &str, condition: impl Fn(&Self) -> bool) {
+        let limit = self.now + Duration::from_secs(60);
+        self.turn();
+        while !condition(self) {
+            assert!(self.now < limit, "in vain: {what}; {:?}", self.events);
+            self.step(limit);
+        }
+    }
+
+    fn run_for(&mut self, span: Duration) {
+        let limit = self.now + span;
+        self.turn();
+        while self.now < limit {
+            self.step(limit);
+        }
+    }
+
+    fn connect(&mut self) {
+        self.dial();
+        self.until("a session", |pair| pair.adopted);
+        self.turn();
+    }
+
+    /// Sends `count` packets of random sizes each way, some milliseconds apart, and returns how
+    /// many arrived: unaltered and once, or it panics.
+    fn exchange(&mut self, count: u32) -> [usize; 2] {
+        let inner = self.inner.expect("a session");
+        let (mut sent, mut received) = ([HashSet::new(), HashSet::new()], [0, 0]);
+        let end = self.now + Duration::from_secs(2) + Duration::from_millis(5) * count;
+        let mut left = count;
+        while self.now < end {
+            if left > 0 {
+                left -= 1;
+                self.packets += 1;
+                let len = 64 + self.random.below(1240) as usize;
+                let up = packet(inner, GATEWAY, len, self.packets);
+                let down = packet(GATEWAY, inner, len, self.packets);
+                self.client_kernel.send(&up).expect("room");
+                self.server_kernel.send(&down).expect("room");
+                sent[0].insert(up);
+                sent[1].insert(down);
+                self.run_for(Duration::from_millis(5));
+            } else {
+                self.step(end);
+            }
+            for (way, kernel) in [&self.server_kernel, &self.client_kernel]
+                .iter()
+                .enumerate()
+            {
+                let mut buffer = [0; 2048];
+                while let Ok(len) = kernel.recv(&mut buffer) {
+                    let is_one_of_them = sent[way].remove(&buffer[..len]);
+                    assert!(is_one_of_them, "altered, or for the second time");
+                    received[way] += 1;
+                }
+            }
+        }
+        received
+    }
+}
+
+/// A server on the network, its policy and the kernel's side of its TUN.
+fn serve(
+    now: Instant,
+    network: &Rc<RefCell<Network>>,
+    first: Ipv4Addr,
+    seed: [u8; 32],
+) -> (VirtualServer<Policy>, Arc<Policy>, UnixDatagram) {
+    let (queue, kernel) = tun();
+    let settings = ServerSettings {
+        addr: SERVER,
+        tls: certificate().clone(),
+        queues: vec![queue],
+        pool_first: Ipv4Addr::new(10, 8, 0, 0),
+        pool_size: 256,
+        gateway: GATEWAY,
+        client_to_client: false,
+        forward_link_local: Vec::new(),
+        max_reassembly_bytes: 65_535,
+        idle_timeout: Duration::from_secs(30),
+        datagram_queue: 4096,
+        mtu: MTU,
+        handover_queue: 4096,
+        tun_reads_per_turn: 4,
+    };
+    let port = VirtualPort {
+        network: network.clone(),
+        address: Rc::new(Cell::new(SERVER)),
+    };
+    let policy = Arc::new(Policy::new(first));
+    let server = VirtualServer::new(now, settings, policy.clone(), port, seed);
+    (server, policy, kernel)
+}
+
+fn client_settings() -> ClientSettings {
+    let trust = ClientTrust::Anyone;
+    ClientSettings {
+        tls: ClientTls::new(&trust).expect("trust"),
+        outside: None,
+        server_name: "localhost".into(),
+        authority: "localhost".into(),
+        token: TOKEN.to_vec().into(),
+        mtu: MTU,
+        caps: Capabilities::all(),
+        client_id: String::new(),
+        dial_timeout: Duration::from_secs(5),
+        probe_interval: None,
+        max_reassembly_bytes: 65_535,
+    }
+}
+
+/// One for all servers of the process: a restarted one has its predecessor's.
+fn certificate() -> &'static ServerTls {
+    static CERTIFICATE: OnceLock<ServerTls> = OnceLock::new();
+    CERTIFICATE.get_or_init(|| {
+        let folder = tempfile::tempdir().expect("a folder");
+        let names = vec!["localhost".into()];
+        let pair = rcgen::generate_simple_self_signed(names).expect("certificate");
+        let (certificate, key) = (folder.path().join("c.pem"), folder.path().join("k.pem"));
+        std::fs::write(&certificate, pair.cert.pem()).expect("write");
+        std::fs::write(&key, pair.signing_key.serialize_pem()).expect("write");
+        ServerTls::load(&certificate, &key).expect("load")
+    })
+}
+
+/// A TUN device's two ends: the queue for the worker, and the kernel's side for the test.
+fn tun() -> (TunQueue, UnixDatagram) {
+    let kind = socket2::Type::SEQPACKET;
+    let (ours, theirs) = socket2::Socket::pair(socket2::Domain::UNIX, kind, None).expect("pair");
+    for end in [&ours, &theirs] {
+        end.set_send_buffer_size(4 << 20).expect("room");
+        end.set_nonblocking(true).expect("non-blocking");
+    }
+    let queue = TunQueue::from_fd(OwnedFd::from(ours), Offload::NONE);
+    (queue, UnixDatagram::from(OwnedFd::from(theirs)))
+}
+
+/// A UDP packet of `len` bytes in all that no other `number` has.
+fn packet(from: Ipv4Addr, to: Ipv4Addr, len: usize, number: u32) -> Vec<u8> {
+    let mut packet = vec![number as u8; len];
+    packet[..20].fill(0);
+    packet[0] = 0x45;
+    packet[2..4].copy_from_slice(&(len as u16).to_be_bytes());
+    packet[8] = 64;
+    packet[9] = 17;
+    packet[12..16].copy_from_slice(&from.octets());
+    packet[16..20].copy_from_slice(&to.octets());
+    let sum = Sum::of(&packet[..20]).checksum();
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
+    packet[24..26].copy_from_slice(&((len - 20) as u16).to_be_bytes());
+    packet[28..32].copy_from_slice(&number.to_be_bytes());
+    packet
+}

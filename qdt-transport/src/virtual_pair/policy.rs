@@ -1,0 +1,89 @@
+//! The smallest policy: everybody gets a session, and a ticket that names its inner address.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use qdt_proto::datagram::{Aead, SessionId};
+use qdt_proto::handshake::{Capabilities, ConnectRequest, ConnectResponse, Nonce, SessionKeys};
+use qdt_proto::http3::RequestHead;
+
+use super::{GATEWAY, MTU, TOKEN};
+use crate::{Admission, Grant, Owner, Refusal, RequestContext, SessionLimits, SessionUsage};
+
+/// See the module.
+pub(super) struct Policy {
+    /// The address of the next client without a ticket.
+    next: AtomicU32,
+    granted: AtomicU32,
+}
+
+impl Policy {
+    pub(super) fn new(first: Ipv4Addr) -> Self {
+        Self {
+            next: AtomicU32::new(first.to_bits()),
+            granted: AtomicU32::new(0),
+        }
+    }
+
+    /// Returns how many sessions were granted.
+    pub(super) fn granted(&self) -> u32 {
+        self.granted.load(Ordering::Relaxed)
+    }
+}
+
+impl Admission for Policy {
+    type Reservation = ();
+
+    fn head(&self, head: &RequestHead, _: &RequestContext, _: bool) -> Result<(), Refusal> {
+        assert_eq!(head.header(b"x-qdt-token"), Some(TOKEN));
+        Ok(())
+    }
+
+    fn body(&self, (): (), body: Option<&[u8]>, _: &RequestContext) -> Result<Grant, Refusal> {
+        let late = Refusal {
+            status: 400,
+            body: "bad request",
+        };
+        let request = ConnectRequest::decode(body.ok_or(late)?).expect("a request of our client");
+        let number = self.granted.fetch_add(1, Ordering::Relaxed) + 1;
+        let inner = match &request.resume {
+            Some(ticket) => ticket.parse().expect("a ticket of ours"),
+            None => Ipv4Addr::from_bits(self.next.fetch_add(1, Ordering::Relaxed)),
+        };
+        let nonce = Nonce::from_bytes([number as u8; 16]);
+        let client_nonce = Nonce::from_text(&request.client_nonce).expect("a nonce");
+        let caps = Capabilities::negotiate(&request.caps);
+        let id = SessionId(number.into());
+        let response = ConnectResponse {
+            version: 1,
+            session_id: id,
+            server_nonce: nonce.to_text(),
+            mtu: MTU.into(),
+            client_ip: inner.to_string(),
+            gateway_ip: GATEWAY.to_string(),
+            cidr: "10.8.0.0/24".into(),
+            dns: Vec::new(),
+            caps: Some(caps.to_texts()),
+            resume: Some(inner.to_string()),
+        };
+        Ok(Grant {
+            owner: Owner::SHARED_TOKEN,
+            id,
+            keys: SessionKeys::derive(TOKEN, &client_nonce, &nonce).expect("keys"),
+            aead: Aead::Aes256Gcm,
+            caps,
+            inner,
+            number: number.into(),
+            mtu: MTU,
+            response: response.encode(),
+            replaces: None,
+            limits: SessionLimits::OFF,
+            usage: SessionUsage::default(),
+            counters: Arc::default(),
+        })
+    }
+
+    fn ended(&self, _: SessionId, _: &str, _: Duration) {}
+}
