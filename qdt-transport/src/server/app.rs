@@ -2,10 +2,9 @@
 //! from clients to the TUN.
 //!
 //! Invariants: a connection has at most one session; a session's entry in the address table is set when the
-//! session is made and cleared when its connection goes; [`Admission::ended`] is called exactly once for
+//! session is made and cleared when its last carrier goes; [`Admission::ended`] is called exactly once for
 //! every session that was granted.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -14,19 +13,21 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use qdt_proto::datagram::SessionId;
 use qdt_proto::http3::{Http3Error, Side, code};
-use quinn_proto::{ConnectionError, ConnectionHandle, Dir, Event, Incoming, StreamEvent};
+use quinn_proto::{ConnectionError, Dir, Event, Incoming, StreamEvent};
 
 use super::admission::{Admission, RequestContext};
+use super::carrier::Carrier;
 use super::exchange::{Context, Exchanges, Granted};
 use super::gate::{Doorkeeper, LetIn};
 use super::inbox::{Inbox, Order, PacketBatch};
+use super::sessions::{Served, SessionKey, Sessions};
 use super::table::{AddressTable, Location};
 use crate::arena::Arena;
-use crate::counters::{SessionCounters, WorkerCounters};
+use crate::counters::WorkerCounters;
 use crate::engine::{Accepted, Application, Gate, Link, Pace};
 use crate::http3_streams::{UniStreams, error_code, fail, open_control_stream};
 use crate::limit_key::LimitKey;
-use crate::limits::{Bucket, Counted, SessionLimits};
+use crate::limits::{Bucket, Counted};
 use crate::queue::{FairShare, Share};
 use crate::session::{Session, Terms};
 use crate::tun_port::TunPort;
@@ -56,35 +57,12 @@ pub(super) struct Shared {
     pub(super) max_reassembly_bytes: usize,
 }
 
-/// A session and what the server keeps beside it.
-pub(super) struct Served {
-    pub(super) session: Session,
-    pub(super) inner: Ipv4Addr,
-    pub(super) location: Location,
-    pub(super) from_client: Bucket,
-    pub(super) to_client: Bucket,
-    /// What the client sends beside whole packets.
-    pub(super) upkeep: Bucket,
-    /// What it took of the TUN queue.
-    pub(super) share: Share,
-    /// What it carried, for whoever asks.
-    pub(super) counters: Arc<SessionCounters>,
-}
-
-impl Served {
-    pub(super) fn set_limits(&mut self, now: Instant, limits: SessionLimits) {
-        let mtu = self.session.mtu;
-        for bucket in [&mut self.from_client, &mut self.to_client, &mut self.upkeep] {
-            bucket.change(now, limits, mtu);
-        }
-    }
-}
-
 /// What a server keeps for a connection, with a reservation `R` for each request under way.
 pub(super) struct Client<R> {
     exchanges: Exchanges<R>,
     pub(super) uni: UniStreams,
-    pub(super) served: Option<Box<Served>>,
+    /// The session that the connection carries.
+    pub(super) session: Option<SessionKey>,
     /// Where the handshake came from, which proves it. What limits and logs go by: the connection
     /// moves to another address at its first packet from there, and only then asks whether anybody
     /// is there (RFC 9000 section 9.3).
@@ -116,7 +94,7 @@ pub(super) struct ServerApp<A> {
     pub(super) admission: Arc<A>,
     pub(super) shared: Arc<Shared>,
     pub(super) door: Doorkeeper,
-    pub(super) sessions: HashMap<SessionId, ConnectionHandle>,
+    pub(super) sessions: Sessions,
     pub(super) counters: Arc<WorkerCounters>,
     pub(super) tun: TunPort,
     pub(super) arena: Arena,
@@ -157,23 +135,24 @@ impl<A: Admission> ServerApp<A> {
             max_reassembly_bytes: self.shared.max_reassembly_bytes,
             stream: stream.into(),
         });
-        let location = Location::new(self.worker, link.handle, grant.number);
-        self.shared.table.set(grant.inner, location);
-        self.sessions.insert(grant.id, link.handle);
         self.door.finished(link.app.place_of.take());
         link.pace = grant.caps.is_empty().then(|| Pace::new(now));
         link.app.stream_frames = link.quic.stats().frame_rx.stream + endpoint.stream_frames();
         let bucket = |counted| Bucket::new(grant.limits, grant.mtu, &grant.usage, counted);
-        link.app.served = Some(Box::new(Served {
+        let key = self.sessions.insert(|key| Served {
             session,
+            carrier: Carrier::new(link.handle),
             inner: grant.inner,
             share: Share::default(),
             counters: grant.counters,
-            location,
+            location: Location::new(self.worker, key, grant.number),
             from_client: bucket(Counted::FromClient),
             to_client: bucket(Counted::ToClient),
             upkeep: bucket(Counted::Upkeep),
-        }));
+        });
+        link.app.session = Some(key);
+        let location = Location::new(self.worker, key, grant.number);
+        self.shared.table.set(grant.inner, location);
         match grant.replaces {
             Some((worker, old)) if worker == self.worker => self.replaced.push(old),
             Some((worker, old)) => {
@@ -228,7 +207,7 @@ impl<A: Admission> ServerApp<A> {
             fail(quic, now, None, &error);
         } else if client.uni.has_settings
             && !client.uni.peer_takes_datagrams
-            && client.served.is_some()
+            && client.session.is_some()
         {
             quic.close(
                 now,
@@ -293,7 +272,7 @@ impl<A: Admission> Application for ServerApp<A> {
             app: Client {
                 exchanges: Exchanges::default(),
                 uni: UniStreams::new(Side::Server),
-                served: None,
+                session: None,
                 peer,
                 place_of: Some(place_of),
                 authenticate_by,
@@ -320,7 +299,7 @@ impl<A: Admission> Application for ServerApp<A> {
 
     fn datagrams(&mut self, now: Instant, link: &mut Link<Self::Connection>) {
         // With a session this is left to the frames themselves: here is the way of every packet.
-        if link.app.served.is_none() {
+        if link.app.session.is_none() {
             close_the_talkative(now, link);
         }
         self.receive_from_client(now, link);
@@ -340,11 +319,12 @@ impl<A: Admission> Application for ServerApp<A> {
             quic, app: client, ..
         } = link;
         client.exchanges.expire(quic, &context);
-        let fragments = client.served.as_deref_mut().and_then(|served| {
+        let served = client.session.and_then(|key| self.sessions.get_mut(key));
+        let fragments = served.and_then(|served| {
             served.session.expire(now);
             served.session.next_expiry()
         });
-        if client.served.is_none() && client.authenticate_by <= now {
+        if client.session.is_none() && client.authenticate_by <= now {
             let answered = client.exchanges.answered;
             if client.prolonged || answered.is_none_or(|at| at + FOR_AN_ANSWER <= now) {
                 quic.close(
@@ -357,7 +337,7 @@ impl<A: Admission> Application for ServerApp<A> {
             client.prolonged = true;
             client.authenticate_by = now + FOR_AN_ANSWER;
         }
-        let unauthenticated = client.served.is_none().then_some(client.authenticate_by);
+        let unauthenticated = client.session.is_none().then_some(client.authenticate_by);
         if let Some(at) = client
             .exchanges
             .next_deadline()
@@ -371,12 +351,12 @@ impl<A: Admission> Application for ServerApp<A> {
     }
 
     fn lost(&mut self, now: Instant, link: &mut Link<Self::Connection>) {
-        let Some(served) = link.app.served.take() else {
+        let session = link.app.session.take();
+        let Some(served) = session.and_then(|key| self.sessions.remove(key)) else {
             return;
         };
         let id = served.session.id;
         self.shared.table.clear(served.inner, served.location);
-        self.sessions.remove(&id);
         let reason = link.app.end.take();
         let silent_for = if link.app.timed_out {
             // QUIC counts from the last thing heard *or* the first thing sent after it.

@@ -14,7 +14,8 @@ use qdt_proto::http3::code;
 use qdt_proto::packet::{InnerPacket, VnetHeader, clamp_mss};
 
 use super::admission::Admission;
-use super::app::{Client, Served, ServerApp, Shared};
+use super::app::{Client, ServerApp, Shared};
+use super::sessions::Served;
 use crate::counters::{Direction, DropReason};
 use crate::engine::Link;
 use crate::http3_streams::error_code;
@@ -33,8 +34,10 @@ impl<A: Admission> ServerApp<A> {
         link: &mut Link<Client<A::Reservation>>,
     ) {
         let mut expiry = None;
+        let session = link.app.session;
+        let mut served = session.and_then(|key| self.sessions.get_mut(key));
         while let Some(datagram) = link.quic.datagrams().recv() {
-            let Some(served) = link.app.served.as_deref_mut() else {
+            let Some(served) = served.as_deref_mut() else {
                 self.counters.dropped(DropReason::NoSession);
                 continue;
             };

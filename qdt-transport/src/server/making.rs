@@ -1,7 +1,6 @@
 //! How a worker is made, before it has a thread: from the server's settings, a port and a TUN
 //! queue.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,6 +11,7 @@ use super::admission::Admission;
 use super::app::{ServerApp, Shared};
 use super::gate::Doorkeeper;
 use super::inbox::{Inbox, PacketBatch};
+use super::sessions::Sessions;
 use super::table::AddressTable;
 use super::worker::ServerWorker;
 use super::{ServerSettings, StartError};
@@ -107,7 +107,7 @@ pub(super) fn worker<A: Admission, P: DatagramPort>(
             admission,
             shared: shared.clone(),
             door,
-            sessions: HashMap::new(),
+            sessions: Sessions::default(),
             counters,
             tun: TunPort::new(tun),
             arena: Arena::new(SEAL_ARENA),

@@ -2,6 +2,7 @@
 
 mod admission;
 mod app;
+mod carrier;
 mod exchange;
 mod from_client;
 mod gate;
@@ -10,6 +11,7 @@ mod making;
 mod opening;
 mod places;
 mod route;
+mod sessions;
 mod table;
 mod to_client;
 #[cfg(test)]

@@ -11,37 +11,37 @@ use std::net::Ipv4Addr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use quinn_proto::ConnectionHandle;
+use super::sessions::SessionKey;
 
 const PAGE: usize = 4096;
 const VALID: u64 = 1 << 63;
 
 /// The most workers of a server: a session's location names one of so many.
 pub const MAX_WORKERS: usize = 1 << 7;
-/// The most connections of one worker a location can name.
-pub(super) const MAX_CONNECTIONS: usize = 1 << 24;
+/// The most sessions of one worker a location can name.
+pub(super) const MAX_SESSIONS: usize = 1 << 24;
 
-/// Where a session lives: its worker, its connection there, and the lower half of the number of its grant, which
+/// Where a session lives: its worker, its key there, and the lower half of the number of its grant, which
 /// tells it from a later user of the same place and says which of two is later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Location {
     pub(super) worker: usize,
-    pub(super) handle: ConnectionHandle,
+    pub(super) key: SessionKey,
     tag: u32,
 }
 
 impl Location {
-    pub(super) fn new(worker: usize, handle: ConnectionHandle, grant: u64) -> Self {
+    pub(super) fn new(worker: usize, key: SessionKey, grant: u64) -> Self {
         Self {
             worker,
-            handle,
+            key,
             tag: grant as u32,
         }
     }
 
     fn pack(self) -> u64 {
-        debug_assert!(self.worker < MAX_WORKERS && self.handle.0 < MAX_CONNECTIONS);
-        VALID | (self.worker as u64) << 56 | (self.handle.0 as u64) << 32 | u64::from(self.tag)
+        debug_assert!(self.worker < MAX_WORKERS && (self.key.0 as usize) < MAX_SESSIONS);
+        VALID | (self.worker as u64) << 56 | u64::from(self.key.0) << 32 | u64::from(self.tag)
     }
 
     /// Whether this grant was made after that one. Numbers may wrap: two grants that meet here are never two
@@ -53,7 +53,7 @@ impl Location {
     fn unpack(word: u64) -> Option<Self> {
         (word & VALID != 0).then_some(Self {
             worker: (word >> 56 & 0x7f) as usize,
-            handle: ConnectionHandle((word >> 32 & 0xff_ffff) as usize),
+            key: SessionKey((word >> 32 & 0xff_ffff) as u32),
             tag: word as u32,
         })
     }
@@ -127,8 +127,8 @@ impl AddressTable {
 mod tests {
     use super::*;
 
-    fn at(worker: usize, handle: usize, grant: u64) -> Location {
-        Location::new(worker, ConnectionHandle(handle), grant)
+    fn at(worker: usize, key: u32, grant: u64) -> Location {
+        Location::new(worker, SessionKey(key), grant)
     }
 
     #[test]
@@ -136,7 +136,7 @@ mod tests {
         let table = AddressTable::new(Ipv4Addr::new(10, 8, 0, 0), 256);
         let address = Ipv4Addr::new(10, 8, 0, 7);
         assert_eq!(table.get(address), None);
-        let location = at(127, MAX_CONNECTIONS - 1, u64::MAX);
+        let location = at(127, MAX_SESSIONS as u32 - 1, u64::MAX);
         table.set(address, location);
         assert_eq!(table.get(address), Some(location));
         for other in [

@@ -9,8 +9,9 @@ use qdt_proto::datagram::OVERHEAD;
 use qdt_proto::packet::{Segments, VnetHeader, clamp_mss, icmp_packet_too_big, ipv4_addresses};
 
 use super::admission::Admission;
-use super::app::{Client, Served, ServerApp};
+use super::app::ServerApp;
 use super::inbox::PacketBatch;
+use super::sessions::Served;
 use super::table::Location;
 use crate::counters::{Direction, DropReason};
 use crate::engine::{Engine, Link};
@@ -60,16 +61,13 @@ impl<A: Admission> ServerApp<A> {
             }
             return;
         }
-        if let Some(link) = engine.link(location.handle) {
-            self.seal(now, link, location, read, waited);
-            engine.touch(location.handle);
-        }
+        self.seal(engine, now, location, read, waited);
     }
 
     fn seal(
         &mut self,
+        engine: &mut Engine<Self, impl DatagramPort>,
         now: Instant,
-        link: &mut Link<Client<A::Reservation>>,
         location: Location,
         read: &mut [u8],
         waited: Waited,
@@ -79,26 +77,28 @@ impl<A: Admission> ServerApp<A> {
             arena,
             tun,
             shares,
+            sessions,
             ..
         } = self;
+        let Some(served) = sessions.at(location) else {
+            counters.dropped(DropReason::NoSession);
+            return;
+        };
+        let carrier = served.carrier;
+        let Some(link) = carrier.link(engine) else {
+            return;
+        };
+        if !link.app.uni.peer_takes_datagrams {
+            counters.dropped(DropReason::NoSession);
+            return;
+        }
         let mut buffer = SealBuffer {
             arena,
             backlog: link.backlog,
         };
         let Link {
-            quic,
-            app: client,
-            signals_sent,
-            ..
+            quic, signals_sent, ..
         } = link;
-        let Some(served) = client
-            .served
-            .as_deref_mut()
-            .filter(|served| served.location == location && client.uni.peer_takes_datagrams)
-        else {
-            counters.dropped(DropReason::NoSession);
-            return;
-        };
         let Served {
             session,
             to_client,
@@ -141,6 +141,7 @@ impl<A: Admission> ServerApp<A> {
                 Err(reason) => counters.dropped(reason),
             }
         }
+        carrier.touch(engine);
     }
 }
 

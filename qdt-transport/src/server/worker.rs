@@ -252,22 +252,19 @@ impl<A: Admission, P: DatagramPort> ServerWorker<A, P> {
     }
 
     fn set_limits(&mut self, now: Instant, id: SessionId, limits: SessionLimits) {
-        if let Some(handle) = self.app.sessions.get(&id).copied()
-            && let Some(link) = self.engine.link(handle)
-            && let Some(served) = link.app.served.as_deref_mut()
-        {
+        if let Some(served) = self.app.sessions.by_id(id) {
             served.set_limits(now, limits);
         }
     }
 
     fn end_session(&mut self, now: Instant, id: SessionId, reason: &'static str) {
-        if let Some(handle) = self.app.sessions.get(&id).copied()
-            && let Some(link) = self.engine.link(handle)
+        if let Some(carrier) = self.app.sessions.by_id(id).map(|served| served.carrier)
+            && let Some(link) = carrier.link(&mut self.engine)
         {
             link.app.ends_because(reason);
             link.quic
                 .close(now, error_code(code::H3_NO_ERROR), reason.as_bytes().into());
-            self.engine.touch(handle);
+            carrier.touch(&mut self.engine);
         }
     }
 }

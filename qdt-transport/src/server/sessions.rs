@@ -1,0 +1,148 @@
+//! The sessions of one worker, whatever connection carries each.
+//!
+//! Invariants: a session is here from its grant until its last carrier is gone; its id and its key
+//! lead to the same session; a key may be used again once its session has gone, which the tag of a
+//! [`Location`] tells apart.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use qdt_proto::datagram::SessionId;
+use slab::Slab;
+
+use super::carrier::Carrier;
+use super::table::Location;
+use crate::counters::SessionCounters;
+use crate::limits::{Bucket, SessionLimits};
+use crate::queue::Share;
+use crate::session::Session;
+
+/// Where a session lies among its worker's: less than [`super::table::MAX_SESSIONS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SessionKey(pub(super) u32);
+
+/// A session and what the server keeps for it.
+pub(super) struct Served {
+    pub(super) session: Session,
+    pub(super) carrier: Carrier,
+    pub(super) inner: Ipv4Addr,
+    pub(super) location: Location,
+    pub(super) from_client: Bucket,
+    pub(super) to_client: Bucket,
+    /// What the client sends beside whole packets.
+    pub(super) upkeep: Bucket,
+    /// What it took of the TUN queue.
+    pub(super) share: Share,
+    /// What it carried, for whoever asks.
+    pub(super) counters: Arc<SessionCounters>,
+}
+
+impl Served {
+    pub(super) fn set_limits(&mut self, now: Instant, limits: SessionLimits) {
+        let mtu = self.session.mtu;
+        for bucket in [&mut self.from_client, &mut self.to_client, &mut self.upkeep] {
+            bucket.change(now, limits, mtu);
+        }
+    }
+}
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Sessions {
+    slab: Slab<Box<Served>>,
+    by_id: HashMap<SessionId, SessionKey>,
+}
+
+impl Sessions {
+    /// Adds the session that `make` makes of its key.
+    pub(super) fn insert(&mut self, make: impl FnOnce(SessionKey) -> Served) -> SessionKey {
+        let entry = self.slab.vacant_entry();
+        let key = SessionKey(entry.key() as u32);
+        let served = entry.insert(Box::new(make(key)));
+        self.by_id.insert(served.session.id, key);
+        key
+    }
+
+    /// Returns the session with this key.
+    pub(super) fn get_mut(&mut self, key: SessionKey) -> Option<&mut Served> {
+        self.slab.get_mut(key.0 as usize).map(Box::as_mut)
+    }
+
+    /// Returns the session that `location`, one of this worker's, was made for, unless it has gone.
+    pub(super) fn at(&mut self, location: Location) -> Option<&mut Served> {
+        self.get_mut(location.key)
+            .filter(|served| served.location == location)
+    }
+
+    /// Returns the session with this id.
+    pub(super) fn by_id(&mut self, id: SessionId) -> Option<&mut Served> {
+        let key = *self.by_id.get(&id)?;
+        self.get_mut(key)
+    }
+
+    /// Takes a session out, whose last carrier has gone.
+    pub(super) fn remove(&mut self, key: SessionKey) -> Option<Box<Served>> {
+        let served = self.slab.try_remove(key.0 as usize)?;
+        self.by_id.remove(&served.session.id);
+        Some(served)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use qdt_proto::datagram::Aead;
+    use qdt_proto::handshake::{Capabilities, Nonce, SessionKeys};
+    use quinn_proto::ConnectionHandle;
+
+    use super::*;
+    use crate::limits::{Counted, SessionUsage};
+    use crate::session::Terms;
+
+    fn add(sessions: &mut Sessions, id: u64, grant: u64) -> Location {
+        let nonce = Nonce::from_bytes([1; 16]);
+        let keys = SessionKeys::derive(b"token", &nonce, &nonce).expect("keys");
+        let bucket = || {
+            let usage = SessionUsage::default();
+            Bucket::new(SessionLimits::OFF, 1350, &usage, Counted::Upkeep)
+        };
+        let key = sessions.insert(|key| Served {
+            session: Session::new(&Terms {
+                id: SessionId(id),
+                aead: Aead::Aes256Gcm,
+                send: &keys.server,
+                receive: &keys.client,
+                caps: Capabilities::NONE,
+                mtu: 1350,
+                max_reassembly_bytes: 65_535,
+                stream: 0,
+            }),
+            carrier: Carrier::new(ConnectionHandle(0)),
+            inner: Ipv4Addr::new(10, 8, 0, 2),
+            location: Location::new(0, key, grant),
+            from_client: bucket(),
+            to_client: bucket(),
+            upkeep: bucket(),
+            share: Share::default(),
+            counters: Arc::default(),
+        });
+        sessions.get_mut(key).expect("just added").location
+    }
+
+    #[test]
+    fn a_key_that_is_used_again_leads_to_its_new_session_and_an_old_location_to_none() {
+        let mut sessions = Sessions::default();
+        let old = add(&mut sessions, 7, 1);
+        let other = add(&mut sessions, 8, 2);
+        assert!(sessions.remove(old.key).is_some());
+        let new = add(&mut sessions, 9, 3);
+        assert_eq!(new.key, old.key);
+        let id = |served: Option<&mut Served>| served.map(|served| served.session.id.0);
+        assert_eq!(id(sessions.at(old)), None);
+        assert_eq!(id(sessions.at(new)), Some(9));
+        assert_eq!(id(sessions.at(other)), Some(8));
+        assert_eq!(id(sessions.by_id(SessionId(7))), None);
+        assert_eq!(id(sessions.by_id(SessionId(9))), Some(9));
+    }
+}
