@@ -1,4 +1,4 @@
-//! The try-out of the README: from a fresh clone to a ping.
+//! The try-out of docs/containers.md: from a fresh clone to a ping.
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
@@ -21,7 +21,7 @@ const IMAGES: [&str; 5] = [
     "qdt-prometheus:TAG",
 ];
 
-/// The two commands of the README in a copy of what a clone holds. The first is told where the programs are, because
+/// The two commands of docs/containers.md in a copy of what a clone holds. The first is told where the programs are, because
 /// compiling them again would take minutes and show nothing.
 pub(crate) fn two_commands_lead_to_a_ping(stage: &Stage, generation: Generation) {
     let clone = stage.folder().join("clone");
