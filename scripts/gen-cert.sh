@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Makes a self-signed certificate (RSA-2048, ten years) and its key for qdt-server, and prints its pin.
+# Makes a self-signed certificate (RSA-2048, ten years) and its key for qdt-server, and prints its
+# pin.
 #
 #   scripts/gen-cert.sh cert.pem key.pem [name or address ...]
 #
-# The names and addresses are those clients reach the server at; without any, the name of this host. Files that
-# exist are never overwritten. qdt-server makes a certificate by itself at its first start: this is for those who
-# want to make theirs elsewhere.
+# The names and addresses are those clients reach the server at; without any, the name of this host.
+# Files that exist are never overwritten. qdt-server makes a certificate by itself at its first
+# start: this is for those who want to make theirs elsewhere.
 set -euo pipefail
 
 usage() {
@@ -39,7 +40,8 @@ for name in "$@"; do
     if [[ $name == *:* || $name =~ ^[0-9]+(\.[0-9]+){3}$ ]]; then names+=,IP:$name; else names+=,DNS:$name; fi
 done
 
-# Complete or not at all: an interrupted run leaves no half of a pair under the names that were asked for.
+# Complete or not at all: an interrupted run leaves no half of a pair under the names that were
+# asked for.
 umask 077
 parts=("$certificate.$$" "$key.$$")
 trap 'rm -f "${parts[@]}"' EXIT

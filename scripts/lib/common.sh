@@ -1,11 +1,12 @@
 # shellcheck shell=bash
-# What every script here begins with: strict errors, the project's folder, words for the user, root where it is
-# needed. Sourced, never run.
+# What every script here begins with: strict errors, the project's folder, words for the user, root
+# where it is needed. Sourced, never run.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 HOME=${HOME:-$(getent passwd "$(id -u)" | cut -d: -f6)}
-# A toolchain of rustup comes before one of the distribution; the sbin folders are missing from most users' PATH.
+# A toolchain of rustup comes before one of the distribution; the sbin folders are missing from most
+# users' PATH.
 PATH=$HOME/.cargo/bin:$PATH:/usr/local/go/bin:/usr/local/sbin:/usr/sbin:/sbin
 # Builds end up in one place, whatever folder or user configuration says.
 target=${CARGO_TARGET_DIR:-$root/target}
@@ -37,8 +38,8 @@ as_root() {
     if ((EUID == 0)); then "$@"; else sudo "$@"; fi
 }
 
-# Makes sure that as_root will work, before anything has been done. Asks for a password only where somebody can
-# type one.
+# Makes sure that as_root will work, before anything has been done. Asks for a password only where
+# somebody can type one.
 check_root() {
     ((EUID == 0)) && return
     have sudo || die "network namespaces and TUN devices need root: run this as root, or install sudo"

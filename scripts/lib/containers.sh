@@ -1,19 +1,22 @@
 # shellcheck shell=bash
-# The container engine, docker compose, the base image and the project's images: each found, or else installed,
-# started or built, with a word about it. What somebody else started or made is left alone. Sourced after common.sh
-# and install.sh.
+# The container engine, docker compose, the base image and the project's images: each found, or else
+# installed, started or built, with a word about it. What somebody else started or made is left
+# alone. Sourced after common.sh and install.sh.
 
 # The base of every image of ours, under its public name.
 base_image=debian:bookworm-slim
-# Where an engine of this machine listens, and where it notes its process id, when nobody says anything else.
+# Where an engine of this machine listens, and where it notes its process id, when nobody says
+# anything else.
 default_engine=unix:///var/run/docker.sock
 engine_pid_file=/run/docker.pid
 # Where the engine's log, the builds' logs and the folders that images are built from go.
 containers=$target/containers
-# Built as a Go module, checked against the public checksum database, where the distribution has no compose v2.
+# Built as a Go module, checked against the public checksum database, where the distribution has no
+# compose v2.
 compose_version=v2.40.3
 compose_plugins=/usr/local/lib/docker/cli-plugins
-# Set by a script that wants base images and Debian's packages as they are today, and not as an earlier build had them.
+# Set by a script that wants base images and Debian's packages as they are today, and not as an
+# earlier build had them.
 fresh=
 base_is_fresh=
 
@@ -36,8 +39,8 @@ engine_answers() {
     as_root docker info >/dev/null 2>&1
 }
 
-# Ends the script where an engine runs, or was chosen, that does not answer: beside it none is installed or started,
-# and none is stopped later that somebody else uses.
+# Ends the script where an engine runs, or was chosen, that does not answer: beside it none is
+# installed or started, and none is stopped later that somebody else uses.
 check_no_engine_runs() {
     local address=$default_engine pid
     ! have docker || address=$(engine_address)
@@ -51,8 +54,8 @@ check_no_engine_runs() {
         die "$engine_pid_file names process $pid, which runs, and no engine answers: see docker info; where it is no dockerd, remove that file"
 }
 
-# The engine's programs from the distribution, unless an engine answers already, whoever's it is. Where installing
-# them starts it, it counts as started here.
+# The engine's programs from the distribution, unless an engine answers already, whoever's it is.
+# Where installing them starts it, it counts as started here.
 install_engine() {
     engine_answers && return
     check_no_engine_runs
@@ -62,8 +65,8 @@ install_engine() {
     if engine_answers; then engine_started=systemd; fi
 }
 
-# An engine that answers. Started by systemd where that runs, else as a process of its own, whose log is
-# target/containers/dockerd.log; it goes on after the script, unless stop_engine is called.
+# An engine that answers. Started by systemd where that runs, else as a process of its own, whose
+# log is target/containers/dockerd.log; it goes on after the script, unless stop_engine is called.
 start_engine() {
     engine_answers && return
     check_no_engine_runs
@@ -81,7 +84,8 @@ start_engine() {
         say "Starting the container engine (dockerd, log in $containers/dockerd.log)"
         rm -f "$containers/dockerd.pid"
         # It says its process id before it becomes the engine, so that nothing else is ever stopped.
-        # shellcheck disable=SC2016,SC2024 # the shell inside expands; the log belongs to the user, the engine to root
+        # The shell inside expands; the log belongs to the user, the engine to root.
+        # shellcheck disable=SC2016,SC2024
         as_root setsid sh -c 'echo $$ >"$0" && exec dockerd' "$containers/dockerd.pid" \
             </dev/null >"$containers/dockerd.log" 2>&1 &
         engine_started=process
@@ -92,7 +96,8 @@ start_engine() {
             tail -n 20 "$containers/dockerd.log" >&2 2>/dev/null || true
             die "the container engine does not answer after 60 s: is this a container without the rights to run one?"
         }
-        # It has no event to wait for: neither a socket that is there from the start nor a word to its parent.
+        # It has no event to wait for: neither a socket that is there from the start nor a word to
+        # its parent.
         sleep 0.2
     done
 }
@@ -143,9 +148,9 @@ install_compose() {
     engine compose version >/dev/null || die "$compose_plugins/docker-compose was built and does not run"
 }
 
-# docker-compose 1.29, the last of its kind, which the compose files work with too: the one that is there, else from a
-# distribution that has it, else from PyPI into the build folder. Only tests need it; they find it by QDT_COMPOSE_1,
-# and what is called docker-compose here stays as it is.
+# docker-compose 1.29, the last of its kind, which the compose files work with too: the one that is
+# there, else from a distribution that has it, else from PyPI into the build folder. Only tests need
+# it; they find it by QDT_COMPOSE_1, and what is called docker-compose here stays as it is.
 install_compose_1() {
     local own=$target/docker-compose-1
     find_compose_1 "${QDT_COMPOSE_1:-}" docker-compose /usr/bin/docker-compose "$own/bin/docker-compose" && return
@@ -158,7 +163,8 @@ install_compose_1() {
     say "Installing docker-compose 1.29.2 from PyPI"
     rm -rf "$own"
     python3 -m venv "$own"
-    # It asks for releases by their lowest number only, and for a parser of YAML that today's tools do not build.
+    # It asks for releases by their lowest number only, and for a parser of YAML that today's tools
+    # do not build.
     "$own/bin/pip" install --quiet 'setuptools<72' wheel 'Cython<3'
     "$own/bin/pip" install --quiet --no-build-isolation 'requests<2.29' 'urllib3<2' docker==5.0.3 docker-compose==1.29.2
     find_compose_1 "$own/bin/docker-compose" || die "$own/bin/docker-compose was installed and does not run"
@@ -175,18 +181,20 @@ find_compose_1() {
     return 1
 }
 
-# pull_image IMAGE: the image that is there, else (or where a fresh one is wanted) pulled; fails where it cannot be.
+# pull_image IMAGE: the image that is there, else (or where a fresh one is wanted) pulled; fails
+# where it cannot be.
 pull_image() {
     if [[ ! $fresh ]]; then engine image inspect "$1" >/dev/null 2>&1 && return; fi
     say "Pulling $1"
-    # The engine tries long enough by itself to reach a registry; one that is reached and stalls is given up.
+    # The engine tries long enough by itself to reach a registry; one that is reached and stalls is
+    # given up.
     local pull=(timeout 900 docker pull --quiet "$1")
     if [[ ${engine_needs_root:-} ]]; then pull=(as_root "${pull[@]}"); fi
     "${pull[@]}" </dev/null >/dev/null 2>&1
 }
 
-# Debian's base image under its public name: the one that is there, else pulled, else made of Debian's packages. Where
-# fresh ones are wanted, anew once in a script.
+# Debian's base image under its public name: the one that is there, else pulled, else made of
+# Debian's packages. Where fresh ones are wanted, anew once in a script.
 make_base_image() {
     if [[ $base_is_fresh ]]; then return; fi
     base_is_fresh=$fresh
@@ -210,9 +218,10 @@ make_base_image() {
     as_root rm -rf "$folder"
 }
 
-# build_images TAG BIN_DIR [NAME...]: the images qdt-NAME:TAG, by default server, client and go-peer, of the programs
-# qdt-server, qdt-client and go-peer in BIN_DIR. Other names: server-nonroot (tagged qdt-server:TAG-nonroot), and
-# prometheus, try-out, aioquic, which need no BIN_DIR.
+# build_images TAG BIN_DIR [NAME...]: the images qdt-NAME:TAG, by default server, client and
+# go-peer, of the programs qdt-server, qdt-client and go-peer in BIN_DIR. Other names:
+# server-nonroot (tagged qdt-server:TAG-nonroot), and prometheus, try-out, aioquic, which need no
+# BIN_DIR.
 build_images() {
     local tag=$1 programs=$2 names=("${@:3}") name image
     ((${#names[@]})) || names=(server client go-peer)
@@ -229,7 +238,8 @@ build_images() {
     done
 }
 
-# check_image_names NAME...: whether build_images knows all of them, with a word about the first that it does not.
+# check_image_names NAME...: whether build_images knows all of them, with a word about the first
+# that it does not.
 check_image_names() {
     local name
     for name in "$@"; do
@@ -260,8 +270,8 @@ stage_program() {
     chmod 755 "$into/$3"
 }
 
-# build_program_image TARGET IMAGE BIN_DIR: one stage of Dockerfile.prebuilt, from a context of nothing but what that
-# stage copies.
+# build_program_image TARGET IMAGE BIN_DIR: one stage of Dockerfile.prebuilt, from a context of
+# nothing but what that stage copies.
 build_program_image() {
     local stage=$1 image=$2 kind=${1%-nonroot} folder
     folder=$(mktemp -d)
@@ -270,7 +280,8 @@ build_program_image() {
     stage_program "$folder/programs/$kind" "$3" "qdt-$kind"
     build_image "$image" "$folder" --file "$root/docker/Dockerfile.prebuilt" --target "$stage"
     rm -rf "$folder"
-    # Its usage: what it needs of the C library is older than what the image has, or nobody could start it.
+    # Its usage: what it needs of the C library is older than what the image has, or nobody could
+    # start it.
     engine run --rm --cap-add NET_ADMIN --cap-add NET_BIND_SERVICE "$image" -h >/dev/null 2>&1 ||
         die "qdt-$kind does not run in $image: a program compiled here needs a newer C library than $base_image has;" \
             "compile it in a container (scripts/images --from-source) or on Debian 12"
@@ -285,7 +296,8 @@ build_go_peer_image() {
     rm -rf "$folder"
 }
 
-# The second stack. pip inside the build trusts what this host trusts, so that an index behind a proxy is reached too.
+# The second stack. pip inside the build trusts what this host trusts, so that an index behind a
+# proxy is reached too.
 build_aioquic_image() {
     local folder roots=${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}
     folder=$(mktemp -d)
@@ -295,8 +307,8 @@ build_aioquic_image() {
     rm -rf "$folder"
 }
 
-# build_image IMAGE FOLDER [ARGUMENT...]: docker build with the labels of this source; its output is shown on failure
-# and stays in target/containers/.
+# build_image IMAGE FOLDER [ARGUMENT...]: docker build with the labels of this source; its output is
+# shown on failure and stays in target/containers/.
 build_image() {
     local image=$1 folder=$2 log=$containers/build-${1//[^a-z0-9.-]/-}.log began=$SECONDS
     mkdir -p "$containers"

@@ -7,7 +7,8 @@ rust_minimum=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$root/Cargo.toml")
 rust_channel=$(sed -n 's/^channel = "\(.*\)"/\1/p' "$root/rust-toolchain.toml")
 # The oldest Go that fetches the release which go.mod names by itself.
 go_minimum=1.21
-# Fetched as a module, checked against the public checksum database, where the distribution's Go is older.
+# Fetched as a module, checked against the public checksum database, where the distribution's Go is
+# older.
 go_release=1.25.4
 cargo_deny_version=0.20.2
 
@@ -89,7 +90,8 @@ install_go() {
     have go && at_least "$go_minimum" "$(go_version)" && return
     have go || install_packages go:golang-go
     at_least "$go_minimum" "$(go_version)" && return
-    # A release as Debian 12 has it cannot fetch newer ones by itself, but download them as any module.
+    # A release as Debian 12 has it cannot fetch newer ones by itself, but download them as any
+    # module.
     local module folder
     module=golang.org/toolchain@v0.0.1-go$go_release.linux-$(go env GOARCH)
     say "Go $(go_version) is too old: downloading $go_release"
