@@ -1,7 +1,7 @@
-//! The AEAD of one direction: key, nonce prefix and the rule that makes a nonce of a counter.
+//! The AEAD of one direction: key, nonce prefix and the construction of a nonce from a counter.
 //!
-//! What always holds: the nonce is the four bytes of the prefix and the counter, big-endian, so
-//! it is unique as long as the counter is, which is the [`Sealer`](super::Sealer)'s promise.
+//! Invariants: the nonce is the four bytes of the prefix and the counter, big-endian, so
+//! it is unique while the counter is, which [`Sealer`](super::Sealer) ensures.
 
 use std::fmt;
 
@@ -66,7 +66,7 @@ impl Cipher {
         )
     }
 
-    /// Seals what stands in `out` before the room for the tag at its end.
+    /// Seals the plaintext in `out` in place; the last bytes of `out` are reserved for the tag.
     pub(super) fn seal_in_place(
         &self,
         counter: u64,
@@ -82,7 +82,7 @@ impl Cipher {
     }
 
     /// Opens a ciphertext with its tag into `out`, which is exactly as long as the plaintext.
-    /// After an error `out` holds nothing of meaning.
+    /// After an error the contents of `out` are meaningless.
     pub(super) fn open(
         &self,
         counter: u64,

@@ -1,6 +1,6 @@
-//! One inner packet on its way into datagrams.
+//! Fragmentation of one inner packet into datagrams.
 //!
-//! What always holds: the fragments of a packet have one id and one total, follow each other
+//! Invariants: the fragments of a packet have one id and one total, follow each other
 //! without gap and overlap, and none is empty. Two totals under one id would crash a Go server.
 
 use super::sealer::{SealError, Sealer};
@@ -39,7 +39,7 @@ impl<'a> Fragments<'a> {
         }
     }
 
-    /// Seals the next datagram into the beginning of `out` and says how long it is; `None` after
+    /// Seals the next datagram into the beginning of `out` and returns its length; `None` after
     /// the last one.
     ///
     /// # Errors

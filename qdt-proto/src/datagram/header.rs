@@ -1,6 +1,8 @@
 //! The clear header of a datagram: `QDT`, version 1, type, flags, session id, counter, integers
-//! big-endian. What always holds: reading it needs no key and believes nothing; every byte of it
-//! is authenticated together with the ciphertext.
+//! big-endian.
+//!
+//! Invariants: reading it needs no key and believes nothing; every byte of it is authenticated
+//! together with the ciphertext.
 
 use std::fmt;
 
@@ -29,16 +31,17 @@ pub enum MessageType {
     Data = 0,
     /// A part of an inner packet, behind a fragment header.
     Fragment = 1,
-    /// A question for liveness; Go peers accept and ignore it.
+    /// A liveness probe; Go peers accept and ignore it.
     Ping = 2,
     /// The answer to a ping; Go peers accept and ignore it.
     Pong = 3,
-    /// Why the session ends; only where negotiated, because it ends a Go client.
+    /// The reason why the peer closes the session; only where negotiated, because it ends a Go
+    /// client.
     Close = 4,
 }
 
 impl MessageType {
-    /// The type with this number on the wire, if there is one.
+    /// Returns the type with this number on the wire, if there is one.
     #[must_use]
     pub const fn from_wire(number: u8) -> Option<Self> {
         match number {
@@ -65,7 +68,7 @@ pub struct Header {
     pub counter: u64,
 }
 
-/// Why some bytes are no datagram of this protocol.
+/// The reason why bytes are not a datagram of this protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum HeaderError {
     /// Header and tag alone need more bytes.
@@ -110,7 +113,7 @@ impl Header {
         })
     }
 
-    /// The header's bytes.
+    /// Returns the header's bytes.
     #[must_use]
     pub fn encode(&self) -> [u8; HEADER_LEN] {
         let mut bytes = [0; HEADER_LEN];

@@ -1,4 +1,4 @@
-//! QDT datagrams: inner packets sealed for the way through a QUIC DATAGRAM frame (RFC 9221).
+//! QDT datagrams: sealed inner packets in QUIC DATAGRAM frames (RFC 9221).
 //!
 //! A datagram is a clear header of 22 bytes, which is authenticated, then ciphertext, then a tag
 //! of 16 bytes. Each direction of a session has one [`Sealer`] at the sending end and one
@@ -9,9 +9,9 @@
 //! [`Sealer::fragments`] where it might not. At the receiving end: [`Opener::open`] for every
 //! datagram, and [`Opener::handle_timeout`] when [`Opener::poll_timeout`] says so.
 //!
-//! What always holds:
+//! Invariants:
 //! - A counter, and with it an AEAD nonce, is used once; a sealer stops before it would wrap.
-//! - Each counter is delivered at most once, and a forgery never uses one up.
+//! - Each counter is delivered at most once, and a forged datagram never uses one up.
 //! - Reassembled packets are exact or not delivered, and memory for them stays within the cap.
 //! - Sealing and opening whole packets allocates nothing.
 

@@ -1,8 +1,8 @@
 //! The receiving end of one direction of one session.
 //!
-//! What always holds is the order of the checks: shape of the header, session, replay, AEAD; then
-//! the counter is marked, and only then is anything believed. So a forgery uses up no counter,
-//! and a genuine datagram is delivered at most once, whatever it carries.
+//! Invariants: the order of the checks is header, session, replay, AEAD; then the counter is
+//! marked, and only then is the plaintext used. So a forged datagram uses up no counter, and a
+//! genuine datagram is delivered at most once, whatever it carries.
 
 use std::time::Instant;
 
@@ -25,7 +25,7 @@ pub struct Opener {
     accept_close: bool,
 }
 
-/// What a datagram brought. Lengths are those of the plaintext in the caller's buffer.
+/// The content of an opened datagram. Lengths are those of the plaintext in the caller's buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Opened<'a> {
     /// A whole inner packet of this many bytes, which may be 0: nothing to deliver.
@@ -42,11 +42,11 @@ pub enum Opened<'a> {
     Close(usize),
 }
 
-/// Why a datagram was dropped. Only [`OpenError::Replay`] and what is judged before the AEAD can
-/// come from somebody without the keys.
+/// The reason why a datagram was dropped. A sender without the keys can cause only
+/// [`OpenError::Replay`] and the errors of the checks up to the AEAD.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum OpenError {
-    /// It is no datagram of this protocol.
+    /// It is not a datagram of this protocol.
     #[error(transparent)]
     Header(#[from] HeaderError),
     /// It belongs to another session.
@@ -75,9 +75,9 @@ pub enum OpenError {
 }
 
 impl Opener {
-    /// An opener that has seen nothing yet. `max_reassembly_bytes` bounds both the longest packet
-    /// put together from fragments and all the memory held for them. Close messages count as of
-    /// unknown type unless `accept_close`, that is, unless they were negotiated.
+    /// Creates an opener that has received nothing. `max_reassembly_bytes` bounds both the longest
+    /// packet put together from fragments and all the memory held for them. Close messages count as
+    /// of unknown type unless `accept_close`, that is, unless they were negotiated.
     #[must_use]
     pub fn new(
         aead: Aead,
@@ -139,24 +139,25 @@ impl Opener {
         }
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) is due; `None` while nothing is pending.
+    /// Returns when [`handle_timeout`](Self::handle_timeout) is due; `None` while nothing is
+    /// pending.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.reassembly.next_expiry()
     }
 
-    /// Gives up packets whose fragments have taken too long.
+    /// Drops incomplete packets older than [`REASSEMBLY_TIMEOUT`](super::REASSEMBLY_TIMEOUT).
     pub fn handle_timeout(&mut self, now: Instant) {
         self.reassembly.expire(now);
     }
 
-    /// Bytes held at present for fragmented packets.
+    /// Returns the bytes held at present for fragmented packets.
     #[must_use]
     pub fn reassembly_bytes(&self) -> usize {
         self.reassembly.bytes()
     }
 
-    /// Packets of which some fragments have come, but not all.
+    /// Returns how many packets are incomplete.
     #[must_use]
     pub fn pending_packets(&self) -> usize {
         self.reassembly.pending()

@@ -1,11 +1,11 @@
-//! Puts fragments together again.
+//! Reassembly of fragmented inner packets.
 //!
-//! What always holds:
+//! Invariants:
 //! - A packet comes out only when every byte of it has come in exactly once, all under one total.
 //! - A fragment that is refused leaves everything as it was.
-//! - The bytes held, counted as the full length of each packet begun, never exceed the cap, and
-//!   neither does the number of packets begun exceed [`MAX_PENDING`]; the oldest gives way.
-//! - What is not complete after [`REASSEMBLY_TIMEOUT`] is given up, however little is pending.
+//! - The bytes held, counted as the full length of each packet begun, never exceed the cap,
+//!   nor does the number of incomplete packets exceed [`MAX_PENDING`]; the oldest is evicted.
+//! - What is not complete after [`REASSEMBLY_TIMEOUT`] is dropped, however little is pending.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -23,7 +23,7 @@ pub const MAX_PENDING: usize = 64;
 /// remember besides the bytes themselves. In-order arrival needs one.
 const MAX_PIECES: usize = 64;
 
-/// Why a fragment was refused.
+/// The reason why a fragment was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum FragmentError {
     /// The plaintext is shorter than a fragment header.
@@ -62,7 +62,7 @@ pub enum FragmentError {
     TooScattered,
 }
 
-/// A packet of which something is still missing.
+/// An incomplete packet.
 #[derive(Debug)]
 struct Pending {
     id: u32,
@@ -70,7 +70,7 @@ struct Pending {
     since: Instant,
     /// As long as the whole packet from the start; zero where nothing has come yet.
     bytes: Vec<u8>,
-    /// What has come: ascending, not touching each other.
+    /// The ranges received: ascending, not adjacent.
     pieces: Vec<Range<u32>>,
 }
 
@@ -82,7 +82,7 @@ pub(super) struct Reassembly {
     pending: VecDeque<Pending>,
     /// Sum of the totals of `pending`.
     pending_bytes: usize,
-    /// The packet that was handed out last, kept while the caller looks at it.
+    /// The packet returned last, kept while the caller borrows it.
     complete: Vec<u8>,
 }
 
@@ -132,7 +132,7 @@ impl FragmentHeader {
 }
 
 impl Pending {
-    /// Takes the data of one fragment; true when the packet is complete with it.
+    /// Adds the data of one fragment; returns true when it completes the packet.
     fn add(&mut self, place: Range<u32>, data: &[u8]) -> Result<bool, FragmentError> {
         let after = self
             .pieces
@@ -171,7 +171,7 @@ impl Reassembly {
         }
     }
 
-    /// Takes the plaintext of one fragment; the whole packet if it is complete with it.
+    /// Adds the plaintext of one fragment; returns the whole packet if it completes it.
     pub(super) fn add(
         &mut self,
         now: Instant,
@@ -203,7 +203,7 @@ impl Reassembly {
         Ok(Some(&self.complete))
     }
 
-    /// Makes room for a packet and begins it; its index.
+    /// Evicts what a new packet needs, inserts it and returns its index.
     fn begin(&mut self, now: Instant, header: &FragmentHeader) -> usize {
         let total = header.total as usize;
         while self.pending.len() == MAX_PENDING || self.pending_bytes + total > self.limit {
@@ -228,26 +228,26 @@ impl Reassembly {
         self.pending_bytes -= oldest.bytes.len();
     }
 
-    /// Gives up what is older than [`REASSEMBLY_TIMEOUT`].
+    /// Drops packets older than [`REASSEMBLY_TIMEOUT`].
     pub(super) fn expire(&mut self, now: Instant) {
         while self.next_expiry().is_some_and(|expiry| expiry <= now) {
             self.drop_oldest();
         }
     }
 
-    /// When the oldest incomplete packet is to be given up.
+    /// Returns when the oldest incomplete packet expires.
     pub(super) fn next_expiry(&self) -> Option<Instant> {
         self.pending
             .front()
             .map(|oldest| oldest.since + REASSEMBLY_TIMEOUT)
     }
 
-    /// Bytes held for packets, begun or just handed out.
+    /// Returns the bytes held for packets, incomplete or returned last.
     pub(super) fn bytes(&self) -> usize {
         self.pending_bytes + self.complete.len()
     }
 
-    /// Packets begun and not complete.
+    /// Returns how many packets are incomplete.
     pub(super) fn pending(&self) -> usize {
         self.pending.len()
     }

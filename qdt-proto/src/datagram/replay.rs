@@ -1,9 +1,10 @@
-//! The replay window: which counters have been received, so that each is accepted once.
+//! The anti-replay window over the counters of one direction.
 //!
-//! The design is that of RFC 6479: bits in a ring of 64-bit blocks, of which there is one more
-//! than the window covers, so that moving forward clears whole blocks. What always holds: no
-//! arithmetic wraps, up to the counter 2^64-1, and only [`mark`](ReplayWindow::mark) changes
-//! anything, which its caller does after a datagram has proven genuine.
+//! The design is that of RFC 6479: bits in a ring of 64-bit blocks, of which there is one more than
+//! the window covers, so that moving forward clears whole blocks.
+//!
+//! Invariants: no arithmetic wraps, up to the counter 2^64-1, and only [`mark`](ReplayWindow::mark)
+//! changes anything, which its caller does after a datagram has proven genuine.
 
 /// A sliding window over the counters of one direction.
 #[derive(Debug, Clone)]
@@ -17,8 +18,8 @@ pub struct ReplayWindow {
 }
 
 impl ReplayWindow {
-    /// A window of `size` counters, usually [`REPLAY_WINDOW`](super::REPLAY_WINDOW). Its memory is
-    /// allocated here, once: `size` / 8 bytes, rounded up to a power of two.
+    /// Creates a window of `size` counters, usually [`REPLAY_WINDOW`](super::REPLAY_WINDOW). Its
+    /// memory is allocated here, once: `size` / 8 bytes, rounded up to a power of two.
     #[must_use]
     pub fn new(size: usize) -> Self {
         // `size` counters touch at most size / 64 + 2 blocks; a power of two makes the ring cheap.
@@ -30,8 +31,8 @@ impl ReplayWindow {
         }
     }
 
-    /// Whether this counter would be accepted: it is above all marked ones, or less than the
-    /// window's size below the highest and not marked yet.
+    /// Returns whether this counter would be accepted: it is above all marked ones, or less than
+    /// the window's size below the highest and not marked yet.
     #[must_use]
     pub fn check(&self, counter: u64) -> bool {
         match self.highest {

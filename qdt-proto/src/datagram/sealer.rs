@@ -1,6 +1,6 @@
 //! The sending end of one direction of one session.
 //!
-//! What always holds: every datagram gets a counter above all before it, also one whose sealing
+//! Invariants: every datagram gets a counter above all before it, also one whose sealing
 //! failed; the last counter there is (2^64-1) is never used, so the counter cannot wrap and no
 //! nonce comes twice under one key.
 

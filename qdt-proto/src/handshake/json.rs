@@ -2,8 +2,9 @@
 //! `encoding/json`: invalid UTF-8 inside strings is fine, bytes after the first value are not
 //! looked at, and nesting may be as deep as the input is long.
 //!
-//! General JSON crates refuse one or the other of these, so the grammar is walked here. What
-//! always holds: no recursion, every loop advances through the input, and running out of input is
+//! General JSON crates refuse one or the other of these, so the grammar is walked here.
+//!
+//! Invariants: no recursion, every loop advances through the input, and running out of input is
 //! told apart from input that no continuation could repair.
 
 use super::{BadMessage, DecodeError};
@@ -210,7 +211,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A string from quote to quote; the bytes between them. Control characters must be escaped
-    /// (RFC 8259 section 7); bytes of 0x80 and above pass unjudged.
+    /// (RFC 8259 section 7); bytes of 0x80 and above pass unchecked.
     fn string(&mut self) -> Result<&'a [u8], DecodeError> {
         self.at += 1;
         let start = self.at;

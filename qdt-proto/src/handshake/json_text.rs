@@ -1,6 +1,6 @@
 //! The text inside JSON strings, both ways, with the results of Go's `encoding/json`.
 //!
-//! What always holds: reading never fails (what is no Unicode becomes U+FFFD, one per wrong byte
+//! Invariants: reading never fails (what is no Unicode becomes U+FFFD, one per wrong byte
 //! or lone surrogate), and what is written is plain JSON that is also harmless inside HTML.
 
 /// The text that the bytes between two quotes stand for; their escapes have been checked.

@@ -1,9 +1,10 @@
-//! The key schedule: from the shared token and both nonces to the keys of the two directions.
+//! The key schedule: the keys of both directions from the shared token and both nonces.
 //!
-//! HKDF-SHA256 (RFC 5869) with the token's bytes as secret, client nonce then server nonce as
-//! salt and `qdt-aead-v1` as info gives 72 bytes: client key, server key, client nonce prefix,
-//! server nonce prefix. What the client sends is sealed under the client's key. What always
-//! holds: nothing of it shows in `Debug`, and it is wiped from memory when dropped.
+//! HKDF-SHA256 (RFC 5869) with the token's bytes as secret, client nonce then server nonce as salt
+//! and `qdt-aead-v1` as info gives 72 bytes: client key, server key, client nonce prefix, server
+//! nonce prefix. What the client sends is sealed under the client's key.
+//!
+//! Invariants: nothing of it shows in `Debug`, and it is wiped from memory when dropped.
 
 use std::fmt;
 
@@ -16,7 +17,7 @@ use super::Nonce;
 
 const INFO: &[u8] = b"qdt-aead-v1";
 
-/// What seals and opens the datagrams of one direction of one session.
+/// The AEAD key and nonce prefix of one direction of one session.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct DirectionKeys {
     key: [u8; Self::KEY_LEN],
@@ -29,19 +30,19 @@ impl DirectionKeys {
     /// Length of the fixed first part of every AEAD nonce in bytes; the counter is the rest.
     pub const PREFIX_LEN: usize = 4;
 
-    /// Puts given keys together; [`SessionKeys::derive`] is the usual way.
+    /// Combines a given key and prefix; [`SessionKeys::derive`] is the usual way.
     #[must_use]
     pub const fn new(key: [u8; Self::KEY_LEN], nonce_prefix: [u8; Self::PREFIX_LEN]) -> Self {
         Self { key, nonce_prefix }
     }
 
-    /// The AEAD key. A secret: never log it.
+    /// Returns the AEAD key. A secret: never log it.
     #[must_use]
     pub const fn key(&self) -> &[u8; Self::KEY_LEN] {
         &self.key
     }
 
-    /// The first four bytes of every nonce of this direction.
+    /// Returns the first four bytes of every nonce of this direction.
     #[must_use]
     pub const fn nonce_prefix(&self) -> &[u8; Self::PREFIX_LEN] {
         &self.nonce_prefix

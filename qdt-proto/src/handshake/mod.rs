@@ -1,11 +1,11 @@
-//! The `POST /connect` exchange: what the two JSON bodies say and which keys follow from them.
+//! The `POST /connect` exchange: its two JSON bodies and the key schedule.
 //!
 //! A client sends a [`ConnectRequest`] with a fresh [`Nonce`]; the server answers with a
 //! [`ConnectResponse`] that carries a nonce of its own. Both ends then derive the same
 //! [`SessionKeys`] from the shared token and the two nonces; the token itself is not part of the
 //! bodies (it travels in a header) and nothing here stores it.
 //!
-//! What always holds in this module:
+//! Invariants:
 //! - Decoders read what `encoding/json` of the Go programs reads, with the same result, and never
 //!   more than [`MAX_BODY`] bytes. They neither recurse nor panic, whatever a peer sends.
 //! - Encoders write the bytes that the Go programs write; fields of our own appear only when set.
@@ -42,7 +42,7 @@ pub const DEFAULT_MTU: i64 = 1350;
 /// spend more on headers than on packets, and every IPv4 host must take as much (RFC 791).
 pub const MIN_MTU: u16 = 576;
 
-/// The largest datagram size in bytes that a Go peer survives, and so what a peer of unknown kind is
-/// granted or asked for: quic-go fails on a datagram above 1243 bytes until it has discovered the
-/// path MTU, and one byte of that is the quarter stream id.
+/// The largest datagram size in bytes that a Go peer survives, and so what a peer of unknown kind
+/// is granted or asked for: quic-go fails on a datagram above 1243 bytes until it has discovered
+/// the path MTU, and one byte of that is the quarter stream id.
 pub const GO_PEER_MTU: u16 = 1242;

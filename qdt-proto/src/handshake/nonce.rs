@@ -1,6 +1,6 @@
 //! The nonces of the handshake and their text form in JSON.
 //!
-//! What always holds: a [`Nonce`] is exactly 16 bytes; its text is standard Base64 (RFC 4648
+//! Invariants: a [`Nonce`] is exactly 16 bytes; its text is standard Base64 (RFC 4648
 //! section 4) without padding. Reading is as lenient as Go's decoder: CR and LF are skipped
 //! wherever they stand, and the unused bits of the last character may be anything.
 
@@ -21,7 +21,7 @@ const TEXT: GeneralPurpose = GeneralPurpose::new(
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Nonce([u8; Self::LEN]);
 
-/// Why a text is no nonce. The server answers the two cases differently.
+/// The reason why a text is not a nonce. The server answers the two cases differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum NonceError {
     /// The text is not unpadded standard Base64 (server: 400 `bad nonce`).
@@ -37,17 +37,17 @@ impl Nonce {
     /// Length of a nonce in bytes; its text has 22 characters.
     pub const LEN: usize = 16;
 
-    /// Takes bytes that the caller drew from a cryptographic random generator.
+    /// Wraps bytes that the caller drew from a cryptographic random generator.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; Self::LEN]) -> Self {
         Self(bytes)
     }
 
-    /// Reads the text form.
+    /// Decodes the text form.
     ///
     /// # Errors
-    /// [`NonceError::Text`] where the text is no Base64, [`NonceError::Length`] where it stands
-    /// for other than 16 bytes.
+    /// [`NonceError::Text`] where the text is not Base64, [`NonceError::Length`] where it
+    /// decodes to other than 16 bytes.
     pub fn from_text(text: &str) -> Result<Self, NonceError> {
         let bytes = decode_nonce_text(text)?;
         let length = bytes.len();
@@ -57,13 +57,13 @@ impl Nonce {
             .map_err(|_| NonceError::Length(length))
     }
 
-    /// The 22 characters of the text form.
+    /// Returns the 22 characters of the text form.
     #[must_use]
     pub fn to_text(&self) -> String {
         TEXT.encode(self.0)
     }
 
-    /// The bytes themselves.
+    /// Returns the bytes.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; Self::LEN] {
         &self.0

@@ -1,7 +1,7 @@
-//! The body of `POST /connect`: what a client asks for.
+//! The request body of `POST /connect`.
 //!
-//! What always holds: a decoded request is of version 1 and has an `mtu` above 0. The nonce is
-//! still text, because the server judges it later and answers differently.
+//! Invariants: a decoded request is of version 1 and has an `mtu` above 0. The nonce is
+//! still text, because the server checks it later and answers differently.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ use super::{BadMessage, DEFAULT_MTU, DecodeError, VERSION};
 pub struct ConnectRequest {
     /// Protocol version, always 1 after decoding.
     pub version: u8,
-    /// The client's nonce as text ([`Nonce::from_text`](super::Nonce::from_text)), not judged yet;
+    /// The client's nonce as text ([`Nonce::from_text`](super::Nonce::from_text)), not checked yet;
     /// empty where the field is missing.
     pub client_nonce: String,
     /// Largest datagram in bytes that the client asks for; missing, null, zero and negative mean
@@ -101,8 +101,8 @@ impl ConnectRequest {
         }
     }
 
-    /// The body's bytes: key order and escapes as Go writes them, empty `caps`, `client_id` and
-    /// `platform` left out, fields of our own last and only when set.
+    /// Returns the body's bytes: key order and escapes as Go writes them, empty `caps`, `client_id`
+    /// and `platform` left out, fields of our own last and only when set.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = format!("{{\"version\":{},\"client_nonce\":", self.version).into_bytes();

@@ -1,7 +1,7 @@
-//! The body of a 200 to `POST /connect`: what the client gets.
+//! The body of a 200 response to `POST /connect`.
 //!
-//! What always holds: a decoded response is of version 1 and has an `mtu` above 0. Its texts are
-//! those of the server, unjudged: the client parses addresses before it uses any of them.
+//! Invariants: a decoded response is of version 1 and has an `mtu` above 0. Its texts are
+//! the server's, unchecked: the client parses addresses before it uses any of them.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ use crate::datagram::SessionId;
 pub struct ConnectResponse {
     /// Protocol version, always 1 after decoding.
     pub version: u8,
-    /// What every datagram of the session carries in its header.
+    /// The session id in the header of every datagram of the session.
     pub session_id: SessionId,
     /// The server's nonce as text; see [`Nonce::from_text`](super::Nonce::from_text).
     pub server_nonce: String,
@@ -113,8 +113,8 @@ impl ConnectResponse {
         }
     }
 
-    /// The body's bytes, as Go writes them: fixed key order, empty `dns` left out, `caps` and
-    /// `resume` only when set, a line feed at the end.
+    /// Returns the body's bytes, as Go writes them: fixed key order, empty `dns` left out, `caps`
+    /// and `resume` only when set, a line feed at the end.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = format!(

@@ -44,7 +44,7 @@ impl ControlStream {
         self.goaway
     }
 
-    /// Takes the next bytes; gives the peer's settings when they are complete.
+    /// Consumes the next bytes; returns the peer's settings when they are complete.
     pub(super) fn handle(&mut self, mut data: &[u8]) -> Result<Option<Settings>, Http3Error> {
         let mut settings = None;
         while let Some(piece) = self.frames.next(&mut data) {
@@ -67,7 +67,7 @@ impl ControlStream {
         Ok(settings)
     }
 
-    /// Judges a frame by its type, place and size.
+    /// Checks a frame's type, position and size.
     fn start(&mut self, frame_type: u64, length: u64) -> Result<(), Http3Error> {
         if !self.settings_seen {
             if frame_type != frame::SETTINGS {

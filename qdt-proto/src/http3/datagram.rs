@@ -10,7 +10,7 @@ use super::varint::{EncodedVarint, decode_varint};
 /// The largest quarter stream id, 2^60 - 1 (RFC 9297 section 2.1).
 pub const MAX_QUARTER_STREAM_ID: u64 = (1 << 60) - 1;
 
-/// The quarter stream id of the request stream `stream_id`.
+/// Returns the quarter stream id of the request stream `stream_id`.
 pub const fn quarter_stream_id(stream_id: u64) -> u64 {
     stream_id / 4
 }

@@ -1,7 +1,7 @@
-//! What can go wrong at the HTTP/3 edge, with the code that tells the peer.
+//! Errors of the HTTP/3 edge, with the RFC's error codes.
 //!
-//! Every error names its RFC error code and whether it ends the stream or the whole connection;
-//! nobody above has to judge that again. Reasons never contain a header value: it may be a secret.
+//! Every error names its RFC error code and whether it ends the stream or the whole connection,
+//! so callers need not decide that again. Reasons never contain a header value: it may be a secret.
 
 use std::borrow::Cow;
 
@@ -67,7 +67,7 @@ pub struct Http3Error {
 }
 
 impl Http3Error {
-    /// An error that ends the connection.
+    /// Creates an error that ends the connection.
     pub(super) fn connection(code: u64, reason: impl Into<Cow<'static, str>>) -> Self {
         Self {
             code,
@@ -76,7 +76,7 @@ impl Http3Error {
         }
     }
 
-    /// An error that ends one stream.
+    /// Creates an error that ends one stream.
     pub fn stream(code: u64, reason: impl Into<Cow<'static, str>>) -> Self {
         Self {
             code,

@@ -1,4 +1,4 @@
-//! The rules that every field of a message obeys (RFC 9114 sections 4.2 and 4.3).
+//! Validation of the fields of a message (RFC 9114 sections 4.2 and 4.3).
 //!
 //! Names and values are bytes: a token may well hold bytes above 127. A message that breaks a rule
 //! is malformed as a whole; nothing is repaired.
@@ -19,7 +19,7 @@ const CONNECTION_SPECIFIC: [&[u8]; 5] = [
 
 /// Checks names, values and order: pseudo-header fields first, the rest in lower case.
 ///
-/// Which pseudo-header fields a message has is for the caller to judge.
+/// Which pseudo-header fields a message has is for the caller to check.
 pub(super) fn check_fields(fields: &[Field]) -> Result<(), Http3Error> {
     let mut regular = false;
     for (name, value) in fields {
@@ -90,7 +90,7 @@ fn check_name(token: &[u8], name: &[u8]) -> Result<(), Http3Error> {
     Ok(())
 }
 
-/// The value of the first field called `name`.
+/// Returns the value of the first field named `name`.
 pub(super) fn first<'a>(fields: &'a [Field], name: &[u8]) -> Option<&'a [u8]> {
     fields
         .iter()

@@ -77,7 +77,7 @@ impl FrameReader {
         }
     }
 
-    /// Takes the next piece from the front of `input`; `None` when more input is needed.
+    /// Parses the next piece from the front of `input`; `None` when more input is needed.
     pub(super) fn next<'a>(&mut self, input: &mut &'a [u8]) -> Option<Piece<'a>> {
         match &mut self.state {
             State::Header { bytes, len } => {
@@ -111,7 +111,7 @@ impl FrameReader {
         }
     }
 
-    /// Whether the stream may end here: between two frames.
+    /// Returns whether the stream may end here: between two frames.
     pub(super) const fn at_boundary(&self) -> bool {
         matches!(self.state, State::Header { len: 0, .. })
     }

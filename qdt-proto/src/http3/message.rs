@@ -1,9 +1,9 @@
 //! One message on a request stream (RFC 9114 section 4.1): HEADERS, DATA, trailers, end.
 //!
-//! Requests and responses share this machine. What it holds per stream is bounded by
+//! Requests and responses share this state machine. What it holds per stream is bounded by
 //! [`MAX_HEADERS_PAYLOAD`]: the payload of the HEADERS frame being received, and only as much of it
 //! as has come. DATA goes out as it comes in, unknown frames and trailers are not kept. After an
-//! error every further call gives the same error.
+//! error every further call returns the same error.
 
 use super::error::{Http3Error, code};
 use super::fields::{Field, check_fields, check_trailers};
@@ -30,13 +30,13 @@ const _: () = assert!(MAX_FIELD_VALUE * 30 / 8 + 1024 <= MAX_HEADERS_PAYLOAD);
 /// Which end of the connection we are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// We dialled.
+    /// The client, which dialled.
     Client,
-    /// We were dialled.
+    /// The server, which was dialled.
     Server,
 }
 
-/// What the machine gives out.
+/// An event of the state machine.
 pub(super) enum Part<'a> {
     /// A field section before the body.
     Fields(Vec<Field>),
@@ -90,7 +90,7 @@ impl Message {
         }
     }
 
-    /// Bytes of memory held for unfinished input.
+    /// Returns the bytes of memory held for unfinished input.
     pub(super) fn buffered(&self) -> usize {
         self.block.capacity()
     }
@@ -147,7 +147,7 @@ impl Message {
         if fin { self.end().map(Some) } else { Ok(None) }
     }
 
-    /// Judges a frame by its type and place (RFC 9114 sections 4.1 and 7.2).
+    /// Checks a frame's type and position (RFC 9114 sections 4.1 and 7.2).
     fn start(&self, frame_type: u64, length: u64) -> Result<Payload, Http3Error> {
         let unexpected = |what: &str| {
             Err(Http3Error::connection(
@@ -195,7 +195,7 @@ impl Message {
         self.block.extend_from_slice(bytes);
     }
 
-    /// A HEADERS frame is complete: the head, or trailers, which are judged and dropped.
+    /// A HEADERS frame is complete: the head, or trailers, which are checked and dropped.
     fn section(&mut self) -> Result<Option<Vec<Field>>, Http3Error> {
         let block = std::mem::take(&mut self.block);
         let fields = decode_field_section(&block, MAX_HEADER_SECTION)?;

@@ -11,7 +11,7 @@
 //! | request, on the client | [`ResponseStream`] | [`encode_request`] |
 //! | datagrams | [`split_datagram`] | [`datagram_prefix`] |
 //!
-//! What always holds: memory per stream is bounded ([`MAX_HEADERS_PAYLOAD`]), bodies and unknown
+//! Invariants: memory per stream is bounded ([`MAX_HEADERS_PAYLOAD`]), bodies and unknown
 //! frames pass through without being kept, input in any chunks gives the same events, and every
 //! error ([`Http3Error`]) carries the code and scope with which the peer is to be told.
 

@@ -6,7 +6,7 @@
 //! continues the run then has its payload exactly where it belongs, and its header lies over the
 //! tail of the payload built so far, which is kept aside meanwhile. Nothing is moved but that tail.
 //!
-//! What always holds: packets leave in the order in which they were committed; a packet that does
+//! Invariants: packets leave in the order in which they were committed; a packet that does
 //! not join pushes out what came before it; what is held between calls is always a run that may
 //! still grow, everything else has left already. [`flush`](Coalescer::flush) when there is nothing
 //! more to read: the coalescer never waits.

@@ -4,10 +4,10 @@
 //! into packets that fit a datagram, in the read buffer itself. Upward opened packets are joined by
 //! [`Coalescer`] into super-packets for the TUN device. Between them stand the validated view
 //! ([`InnerPacket`]), the MSS clamp that keeps TCP from ever needing fragments, the ICMP answer to
-//! a packet that is too big, the mark that says congestion, and the ICMP echo that asks a gateway for
-//! a sign of life.
+//! a packet that is too big, the ECN congestion mark, and the ICMP echo that probes
+//! whether a gateway is alive.
 //!
-//! What always holds here: nothing allocates after construction, nothing panics on any bytes, and
+//! Invariants: nothing allocates after construction, nothing panics on any bytes, and
 //! no packet whose checksum is wrong ever leaves with a right one.
 
 mod addresses;

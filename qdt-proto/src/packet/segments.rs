@@ -61,7 +61,7 @@ impl<'a> Segments<'a> {
         Ok(Self { packet, state })
     }
 
-    /// The next packet, or `None` after the last.
+    /// Returns the next packet, or `None` after the last.
     ///
     /// The caller may change the packet (the MSS clamp does); what it writes does not reach later
     /// segments.

@@ -1,4 +1,4 @@
-//! How a super-packet is cut: the header all segments share, and what changes from one to the next.
+//! Segmentation of a super-packet: the shared header and the fields that change per segment.
 //!
 //! The shared header is kept apart with every changing field zeroed, next to the sums over it, so
 //! that a segment costs one copy of the header and one sum over its own payload. The rules are
@@ -21,7 +21,7 @@ pub(super) const TCP_CHECKSUM: usize = 16;
 /// Offset of the checksum in a UDP header.
 pub(super) const UDP_CHECKSUM: usize = 6;
 
-/// Why a TUN read cannot be turned into packets.
+/// The reason why a TUN read cannot be segmented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SegmentError {
     /// The virtio_net_hdr itself.

@@ -1,5 +1,5 @@
-//! The answer to an inner packet that fits nowhere: ICMP "fragmentation needed" (RFC 792, RFC 1191)
-//! and ICMPv6 "packet too big" (RFC 4443).
+//! The reply to an inner packet larger than the tunnel MTU: ICMP "fragmentation needed" (RFC 792,
+//! RFC 1191) and ICMPv6 "packet too big" (RFC 4443).
 //!
 //! It is never sent in reply to an ICMP error, to a continuation fragment, or toward an address
 //! that is not one host (RFC 1122 section 3.2.2, RFC 4443 section 2.4 e): two routers that answer

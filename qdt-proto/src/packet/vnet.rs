@@ -3,7 +3,7 @@
 //!
 //! Fields are in the machine's byte order, as TUN devices have them unless told otherwise.
 
-/// What a TUN device takes and gives beyond plain packets.
+/// The offloads of a TUN device.
 ///
 /// Without `vnet_header` the other three mean nothing: there is no place to announce a
 /// super-packet.
@@ -20,7 +20,7 @@ pub struct Offload {
     pub udp: bool,
 }
 
-/// Why bytes are not a header that can be worked with.
+/// The reason why bytes are not a supported header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VnetError {
     /// Fewer than [`VnetHeader::LEN`] bytes.
@@ -110,7 +110,7 @@ impl VnetHeader {
         })
     }
 
-    /// The header as the device reads it.
+    /// Returns the header as the device reads it.
     #[inline]
     #[must_use]
     pub fn encode(&self) -> [u8; Self::LEN] {
