@@ -1,6 +1,7 @@
-//! From a file to a typed configuration, with errors that name the file.
+//! Reading of a configuration file into a typed configuration, with errors that name the file.
 //!
-//! Reading never writes: a configuration file that exists is the user's, whatever is missing in it.
+//! Invariants: reading never writes; a configuration file that exists belongs to the operator,
+//! whatever is missing in it.
 
 use std::fmt;
 use std::fs::File;
@@ -14,16 +15,16 @@ use crate::yaml::{Warning, YamlError, from_yaml};
 /// No configuration of ours comes near this; a larger file is a mistake (a log, a disk image).
 const MAX_BYTES: u64 = 1 << 20;
 
-/// A configuration together with what its user should hear about it.
+/// A configuration together with warnings for the operator.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Loaded<T> {
     /// The configuration, complete and valid.
     pub config: T,
-    /// What was ignored, adjusted or is risky. To be logged once the logger exists.
+    /// Warnings about ignored, adjusted or risky values. To be logged once the logger exists.
     pub warnings: Vec<Warning>,
 }
 
-/// Why a configuration file gave no configuration.
+/// The reason why a configuration file could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// There is no such file; a server makes a new one then.
@@ -34,13 +35,13 @@ pub enum ReadError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// The file is larger than 1 MiB.
     #[error("{}: larger than 1 MiB, which no configuration is; check the path", .0.display())]
     TooLarge(PathBuf),
-    /// The bytes are no text.
+    /// The bytes are not text.
     #[error("{}: not UTF-8 text (near line {line}); save the file as UTF-8", .path.display())]
     NotText {
         /// The file.
@@ -67,7 +68,7 @@ pub enum ReadError {
 }
 
 impl ReadError {
-    /// The log message that goes with the error: `logger error` for the log level, else `config
+    /// Returns the log message for the error: `logger error` for the log level, else `config
     /// error`.
     pub fn message(&self) -> &'static str {
         match self {
@@ -77,7 +78,7 @@ impl ReadError {
     }
 }
 
-/// A value that does not do.
+/// An invalid value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigProblem {
     /// The key, with dots for nested ones.
@@ -95,7 +96,7 @@ impl ConfigProblem {
         }
     }
 
-    /// The problem as an error of the file at `path`.
+    /// Converts the problem into an error of the file at `path`.
     pub fn in_file(self, path: &Path) -> ReadError {
         ReadError::Invalid {
             path: path.to_owned(),
@@ -133,7 +134,7 @@ fn read_config_text(path: &Path) -> Result<String, ReadError> {
     })
 }
 
-/// Text of `bytes`, or the line of the first byte that is none.
+/// Returns the text of `bytes`, or the line of the first byte that is not text.
 fn decode_text(bytes: &[u8]) -> Result<String, usize> {
     let utf16 = |unit: fn([u8; 2]) -> u16| {
         let units = bytes[2..]

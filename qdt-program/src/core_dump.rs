@@ -1,11 +1,12 @@
-//! No copy of the memory on disk: it holds the token, the keys of sessions and other people's packets.
+//! Prevention of core dumps, which would hold the token, session keys and packets of clients.
 
 use rustix::process::{Resource, Rlimit, setrlimit};
 
-/// From now on a crash of this process and its children leaves no core dump.
+/// Disables core dumps of this process and its children.
 ///
-/// One byte is the limit that stops both kinds: no file can be that short, and a collector behind a pipe,
-/// which a limit of zero does not stop, is not started for it (core(5)). Lowering a limit needs no privilege.
+/// One byte is the limit that stops both kinds: no file can be that short, and a collector behind a
+/// pipe, which a limit of zero does not stop, is not started for it (core(5)). Lowering a limit
+/// needs no privilege.
 pub fn forbid_core_dumps() {
     let one_byte = Rlimit {
         current: Some(1),

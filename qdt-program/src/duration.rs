@@ -23,36 +23,36 @@ const LIMIT: u64 = 1 << 63;
 pub struct GoDuration(i64);
 
 impl GoDuration {
-    /// No time at all; in a configuration file it stands for "use the default".
+    /// Zero; in a configuration file it means "use the default".
     pub const ZERO: Self = Self(0);
 
-    /// A span of `nanoseconds`.
+    /// Creates a span of `nanoseconds`.
     pub const fn from_nanos(nanoseconds: i64) -> Self {
         Self(nanoseconds)
     }
 
-    /// A span of `seconds`; saturates at the ends of the range.
+    /// Creates a span of `seconds`; saturates at the ends of the range.
     pub const fn from_secs(seconds: i64) -> Self {
         Self(seconds.saturating_mul(1_000_000_000))
     }
 
-    /// The span in nanoseconds.
+    /// Returns the span in nanoseconds.
     pub const fn as_nanos(self) -> i64 {
         self.0
     }
 
-    /// Whether the span is shorter than nothing.
+    /// Returns whether the span is negative.
     pub const fn is_negative(self) -> bool {
         self.0 < 0
     }
 
-    /// The span as the standard library has it; a negative one is zero.
+    /// Converts to the standard library's type; a negative span becomes zero.
     pub fn to_std(self) -> Duration {
         Duration::from_nanos(u64::try_from(self.0).unwrap_or(0))
     }
 }
 
-/// Why a text is not a duration; the texts are those of Go's `time.ParseDuration`.
+/// The reason why a text is not a duration; the texts are those of Go's `time.ParseDuration`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DurationError {
     /// Not of the form `[-+]?([0-9]*(\.[0-9]*)?[a-z]+)+`, or outside the range.

@@ -15,7 +15,7 @@ use crate::log::{startup_line, startup_warning};
 /// The version of both programs.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The program ends before it has begun: its output and its exit code.
+/// The output and exit code of a program that ends after its command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EarlyExit {
     /// 0 after `-h` and `-version`, 1 for an empty path, 2 for a wrong command line.
@@ -36,7 +36,7 @@ impl EarlyExit {
     }
 }
 
-/// What a command line asks for.
+/// A parsed command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandLine {
     /// The configuration file.

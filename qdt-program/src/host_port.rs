@@ -1,12 +1,12 @@
-//! `host:port` in Go's way: split, looked up, ready to listen on or to dial.
+//! `host:port` as Go's `net` reads it: splitting, resolution, addresses to listen on or to dial.
 //!
 //! An empty host means every address when listening and this machine when dialling; IPv6 literals
 //! stand in brackets; a port may be a service name; no port at all is an error. Splitting needs no
-//! look-up, so a configuration is judged without the network.
+//! look-up, so a configuration is checked without the network.
 //!
-//! A link-local IPv6 address means nothing without its interface, the zone (`fe80::1%eth0`, RFC 4007
-//! section 11), and has none that could be forgotten. Any other IPv6 address may carry one, which
-//! is ignored, as the kernel ignores it.
+//! A link-local IPv6 address means nothing without its interface, the zone (`fe80::1%eth0`, RFC
+//! 4007 section 11), and has none that could be forgotten. Any other IPv6 address may carry one,
+//! which is ignored, as the kernel ignores it.
 
 use std::fmt;
 use std::fs;
@@ -21,7 +21,7 @@ pub struct HostPort {
     port: String,
 }
 
-/// What is wrong with the form of a `host:port`.
+/// A syntax error in a `host:port`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HostPortError {
     /// No colon where a port should follow.
@@ -59,7 +59,7 @@ pub enum HostPortError {
     InvalidPort(String),
 }
 
-/// Why an address could not be looked up.
+/// The reason why an address could not be resolved.
 #[derive(Debug, thiserror::Error)]
 pub enum ResolveError {
     /// The port is a name that /etc/services does not list for the protocol.
@@ -77,7 +77,7 @@ pub enum ResolveError {
     Lookup {
         /// The whole address.
         address: HostPort,
-        /// What the resolver said.
+        /// The error of the resolver.
         source: io::Error,
     },
     /// A link-local address names an interface that is not there.
@@ -113,7 +113,7 @@ impl fmt::Display for Protocol {
     }
 }
 
-/// Where to listen.
+/// The address to listen on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListenAddress {
     /// Every address of the machine: one dual-stack IPv6 socket, or an IPv4 one where the kernel
@@ -135,8 +135,8 @@ impl ListenAddress {
         }
     }
 
-    /// The addresses to try in order: the first that the kernel supports is the one to listen on.
-    /// An IPv6 socket made for [`ListenAddress::Any`] must have `IPV6_V6ONLY` off.
+    /// Returns the addresses to try in order: the first that the kernel supports is the one to
+    /// listen on. An IPv6 socket made for [`ListenAddress::Any`] must have `IPV6_V6ONLY` off.
     pub fn candidates(&self) -> Vec<SocketAddr> {
         match *self {
             Self::Any { port } => vec![
@@ -179,7 +179,7 @@ impl HostPort {
         &self.port
     }
 
-    /// The port's number. Service names are looked up in /etc/services.
+    /// Returns the port's number. Service names are looked up in /etc/services.
     pub fn port_number(&self, protocol: Protocol) -> Result<u16, ResolveError> {
         if self.port.is_empty() {
             return Ok(0);
@@ -194,9 +194,9 @@ impl HostPort {
         })
     }
 
-    /// Where to listen. An empty host and both unspecified addresses (`0.0.0.0`, `::`) mean every
-    /// address, as in Go. Of a name's addresses the first IPv4 one counts. Blocks while a name is
-    /// looked up.
+    /// Returns the address to listen on. An empty host and both unspecified addresses (`0.0.0.0`,
+    /// `::`) mean every address, as in Go. Of a name's addresses the first IPv4 one counts. Blocks
+    /// while a name is looked up.
     pub fn listen_address(&self, protocol: Protocol) -> Result<ListenAddress, ResolveError> {
         let port = self.port_number(protocol)?;
         if self.host.is_empty() {
@@ -210,8 +210,8 @@ impl HostPort {
         })
     }
 
-    /// Every address to dial, IPv4 before IPv6, otherwise in the resolver's order; never empty. An
-    /// empty host is this machine. Blocks while a name is looked up.
+    /// Returns every address to dial, IPv4 before IPv6, otherwise in the resolver's order; never
+    /// empty. An empty host is this machine. Blocks while a name is looked up.
     pub fn dial_addresses(&self, protocol: Protocol) -> Result<Vec<SocketAddr>, ResolveError> {
         let port = self.port_number(protocol)?;
         if self.host.is_empty() {

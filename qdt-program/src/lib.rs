@@ -1,4 +1,4 @@
-//! What both programs share on their control side: flags, YAML, durations, addresses, secrets,
+//! The control-side code that both programs share: flags, YAML, durations, addresses, secrets,
 //! logs, signals.
 //!
 //! Everything here is read or written by people and by the tools around the programs: files,

@@ -1,4 +1,4 @@
-//! Files with secrets that everybody on the host can read or change.
+//! A warning about secret files that are world-readable or world-writable.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;

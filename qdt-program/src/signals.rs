@@ -1,4 +1,4 @@
-//! The signals of both programs: which ask for something, and which must not end the process.
+//! Signal handling of both programs.
 //!
 //! Invariants: no signal that can be caught ends a program with its changes to the host in place,
 //! and SIGHUP stays ignored where whoever started the program ignores it (`nohup`).
@@ -10,7 +10,7 @@ use std::task::Poll;
 use rustix::process::Signal as Number;
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 
-/// What a signal asks for.
+/// The action that a signal requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
     /// End in an orderly way with exit code 0; the signal's name.
@@ -46,7 +46,8 @@ const IGNORED: [Number; 8] = [
     Number::PROF,
 ];
 
-/// Receives signals from the moment it is made: one that comes during the start is obeyed after it.
+/// Receives signals from the moment it is made: one that arrives during the start is handled after
+/// it.
 #[derive(Debug)]
 pub struct Signals {
     asking: Vec<(Signal, Stream)>,

@@ -20,10 +20,10 @@ const WEAK_BELOW: usize = 16;
 #[derive(Clone, Default)]
 pub struct Token(Zeroizing<Vec<u8>>);
 
-/// Why a token must not be used.
+/// The reason why a token is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenProblem {
-    /// There is none.
+    /// The token is empty.
     #[error("token is required")]
     Missing,
     /// The placeholder of a sample file.
@@ -50,22 +50,22 @@ impl Token {
     /// characters, since some clients' encoding makes four bytes of one.
     pub const MAX_LEN: usize = 7 * 1024;
 
-    /// A token of these bytes.
+    /// Creates a token from bytes.
     pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
         Self(Zeroizing::new(bytes.into()))
     }
 
-    /// The secret itself: for comparison, key derivation and the request header only.
+    /// Returns the secret itself: for comparison, key derivation and the request header only.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// Whether there is no token.
+    /// Returns whether the token is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether the token is short enough to be guessed (under 16 bytes).
+    /// Returns whether the token is short enough to be guessed (under 16 bytes).
     pub fn is_weak(&self) -> bool {
         self.0.len() < WEAK_BELOW
     }

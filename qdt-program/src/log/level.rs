@@ -1,4 +1,4 @@
-//! The least severe level that is logged.
+//! Log levels.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,16 +8,16 @@ use std::str::FromStr;
 pub enum LogLevel {
     /// Everything, including what the libraries underneath have to say.
     Debug,
-    /// What an operator wants to know.
+    /// Normal operation.
     #[default]
     Info,
-    /// Somebody should look.
+    /// A condition that the operator should look at.
     Warn,
-    /// Something did not work.
+    /// A failure.
     Error,
 }
 
-/// The text is no level.
+/// The text is not a level.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown log level {0:?}; use debug, info, warn or error")]
 pub struct UnknownLevel(String);

@@ -1,4 +1,4 @@
-//! From `tracing` events to lines on a writer.
+//! The `tracing` subscriber that writes log lines.
 
 use std::fmt;
 use std::io::{self, Write as _};
@@ -18,7 +18,7 @@ use super::{LogConfig, startup_error, startup_warning};
 /// Crates of this suite have names that begin so; all others speak at level debug only.
 const OUR_CRATES: &str = "qdt";
 
-/// How long the end of a process waits for the reader of its log.
+/// How long the process waits at its end for queued lines to be written.
 const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 
 /// The writer of stdout, once there is a log.
@@ -56,7 +56,7 @@ impl LogHandle {
     /// Logs from `level` upwards from now on.
     pub fn set_level(&self, level: LogLevel) {
         self.0.store(level as u8, Ordering::Relaxed);
-        // Call sites remember whether anyone listens; now they ask again.
+        // Call sites cache whether they are enabled; this makes them check again.
         tracing::callsite::rebuild_interest_cache();
     }
 }
@@ -82,7 +82,7 @@ impl<W> fmt::Debug for Logger<W> {
 }
 
 impl<W: Fn(&str) + Send + Sync + 'static> Logger<W> {
-    /// A logger whose lines, each with its line feed, go to `write_line`.
+    /// Creates a logger whose lines, each with its line feed, go to `write_line`.
     pub fn new(config: LogConfig, write_line: W) -> Self {
         Self {
             level: LogHandle::new(config.level),
@@ -91,7 +91,7 @@ impl<W: Fn(&str) + Send + Sync + 'static> Logger<W> {
         }
     }
 
-    /// Through which the level can be changed later.
+    /// Returns the handle that changes the level.
     pub fn handle(&self) -> LogHandle {
         self.level.clone()
     }
@@ -144,7 +144,7 @@ pub fn init_log(config: LogConfig) -> LogHandle {
     };
     let logger = Logger::new(config, move |line: &str| match writer {
         Some(writer) => writer.push(line),
-        // A reader that went away must not take the tunnel with it.
+        // A closed log must not end the tunnel.
         None => drop(io::stdout().lock().write_all(line.as_bytes())),
     });
     let handle = logger.handle();
@@ -154,7 +154,7 @@ pub fn init_log(config: LogConfig) -> LogHandle {
     handle
 }
 
-/// The line that says how many lines are missing.
+/// Returns the line that reports how many lines are missing.
 fn dropped(config: LogConfig, count: u64) -> String {
     let record = Record {
         time: Zoned::now(),
@@ -175,7 +175,7 @@ fn dropped(config: LogConfig, count: u64) -> String {
     }
 }
 
-/// Lines of the log that could not be written since the start.
+/// Returns how many lines could not be written since the start.
 #[must_use]
 pub fn dropped_log_lines() -> u64 {
     WRITER.get().map_or(0, LineWriter::dropped)

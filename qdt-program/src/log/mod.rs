@@ -1,14 +1,14 @@
-//! Log lines in the shape of Go's `log/slog`, which the users' pipelines already read.
+//! Log lines in the shape of Go's `log/slog`, which operators' pipelines already read.
 //!
 //! [`Logger`] takes `tracing` events and makes each one line: `key=value` text or a JSON object.
 //! The message comes first, then the fields in the order in which the event names them; a field
 //! formatted with `%` or `?` is a string, a number stays a number (also above `i64::MAX`). Only our
-//! own crates are heard; the libraries underneath join in at level debug. Spans are not followed. A
+//! own crates are logged; dependencies are logged too at level debug. Spans are ignored. A
 //! level that is not logged costs one atomic load per call site at most, and the level can be
-//! changed at any time. [`LineWriter`] writes the lines on a thread of its own, so that nobody who
-//! logs waits for the reader of the log.
+//! changed at any time. [`LineWriter`] writes the lines on a thread of its own, so that logging
+//! never waits for the reader of the log.
 //!
-//! Before there is a logger, [`startup_line`] gives the one line that says why there will be none.
+//! Before there is a logger, [`startup_line`] formats the one line that reports the error.
 
 mod json;
 mod level;
@@ -38,7 +38,7 @@ pub struct LogConfig {
     pub json: bool,
 }
 
-/// Logs what a configuration file's user should hear, one line each.
+/// Logs the warnings about a configuration file, one line each.
 pub fn log_warnings(file: &Path, warnings: &[Warning]) {
     for warning in warnings {
         let Warning { line, key, text } = warning;

@@ -9,7 +9,7 @@ use tracing::field::{Field, Visit};
 use super::level::LogLevel;
 use super::{json, text};
 
-/// What is logged at one moment.
+/// One log record.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
     /// When, in the zone that the line shows.

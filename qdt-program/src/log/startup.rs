@@ -26,7 +26,7 @@ fn line(level: LogLevel, message: &str, error: &dyn fmt::Display) -> String {
     line
 }
 
-/// Writes [`startup_line`] to stderr. Where stderr is closed there is nobody left to tell.
+/// Writes [`startup_line`] to stderr. Errors of stderr itself are ignored.
 pub fn startup_error(message: &str, error: &dyn fmt::Display) {
     let _ = io::stderr().write_all(startup_line(message, error).as_bytes());
 }

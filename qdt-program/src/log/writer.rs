@@ -1,6 +1,6 @@
-//! One thread that writes log lines, and the bounded queue in front of it.
+//! The thread that writes log lines, and its bounded queue.
 //!
-//! Invariants: whoever logs never waits for the reader of the log. What does not fit into the
+//! Invariants: logging never waits for the reader of the log. What does not fit into the
 //! queue, or cannot be written, is dropped and counted, and a line says how many lines are missing
 //! as soon as one can be written again, in the place where they are missing. A line is one write,
 //! and a line that was cut short is never continued by another.
@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, write};
 
-/// Lines that may wait: some seconds of a busy server at level debug.
+/// Lines that the queue holds: some seconds of a busy server at level debug.
 const MAX_LINES: usize = 8192;
-/// Bytes that may wait.
+/// Bytes that the queue holds.
 const MAX_BYTES: usize = 1 << 20;
 
 /// Writes lines on a thread of its own; clones feed the same thread.
@@ -106,7 +106,7 @@ impl LineWriter {
         Ok(writer)
     }
 
-    /// Leaves a line, with its line feed, to be written. Never waits.
+    /// Queues a line, with its line feed. Never blocks.
     pub fn push(&self, line: &str) {
         let mut queue = self.0.lock();
         let fits = queue.entries.len() < MAX_LINES && queue.bytes + line.len() <= MAX_BYTES;
@@ -125,7 +125,7 @@ impl LineWriter {
         self.0.filled.notify_one();
     }
 
-    /// Lines that were dropped since the start.
+    /// Returns how many lines were dropped since the start.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.0.dropped.load(Ordering::Relaxed)

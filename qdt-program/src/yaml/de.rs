@@ -1,4 +1,4 @@
-//! Nodes into serde's hands, one typed field at a time.
+//! The serde deserializer over YAML nodes.
 
 use serde::de::{
     DeserializeOwned, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor,

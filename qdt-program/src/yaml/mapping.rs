@@ -1,4 +1,4 @@
-//! The entries of a mapping: own ones, merged ones, repeated ones, unknown ones.
+//! The entries of a mapping: merge keys, duplicate keys and unknown keys.
 //!
 //! Anchors can be merged into each other again and again, also into themselves; the number of
 //! merges that one reading follows is bounded, and so is what it costs.

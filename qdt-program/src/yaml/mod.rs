@@ -24,7 +24,7 @@ use serde::de::DeserializeOwned;
 
 pub use quote::yaml_scalar;
 
-/// Something in a configuration that does not stop the program but that its user should know.
+/// A problem in a configuration that does not stop the program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
     /// Line in the file, from 1, where it is known.
@@ -58,7 +58,7 @@ impl fmt::Display for Warning {
     }
 }
 
-/// Why a text could not be read into typed fields.
+/// The reason why a text could not be read into typed fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct YamlError {
     line: Option<usize>,

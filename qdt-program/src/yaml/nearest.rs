@@ -1,4 +1,4 @@
-//! The key that was probably meant.
+//! The known key nearest to a misspelled one.
 
 /// The candidate closest to `word`, if it is close enough to be a slip: other case or separators,
 /// or at most a third of the letters wrong.

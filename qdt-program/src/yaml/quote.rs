@@ -1,4 +1,4 @@
-//! Writing a text so that every YAML reader gets the same text back.
+//! Quoting of a text so that every YAML reader reads the same text back.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;

@@ -1,4 +1,4 @@
-//! What a scalar is: `yaml.v3`'s resolution of plain scalars and explicit tags.
+//! Scalar resolution as in `yaml.v3`: plain scalars and explicit tags.
 //!
 //! It follows YAML 1.2's core schema with the additions that make older files work: `0755` and
 //! `0b101` are numbers, underscores may stand between digits. `yes`, `no`, `on`, `off` are texts

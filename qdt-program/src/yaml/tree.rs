@@ -2,7 +2,7 @@
 //!
 //! Nodes live in one vector and name each other by index; an alias is the index of its anchor's
 //! node. So the tree is never larger than the text, however often an anchor is used, and it may
-//! even contain a cycle: whoever walks it counts steps.
+//! even contain a cycle: code that walks it must count steps.
 
 use std::collections::HashMap;
 
