@@ -15,13 +15,14 @@ use qdt_server::admission::{AdmissionSettings, Doorkeeper, Outcome, Reservation,
 use qdt_server::config::Rate;
 use qdt_transport::{Admission as _, Grant, Refusal, RequestContext, SessionLimits};
 
+const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 8, 0, 1);
 const TOKEN: &[u8] = b"a token of \xff bytes";
 const NONCE: &str = "BwcHBwcHBwcHBwcHBwcHBw";
 
 fn settings() -> AdmissionSettings {
     AdmissionSettings {
         cidr: "10.8.0.0/24".into(),
-        gateway: Ipv4Addr::new(10, 8, 0, 1),
+        gateway: GATEWAY.into(),
         dns: Vec::new(),
         mtu: 1350,
         max_sessions: None,
@@ -47,7 +48,7 @@ struct Door {
 fn door(settings: AdmissionSettings) -> Door {
     let now = Instant::now();
     let network: IpNet = settings.cidr.parse().unwrap();
-    let pool = AddressPool::new(network, settings.gateway).unwrap();
+    let pool = AddressPool::new(network, GATEWAY).unwrap();
     let tickets = TicketSealer::new(&[1; 32], None);
     let keeper = Doorkeeper::new(
         settings,

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use ipnet::IpNet;
 use proptest::prelude::*;
 use qdt_server::address::{AddressPool, Claim, Leases};
+use qdt_transport::PoolIndex;
 
 const KEEP: Duration = Duration::from_secs(100);
 /// A /29: five addresses beside the gateway, so that the pool often runs dry.
@@ -56,9 +57,9 @@ proptest! {
         let network: IpNet = "10.8.0.0/29".parse().unwrap();
         let mut leases = Leases::new(AddressPool::new(network, gateway).unwrap(), KEEP);
         let mut now = Instant::now();
-        let mut held: HashMap<Ipv4Addr, Held> = HashMap::new();
+        let mut held: HashMap<PoolIndex, Held> = HashMap::new();
         let mut tickets: Vec<Claim> = Vec::new();
-        let mut dirty: Vec<Ipv4Addr> = Vec::new();
+        let mut dirty: Vec<PoolIndex> = Vec::new();
         for step in steps {
             match step {
                 Step::Connect { ticket } => {
@@ -68,28 +69,28 @@ proptest! {
                         prop_assert_eq!(held.len(), usize::from(HOSTS), "free addresses refused");
                         continue;
                     };
-                    let before = held.get(&grant.address);
+                    let before = held.get(&grant.index);
                     if let Some(before) = before {
                         prop_assert_eq!(Some(before.lineage), claim.map(|claim| claim.lineage));
                     }
                     prop_assert_eq!(grant.replaces, before.and_then(|before| before.live));
                     if let Some(claim) = claim
-                        && held.get(&claim.address).is_none_or(|held| held.lineage == claim.lineage)
+                        && held.get(&claim.index).is_none_or(|held| held.lineage == claim.lineage)
                     {
-                        prop_assert_eq!(grant.address, claim.address, "the bearer's address");
+                        prop_assert_eq!(grant.index, claim.index, "the bearer's address");
                     }
-                    tickets.push(Claim { address: grant.address, lineage: grant.lineage });
+                    tickets.push(Claim { index: grant.index, lineage: grant.lineage });
                     let lineage = grant.lineage;
                     held.insert(
-                        grant.address,
+                        grant.index,
                         Held { lineage, live: Some(session), kept_until: None, leaving: false },
                     );
                 }
                 Step::Lose { session } => {
                     let Some(ticket) = tickets.get(session) else { continue };
                     let id = session as u64 + 1;
-                    leases.park(id, ticket.address, now);
-                    if let Some(held) = held.get_mut(&ticket.address)
+                    leases.park(id, ticket.index, now);
+                    if let Some(held) = held.get_mut(&ticket.index)
                         && held.live == Some(id)
                     {
                         held.live = None;

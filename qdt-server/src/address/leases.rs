@@ -19,10 +19,9 @@
 //! soon as a ticket of another lineage for the same address shows that, its flows are forgotten.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use qdt_transport::SessionUsage;
+use qdt_transport::{PoolIndex, SessionUsage};
 
 use super::pool::{AddressPool, Exhausted};
 
@@ -30,7 +29,7 @@ use super::pool::{AddressPool, Exhausted};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Claim {
     /// The inner address the bearer had.
-    pub address: Ipv4Addr,
+    pub index: PoolIndex,
     /// The lineage of the grant.
     pub lineage: u64,
 }
@@ -39,7 +38,7 @@ pub struct Claim {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Grant {
     /// The inner address.
-    pub address: Ipv4Addr,
+    pub index: PoolIndex,
     /// The lineage, to be sealed into the session's ticket.
     pub lineage: u64,
     /// The session that had the address until now and must end.
@@ -67,16 +66,16 @@ struct Lease {
 #[derive(Debug)]
 pub struct Leases {
     pool: AddressPool,
-    leases: HashMap<Ipv4Addr, Lease>,
+    leases: HashMap<PoolIndex, Lease>,
     keep: Duration,
     /// Addresses that this process has seen in use or has cleaned.
-    known: HashSet<Ipv4Addr>,
+    known: HashSet<PoolIndex>,
     /// Whose flows the kernel has to forget, because they may be another client's from before this process.
-    unclean: Vec<Ipv4Addr>,
+    unclean: Vec<PoolIndex>,
     /// Leaving addresses whose flows the kernel did not delete, the longest known first.
-    uncleaned: VecDeque<Ipv4Addr>,
+    uncleaned: VecDeque<PoolIndex>,
     /// Given back to the bearer of a ticket on its word alone: this process has never seen or cleaned them.
-    unproven: HashSet<Ipv4Addr>,
+    unproven: HashSet<PoolIndex>,
     /// The number of the latest grant.
     granted: u64,
 }
@@ -113,17 +112,17 @@ impl Leases {
         {
             return Ok(grant);
         }
-        let address = match self.pool.acquire() {
-            Ok(address) => {
-                if self.known.insert(address) {
-                    self.unclean.push(address);
+        let index = match self.pool.acquire() {
+            Ok(index) => {
+                if self.known.insert(index) {
+                    self.unclean.push(index);
                 }
-                address
+                index
             }
             Err(exhausted) => self.take_uncleaned().ok_or(exhausted)?,
         };
         self.leases.insert(
-            address,
+            index,
             Lease {
                 lineage: new_lineage,
                 holder: Holder::Live { session },
@@ -131,7 +130,7 @@ impl Leases {
             },
         );
         Ok(Grant {
-            address,
+            index,
             lineage: new_lineage,
             replaces: None,
             number: self.next_number(),
@@ -140,21 +139,21 @@ impl Leases {
 
     /// The address that has waited longest for its flows to be deleted: they are tried again now
     /// that somebody else has it.
-    fn take_uncleaned(&mut self) -> Option<Ipv4Addr> {
-        let address = self.uncleaned.pop_front()?;
-        self.unproven.remove(&address);
-        self.unclean.push(address);
-        Some(address)
+    fn take_uncleaned(&mut self) -> Option<PoolIndex> {
+        let index = self.uncleaned.pop_front()?;
+        self.unproven.remove(&index);
+        self.unclean.push(index);
+        Some(index)
     }
 
     fn redeem(&mut self, session: u64, claim: Claim) -> Option<Grant> {
-        let replaces = match self.leases.get_mut(&claim.address) {
+        let replaces = match self.leases.get_mut(&claim.index) {
             Some(lease) if lease.lineage == claim.lineage => {
                 let old = std::mem::replace(&mut lease.holder, Holder::Live { session });
                 match old {
                     Holder::Live { session } => Some(session),
                     Holder::Leaving { uncleaned: true } => {
-                        self.uncleaned.retain(|other| *other != claim.address);
+                        self.uncleaned.retain(|other| *other != claim.index);
                         None
                     }
                     Holder::Parked { .. } | Holder::Leaving { .. } => None,
@@ -162,21 +161,21 @@ impl Leases {
             }
             Some(_) => {
                 // Two clients had the address before this process: the kernel may hold flows of both.
-                if self.unproven.remove(&claim.address) {
-                    self.unclean.push(claim.address);
+                if self.unproven.remove(&claim.index) {
+                    self.unclean.push(claim.index);
                 }
                 return None;
             }
             None => {
-                if !self.pool.take(claim.address) {
+                if !self.pool.take(claim.index) {
                     return None;
                 }
-                self.pool.pass(claim.address);
-                if self.known.insert(claim.address) {
-                    self.unproven.insert(claim.address);
+                self.pool.pass(claim.index);
+                if self.known.insert(claim.index) {
+                    self.unproven.insert(claim.index);
                 }
                 self.leases.insert(
-                    claim.address,
+                    claim.index,
                     Lease {
                         lineage: claim.lineage,
                         holder: Holder::Live { session },
@@ -187,7 +186,7 @@ impl Leases {
             }
         };
         Some(Grant {
-            address: claim.address,
+            index: claim.index,
             lineage: claim.lineage,
             replaces,
             number: self.next_number(),
@@ -199,18 +198,18 @@ impl Leases {
         self.granted
     }
 
-    /// What the sessions that had `address` in its present lineage have used of their limits:
+    /// What the sessions that had `index` in its present lineage have used of their limits:
     /// whoever comes back by a ticket goes on with it.
     #[must_use]
-    pub fn usage(&self, address: Ipv4Addr) -> SessionUsage {
-        let lease = self.leases.get(&address);
+    pub fn usage(&self, index: PoolIndex) -> SessionUsage {
+        let lease = self.leases.get(&index);
         lease.map_or_else(SessionUsage::default, |lease| lease.usage.clone())
     }
 
     /// Whether `claim` would take its address over from a live session, and so needs no new place.
     #[must_use]
     pub fn replaces_live(&self, claim: Claim) -> bool {
-        self.leases.get(&claim.address).is_some_and(|lease| {
+        self.leases.get(&claim.index).is_some_and(|lease| {
             lease.lineage == claim.lineage && matches!(lease.holder, Holder::Live { .. })
         })
     }
@@ -222,7 +221,7 @@ impl Leases {
             || !self.uncleaned.is_empty()
             || claim.is_some_and(|claim| {
                 self.leases
-                    .get(&claim.address)
+                    .get(&claim.index)
                     .is_some_and(|lease| lease.lineage == claim.lineage)
             })
     }
@@ -230,8 +229,8 @@ impl Leases {
     /// The connection of `session` is gone: its address is kept until `heard`, the moment of its last
     /// sign of life, + `session_timeout`.
     /// A session whose address has moved on to another session changes nothing.
-    pub fn park(&mut self, session: u64, address: Ipv4Addr, heard: Instant) {
-        if let Some(lease) = self.leases.get_mut(&address)
+    pub fn park(&mut self, session: u64, index: PoolIndex, heard: Instant) {
+        if let Some(lease) = self.leases.get_mut(&index)
             && matches!(lease.holder, Holder::Live { session: holder } if holder == session)
         {
             lease.holder = Holder::Parked {
@@ -243,16 +242,16 @@ impl Leases {
     /// Addresses whose time is over. Each must be cleaned up in the kernel (conntrack) and then
     /// handed to [`release`](Self::release), or to [`keep_uncleaned`](Self::keep_uncleaned) where
     /// the kernel refused; it is named again then.
-    pub fn expire(&mut self, now: Instant) -> Vec<Ipv4Addr> {
+    pub fn expire(&mut self, now: Instant) -> Vec<PoolIndex> {
         let mut expired: Vec<_> = self
             .leases
             .iter_mut()
-            .filter_map(|(address, lease)| match lease.holder {
+            .filter_map(|(index, lease)| match lease.holder {
                 Holder::Parked { until } if until <= now => {
                     lease.holder = Holder::Leaving { uncleaned: false };
-                    Some(*address)
+                    Some(*index)
                 }
-                Holder::Leaving { .. } => Some(*address),
+                Holder::Leaving { .. } => Some(*index),
                 Holder::Parked { .. } | Holder::Live { .. } => None,
             })
             .collect();
@@ -260,30 +259,30 @@ impl Leases {
         expired
     }
 
-    /// `address` is clean: it returns to the pool unless its bearer came back meanwhile.
-    pub fn release(&mut self, address: Ipv4Addr) {
+    /// `index` is clean: it returns to the pool unless its bearer came back meanwhile.
+    pub fn release(&mut self, index: PoolIndex) {
         if matches!(
-            self.leases.get(&address),
+            self.leases.get(&index),
             Some(Lease {
                 holder: Holder::Leaving { .. },
                 ..
             })
         ) {
-            self.leases.remove(&address);
-            self.uncleaned.retain(|other| *other != address);
-            self.unproven.remove(&address);
-            self.pool.release(address);
+            self.leases.remove(&index);
+            self.uncleaned.retain(|other| *other != index);
+            self.unproven.remove(&index);
+            self.pool.release(index);
         }
     }
 
-    /// The flows of `address` could not be deleted: it is given out only when no other is left,
+    /// The flows of `index` could not be deleted: it is given out only when no other is left,
     /// unless its bearer came back meanwhile.
-    pub fn keep_uncleaned(&mut self, address: Ipv4Addr) {
-        if let Some(lease) = self.leases.get_mut(&address)
+    pub fn keep_uncleaned(&mut self, index: PoolIndex) {
+        if let Some(lease) = self.leases.get_mut(&index)
             && matches!(lease.holder, Holder::Leaving { uncleaned: false })
         {
             lease.holder = Holder::Leaving { uncleaned: true };
-            self.uncleaned.push_back(address);
+            self.uncleaned.push_back(index);
         }
     }
 
@@ -291,7 +290,7 @@ impl Leases {
     /// process: newcomers', and those for which tickets of two lineages were shown. The kernel's
     /// flows of those must be forgotten. Every address is named once at most for that; one that was
     /// given out although its flows could not be deleted is named again.
-    pub fn take_unclean(&mut self) -> Vec<Ipv4Addr> {
+    pub fn take_unclean(&mut self) -> Vec<PoolIndex> {
         std::mem::take(&mut self.unclean)
     }
 

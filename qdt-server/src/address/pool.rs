@@ -7,6 +7,7 @@
 use std::net::Ipv4Addr;
 
 use ipnet::{IpNet, Ipv4Net};
+use qdt_transport::{Pool, PoolIndex};
 
 /// Why a network cannot serve as a pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -30,8 +31,9 @@ pub struct Exhausted;
 #[derive(Debug)]
 pub struct AddressPool {
     network: Ipv4Net,
+    pool: Pool,
     taken: Vec<u64>,
-    /// Offset from the network address that is looked at first.
+    /// The index that is looked at first.
     cursor: u32,
     free: u32,
 }
@@ -54,11 +56,14 @@ impl AddressPool {
         let words = (u64::from(last_host) + 2).div_ceil(64);
         let mut pool = Self {
             network,
+            pool: Pool::new(network.network(), network.broadcast()),
             taken: vec![0; usize::try_from(words).expect("at most 2^26 words")],
             cursor: 1,
             free: last_host,
         };
-        pool.take(gateway);
+        if let Some(gateway) = pool.pool.index(gateway) {
+            pool.take(gateway);
+        }
         Ok(pool)
     }
 
@@ -66,6 +71,12 @@ impl AddressPool {
     #[must_use]
     pub fn network(&self) -> Ipv4Net {
         self.network
+    }
+
+    /// The mapping between addresses and indices.
+    #[must_use]
+    pub fn pool(&self) -> Pool {
+        self.pool
     }
 
     /// How many addresses are free.
@@ -78,7 +89,7 @@ impl AddressPool {
     ///
     /// # Errors
     /// [`Exhausted`] when every address is taken.
-    pub fn acquire(&mut self) -> Result<Ipv4Addr, Exhausted> {
+    pub fn acquire(&mut self) -> Result<PoolIndex, Exhausted> {
         if self.free == 0 {
             return Err(Exhausted);
         }
@@ -89,12 +100,12 @@ impl AddressPool {
             .ok_or(Exhausted)?;
         self.set(offset, true);
         self.cursor = if offset == last { 1 } else { offset + 1 };
-        Ok(self.address(offset))
+        Ok(PoolIndex(offset))
     }
 
-    /// Takes `address` if it is a free host of the network; says whether it was.
-    pub fn take(&mut self, address: Ipv4Addr) -> bool {
-        match self.offset(address) {
+    /// Takes `index` if it is a free host of the network; says whether it was.
+    pub fn take(&mut self, index: PoolIndex) -> bool {
+        match self.host(index) {
             Some(offset) if !self.get(offset) => {
                 self.set(offset, true);
                 true
@@ -103,12 +114,12 @@ impl AddressPool {
         }
     }
 
-    /// Moves the cursor behind `address` if it is not there yet.
+    /// Moves the cursor behind `index` if it is not there yet.
     ///
     /// Used when a returning client shows that this address was in use before the server started:
     /// clients without a ticket then get addresses that no other returning client will ask for.
-    pub fn pass(&mut self, address: Ipv4Addr) {
-        if let Some(offset) = self.offset(address)
+    pub fn pass(&mut self, index: PoolIndex) {
+        if let Some(offset) = self.host(index)
             && offset >= self.cursor
         {
             let last = host_count(self.network);
@@ -116,28 +127,20 @@ impl AddressPool {
         }
     }
 
-    /// Gives `address` back; an address that is not taken is ignored.
-    pub fn release(&mut self, address: Ipv4Addr) {
-        if let Some(offset) = self.offset(address)
+    /// Gives `index` back; one that is not taken is ignored.
+    pub fn release(&mut self, index: PoolIndex) {
+        if let Some(offset) = self.host(index)
             && self.get(offset)
         {
             self.set(offset, false);
         }
     }
 
-    /// Position of a host address in the network; `None` for anything that is never given out.
-    fn offset(&self, address: Ipv4Addr) -> Option<u32> {
-        if !self.network.contains(&address) {
-            return None;
-        }
-        let offset = u32::from(address) - u32::from(self.network.network());
+    /// The bit of a host address; `None` for anything that is never given out.
+    fn host(&self, PoolIndex(index): PoolIndex) -> Option<u32> {
         (1..=host_count(self.network))
-            .contains(&offset)
-            .then_some(offset)
-    }
-
-    fn address(&self, offset: u32) -> Ipv4Addr {
-        Ipv4Addr::from(u32::from(self.network.network()) + offset)
+            .contains(&index)
+            .then_some(index)
     }
 
     fn get(&self, offset: u32) -> bool {

@@ -17,8 +17,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use zeroize::Zeroizing;
 
-use super::leases::Claim;
-
 /// How long a ticket is good for. A response carries one ticket and a session may live for months, so
 /// it is long; holding it gives nothing beyond an address that nobody else has.
 pub const TICKET_LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -47,8 +45,10 @@ pub enum TicketError {
 /// What a ticket says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ticket {
-    /// The address and lineage it claims.
-    pub claim: Claim,
+    /// The inner address its bearer had: not its index, because the pool may be another by now.
+    pub address: Ipv4Addr,
+    /// The lineage of the grant.
+    pub lineage: u64,
     /// Until when, in whole seconds since 1970.
     pub expires: u64,
 }
@@ -115,17 +115,17 @@ impl TicketSealer {
         }
     }
 
-    /// Seals a ticket for `claim` that is good for [`TICKET_LIFETIME`] from `now`.
+    /// Seals a ticket for `address` in `lineage` that is good for [`TICKET_LIFETIME`] from `now`.
     ///
     /// # Errors
     /// `None` if the system gives no random bytes: the session works, only without a ticket.
     #[must_use]
-    pub fn seal(&self, claim: Claim, now: SystemTime) -> Option<String> {
+    pub fn seal(&self, address: Ipv4Addr, lineage: u64, now: SystemTime) -> Option<String> {
         let expires = seconds(now).saturating_add(TICKET_LIFETIME.as_secs());
         let mut plain = [0; PLAIN_LEN];
         plain[0] = VERSION;
-        plain[1..5].copy_from_slice(&claim.address.octets());
-        plain[5..13].copy_from_slice(&claim.lineage.to_be_bytes());
+        plain[1..5].copy_from_slice(&address.octets());
+        plain[5..13].copy_from_slice(&lineage.to_be_bytes());
         plain[13..].copy_from_slice(&expires.to_be_bytes());
         let mut nonce = [0; NONCE_LEN];
         aws_lc_rs::rand::fill(&mut nonce).ok()?;
@@ -163,10 +163,8 @@ impl TicketSealer {
             return Err(TicketError::Malformed);
         }
         let ticket = Ticket {
-            claim: Claim {
-                address: Ipv4Addr::new(plain[1], plain[2], plain[3], plain[4]),
-                lineage: be_u64(&plain[5..13]),
-            },
+            address: Ipv4Addr::new(plain[1], plain[2], plain[3], plain[4]),
+            lineage: be_u64(&plain[5..13]),
             expires: be_u64(&plain[13..21]),
         };
         if ticket.expires <= seconds(now) {

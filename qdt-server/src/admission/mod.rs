@@ -17,7 +17,7 @@ mod seats;
 mod sessions;
 mod token;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -26,7 +26,9 @@ use arc_swap::ArcSwap;
 use qdt_program::Token;
 use qdt_proto::datagram::SessionId;
 use qdt_proto::http3::RequestHead;
-use qdt_transport::{Admission, Grant, LimitKey, Refusal, RequestContext, SessionLimits};
+use qdt_transport::{
+    Admission, Grant, LimitKey, Pool, PoolIndex, Refusal, RequestContext, SessionLimits,
+};
 use tokio::sync::Notify;
 use tracing::info;
 
@@ -46,7 +48,7 @@ pub struct AdmissionSettings {
     /// The pool as the configuration spells it; answered as `cidr`.
     pub cidr: String,
     /// The server's own inner address, answered as `gateway_ip`.
-    pub gateway: Ipv4Addr,
+    pub gateway: IpAddr,
     /// Answered as `dns`.
     pub dns: Vec<String>,
     /// The largest QDT datagram, in bytes.
@@ -81,6 +83,7 @@ pub struct Doorkeeper {
     handshakes: Option<Limiter<()>>,
     handshakes_per_address: Option<Limiter<LimitKey>>,
     seats: Seats,
+    pool: Pool,
     leases: Mutex<Leases>,
     sessions: SessionTable,
     counters: HandshakeCounters,
@@ -113,6 +116,7 @@ impl Doorkeeper {
                 .handshakes_per_address
                 .map(|rate| Limiter::new(rate, ttl, TABLE_CAP, now)),
             seats: Seats::new(settings.max_sessions),
+            pool: pool.pool(),
             leases: Mutex::new(Leases::new(pool, settings.session_timeout)),
             sessions: SessionTable::new(settings.session_shards),
             counters: HandshakeCounters::default(),
@@ -155,6 +159,12 @@ impl Doorkeeper {
         &self.counters
     }
 
+    /// Returns the pool of the inner addresses.
+    #[must_use]
+    pub fn pool(&self) -> Pool {
+        self.pool
+    }
+
     /// Addresses held for sessions whose connection is gone.
     #[must_use]
     pub fn parked_addresses(&self) -> usize {
@@ -180,14 +190,14 @@ impl Doorkeeper {
     /// flows and then calls [`release_address`](Self::release_address): a new owner must not receive
     /// what was meant for the previous one.
     #[must_use]
-    pub fn expire_addresses(&self, now: Instant) -> Vec<Ipv4Addr> {
+    pub fn expire_addresses(&self, now: Instant) -> Vec<PoolIndex> {
         self.leases().expire(now)
     }
 
     /// Addresses of an earlier server process that newcomers have now: their flows must be forgotten
     /// at once. [`wait_for_newcomer`](Self::wait_for_newcomer) tells when there are any.
     #[must_use]
-    pub fn take_unclean_addresses(&self) -> Vec<Ipv4Addr> {
+    pub fn take_unclean_addresses(&self) -> Vec<PoolIndex> {
         self.leases().take_unclean()
     }
 
@@ -196,22 +206,23 @@ impl Doorkeeper {
         self.newcomer.notified().await;
     }
 
-    /// The kernel did not forget the flows of `address`: others are given out before it.
-    pub fn keep_uncleaned_address(&self, address: Ipv4Addr) {
-        self.leases().keep_uncleaned(address);
+    /// The kernel did not forget the flows of `index`: others are given out before it.
+    pub fn keep_uncleaned_address(&self, index: PoolIndex) {
+        self.leases().keep_uncleaned(index);
     }
 
-    /// `address` may be given out again.
-    pub fn release_address(&self, address: Ipv4Addr) {
-        self.leases().release(address);
+    /// `index` may be given out again.
+    pub fn release_address(&self, index: PoolIndex) {
+        self.leases().release(index);
     }
 
     /// The session's connection was last heard of at `heard` and is gone, because of `reason`. Its
     /// address is kept for `session_timeout` from `heard` on.
     pub fn session_ended(&self, session: SessionId, reason: &str, heard: Instant) {
         if let Some(entry) = self.sessions.remove(session) {
-            self.leases().park(session.0, entry.address, heard);
-            info!(id = session.0, ip = %entry.address, err = reason, "session closed");
+            self.leases().park(session.0, entry.index, heard);
+            let ip = self.pool.address(entry.index);
+            info!(id = session.0, %ip, err = reason, "session closed");
         }
     }
 

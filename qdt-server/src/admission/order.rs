@@ -114,7 +114,7 @@ impl Doorkeeper {
         let grant = leases
             .grant(id.0, claim, lineage)
             .map_err(|_exhausted| Outcome::PoolExhausted)?;
-        let usage = leases.usage(grant.address);
+        let usage = leases.usage(grant.index);
         let seat = seat.claim();
         let owner = Owner::SHARED_TOKEN;
         let counters = Arc::<SessionCounters>::default();
@@ -122,7 +122,7 @@ impl Doorkeeper {
             id,
             SessionEntry {
                 owner,
-                address: grant.address,
+                index: grant.index,
                 worker,
                 counters: counters.clone(),
                 _seat: seat,
@@ -130,23 +130,21 @@ impl Doorkeeper {
         );
         drop(leases);
 
+        let address = self.pool.address(grant.index);
         let caps = Capabilities::negotiate(&request.caps);
         let mtu = agreed_mtu(self.settings.mtu, &request, caps);
         let resume = if caps.is_empty() {
             None
         } else {
-            let claim = Claim {
-                address: grant.address,
-                lineage: grant.lineage,
-            };
-            self.tickets.load().seal(claim, (self.wall_clock)())
+            let now = (self.wall_clock)();
+            self.tickets.load().seal(address, grant.lineage, now)
         };
         let response = ConnectResponse {
             version: qdt_proto::handshake::VERSION,
             session_id: id,
             server_nonce: server_nonce.to_text(),
             mtu: i64::from(mtu),
-            client_ip: grant.address.to_string(),
+            client_ip: address.to_string(),
             gateway_ip: self.settings.gateway.to_string(),
             cidr: self.settings.cidr.clone(),
             dns: self.settings.dns.clone(),
@@ -163,7 +161,7 @@ impl Doorkeeper {
                 Aead::ChaCha20Poly1305
             },
             caps,
-            inner: grant.address,
+            inner: address,
             number: grant.number,
             mtu,
             response: response.encode(),
@@ -194,11 +192,15 @@ impl Doorkeeper {
         true
     }
 
-    /// What the request's ticket claims; a ticket that does not hold is as none.
+    /// What the request's ticket claims; one that does not hold, or names an address of another
+    /// pool, is as none.
     fn claim(&self, request: &ConnectRequest) -> Option<Claim> {
         let text = request.resume.as_deref()?;
         match self.tickets.load().open(text, (self.wall_clock)()) {
-            Ok(ticket) => Some(ticket.claim),
+            Ok(ticket) => self.pool.index(ticket.address).map(|index| Claim {
+                index,
+                lineage: ticket.lineage,
+            }),
             Err(error) => {
                 tracing::debug!(err = %error, "resume ticket not honoured");
                 None

@@ -3,12 +3,11 @@
 //! The packet path never looks here; each worker finds its own sessions without a lock. The table is
 //! sharded (`session_shards`), because every worker writes it whenever a session comes or goes.
 
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use dashmap::DashMap;
 use qdt_proto::datagram::SessionId;
-use qdt_transport::{Owner, SessionCounters};
+use qdt_transport::{Owner, PoolIndex, SessionCounters};
 
 use super::seats::Taken;
 
@@ -17,8 +16,8 @@ use super::seats::Taken;
 pub struct SessionEntry {
     /// Whose it is.
     pub owner: Owner,
-    /// Its inner address.
-    pub address: Ipv4Addr,
+    /// Its inner address in the pool.
+    pub index: PoolIndex,
     /// The index of the worker that owns it.
     pub worker: usize,
     /// What it has carried so far.

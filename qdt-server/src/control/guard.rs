@@ -4,23 +4,23 @@
 //! the workers let an inner packet pass only if its source is the session's own address, so a source
 //! inside the pool tells a client for certain. The server's own inner address is no client.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 /// Decides by the peer's address, and counts whom it turned away.
 #[derive(Debug)]
 pub struct Guard {
-    pool: Ipv4Net,
-    gateway: Ipv4Addr,
+    pool: IpNet,
+    gateway: IpAddr,
     refused: AtomicU64,
 }
 
 impl Guard {
     /// Turns away the addresses of `pool` except `gateway`.
     #[must_use]
-    pub fn new(pool: Ipv4Net, gateway: Ipv4Addr) -> Self {
+    pub fn new(pool: IpNet, gateway: IpAddr) -> Self {
         Self {
             pool,
             gateway,
@@ -30,10 +30,8 @@ impl Guard {
 
     /// Whether `peer` may connect; counts it if not.
     pub fn admits(&self, peer: IpAddr) -> bool {
-        let inside = match peer.to_canonical() {
-            IpAddr::V4(peer) => self.pool.contains(&peer) && peer != self.gateway,
-            IpAddr::V6(_) => false,
-        };
+        let peer = peer.to_canonical();
+        let inside = self.pool.contains(&peer) && peer != self.gateway;
         if inside {
             self.refused.fetch_add(1, Ordering::Relaxed);
         }

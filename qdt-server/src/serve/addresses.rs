@@ -11,11 +11,11 @@
 //! descriptor cleans too. An address whose flows could not be deleted is tried again every second
 //! and is given out when no other is left.
 
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use qdt_host::Conntrack;
+use qdt_transport::{Pool, PoolIndex};
 use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
@@ -41,7 +41,11 @@ pub(super) async fn take_care<C: Conntrack>(
     status: Arc<HostStatus>,
     flows: C,
 ) {
-    let kernel = Kernel { flows, status };
+    let kernel = Kernel {
+        pool: keeper.pool(),
+        flows,
+        status,
+    };
     let mut tick = tokio::time::interval(LOOK_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut given = Given::default();
@@ -80,19 +84,19 @@ pub(super) async fn take_care<C: Conntrack>(
 /// Addresses that new clients have already and whose flows may still be those of former owners, each
 /// with the number of vain tries.
 #[derive(Debug, Default)]
-struct Given(Vec<(Ipv4Addr, u32)>);
+struct Given(Vec<(PoolIndex, u32)>);
 
 impl Given {
     fn is_clean(&self) -> bool {
         self.0.is_empty()
     }
 
-    fn add(&mut self, addresses: impl IntoIterator<Item = Ipv4Addr>) {
+    fn add(&mut self, addresses: impl IntoIterator<Item = PoolIndex>) {
         self.0
             .extend(addresses.into_iter().map(|address| (address, 0)));
     }
 
-    fn addresses(&self) -> Vec<Ipv4Addr> {
+    fn addresses(&self) -> Vec<PoolIndex> {
         self.0.iter().map(|(address, _)| *address).collect()
     }
 
@@ -107,17 +111,22 @@ impl Given {
 
 /// The kernel's flows, and what is told when they cannot be deleted.
 struct Kernel<C> {
+    pool: Pool,
     flows: C,
     status: Arc<HostStatus>,
 }
 
 impl<C: Conntrack> Kernel<C> {
-    /// Deletes the flows of `addresses` and says whether that is done.
-    async fn forget(&self, addresses: &[Ipv4Addr]) -> bool {
-        if addresses.is_empty() {
+    /// Deletes the flows of the `given` addresses and says whether that is done.
+    async fn forget(&self, given: &[PoolIndex]) -> bool {
+        if given.is_empty() {
             return true;
         }
-        match self.flows.forget(addresses).await {
+        let addresses: Vec<_> = given
+            .iter()
+            .map(|index| self.pool.address(*index))
+            .collect();
+        match self.flows.forget(&addresses).await {
             Ok(_) => {
                 if self.status.conntrack_works() {
                     info!("flows of former clients can be deleted again");
@@ -148,7 +157,7 @@ mod tests {
 
     #[test]
     fn an_address_that_comes_while_others_are_tried_again_has_all_its_tries() {
-        let [early, late] = [Ipv4Addr::new(10, 8, 0, 2), Ipv4Addr::new(10, 8, 0, 3)];
+        let [early, late] = [PoolIndex(2), PoolIndex(3)];
         let mut given = Given::default();
         given.add([early]);
         given.tried(false);

@@ -81,7 +81,7 @@ impl<H: Host> Server<H> {
         let listen = settings::listen_address(&config.transport)?;
         let control_addresses = settings::control_addresses(&config.control);
         let pool = AddressPool::new(IpNet::V4(config.addresses.pool), config.addresses.gateway)?;
-        let network = pool.network();
+        let (network, indices) = (pool.network(), pool.pool());
         let overlaps = OverlapWatch::start(host.clone(), network, &config.host.tun_name)
             .await
             .map_err(ServeError::Overlap)?;
@@ -103,7 +103,7 @@ impl<H: Host> Server<H> {
         let (tun_name, queues) = (tun.name, tun.queues.len());
         let (exited, exits) = unbounded_channel();
         let workers = ServerWorkers::start(
-            settings::transport(&config, listen, tls.clone(), tun.queues, network),
+            settings::transport(&config, listen, tls.clone(), tun.queues, indices),
             keeper.clone(),
             move |worker, exit| {
                 // The receiver goes only when the server does.
@@ -126,7 +126,7 @@ impl<H: Host> Server<H> {
         let nat = Nat::install(host, &config.host, &tun_name, network, status.clone()).await?;
         let upkeep = Upkeep::start(device, nat, overlaps, status.clone(), watch);
 
-        let guard = Arc::new(Guard::new(network, config.addresses.gateway));
+        let guard = Arc::new(Guard::new(network.into(), config.addresses.gateway.into()));
         let counters = workers.counters();
         let metrics = Metrics::new({
             let (keeper, guard, status) = (keeper.clone(), guard.clone(), status.clone());

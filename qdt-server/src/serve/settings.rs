@@ -2,10 +2,9 @@
 
 use std::net::SocketAddr;
 
-use ipnet::Ipv4Net;
 use qdt_host::TunQueue;
 use qdt_program::{HostPort, Protocol, ResolveError};
-use qdt_transport::{ServerSettings, ServerTls, SessionLimits};
+use qdt_transport::{Pool, ServerSettings, ServerTls, SessionLimits};
 use rustix::net::{AddressFamily, SocketType};
 
 use crate::admission::AdmissionSettings;
@@ -57,7 +56,7 @@ pub(super) fn admission(config: &ServerConfig) -> AdmissionSettings {
     } = config;
     AdmissionSettings {
         cidr: addresses.pool_text.clone(),
-        gateway: addresses.gateway,
+        gateway: addresses.gateway.into(),
         dns: addresses.dns.clone(),
         mtu: transport.mtu,
         max_sessions: admission.max_sessions.map(Into::into),
@@ -81,9 +80,8 @@ pub(super) fn transport(
     listen: SocketAddr,
     tls: ServerTls,
     queues: Vec<TunQueue>,
-    pool: Ipv4Net,
+    pool: Pool,
 ) -> ServerSettings {
-    let size = u64::from(u32::from(pool.broadcast()) - u32::from(pool.network())) + 1;
     let ServerConfig {
         addresses,
         host,
@@ -94,8 +92,7 @@ pub(super) fn transport(
         addr: listen,
         tls,
         queues,
-        pool_first: pool.network(),
-        pool_size: usize::try_from(size).expect("at most 2^32 addresses"),
+        pool,
         gateway: addresses.gateway,
         client_to_client: host.client_to_client,
         forward_link_local: host.forward_link_local.clone(),

@@ -20,6 +20,7 @@ use super::carrier::Carrier;
 use super::exchange::{Context, Exchanges, Granted};
 use super::gate::{Doorkeeper, LetIn};
 use super::inbox::{Inbox, Order, PacketBatch};
+use super::pool::Pool;
 use super::sessions::{Served, SessionKey, Sessions};
 use super::table::{AddressTable, Location};
 use crate::arena::Arena;
@@ -49,6 +50,7 @@ const STREAM_FRAMES_BEFORE_SESSION: u64 = 256;
 /// What all workers of a server share, and the handle to them.
 #[derive(Debug)]
 pub(super) struct Shared {
+    pub(super) pool: Pool,
     pub(super) table: AddressTable,
     pub(super) inboxes: Vec<Inbox>,
     pub(super) gateway: Ipv4Addr,
@@ -152,7 +154,9 @@ impl<A: Admission> ServerApp<A> {
         });
         link.app.session = Some(key);
         let location = Location::new(self.worker, key, grant.number);
-        self.shared.table.set(grant.inner, location);
+        if let Some(index) = self.shared.pool.index(grant.inner) {
+            self.shared.table.set(index, location);
+        }
         match grant.replaces {
             Some((worker, old)) if worker == self.worker => self.replaced.push(old),
             Some((worker, old)) => {
@@ -356,7 +360,9 @@ impl<A: Admission> Application for ServerApp<A> {
             return;
         };
         let id = served.session.id;
-        self.shared.table.clear(served.inner, served.location);
+        if let Some(index) = self.shared.pool.index(served.inner) {
+            self.shared.table.clear(index, served.location);
+        }
         let reason = link.app.end.take();
         let silent_for = if link.app.timed_out {
             // QUIC counts from the last thing heard *or* the first thing sent after it.

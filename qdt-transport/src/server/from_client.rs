@@ -195,7 +195,7 @@ fn judge(
     if source != served.inner {
         return Err(DropReason::SrcMismatch);
     }
-    let to_a_client = destination != shared.gateway && shared.table.contains(destination);
+    let to_a_client = destination != shared.gateway && shared.pool.index(destination).is_some();
     if to_a_client && !shared.client_to_client {
         return Err(DropReason::ClientToClient);
     }

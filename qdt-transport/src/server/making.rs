@@ -50,7 +50,8 @@ pub(super) fn share(settings: &ServerSettings) -> Result<Arc<Shared>, StartError
         })
         .collect::<Result<Vec<_>, _>>()?;
     Ok(Arc::new(Shared {
-        table: AddressTable::new(settings.pool_first, settings.pool_size),
+        table: AddressTable::new(settings.pool.last()),
+        pool: settings.pool,
         inboxes,
         gateway: settings.gateway,
         client_to_client: settings.client_to_client,

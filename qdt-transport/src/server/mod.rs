@@ -10,6 +10,7 @@ mod inbox;
 mod making;
 mod opening;
 mod places;
+mod pool;
 mod route;
 mod sessions;
 mod table;
@@ -28,6 +29,7 @@ use qdt_host::tun::TunQueue;
 use qdt_proto::datagram::SessionId;
 
 pub use admission::{Admission, Grant, Owner, Refusal, RequestContext};
+pub use pool::{Pool, PoolIndex};
 pub use table::MAX_WORKERS;
 
 use app::Shared;
@@ -55,10 +57,8 @@ pub struct ServerSettings {
     pub tls: ServerTls,
     /// One TUN queue per worker: their number is the number of workers, 1 to 128.
     pub queues: Vec<TunQueue>,
-    /// The pool's first address (the network's own).
-    pub pool_first: Ipv4Addr,
-    /// The number of addresses of the pool.
-    pub pool_size: usize,
+    /// The clients' inner addresses.
+    pub pool: Pool,
     /// The server's own inner address.
     pub gateway: Ipv4Addr,
     /// Whether clients may reach each other.

@@ -7,11 +7,12 @@
 //! What always holds: of two sessions that were granted one address, the later grant has the entry, in whatever
 //! order their workers come here. Grants are numbered where they are made; the number's lower half is in the word.
 
-use std::net::Ipv4Addr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::sessions::SessionKey;
+
+use super::pool::PoolIndex;
 
 const PAGE: usize = 4096;
 const VALID: u64 = 1 << 63;
@@ -62,57 +63,43 @@ impl Location {
 /// See the module.
 #[derive(Debug)]
 pub(super) struct AddressTable {
-    first: u32,
-    size: usize,
     pages: Vec<OnceLock<Box<[AtomicU64]>>>,
 }
 
 impl AddressTable {
-    /// A table for `size` addresses from `first` on.
-    pub(super) fn new(first: Ipv4Addr, size: usize) -> Self {
+    /// A table for the addresses up to `last`.
+    pub(super) fn new(last: PoolIndex) -> Self {
         Self {
-            first: first.to_bits(),
-            size,
-            pages: (0..size.div_ceil(PAGE)).map(|_| OnceLock::new()).collect(),
+            pages: (0..=last.as_usize() / PAGE)
+                .map(|_| OnceLock::new())
+                .collect(),
         }
     }
 
-    /// Whether the address belongs to the pool.
-    pub(super) fn contains(&self, address: Ipv4Addr) -> bool {
-        self.index(address).is_some()
-    }
-
-    fn index(&self, address: Ipv4Addr) -> Option<usize> {
-        let index = address.to_bits().wrapping_sub(self.first) as usize;
-        (index < self.size).then_some(index)
-    }
-
-    /// The session that has `address`.
-    pub(super) fn get(&self, address: Ipv4Addr) -> Option<Location> {
-        let index = self.index(address)?;
+    /// The session that has the address `index`.
+    pub(super) fn get(&self, index: PoolIndex) -> Option<Location> {
+        let index = index.as_usize();
         let page = self.pages[index / PAGE].get()?;
         Location::unpack(page[index % PAGE].load(Ordering::Acquire))
     }
 
-    /// Gives `address` to a session, unless a later grant has it already.
-    pub(super) fn set(&self, address: Ipv4Addr, location: Location) {
-        if let Some(index) = self.index(address) {
-            let page = self.pages[index / PAGE]
-                .get_or_init(|| (0..PAGE).map(|_| AtomicU64::new(0)).collect());
-            // Refused where a later grant was first; its worker ends this session.
-            let _ = page[index % PAGE].fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
-                Location::unpack(word)
-                    .is_none_or(|present| location.is_later_than(present))
-                    .then(|| location.pack())
-            });
-        }
+    /// Gives the address `index` to a session, unless a later grant has it already.
+    pub(super) fn set(&self, index: PoolIndex, location: Location) {
+        let index = index.as_usize();
+        let page =
+            self.pages[index / PAGE].get_or_init(|| (0..PAGE).map(|_| AtomicU64::new(0)).collect());
+        // Refused where a later grant was first; its worker ends this session.
+        let _ = page[index % PAGE].fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
+            Location::unpack(word)
+                .is_none_or(|present| location.is_later_than(present))
+                .then(|| location.pack())
+        });
     }
 
-    /// Takes `address` from a session, unless another one has it by now.
-    pub(super) fn clear(&self, address: Ipv4Addr, location: Location) {
-        if let Some(index) = self.index(address)
-            && let Some(page) = self.pages[index / PAGE].get()
-        {
+    /// Takes the address `index` from a session, unless another one has it by now.
+    pub(super) fn clear(&self, index: PoolIndex, location: Location) {
+        let index = index.as_usize();
+        if let Some(page) = self.pages[index / PAGE].get() {
             let _ = page[index % PAGE].compare_exchange(
                 location.pack(),
                 0,
@@ -133,27 +120,21 @@ mod tests {
 
     #[test]
     fn an_address_leads_to_its_session_and_to_no_other() {
-        let table = AddressTable::new(Ipv4Addr::new(10, 8, 0, 0), 256);
-        let address = Ipv4Addr::new(10, 8, 0, 7);
+        let table = AddressTable::new(PoolIndex(255));
+        let address = PoolIndex(7);
         assert_eq!(table.get(address), None);
         let location = at(127, MAX_SESSIONS as u32 - 1, u64::MAX);
         table.set(address, location);
         assert_eq!(table.get(address), Some(location));
-        for other in [
-            [10, 8, 0, 6],
-            [10, 8, 1, 7],
-            [10, 7, 255, 7],
-            [0, 0, 0, 0],
-            [255, 255, 255, 255],
-        ] {
-            assert_eq!(table.get(other.into()), None);
+        for other in [0, 6, 8, 255] {
+            assert_eq!(table.get(PoolIndex(other)), None);
         }
     }
 
     #[test]
     fn a_session_that_was_replaced_does_not_take_its_successors_address_away() {
-        let table = AddressTable::new(Ipv4Addr::new(10, 0, 0, 0), 1 << 24);
-        let address = Ipv4Addr::new(10, 200, 3, 4);
+        let table = AddressTable::new(PoolIndex((1 << 24) - 1));
+        let address = PoolIndex(0xc8_0304);
         table.set(address, at(0, 1, 1));
         table.set(address, at(1, 1, 2));
         table.clear(address, at(0, 1, 1));
@@ -164,11 +145,11 @@ mod tests {
 
     #[test]
     fn of_two_grants_of_one_address_the_later_has_it_in_whatever_order_they_arrive() {
-        let address = Ipv4Addr::new(10, 8, 0, 7);
+        let address = PoolIndex(7);
         for first in [1, u64::from(u32::MAX), u64::MAX] {
             let (earlier, later) = (at(0, 5, first), at(1, 5, first.wrapping_add(1)));
             for order in [[earlier, later], [later, earlier]] {
-                let table = AddressTable::new(Ipv4Addr::new(10, 8, 0, 0), 256);
+                let table = AddressTable::new(PoolIndex(255));
                 order
                     .iter()
                     .for_each(|location| table.set(address, *location));
@@ -183,8 +164,8 @@ mod tests {
     fn many_workers_that_answer_at_the_same_moment_leave_the_latest_grant() {
         const GRANTS: u64 = 10_000;
         const WORKERS: u64 = 4;
-        let table = AddressTable::new(Ipv4Addr::new(10, 8, 0, 0), 256);
-        let address = Ipv4Addr::new(10, 8, 0, 7);
+        let table = AddressTable::new(PoolIndex(255));
+        let address = PoolIndex(7);
         std::thread::scope(|scope| {
             for worker in 0..WORKERS {
                 let table = &table;

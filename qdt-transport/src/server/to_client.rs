@@ -49,7 +49,8 @@ impl<A: Admission> ServerApp<A> {
         let Some(location) = read
             .get(header..)
             .and_then(ipv4_addresses)
-            .and_then(|addresses| self.shared.table.get(addresses.destination))
+            .and_then(|addresses| self.shared.pool.index(addresses.destination))
+            .and_then(|index| self.shared.table.get(index))
         else {
             self.counters.dropped(DropReason::NoSession);
             return;

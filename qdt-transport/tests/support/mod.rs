@@ -128,6 +128,11 @@ impl Admission for Policy {
     }
 }
 
+/// The inner addresses of the test's clients.
+fn pool() -> Pool {
+    Pool::new(Ipv4Addr::new(10, 8, 0, 0), Ipv4Addr::new(10, 8, 0, 255))
+}
+
 /// A TUN device's two ends: the queue for the worker, and the kernel's side for the test.
 fn tun(offload: Offload) -> (TunQueue, UnixDatagram) {
     // A pair of datagram sockets would hold ten packets and drop the rest; these hold as much as a device does.
@@ -187,8 +192,7 @@ impl Server {
             addr: "127.0.0.1:0".parse().expect("address"),
             tls: tls.clone(),
             queues,
-            pool_first: Ipv4Addr::new(10, 8, 0, 0),
-            pool_size: 256,
+            pool: pool(),
             gateway: Ipv4Addr::new(10, 8, 0, 1),
             client_to_client,
             forward_link_local: vec![OPEN_LINK_LOCAL],
