@@ -521,6 +521,18 @@ fn a_restarted_server_gives_the_bearer_its_address_back() {
 }
 
 #[test]
+fn a_ticket_from_before_a_change_of_the_pool_claims_no_address_of_the_new_one() {
+    let before = door(settings());
+    before.connect(&ours()).unwrap();
+    let resume = answer(&before.connect(&ours()).unwrap()).resume;
+    let cidr = "10.9.0.0/24".into();
+    let after = door(AdmissionSettings { cidr, ..settings() });
+    let fresh = after.connect(&ConnectRequest { resume, ..ours() }).unwrap();
+    // The first of the new pool, which its gateway is not in, and not the third as before.
+    assert_eq!(fresh.inner, Ipv4Addr::new(10, 9, 0, 1));
+}
+
+#[test]
 fn a_reloaded_token_decides_over_new_sessions_only() {
     let door = door(settings());
     let old = door.head(&good_head()).unwrap();
