@@ -43,8 +43,8 @@ impl Cable {
         Ok(cable)
     }
 
-    /// Puts a token bucket (tc-tbf(8)) of `mbit` Mbit/s at both ends' egress: so many bytes at once, and so long a wait
-    /// in its queue at most, both in tc's own words.
+    /// Puts a token bucket (tc-tbf(8)) of `mbit` Mbit/s at both ends' egress: so many bytes at
+    /// once, and so long a wait in its queue at most, both in tc's own words.
     ///
     /// # Panics
     /// When tc is missing or refuses.
@@ -71,7 +71,8 @@ impl Cable {
         }
     }
 
-    /// Makes the machines and has them connected by `connect`, which gives each a device with the name [`DEVICE`].
+    /// Makes the machines and has them connected by `connect`, which gives each a device with the
+    /// name [`DEVICE`].
     ///
     /// # Errors
     /// When there is no folder for their files, and those of `connect`.

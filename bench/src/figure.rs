@@ -1,5 +1,6 @@
-//! The names of figures: which run they belong to and what they tell. Everything measured is a number
-//! under two such names, so that medians, spreads, ratios and the JSON document are made in one place.
+//! The names of figures: which run they belong to and what they tell. Everything measured is a
+//! number under two such names, so that medians, spreads, ratios and the JSON document are made in
+//! one place.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,7 +14,8 @@ use crate::tcp::Direction;
 pub(crate) enum Run {
     /// Nothing but pings, each sent when the one before it was answered: the processors stay awake.
     Awake,
-    /// Nothing but pings, some time apart: the processors sleep in between and have to wake up for each.
+    /// Nothing but pings, some time apart: the processors sleep in between and have to wake up for
+    /// each.
     Asleep,
     /// TCP streams, all of them one way.
     Tcp {

@@ -1,8 +1,9 @@
-//! What a shaped or a lossy path makes of each contender: round trips while TCP fills the link, TCP throughput with
-//! either congestion control, and an hour's worth of packets through random loss.
+//! What a shaped or a lossy path makes of each contender: round trips while TCP fills the link, TCP
+//! throughput with either congestion control, and an hour's worth of packets through random loss.
 //!
-//! What always holds: the run without a tunnel passes the very same link in the same round; a link lives for its own
-//! rounds only, and with it the tunnels over it, so that nothing they learned about another path is left.
+//! What always holds: the run without a tunnel passes the very same link in the same round; a link
+//! lives for its own rounds only, and with it the tunnels over it, so that nothing they learned
+//! about another path is left.
 
 mod bars;
 mod drops;

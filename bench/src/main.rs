@@ -90,7 +90,8 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(code)
 }
 
-/// Writes the JSON document to `file`, else to stdout; the exit code says whether every figure holds.
+/// Writes the JSON document to `file`, else to stdout; the exit code says whether every figure
+/// holds.
 fn conclude(json: String, file: Option<&Path>, holds: bool) -> Result<ExitCode> {
     match file {
         Some(path) => std::fs::write(path, json + "\n")

@@ -1,5 +1,6 @@
-//! One tunnel in one round, while the others are idle: round-trip times on the idle path, TCP up and
-//! down with one stream and with four, UDP of several sizes, and last what the ends hold in memory.
+//! One tunnel in one round, while the others are idle: round-trip times on the idle path, TCP up
+//! and down with one stream and with four, UDP of several sizes, and last what the ends hold in
+//! memory.
 
 use std::collections::BTreeMap;
 
@@ -27,8 +28,8 @@ pub(crate) const UDP_LOADS: [UdpLoad; 4] = [
 ];
 /// Streams at a time.
 pub(crate) const STREAMS: [u32; 2] = [1, 4];
-/// A rate that was found and does not hold when it has to prove itself is lowered by this factor, so
-/// many times at most.
+/// A rate that was found and does not hold when it has to prove itself is lowered by this factor,
+/// so many times at most.
 const LOWER: f64 = 0.9;
 const PROOFS: usize = 15;
 

@@ -59,8 +59,8 @@ pub(crate) fn wireguard_go() -> Result<PathBuf> {
     Ok(output)
 }
 
-/// A program that scripts/bench-tools installs, and its version: in `QDT_BENCH_TOOLS`, else in the folder
-/// `bench-tools` beside the one this program lies in.
+/// A program that scripts/bench-tools installs, and its version: in `QDT_BENCH_TOOLS`, else in the
+/// folder `bench-tools` beside the one this program lies in.
 ///
 /// # Errors
 /// When it is not there.
@@ -82,7 +82,8 @@ pub(crate) fn tool(name: &str) -> Result<(PathBuf, String)> {
     Ok((path, version.to_owned()))
 }
 
-/// Where the last figures of the others are kept: beside the folder this program lies in, as the tools are.
+/// Where the last figures of the others are kept: beside the folder this program lies in, as the
+/// tools are.
 ///
 /// # Errors
 /// When the kernel does not tell where that is.
@@ -98,8 +99,8 @@ fn installed_version<'a>(list: &'a str, name: &str) -> Option<&'a str> {
     })
 }
 
-/// What a program says when it is asked for its version: the first word there that begins with a digit,
-/// with or without a `v` before it, and what follows it in the line.
+/// What a program says when it is asked for its version: the first word there that begins with a
+/// digit, with or without a `v` before it, and what follows it in the line.
 ///
 /// # Errors
 /// When the program cannot be started or says no such thing.

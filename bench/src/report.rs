@@ -80,8 +80,8 @@ impl Report {
         })
     }
 
-    /// Adds a round of the tunnel with that index; one that failed is an empty round, so that those of
-    /// all tunnels stay side by side.
+    /// Adds a round of the tunnel with that index; one that failed is an empty round, so that those
+    /// of all tunnels stay side by side.
     pub(crate) fn add(&mut self, index: usize, round: Result<Round>) {
         let (setting, rounds) = &mut self.tunnels[index];
         let round = round.unwrap_or_else(|error| {

@@ -102,8 +102,8 @@ struct Received {
     bits_per_second: f64,
 }
 
-/// Sends between the client machine and `address` on the server machine. `meanwhile` is called as soon
-/// as the sender was started, and what it returns comes back with the figures.
+/// Sends between the client machine and `address` on the server machine. `meanwhile` is called as
+/// soon as the sender was started, and what it returns comes back with the figures.
 ///
 /// # Errors
 /// When iperf3 is missing or fails, or when the congestion control did not take.

@@ -1,5 +1,5 @@
-//! Those who are measured: the bare cable, our pair with either cipher, and the others. All of them are up for
-//! the whole run, and all but one idle at any moment.
+//! Those who are measured: the bare cable, our pair with either cipher, and the others. All of them
+//! are up for the whole run, and all but one idle at any moment.
 
 mod go_peer;
 mod ours;

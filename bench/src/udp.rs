@@ -1,10 +1,10 @@
-//! UDP from the client machine to the server machine: the highest rate at which no more than one packet
-//! in a thousand is missing.
+//! UDP from the client machine to the server machine: the highest rate at which no more than one
+//! packet in a thousand is missing.
 //!
 //! iperf3 sends one packet a call, wakes up for each and counts in its own report; at the rates of
-//! interest it is iperf3 that is measured. Here a sender paced in steps of [`sender::STEP`] hands many
-//! packets to a call, and the receiver counts them. Both are the same for everybody, and the bare
-//! cable's figure tells how far they reach.
+//! interest it is iperf3 that is measured. Here a sender paced in steps of [`sender::STEP`] hands
+//! many packets to a call, and the receiver counts them. Both are the same for everybody, and the
+//! bare cable's figure tells how far they reach.
 
 mod receiver;
 mod search;

@@ -1,8 +1,10 @@
-//! `conformance probe --server host:port --token-file FILE`: compares a server with what is documented.
+//! `conformance probe --server host:port --token-file FILE`: compares a server with what is
+//! documented.
 //!
-//! The report goes to stdout, line by line as it comes; what went wrong before there is one to stderr. Exit codes: 0
-//! everything is as documented, 1 something differs, 2 the server could not be probed or the command line is wrong.
-//! The token comes from a file, so that no list of processes shows it.
+//! The report goes to stdout, line by line as it comes; what went wrong before there is one to
+//! stderr. Exit codes: 0 everything is as documented, 1 something differs, 2 the server could not
+//! be probed or the command line is wrong. The token comes from a file, so that no list of
+//! processes shows it.
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -24,8 +26,9 @@ struct Arguments {
 enum Task {
     /// Send every documented request to a server and compare its answers, to the byte.
     ///
-    /// Makes some 200 connections and opens some 70 sessions one after the other and closes each (few where the pool is small), in the pace of
-    /// --rate, and needs about half a minute. The certificate is not checked: who the server is does not matter here.
+    /// Makes some 200 connections and opens some 70 sessions one after the other and closes each
+    /// (few where the pool is small), in the pace of --rate, and needs about half a minute. The
+    /// certificate is not checked: who the server is does not matter here.
     Probe {
         /// The server: host:port, UDP.
         #[arg(long, value_name = "HOST:PORT")]
@@ -33,8 +36,8 @@ enum Task {
         /// A file that holds the server's token and nothing else.
         #[arg(long, value_name = "FILE")]
         token_file: PathBuf,
-        /// The server's metrics, to compare the labels of qdt_handshakes_total too; nobody else should connect
-        /// meanwhile.
+        /// The server's metrics, to compare the labels of qdt_handshakes_total too; nobody else
+        /// should connect meanwhile.
         #[arg(long, value_name = "http://HOST:PORT/metrics")]
         metrics: Option<String>,
         /// Writes the report as Markdown too.
@@ -43,7 +46,8 @@ enum Task {
         /// The kind of server: what a Go server does otherwise is expected of it.
         #[arg(long, value_name = "qdt|go", default_value = "qdt", value_parser = dialect)]
         dialect: Dialect,
-        /// Requests a second at most; the default stays below a server's default limits. 0: as fast as it goes.
+        /// Requests a second at most; the default stays below a server's default limits. 0: as fast
+        /// as it goes.
         #[arg(long, value_name = "N", default_value_t = 12)]
         rate: u32,
     },

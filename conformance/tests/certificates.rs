@@ -1,5 +1,5 @@
-//! Certificates made by hand: what `scripts/gen-cert.sh` makes serves every kind of trust, and so does
-//! what the Go project's script of that name made wherever names and authorities do not count.
+//! Certificates made by hand: what `scripts/gen-cert.sh` makes serves every kind of trust, and so
+//! does what the Go project's script of that name made wherever names and authorities do not count.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -1,5 +1,5 @@
-//! The parity probe finds faults: a server with one fault on purpose is caught by the check that is about it, and the
-//! same build without a fault passes.
+//! The parity probe finds faults: a server with one fault on purpose is caught by the check that is
+//! about it, and the same build without a fault passes.
 //!
 //! The server is a build with the cargo feature `mutants`, which no release can have.
 

@@ -1,5 +1,5 @@
-//! The parity probe as its users run it, against both kinds of server: the program `conformance` on a machine of the
-//! lab, its report and its exit code.
+//! The parity probe as its users run it, against both kinds of server: the program `conformance` on
+//! a machine of the lab, its report and its exit code.
 
 use std::path::PathBuf;
 use std::process::{Output, Stdio};

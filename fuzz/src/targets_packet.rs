@@ -111,8 +111,8 @@ pub fn tun_read(data: &[u8]) {
 /// A stream of packets into the coalescer: cutting what comes out gives back what went in, in its
 /// order.
 ///
-/// The stream is a list of records: a byte of flags (see `record`), a big-endian length, and as many
-/// bytes.
+/// The stream is a list of records: a byte of flags (see `record`), a big-endian length, and as
+/// many bytes.
 pub fn coalescer(data: &[u8]) {
     let offload = Offload {
         vnet_header: true,

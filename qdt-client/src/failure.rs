@@ -58,7 +58,8 @@ impl Failure {
         matches!(self, Self::Dial(DialError::Certificate(_)))
     }
 
-    /// Whether the server is there and only not ready yet: it has just been started, or is about to end.
+    /// Whether the server is there and only not ready yet: it has just been started, or is about to
+    /// end.
     #[must_use]
     pub fn is_not_ready(&self) -> bool {
         matches!(self, Self::Refused { status: 503, body } if body.trim_end() == "not ready")

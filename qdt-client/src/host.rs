@@ -191,8 +191,8 @@ impl<H: Host> TunnelHost<H> {
         }
     }
 
-    /// Looks for what was set and is not there any more, puts it back, and follows the networks that
-    /// the host is connected to. Changes nothing where nothing is missing.
+    /// Looks for what was set and is not there any more, puts it back, and follows the networks
+    /// that the host is connected to. Changes nothing where nothing is missing.
     pub(crate) async fn repair(&mut self) -> Repaired {
         let mut repaired = Repaired::default();
         repaired.failure = self.put_back(&mut repaired).await.err();

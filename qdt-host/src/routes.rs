@@ -160,8 +160,8 @@ pub enum RouteWarning {
 }
 
 impl RouteWarning {
-    /// Whether it holds while the host has certain networks and no longer: [`Routes::restore`] tells
-    /// it again each time.
+    /// Whether it holds while the host has certain networks and no longer: [`Routes::restore`]
+    /// tells it again each time.
     #[must_use]
     pub fn is_about_networks(&self) -> bool {
         matches!(

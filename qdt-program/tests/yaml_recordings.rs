@@ -1,7 +1,7 @@
 //! What `gopkg.in/yaml.v3` v3.0.1 makes of a wide choice of texts, and that ours is the same.
 //!
-//! `tests/yaml_v3/main.go` makes `tests/yaml_v3.jsonl`, which is read when the test runs. Where ours
-//! differs it does so on purpose; every such text stands below with its reason.
+//! `tests/yaml_v3/main.go` makes `tests/yaml_v3.jsonl`, which is read when the test runs. Where
+//! ours differs it does so on purpose; every such text stands below with its reason.
 
 use std::fs;
 use std::path::Path;
@@ -68,7 +68,8 @@ const DIFFERENT: &[(&str, &[&str])] = &[
 fn differs_on_purpose(yaml: &str) -> bool {
     // YAML 1.1 broke lines there, 1.2 does not, and editors do not either.
     let old_line_breaks = yaml.contains(['\u{85}', '\u{2028}']);
-    // A byte order mark belongs to the beginning of a file; elsewhere it is a trap that nobody sees.
+    // A byte order mark belongs to the beginning of a file; elsewhere it is a trap that nobody
+    // sees.
     let hidden_mark = yaml.trim_start_matches('\u{feff}').contains('\u{feff}');
     let named = DIFFERENT.iter().any(|(_, texts)| texts.contains(&yaml));
     old_line_breaks || hidden_mark || named

@@ -1,8 +1,9 @@
 //! Faults on purpose, one at a time: they prove that the tests from outside find them.
 //!
-//! A fault is one line in the code it spoils, `mutant!(Name => statement)`. Without the cargo feature `mutants` that
-//! line is nothing; with it the statement runs when its fault is the one chosen for this process. A build without debug
-//! assertions, as every release is, refuses the feature.
+//! A fault is one line in the code it spoils, `mutant!(Name => statement)`. Without the cargo
+//! feature `mutants` that line is nothing; with it the statement runs when its fault is the one
+//! chosen for this process. A build without debug assertions, as every release is, refuses the
+//! feature.
 
 #[cfg(all(feature = "mutants", not(debug_assertions)))]
 compile_error!("the feature `mutants` puts faults into the server: no release has it");

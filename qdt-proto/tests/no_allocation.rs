@@ -1,5 +1,5 @@
-//! The packet path allocates nothing, neither sealing and opening nor splitting and joining: counted
-//! by an allocator that counts.
+//! The packet path allocates nothing, neither sealing and opening nor splitting and joining:
+//! counted by an allocator that counts.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

@@ -1,8 +1,9 @@
 //! `qdt-server -config server.yaml`: from the command line to an exit code.
 //!
 //! The order is: arguments, configuration (made anew where there is none), logger, certificate,
-//! server. Everything that can be wrong is found before anything on the host is changed. Exit codes:
-//! 0 after a signal that stops at whatever stage, 1 for any error, 2 for a wrong command line.
+//! server. Everything that can be wrong is found before anything on the host is changed. Exit
+//! codes: 0 after a signal that stops at whatever stage, 1 for any error, 2 for a wrong command
+//! line.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -204,7 +204,8 @@ fn the_first_fault_in_the_documented_order_decides_the_answer() {
             Some((401, "unauthorized"))
         );
     }
-    // The one permission is for this request; it stands, because its ticket might need no new place.
+    // The one permission is for this request; it stands, because its ticket might need no new
+    // place.
     let standing = door.head(&good_head()).unwrap();
     assert_eq!(of(&good_head()), Some((429, "rate limited")));
     assert_eq!(

@@ -1,5 +1,5 @@
-//! Leases against a simple model: whatever happens in whatever order, an address has one holder, and
-//! passes to another client only after it was kept and cleaned.
+//! Leases against a simple model: whatever happens in whatever order, an address has one holder,
+//! and passes to another client only after it was kept and cleaned.
 #![allow(clippy::unwrap_used, reason = "a test ends where an expectation fails")]
 
 use std::collections::HashMap;

@@ -1,5 +1,6 @@
-//! The running program in a network namespace of its own: start, reload, drain, and what may go wrong
-//! around it. Needs root, a TUN driver, `ip` and `nft`, and fails where one of them is missing.
+//! The running program in a network namespace of its own: start, reload, drain, and what may go
+//! wrong around it. Needs root, a TUN driver, `ip` and `nft`, and fails where one of them is
+//! missing.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -476,8 +477,8 @@ fn a_default_route_that_moves_among_other_changes_is_followed() {
         let folder = folder(&format!("{TOKEN}nat: {{enabled: true}}\n"));
         let server = Server::start(folder.path());
         server.says("server started");
-        // All kinds of changes in one report, as when a network manager starts again; more than once,
-        // because which of them arrive together is the kernel's and the scheduler's affair.
+        // All kinds of changes in one report, as when a network manager starts again; more than
+        // once, because which of them arrive together is the kernel's and the scheduler's affair.
         for (n, name) in ["ext2", "ext", "ext2", "ext", "ext2"].iter().enumerate() {
             let changes = folder.path().join("changes");
             fs::write(

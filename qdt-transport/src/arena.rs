@@ -1,10 +1,12 @@
 //! Buffers that are written in place, handed out as [`Bytes`]-able pieces and used again.
 //!
-//! QUIC wants each received datagram as `BytesMut` and each outgoing one as `Bytes`. An arena is one large
-//! allocation that pieces are split from; when every piece of it has been dropped the same memory starts
-//! over. In the steady state nothing is allocated: the pieces of one turn of the loop are gone by the next.
+//! QUIC wants each received datagram as `BytesMut` and each outgoing one as `Bytes`. An arena is
+//! one large allocation that pieces are split from; when every piece of it has been dropped the
+//! same memory starts over. In the steady state nothing is allocated: the pieces of one turn of the
+//! loop are gone by the next.
 //!
-//! Invariant: every byte behind `buffer` was written at least once, so its contents are always initialised.
+//! Invariant: every byte behind `buffer` was written at least once, so its contents are always
+//! initialised.
 
 use bytes::BytesMut;
 
@@ -26,13 +28,15 @@ impl Arena {
         let buffer = BytesMut::zeroed(size);
         let base = buffer.as_ptr();
         let mut arena = Self { buffer, base, size };
-        // What counts the pieces is allocated with the first of them: now, and not with the first packet.
+        // What counts the pieces is allocated with the first of them: now, and not with the first
+        // packet.
         drop(arena.take(size.min(1)));
         arena.rewind();
         arena
     }
 
-    /// At least `len` writable bytes, at most one arena's worth; they become a piece with [`Self::take`].
+    /// At least `len` writable bytes, at most one arena's worth; they become a piece with
+    /// [`Self::take`].
     pub(crate) fn space(&mut self, len: usize) -> &mut [u8] {
         debug_assert!(len <= self.size);
         if self.buffer.len() < len {
@@ -46,8 +50,9 @@ impl Arena {
         self.buffer.split_to(len)
     }
 
-    /// The first `len` bytes as a piece, if no other piece is held; otherwise a copy of them. Whoever keeps one
-    /// piece for long then keeps the arena from being shared, and not arena after arena.
+    /// The first `len` bytes as a piece, if no other piece is held; otherwise a copy of them.
+    /// Whoever keeps one piece for long then keeps the arena from being shared, and not arena after
+    /// arena.
     pub(crate) fn take_or_copy(&mut self, len: usize) -> BytesMut {
         if self.buffer.len() == self.size {
             self.take(len)
@@ -56,8 +61,9 @@ impl Arena {
         }
     }
 
-    /// Back to the beginning where every piece is gone, nothing otherwise. Called whenever that is likely,
-    /// it keeps the arena from running out while pieces are held, and the memory it hands out in the cache.
+    /// Back to the beginning where every piece is gone, nothing otherwise. Called whenever that is
+    /// likely, it keeps the arena from running out while pieces are held, and the memory it hands
+    /// out in the cache.
     pub(crate) fn rewind(&mut self) {
         let left = self.buffer.len();
         if left == self.size {
@@ -66,8 +72,8 @@ impl Arena {
         self.buffer.clear();
         let whole =
             self.buffer.try_reclaim(self.size) && std::ptr::eq(self.buffer.as_ptr(), self.base);
-        // SAFETY: what was left is still there, and the whole is the allocation that was initialised over
-        // its `size`; bytes that were initialised once stay so.
+        // SAFETY: what was left is still there, and the whole is the allocation that was
+        // initialised over its `size`; bytes that were initialised once stay so.
         unsafe { self.buffer.set_len(if whole { self.size } else { left }) };
     }
 
@@ -82,8 +88,8 @@ impl Arena {
         self.buffer.clear();
         self.buffer.reserve(self.size);
         if std::ptr::eq(self.buffer.as_ptr(), self.base) && self.buffer.capacity() >= self.size {
-            // SAFETY: this is the allocation that `new` or the branch below initialised over its whole
-            // `size`, and bytes that were initialised once stay so.
+            // SAFETY: this is the allocation that `new` or the branch below initialised over its
+            // whole `size`, and bytes that were initialised once stay so.
             unsafe { self.buffer.set_len(self.size) };
         } else {
             self.buffer.resize(self.size, 0);

@@ -1,7 +1,7 @@
 //! What a worker counts, and why a packet was dropped.
 //!
-//! Each worker writes its own [`WorkerCounters`] with relaxed stores; the control side adds them up when it
-//! is asked. A counter only ever grows; what may fall again is named for a state.
+//! Each worker writes its own [`WorkerCounters`] with relaxed stores; the control side adds them up
+//! when it is asked. A counter only ever grows; what may fall again is named for a state.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -51,8 +51,8 @@ drop_reasons! {
     ClientToClient => "client_to_client",
     /// A packet from a client to a link-local or loopback address of the server's host.
     LinkLocal => "link_local",
-    /// A queue stands in the path, or the session takes more than others of the TUN queue: the packet was dropped so that
-    /// its sender slows down.
+    /// A queue stands in the path, or the session takes more than others of the TUN queue: the
+    /// packet was dropped so that its sender slows down.
     Congestion => "congestion",
 }
 
@@ -81,7 +81,8 @@ impl UdpReject {
 
 /// What one session carried. Its worker writes, the control side reads.
 ///
-/// Not aligned to cache lines: a worker allocates its sessions itself, from an arena of its thread's.
+/// Not aligned to cache lines: a worker allocates its sessions itself, from an arena of its
+/// thread's.
 #[derive(Debug, Default)]
 pub struct SessionCounters {
     packets_in: AtomicU64,

@@ -1,7 +1,8 @@
-//! What both ends do with HTTP/3's unidirectional streams: open our own control stream, read the peer's.
+//! What both ends do with HTTP/3's unidirectional streams: open our own control stream, read the
+//! peer's.
 //!
-//! Invariant: nothing is buffered here but what the sans-I/O parsers hold (1 KiB a stream), and QUIC lets
-//! the peer open no more than 32 of them.
+//! Invariant: nothing is buffered here but what the sans-I/O parsers hold (1 KiB a stream), and
+//! QUIC lets the peer open no more than 32 of them.
 
 use bytes::Bytes;
 use qdt_proto::http3::{
@@ -15,8 +16,8 @@ pub(crate) struct UniStreams {
     side: Side,
     critical: CriticalStreams,
     open: Vec<(StreamId, UniStream)>,
-    /// The peer said that it takes datagrams (SETTINGS_H3_DATAGRAM, RFC 9297 section 2.1.1): before that,
-    /// none may be sent.
+    /// The peer said that it takes datagrams (SETTINGS_H3_DATAGRAM, RFC 9297 section 2.1.1): before
+    /// that, none may be sent.
     pub(crate) peer_takes_datagrams: bool,
     /// The peer's SETTINGS have arrived.
     pub(crate) has_settings: bool,
@@ -101,7 +102,8 @@ pub(crate) enum StreamEnd {
     Reset,
 }
 
-/// Reads what has arrived on a stream in order, until `each` returns false. The last call has `fin` set.
+/// Reads what has arrived on a stream in order, until `each` returns false. The last call has `fin`
+/// set.
 pub(crate) fn read_chunks(
     quic: &mut Connection,
     id: StreamId,
@@ -126,7 +128,8 @@ pub(crate) fn read_chunks(
             Err(ReadError::Reset(_)) => break StreamEnd::Reset,
         }
     };
-    // Flow control credit goes out with the next packet; the engine flushes every connection it touched.
+    // Flow control credit goes out with the next packet; the engine flushes every connection it
+    // touched.
     let _ = chunks.finalize();
     end
 }

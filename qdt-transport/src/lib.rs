@@ -1,17 +1,19 @@
 //! The packet worker: one thread that drives QUIC, a TUN queue and timers.
 //!
-//! This crate is the I/O side of the split: [`qdt_proto`] knows the wire and no sockets, this crate owns
-//! sockets, clocks and threads and knows no policy. Policy comes in through two seams: the server's
-//! [`Admission`] and the client's [`ClientCommand`]s.
+//! This crate is the I/O side of the split: [`qdt_proto`] knows the wire and no sockets, this crate
+//! owns sockets, clocks and threads and knows no policy. Policy comes in through two seams: the
+//! server's [`Admission`] and the client's [`ClientCommand`]s.
 //!
 //! What always holds here:
-//! * A worker is one synchronous thread. It owns its UDP socket, its TUN queue, its QUIC connections and
-//!   their sessions; nobody else touches them, so no packet takes a lock or crosses a channel, except a
-//!   packet that the kernel handed to the wrong worker's TUN queue ([`server`] hands it over in a batch).
-//! * The order of sealing is the order of sending, and packets reach the TUN in the order they were opened.
+//! * A worker is one synchronous thread. It owns its UDP socket, its TUN queue, its QUIC
+//!   connections and their sessions; nobody else touches them, so no packet takes a lock or crosses
+//!   a channel, except a packet that the kernel handed to the wrong worker's TUN queue ([`server`]
+//!   hands it over in a batch).
+//! * The order of sealing is the order of sending, and packets reach the TUN in the order they were
+//!   opened.
 //! * A drop is a value with a reason, counted once, where it happens ([`DropReason`]).
-//! * Work is drained until it would block, within a budget per source, and then flushed. Nothing ever waits
-//!   for a batch to fill.
+//! * Work is drained until it would block, within a budget per source, and then flushed. Nothing
+//!   ever waits for a batch to fill.
 
 #![cfg_attr(
     test,

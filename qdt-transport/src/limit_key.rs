@@ -5,8 +5,8 @@
 //! 6177), with 256 or 65,536 networks of 64 bits. What is counted by the key alone is therefore
 //! counted by those networks too, with larger bounds.
 //!
-//! What always holds: an IPv4 address that is mapped into IPv6, as a dual-stack socket shows it, is the same key as
-//! the address itself.
+//! What always holds: an IPv4 address that is mapped into IPv6, as a dual-stack socket shows it, is
+//! the same key as the address itself.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -98,8 +98,8 @@ impl Bucket {
         }
     }
 
-    /// Holds the bucket to other limits from `now` on. It is empty at most: what a longer burst or a
-    /// lower rate has used counts for no more than the whole new burst.
+    /// Holds the bucket to other limits from `now` on. It is empty at most: what a longer burst or
+    /// a lower rate has used counts for no more than the whole new burst.
     pub(crate) fn change(&mut self, now: Instant, limits: SessionLimits, mtu: u16) {
         *self = Self::new(limits, mtu, &self.usage, self.counted);
         let empty = nanos(now.saturating_duration_since(self.epoch)) + self.tolerance;

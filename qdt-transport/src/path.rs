@@ -1,11 +1,12 @@
 //! How large the QUIC packets of a connection are, and the QUIC settings that follow.
 //!
-//! A connection is dialled with a packet size that it keeps: its initial and its minimum MTU are the same.
-//! QUIC's own black-hole detector takes random loss for a shrunken path and would fall back to 1200 bytes,
-//! where every full inner packet needs two datagrams. Here the size is proven instead: client and server pad
-//! their Initial packets to it (RFC 9000 section 14.1), so a handshake that completes has shown that the
-//! path carries it both ways. A path that shrinks later is found by padded probes (RFC 8899), and the
-//! session then moves to a connection dialled with a smaller size.
+//! A connection is dialled with a packet size that it keeps: its initial and its minimum MTU are
+//! the same. QUIC's own black-hole detector takes random loss for a shrunken path and would fall
+//! back to 1200 bytes, where every full inner packet needs two datagrams. Here the size is proven
+//! instead: client and server pad their Initial packets to it (RFC 9000 section 14.1), so a
+//! handshake that completes has shown that the path carries it both ways. A path that shrinks later
+//! is found by padded probes (RFC 8899), and the session then moves to a connection dialled with a
+//! smaller size.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,12 +23,13 @@ pub(crate) const MIDDLE_PACKET: u16 = 1280;
 const ETHERNET_V4: u16 = 1472;
 /// The same with IPv6 (1500 - 40 - 8), down to a whole [`STEP`] above 1200.
 const ETHERNET_V6: u16 = 1448;
-/// Sizes are 1200 plus a multiple of this, so that both ends of a connection arrive at the same one and a
-/// peer cannot make a server keep settings for every byte.
+/// Sizes are 1200 plus a multiple of this, so that both ends of a connection arrive at the same one
+/// and a peer cannot make a server keep settings for every byte.
 const STEP: u16 = 8;
-/// What QUIC adds around a datagram at most: short header with an 8-byte id and a 4-byte packet number,
-/// the AEAD tag, the DATAGRAM frame's type and its length as the largest varint; quinn-proto counts the
-/// same (`Datagrams::max_size`), and a peer may choose ids of up to 20 bytes.
+/// What QUIC adds around a datagram at most: short header with an 8-byte id and a 4-byte packet
+/// number, the AEAD tag, the DATAGRAM frame's type and its length as the largest varint;
+/// quinn-proto counts the same (`Datagrams::max_size`), and a peer may choose ids of up to 20
+/// bytes.
 const QUIC_OVERHEAD: u16 = 1 + 8 + 4 + 16 + 1 + 8;
 /// The quarter stream id of the first request stream.
 const QUARTER_STREAM_ID: u16 = 1;
@@ -64,7 +66,8 @@ impl PacketSize {
     }
 }
 
-/// The size a server answers a first Initial of `len` bytes with: what has just been proven toward it.
+/// The size a server answers a first Initial of `len` bytes with: what has just been proven toward
+/// it.
 pub(crate) fn answering_size(len: usize) -> u16 {
     let len = u16::try_from(len)
         .unwrap_or(ETHERNET_V4)
@@ -83,10 +86,11 @@ pub(crate) struct Limits {
     pub(crate) receive: usize,
 }
 
-/// What may wait unread on a stream: a request's head, with room for long headers, or its whole body.
+/// What may wait unread on a stream: a request's head, with room for long headers, or its whole
+/// body.
 const STREAM_WINDOW: u32 = 16 << 10;
-/// What may wait unread on all streams of a connection. What comes in order is read at once, so this is for data with
-/// gaps before it; a tunnel has none to speak of.
+/// What may wait unread on all streams of a connection. What comes in order is read at once, so
+/// this is for data with gaps before it; a tunnel has none to speak of.
 const CONNECTION_WINDOW: u32 = 2 * STREAM_WINDOW;
 
 /// The QUIC settings of one side of a connection with packets of `size` bytes.
@@ -105,14 +109,15 @@ pub(crate) fn transport(size: u16, limits: Limits, is_client: bool) -> Arc<Trans
         .max_idle_timeout(Some(
             IdleTimeout::try_from(limits.idle).expect("at most 30 s, which fits a varint"),
         ))
-        // What keeps a silent connection alive is the client's own business, which depends on the server's kind.
+        // What keeps a silent connection alive is the client's own business, which depends on the
+        // server's kind.
         .keep_alive_interval(None)
         .datagram_send_buffer_size(limits.send)
         .datagram_receive_buffer_size(Some(limits.receive))
         .congestion_controller_factory(Arc::new(UncontrolledFactory));
     if is_client {
-        // A lost first packet is sent again after two of these; the usual third of a second would make
-        // every reconnect over a lossy path a matter of seconds.
+        // A lost first packet is sent again after two of these; the usual third of a second would
+        // make every reconnect over a lossy path a matter of seconds.
         config.initial_rtt(Duration::from_millis(100));
     }
     Arc::new(config)

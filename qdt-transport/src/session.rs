@@ -1,9 +1,9 @@
-//! The packet side of one session: sealing and sending, receiving and opening, on whichever connection
-//! carries it.
+//! The packet side of one session: sealing and sending, receiving and opening, on whichever
+//! connection carries it.
 //!
 //! Sealing happens in sending order, straight from the packet into the buffer that becomes the QUIC
-//! datagram: `quarter stream id | header | ciphertext | tag`. A packet that one datagram cannot carry at this
-//! moment leaves in fragments; nothing else about the size ever ends a session.
+//! datagram: `quarter stream id | header | ciphertext | tag`. A packet that one datagram cannot
+//! carry at this moment leaves in fragments; nothing else about the size ever ends a session.
 
 use std::time::Instant;
 
@@ -52,8 +52,9 @@ pub(crate) struct Session {
 /// Where datagrams are sealed.
 pub(crate) struct SealBuffer<'a> {
     pub(crate) arena: &'a mut Arena,
-    /// The connection has datagrams waiting from an earlier turn, and so will these. Then each gets memory of
-    /// its own: one small datagram that waits for ever would keep a whole arena from being used again.
+    /// The connection has datagrams waiting from an earlier turn, and so will these. Then each gets
+    /// memory of its own: one small datagram that waits for ever would keep a whole arena from
+    /// being used again.
     pub(crate) backlog: bool,
 }
 
@@ -124,8 +125,8 @@ impl Session {
         path.min(usize::from(self.mtu))
     }
 
-    /// Seals one inner packet and queues it on `quic`: one datagram, or fragments where `limit` (from
-    /// [`Self::packet_limit`]) is too small for it.
+    /// Seals one inner packet and queues it on `quic`: one datagram, or fragments where `limit`
+    /// (from [`Self::packet_limit`]) is too small for it.
     pub(crate) fn send_packet(
         &mut self,
         quic: &mut Connection,
@@ -150,7 +151,8 @@ impl Session {
     ) -> Result<(), DropReason> {
         let prefix = self.prefix.as_slice();
         let needed = prefix.len() + OVERHEAD + plaintext.len();
-        // Asked before sealing: what is sealed is sent, so that counters have no holes of our making.
+        // Asked before sealing: what is sealed is sent, so that counters have no holes of our
+        // making.
         if quic.datagrams().send_buffer_space() < needed {
             return Err(DropReason::QueueFull);
         }
@@ -244,8 +246,8 @@ impl Session {
         self.opener.handle_timeout(now);
     }
 
-    /// Opens a datagram that [`Self::strip`] returned; its plaintext goes into `slot`, which is at least as
-    /// long as the datagram without its [`OVERHEAD`].
+    /// Opens a datagram that [`Self::strip`] returned; its plaintext goes into `slot`, which is at
+    /// least as long as the datagram without its [`OVERHEAD`].
     pub(crate) fn open(
         &mut self,
         now: Instant,

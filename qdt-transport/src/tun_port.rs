@@ -1,7 +1,7 @@
 //! A worker's TUN queue: read into one large buffer, written through a coalescer.
 //!
-//! Packets reach the kernel in the order they were committed. What the kernel does not take is dropped and
-//! counted; the worker never waits for it.
+//! Packets reach the kernel in the order they were committed. What the kernel does not take is
+//! dropped and counted; the worker never waits for it.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -15,8 +15,8 @@ use crate::counters::{DropReason, WorkerCounters};
 
 /// A virtio-net header and the longest IP packet.
 pub(crate) const READ_BUFFER: usize = 10 + 65_535 + 16;
-/// What one read becomes when it is split and sealed: each of its segments, of 536 bytes or more, brings
-/// inner headers, the QDT header and the tag.
+/// What one read becomes when it is split and sealed: each of its segments, of 536 bytes or more,
+/// brings inner headers, the QDT header and the tag.
 pub(crate) const SEALED_READ: usize = READ_BUFFER + 65_535 / 536 * 128;
 
 /// See the module.
@@ -67,8 +67,9 @@ impl TunPort {
         self.commit(packet.len(), counters);
     }
 
-    /// What was committed reaches the kernel now. Says whether there was anything: the kernel answers within the
-    /// write where it can (TCP's acknowledgements, an echo reply), so its answers can be read at once.
+    /// What was committed reaches the kernel now. Says whether there was anything: the kernel
+    /// answers within the write where it can (TCP's acknowledgements, an echo reply), so its
+    /// answers can be read at once.
     pub(crate) fn flush(&mut self, counters: &WorkerCounters) -> bool {
         let had_packets = self.out_is_open;
         if had_packets {

@@ -1,11 +1,11 @@
 //! How a worker sleeps in `poll`, and what wakes it from outside: one eventfd.
 //!
-//! Any thread may ring it, any number of times; the worker sees one readable descriptor and silences it
-//! before it looks at its queues, so that a ring between the two is never lost.
+//! Any thread may ring it, any number of times; the worker sees one readable descriptor and
+//! silences it before it looks at its queues, so that a ring between the two is never lost.
 //!
-//! What always holds: a descriptor that will not be read in this turn is asked about nothing but its
-//! end. `poll` reports errors and hang-ups unasked, and a loop that does nothing about them would
-//! never sleep: whoever names a TUN queue lets go of it when it is gone.
+//! What always holds: a descriptor that will not be read in this turn is asked about nothing but
+//! its end. `poll` reports errors and hang-ups unasked, and a loop that does nothing about them
+//! would never sleep: whoever names a TUN queue lets go of it when it is gone.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -102,8 +102,8 @@ impl Sources<'_> {
     }
 }
 
-/// Sleeps until one of `fds` is ready or `until` has come, not at all if `busy`. False when a signal
-/// interrupted it: then nothing is known about the descriptors.
+/// Sleeps until one of `fds` is ready or `until` has come, not at all if `busy`. False when a
+/// signal interrupted it: then nothing is known about the descriptors.
 ///
 /// # Errors
 /// The system is out of memory, or a descriptor is not one.

@@ -1,9 +1,11 @@
 //! What a packet worker asks of the system for its thread and its memory.
 //!
-//! What always holds: nothing here is needed. Where the system refuses, the worker runs as it would have anyway.
+//! What always holds: nothing here is needed. Where the system refuses, the worker runs as it would
+//! have anyway.
 
-/// How much sooner than others a worker gets a processor (setpriority(2)). A program that fills the tunnel shares
-/// the processor with the worker that empties it; at the same weight each wakes up in the middle of the other's turn.
+/// How much sooner than others a worker gets a processor (setpriority(2)). A program that fills the
+/// tunnel shares the processor with the worker that empties it; at the same weight each wakes up in
+/// the middle of the other's turn.
 const NICENESS: i32 = -5;
 
 /// Called by a worker's thread before its first turn.
@@ -12,31 +14,35 @@ pub(crate) fn begin() {
     keep_memory();
 }
 
-/// Raises the thread's weight, where it may (`CAP_SYS_NICE`) and where nobody has chosen another one.
+/// Raises the thread's weight, where it may (`CAP_SYS_NICE`) and where nobody has chosen another
+/// one.
 fn prefer() {
-    // Of a thread and not of its process: Linux keeps a niceness for each (setpriority(2), "C library/kernel differences").
+    // Of a thread and not of its process: Linux keeps a niceness for each (setpriority(2), "C
+    // library/kernel differences").
     let this = None;
     if rustix::process::getpriority_process(this) == Ok(0) {
         let _ = rustix::process::setpriority_process(this, NICENESS);
     }
 }
 
-/// Keeps the allocator from giving memory back and asking for it again with every round trip. QUIC remembers each
-/// packet in flight, some hundred bytes of each: with its usual threshold of 128 KiB the allocator returns that at
-/// every acknowledgement of a fast flow, and the kernel clears the same pages for it again.
+/// Keeps the allocator from giving memory back and asking for it again with every round trip. QUIC
+/// remembers each packet in flight, some hundred bytes of each: with its usual threshold of 128 KiB
+/// the allocator returns that at every acknowledgement of a fast flow, and the kernel clears the
+/// same pages for it again.
 fn keep_memory() {
     #[cfg(target_env = "gnu")]
     // SAFETY: mallopt(3) takes two numbers and the allocator's own locks.
     unsafe {
         libc::mallopt(libc::M_TRIM_THRESHOLD, 4 << 20);
         libc::mallopt(libc::M_TOP_PAD, 512 << 10);
-        // Setting one of these ends the adaption of this one, which is what large buffers that come and go need.
+        // Setting one of these ends the adaption of this one, which is what large buffers that come
+        // and go need.
         libc::mallopt(libc::M_MMAP_THRESHOLD, 4 << 20);
     }
 }
 
-/// Bytes that [`make_room`] makes ready: below the size from which on a block gets a mapping of its own, and enough that
-/// each huge page lies in it as a whole before it is used in part.
+/// Bytes that [`make_room`] makes ready: below the size from which on a block gets a mapping of its
+/// own, and enough that each huge page lies in it as a whole before it is used in part.
 #[cfg(target_env = "gnu")]
 const ROOM: usize = 7 << 19;
 /// The size of a huge page where it is smallest, and a multiple of every other page's.
@@ -45,9 +51,10 @@ const HUGE_PAGE: usize = 2 << 20;
 /// Newcomers before more is made ready; they take some 30 KiB each.
 pub(crate) const NEWCOMERS_PER_ROOM: u32 = 32;
 
-/// Makes memory ready for the next newcomers at once. The heap of a thread other than the first otherwise grows by a
-/// system call for each page, and by an exception for each that is touched. In huge pages, where the system gives them:
-/// what belongs to ten thousand idle clients is in no cache when one of them is heard, nor is where to find it.
+/// Makes memory ready for the next newcomers at once. The heap of a thread other than the first
+/// otherwise grows by a system call for each page, and by an exception for each that is touched. In
+/// huge pages, where the system gives them: what belongs to ten thousand idle clients is in no
+/// cache when one of them is heard, nor is where to find it.
 pub(crate) fn make_room() {
     #[cfg(target_env = "gnu")]
     // SAFETY: the block is this function's own, and what is filled lies within it.
@@ -71,19 +78,20 @@ pub(crate) fn make_room() {
 /// The block is the caller's own, and nothing of it is in use.
 #[cfg(target_env = "gnu")]
 unsafe fn fill(start: *mut libc::c_void, len: usize) {
-    // SAFETY: advice about pages of the caller's, which changes nothing in them. Systems without huge pages and kernels
-    // before 5.14 refuse; nothing depends on it.
+    // SAFETY: advice about pages of the caller's, which changes nothing in them. Systems without
+    // huge pages and kernels before 5.14 refuse; nothing depends on it.
     unsafe {
         libc::madvise(start, len, libc::MADV_HUGEPAGE);
         libc::madvise(start, len, libc::MADV_POPULATE_WRITE);
-        // What is huge stays so; but what is given back later would be filled up again by khugepaged, which collapses a
-        // huge page's place as soon as one small page in it is used.
+        // What is huge stays so; but what is given back later would be filled up again by
+        // khugepaged, which collapses a huge page's place as soon as one small page in it is used.
         libc::madvise(start, len, libc::MADV_NOHUGEPAGE);
     }
 }
 
-/// Returns to the system what the allocator keeps of freed memory: after a crowd has left that is most of
-/// it, scattered between what still lives, where the allocator alone would keep it for ever.
+/// Returns to the system what the allocator keeps of freed memory: after a crowd has left that is
+/// most of it, scattered between what still lives, where the allocator alone would keep it for
+/// ever.
 pub(crate) fn give_free_memory_back() {
     #[cfg(target_env = "gnu")]
     // SAFETY: a call without preconditions (malloc_trim(3)); it takes the allocator's own locks.
@@ -122,7 +130,8 @@ mod tests {
         let start = block
             .as_mut_ptr()
             .map_addr(|at| at.next_multiple_of(HUGE_PAGE));
-        // SAFETY: the second and the third huge page of four lie within the block, and nothing of it is in use.
+        // SAFETY: the second and the third huge page of four lie within the block, and nothing of
+        // it is in use.
         unsafe { fill(start.cast(), 2 * HUGE_PAGE) };
         let flags = flags_of(start.addr());
         assert!(!flags.iter().any(|flag| flag == "hg"), "{flags:?}");

@@ -328,7 +328,8 @@ fn a_restarted_server_resets_the_connections_of_its_predecessor() {
     assert_is_told_of_a_restart(&client);
 }
 
-/// Waits for the end of the connection by a stateless reset; that it is silent may be noticed before.
+/// Waits for the end of the connection by a stateless reset; that it is silent may be noticed
+/// before.
 #[track_caller]
 fn assert_is_told_of_a_restart(client: &Client) {
     let closed = match client.event() {

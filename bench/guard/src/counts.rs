@@ -4,8 +4,8 @@
 //! instructions say nothing about ours: everything beneath a call from Rust into it is its own, and
 //! only such calls are ours. The C library is called to copy and to compare, would be called to
 //! allocate, and differs from one release to the next: here too the calls are ours. All the rest is
-//! our own code, with the standard library's and other crates' that it calls. What always holds: the
-//! three together are all that was counted.
+//! our own code, with the standard library's and other crates' that it calls. What always holds:
+//! the three together are all that was counted.
 //!
 //! The format is that of valgrind's manual, "Callgrind Format Specification", without compression.
 
@@ -142,15 +142,16 @@ impl Counts {
     }
 }
 
-/// Whether a symbol is one of aws-lc's, as in `aws_lc_0_35_0_EVP_AEAD_CTX_seal_scatter`; those of its
-/// Rust side begin with `aws_lc_rs`.
+/// Whether a symbol is one of aws-lc's, as in `aws_lc_0_35_0_EVP_AEAD_CTX_seal_scatter`; those of
+/// its Rust side begin with `aws_lc_rs`.
 fn is_aead((_, symbol): &Function) -> bool {
     symbol
         .strip_prefix("aws_lc_")
         .is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
 }
 
-/// By the file, not by the symbol: a C library that was stripped names its variants of memcpy no more.
+/// By the file, not by the symbol: a C library that was stripped names its variants of memcpy no
+/// more.
 fn is_libc((object, _): &Function) -> bool {
     let file = object.rsplit('/').next().unwrap_or_default();
     file.starts_with("libc.so") || file.starts_with("libc-")

@@ -1,9 +1,10 @@
 //! Counts the instructions that a packet costs in our own code, and holds them against what was
 //! recorded.
 //!
-//! The program runs itself under valgrind's callgrind, once for each case, so nothing is timed and a
-//! busy machine changes nothing. What always holds: a case that could not be counted is an error and
-//! never a pass; the counts of one build are compared with counts of the same kind of build only.
+//! The program runs itself under valgrind's callgrind, once for each case, so nothing is timed and
+//! a busy machine changes nothing. What always holds: a case that could not be counted is an error
+//! and never a pass; the counts of one build are compared with counts of the same kind of build
+//! only.
 
 mod arguments;
 mod callgrind;

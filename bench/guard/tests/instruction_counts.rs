@@ -1,5 +1,5 @@
-//! The guard from outside: that it passes what was recorded, that it fails what has become dearer, and
-//! what it says then. It counts this build of itself, for which it writes a record of its own.
+//! The guard from outside: that it passes what was recorded, that it fails what has become dearer,
+//! and what it says then. It counts this build of itself, for which it writes a record of its own.
 
 use std::path::PathBuf;
 use std::process::{Command, Output};

@@ -1,5 +1,5 @@
-//! An hour's worth of packets through random loss, as fast as they go: the session, its addresses and its packet size
-//! have to be the same afterwards.
+//! An hour's worth of packets through random loss, as fast as they go: the session, its addresses
+//! and its packet size have to be the same afterwards.
 
 use anyhow::{Context as _, Result};
 use conformance::{Metrics, ping_df};
@@ -11,7 +11,8 @@ use super::load::{Flows, Running, Way};
 use crate::note;
 use crate::tunnels::Tunnel;
 
-/// Packets over the link, both ways together, those that were lost included: an hour at 1,000 a second.
+/// Packets over the link, both ways together, those that were lost included: an hour at 1,000 a
+/// second.
 const PACKETS: u64 = 3_600_000;
 /// Length of one load; as many follow each other as it takes.
 const SECONDS: u32 = 15;
@@ -29,7 +30,8 @@ struct Standing {
     sessions: Vec<String>,
     /// `qdt_sessions_active`.
     active: u64,
-    /// `qdt_handshakes_total{result="ok"}`: one more would be a new connection, for a smaller packet size for instance.
+    /// `qdt_handshakes_total{result="ok"}`: one more would be a new connection, for a smaller
+    /// packet size for instance.
     handshakes: u64,
     /// The client's inner address.
     address: Option<String>,
@@ -48,7 +50,8 @@ pub(crate) struct Endurance {
     pub(crate) lost: u64,
     /// How long it took.
     pub(crate) seconds: f64,
-    /// Fragments that our server sent or received: none, while the path's packet size is what it was.
+    /// Fragments that our server sent or received: none, while the path's packet size is what it
+    /// was.
     pub(crate) fragments: u64,
     before: Standing,
     after: Standing,

@@ -45,7 +45,8 @@ pub(crate) struct Round {
 }
 
 impl Round {
-    /// By how much four flows that way raise the 99th percentile above the idle link's median, in milliseconds.
+    /// By how much four flows that way raise the 99th percentile above the idle link's median, in
+    /// milliseconds.
     pub(crate) fn added_ms(&self, way: fn(&Self) -> Option<Loaded>) -> Option<f64> {
         Some(way(self)?.round_trips.p99_ms - self.idle?.p50_ms)
     }

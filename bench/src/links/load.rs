@@ -1,4 +1,5 @@
-//! TCP flows by iperf3 that fill a link while something else is measured, or are measured themselves.
+//! TCP flows by iperf3 that fill a link while something else is measured, or are measured
+//! themselves.
 
 use std::net::Ipv4Addr;
 use std::process::{Child, Stdio};

@@ -20,7 +20,8 @@ const FLOWS: u32 = 4;
 const FILLING: &str = "cubic";
 /// Time of the round trips on the idle link.
 const IDLE: Duration = Duration::from_secs(3);
-/// A link over which each end sends less than this within [`LOOK`] is idle: tunnels keep themselves alive.
+/// A link over which each end sends less than this within [`LOOK`] is idle: tunnels keep themselves
+/// alive.
 const IDLE_BYTES: u64 = 4096;
 const LOOK: Duration = Duration::from_millis(200);
 /// Within this a link has to become idle.
@@ -50,8 +51,8 @@ pub(crate) fn round(laid: &Laid, tunnel: &Tunnel<'_>, options: &Options) -> Resu
     Ok(round)
 }
 
-/// Waits until what the flows before left behind has passed: iperf3 ends with megabytes in the sender's socket, and a
-/// slow link takes seconds for them.
+/// Waits until what the flows before left behind has passed: iperf3 ends with megabytes in the
+/// sender's socket, and a slow link takes seconds for them.
 fn settle(cable: &Cable) {
     let sent = || [&cable.client, &cable.server].map(|machine| machine.bytes(DEVICE).1);
     let mut before = sent();

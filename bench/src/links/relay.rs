@@ -1,8 +1,10 @@
-//! The link as a program: a TUN device in each machine, and between the two what [`Path`] does to packets. It forwards
-//! whole IP packets, so that the run without a tunnel passes it like every other.
+//! The link as a program: a TUN device in each machine, and between the two what [`Path`] does to
+//! packets. It forwards whole IP packets, so that the run without a tunnel passes it like every
+//! other.
 //!
-//! What always holds: each direction has a thread of its own, which reads as soon as something is there, so no queue
-//! stands in front of the one that [`Shape`] bounds; every packet that was read is counted once.
+//! What always holds: each direction has a thread of its own, which reads as soon as something is
+//! there, so no queue stands in front of the one that [`Shape`] bounds; every packet that was read
+//! is counted once.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
@@ -167,7 +169,8 @@ fn wait(from: &File, until: Option<Instant>) {
     let _ = poll(&mut [PollFd::new(from, PollFlags::IN)], Some(&time));
 }
 
-/// A link does not become slower because programs compute: its threads wake to the microsecond and come first.
+/// A link does not become slower because programs compute: its threads wake to the microsecond and
+/// come first.
 fn be_punctual() {
     // SAFETY: plain system calls on the calling thread; without the privilege they change nothing.
     unsafe {

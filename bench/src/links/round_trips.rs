@@ -31,7 +31,8 @@ impl Asking {
         Self(Pinger::start(machine, target.into(), INTERVAL))
     }
 
-    /// Waits until the requests of that time from the start, and as much again as answers may take, were sent.
+    /// Waits until the requests of that time from the start, and as much again as answers may take,
+    /// were sent.
     pub(crate) fn wait_for(&self, time: Duration) {
         let enough = requests(time + Duration::from_secs(1));
         wait_until(
@@ -41,7 +42,8 @@ impl Asking {
         );
     }
 
-    /// Ends it; what counts are the requests sent between `from` and `until`, measured from the start.
+    /// Ends it; what counts are the requests sent between `from` and `until`, measured from the
+    /// start.
     ///
     /// # Errors
     /// When none of them was answered.

@@ -1,5 +1,5 @@
-//! A TUN device of the bare kind: one IP packet a read, one a write, without headers and without offload
-//! (Documentation/networking/tuntap.rst).
+//! A TUN device of the bare kind: one IP packet a read, one a write, without headers and without
+//! offload (Documentation/networking/tuntap.rst).
 
 use std::fs::{File, OpenOptions};
 use std::io;

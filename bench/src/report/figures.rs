@@ -44,8 +44,8 @@ pub(crate) fn spreads(rounds: &[Round], bare: Option<&[Round]>) -> Spreads {
     spreads
 }
 
-/// Ours divided by theirs, round by round; what either of them did not measure is left out, and so is
-/// what cannot be divided (the bare cable has no ends that use CPU).
+/// Ours divided by theirs, round by round; what either of them did not measure is left out, and so
+/// is what cannot be divided (the bare cable has no ends that use CPU).
 pub(crate) fn ratios(ours: &[Round], theirs: &[Round]) -> Spreads {
     let mut ratios = Spreads::new();
     for (run, what) in names(ours) {

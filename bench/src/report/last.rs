@@ -1,9 +1,10 @@
-//! What the others reached in the last run that held, kept in a file beside the build: a peer that has become slower
-//! makes our ratio better than it is.
+//! What the others reached in the last run that held, kept in a file beside the build: a peer that
+//! has become slower makes our ratio better than it is.
 //!
-//! The absolute figures of a virtual machine wander by a third from one hour to the next, for everybody alike. So a
-//! figure is held against its own last one after the drift of the machine was taken out: the median of what became of
-//! the same figure of all others. Ours are no part of it, because they are what changes.
+//! The absolute figures of a virtual machine wander by a third from one hour to the next, for
+//! everybody alike. So a figure is held against its own last one after the drift of the machine was
+//! taken out: the median of what became of the same figure of all others. Ours are no part of it,
+//! because they are what changes.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,8 @@
-//! What connections carried between two moments, who used the processors for it, and where packets were lost.
+//! What connections carried between two moments, who used the processors for it, and where packets
+//! were lost.
 //!
-//! What always holds: all counters of a reading are taken while the connections run, and only differences are told.
+//! What always holds: all counters of a reading are taken while the connections run, and only
+//! differences are told.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -21,7 +23,8 @@ pub(super) struct Carried {
     pub(super) gbit_per_second: f64,
     /// Processor seconds of the whole machine per Gbit of payload.
     pub(super) machine_seconds_per_gbit: f64,
-    /// What the server had to do with it, in the direction of the payload; `None` of connections beside the tunnel.
+    /// What the server had to do with it, in the direction of the payload; `None` of connections
+    /// beside the tunnel.
     pub(super) server: Option<ServerWork>,
     /// How evenly connections were served, 0 to 1 (Jain, Chiu, Hawe 1984).
     pub(super) jain_index: f64,
@@ -162,8 +165,8 @@ fn dropped_by(machine: &Machine, device: &str) -> Result<u64> {
         .with_context(|| format!("{file} of the {}: {text}", machine.name()))
 }
 
-/// What the TCP of a machine sent (RFC 4022: tcpOutSegs, which has nothing of what was sent again, and
-/// tcpRetransSegs).
+/// What the TCP of a machine sent (RFC 4022: tcpOutSegs, which has nothing of what was sent again,
+/// and tcpRetransSegs).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Tcp {
     sent: u64,

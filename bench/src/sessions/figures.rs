@@ -44,7 +44,8 @@ pub(super) struct Traffic {
     pub(super) gbit_per_second: Spread,
     /// Processor seconds of the whole machine per Gbit of payload.
     pub(super) machine_seconds_per_gbit: Spread,
-    /// Processor seconds of the server per Gbit of payload. This and the next two: nothing without a tunnel.
+    /// Processor seconds of the server per Gbit of payload. This and the next two: nothing without
+    /// a tunnel.
     pub(super) server_seconds_per_gbit: Option<Spread>,
     /// Packets that share a call at the server's TUN.
     pub(super) packets_per_tun_call: Option<Spread>,

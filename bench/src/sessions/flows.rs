@@ -1,5 +1,5 @@
-//! TCP through the crowd's sessions, or beside them: so many connections between the clients' addresses and the sink,
-//! one thread that writes and one that reads, and what arrived on each.
+//! TCP through the crowd's sessions, or beside them: so many connections between the clients'
+//! addresses and the sink, one thread that writes and one that reads, and what arrived on each.
 
 use std::io::{self, Read as _, Write as _};
 use std::mem::MaybeUninit;

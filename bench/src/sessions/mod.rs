@@ -1,8 +1,9 @@
-//! Very many sessions at one server: what each of them costs it in memory and processor time, how fast they are
-//! made, and whether those that are busy share the link.
+//! Very many sessions at one server: what each of them costs it in memory and processor time, how
+//! fast they are made, and whether those that are busy share the link.
 //!
-//! What always holds: the server is the finished program with its defaults; all clients live in this process
-//! and speak the whole protocol; every figure is the server's own use, read from the kernel's books.
+//! What always holds: the server is the finished program with its defaults; all clients live in
+//! this process and speak the whole protocol; every figure is the server's own use, read from the
+//! kernel's books.
 
 mod carried;
 mod crowd;
@@ -33,10 +34,11 @@ use report::Report;
 use server::Server;
 use sharing::{Link, Sharing};
 
-/// Between the last handshake and the first look at idle sessions: what was delayed (acknowledgements, timers of the
-/// handshake) is over by then.
+/// Between the last handshake and the first look at idle sessions: what was delayed
+/// (acknowledgements, timers of the handshake) is over by then.
 const SETTLE: Duration = Duration::from_secs(5);
-/// How long a lone stream runs before anything is counted; what many need until they share is an option.
+/// How long a lone stream runs before anything is counted; what many need until they share is an
+/// option.
 const LONE_WARM_UP: Duration = Duration::from_secs(1);
 
 /// Measures and prints the table and the JSON document.

@@ -1,5 +1,5 @@
-//! The command line of `bench sessions`. What was not asked for stays at the value that the documented figures were
-//! taken with.
+//! The command line of `bench sessions`. What was not asked for stays at the value that the
+//! documented figures were taken with.
 
 use std::path::PathBuf;
 use std::str::FromStr;

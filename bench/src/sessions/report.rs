@@ -13,7 +13,8 @@ use crate::statistics::Spread;
 
 /// Share of the machine that others may use while something is measured.
 const FOREIGN_LIMIT: f64 = 0.05;
-/// Memory and processor time of a session among very many may be larger than among fewer by this factor.
+/// Memory and processor time of a session among very many may be larger than among fewer by this
+/// factor.
 const FLAT: f64 = 1.1;
 /// The set that others are held against.
 const ALONE: &str = "one session, one stream";
@@ -70,7 +71,8 @@ impl Report {
         self.traffic.extend(found);
     }
 
-    /// Whether every figure is what it looks like. A bar that is not reached is a figure that holds.
+    /// Whether every figure is what it looks like. A bar that is not reached is a figure that
+    /// holds.
     pub(super) fn holds(&self) -> bool {
         self.doubts().is_empty()
     }

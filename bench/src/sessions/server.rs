@@ -1,7 +1,7 @@
 //! The server under test: `qdt-server` as an operator of many clients configures it.
 //!
-//! Left at their defaults: workers, MTU, queues, log. Changed: a pool of 65,000 addresses, and no limits on
-//! packets and handshakes, because the crowd's clients all live at one host.
+//! Left at their defaults: workers, MTU, queues, log. Changed: a pool of 65,000 addresses, and no
+//! limits on packets and handshakes, because the crowd's clients all live at one host.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -1,7 +1,8 @@
-//! Who shares what: sets of connections that are measured after one another, and the link that they share.
+//! Who shares what: sets of connections that are measured after one another, and the link that they
+//! share.
 //!
-//! What always holds: a set is measured on the same link, with the same settings and in the same round as those it is
-//! compared with, and one of them passes the link without any tunnel.
+//! What always holds: a set is measured on the same link, with the same settings and in the same
+//! round as those it is compared with, and one of them passes the link without any tunnel.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -9,8 +10,8 @@ use std::net::Ipv4Addr;
 use super::server::SINK;
 use crate::cable::{CLIENT, Cable, SERVER};
 
-/// Bytes that tbf sends at once: less than a train of datagrams, so that the link takes trains apart before it drops
-/// any.
+/// Bytes that tbf sends at once: less than a train of datagrams, so that the link takes trains
+/// apart before it drops any.
 const BURST: &str = "16kb";
 /// How long a packet may wait in tbf's queue.
 const LATENCY: &str = "50ms";
@@ -27,7 +28,8 @@ pub(super) struct Sharing {
 }
 
 impl Sharing {
-    /// So many connections beside the tunnel: what the link and the machine do to them by themselves.
+    /// So many connections beside the tunnel: what the link and the machine do to them by
+    /// themselves.
     pub(super) fn no_tunnel(streams: usize) -> Self {
         Self {
             name: format!("no tunnel, {}", counted(streams)),

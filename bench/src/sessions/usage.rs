@@ -1,7 +1,8 @@
 //! What a process uses: processor time to the nanosecond, resident memory to the page.
 //!
-//! /proc/PID/stat counts in hundredths of a second, which is too coarse for a server that does next to
-//! nothing; the process's own clock (clock_getcpuclockid(3)) is not, and threads that ended stay counted in it.
+//! /proc/PID/stat counts in hundredths of a second, which is too coarse for a server that does next
+//! to nothing; the process's own clock (clock_getcpuclockid(3)) is not, and threads that ended stay
+//! counted in it.
 
 use std::fs;
 use std::io;

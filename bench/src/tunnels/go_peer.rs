@@ -1,6 +1,7 @@
-//! The stand-in for the deployed Go programs at both ends: quic-go, one packet a call, two datagrams for a full
-//! packet. Their settings are the deployed ones, with the limit on packets switched off as it is for our pair; and the
-//! server reads requests of its own client, which the deployed one refuses.
+//! The stand-in for the deployed Go programs at both ends: quic-go, one packet a call, two
+//! datagrams for a full packet. Their settings are the deployed ones, with the limit on packets
+//! switched off as it is for our pair; and the server reads requests of its own client, which the
+//! deployed one refuses.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! What the path did with the packets of a run, from our server's counters: how many shared a call, which
-//! decides the price of a packet, and how many were dropped, by reason.
+//! What the path did with the packets of a run, from our server's counters: how many shared a call,
+//! which decides the price of a packet, and how many were dropped, by reason.
 
 use conformance::Metrics;
 
@@ -9,8 +9,8 @@ use crate::tcp::Direction;
 /// Drops below this are none: counters are whole numbers.
 const ONE: f64 = 0.5;
 
-/// Adds what happened at the server between two scrapes around a run whose payload went in `direction`.
-/// The client's figures are the mirror image.
+/// Adds what happened at the server between two scrapes around a run whose payload went in
+/// `direction`. The client's figures are the mirror image.
 pub(crate) fn add_between(way: &mut Way, before: &Metrics, after: &Metrics, direction: Direction) {
     let grown = |series: &str, label: &str, value: &str| {
         let series = format!("{series}{{{label}=\"{value}\"}}");

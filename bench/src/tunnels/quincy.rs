@@ -1,4 +1,5 @@
-//! quincy at both ends, with the settings it has when nothing is set: TLS with certificates at both ends, MTU 1400.
+//! quincy at both ends, with the settings it has when nothing is set: TLS with certificates at both
+//! ends, MTU 1400.
 
 use std::net::Ipv4Addr;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! WireGuard at both ends, by either of two programs, configured over the socket that both of them open as
-//! wg(8) would do it (wireguard.com/xplatform, "Configuration Protocol").
+//! WireGuard at both ends, by either of two programs, configured over the socket that both of them
+//! open as wg(8) would do it (wireguard.com/xplatform, "Configuration Protocol").
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::Ipv4Addr;
@@ -71,8 +71,9 @@ pub(crate) fn start_go(cable: &Cable) -> Result<Tunnel<'_>> {
     )
 }
 
-/// boringtun with its four threads. It does not know an MTU; wg-quick(8), by which its README has it started,
-/// sets 1420 where the path carries 1500. It gives up root for the user who logged in, and here nobody did.
+/// boringtun with its four threads. It does not know an MTU; wg-quick(8), by which its README has
+/// it started, sets 1420 where the path carries 1500. It gives up root for the user who logged in,
+/// and here nobody did.
 ///
 /// # Errors
 /// When it is not installed or refuses its configuration.

@@ -1,5 +1,6 @@
-//! Counts the packets of one flow on a thread of its own. The kernel may hand over several at a time
-//! (UDP_GRO); all of a flow have one length, so their number follows from the length of the whole.
+//! Counts the packets of one flow on a thread of its own. The kernel may hand over several at a
+//! time (UDP_GRO); all of a flow have one length, so their number follows from the length of the
+//! whole.
 
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};

@@ -1,7 +1,7 @@
-//! The search for the highest rate that holds, by trials: doubled until one fails, then halved (on a
-//! logarithmic scale) until the two are close. RFC 2544, section 26.1, with a loss that is allowed and
-//! trials of a fraction of a second; a rate has failed when it failed twice, because now and then the
-//! machine itself is away for a moment.
+//! The search for the highest rate that holds, by trials: doubled until one fails, then halved (on
+//! a logarithmic scale) until the two are close. RFC 2544, section 26.1, with a loss that is
+//! allowed and trials of a fraction of a second; a rate has failed when it failed twice, because
+//! now and then the machine itself is away for a moment.
 
 use anyhow::{Result, ensure};
 
@@ -60,8 +60,8 @@ pub(crate) struct Found {
     pub(crate) sender_limited: bool,
 }
 
-/// The highest rate that holds, in packets per second, from `known` on or, where nothing is known, from
-/// `first` on.
+/// The highest rate that holds, in packets per second, from `known` on or, where nothing is known,
+/// from `first` on.
 ///
 /// # Errors
 /// When even [`LEAST`] does not hold, or an attempt fails to send.

@@ -1,5 +1,5 @@
-//! A source of numbered UDP packets, paced by the clock: every [`STEP`] it sends what is due. What it
-//! could not send in time, because the machine let it wait, is not made up for in one burst.
+//! A source of numbered UDP packets, paced by the clock: every [`STEP`] it sends what is due. What
+//! it could not send in time, because the machine let it wait, is not made up for in one burst.
 
 use std::io::IoSlice;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -13,8 +13,8 @@ use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
 use super::{HEADERS, on, set_udp_option};
 use crate::figure::UdpLoad;
 
-/// Time between two bursts. The queue of a TUN device holds 500 packets at most, so at a million packets
-/// per second a burst has to be shorter than half a millisecond.
+/// Time between two bursts. The queue of a TUN device holds 500 packets at most, so at a million
+/// packets per second a burst has to be shorter than half a millisecond.
 pub(super) const STEP: Duration = Duration::from_micros(200);
 /// What stands at the head of each payload: the number of the flow.
 pub(super) const MARK: usize = 4;

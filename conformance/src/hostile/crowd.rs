@@ -10,7 +10,8 @@ use crate::probe::Probe;
 /// Handshakes under way at a time.
 const AT_ONCE: usize = 16;
 
-/// Sockets on client 0 with that many addresses of its own, one each: a server counts them as different hosts.
+/// Sockets on client 0 with that many addresses of its own, one each: a server counts them as
+/// different hosts.
 ///
 /// # Panics
 /// When the lab's routers take no route.
@@ -26,7 +27,8 @@ pub fn many_addresses(lab: &Lab, count: u8) -> Vec<Endpoint> {
         .collect()
 }
 
-/// Makes that many silent connections, spread over the sockets; those that the server does not take are left out.
+/// Makes that many silent connections, spread over the sockets; those that the server does not take
+/// are left out.
 #[must_use]
 pub fn crowd(endpoints: &[Endpoint], server: SocketAddr, count: usize) -> Vec<Probe> {
     std::thread::scope(|scope| {

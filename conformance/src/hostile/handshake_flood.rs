@@ -1,7 +1,7 @@
 //! One host that begins very many handshakes and finishes none.
 //!
-//! It does prove its address: every Retry is answered with the token in it. What it cannot do is know the
-//! server's token, so each of its connections is one that nobody will ever pay for.
+//! It does prove its address: every Retry is answered with the token in it. What it cannot do is
+//! know the server's token, so each of its connections is one that nobody will ever pay for.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use super::Initials;
 use crate::Machine;
 
-/// Handshakes are begun in bursts, one each time this has passed; between them Retries are answered.
+/// Handshakes are begun in bursts, one each time this has passed; between them Retries are
+/// answered.
 const BETWEEN_BURSTS: Duration = Duration::from_millis(4);
 
 /// A flood that goes on until it is stopped.
@@ -36,7 +37,8 @@ pub struct Flooded {
 }
 
 impl HandshakeFlood {
-    /// Begins `per_second` handshakes a second from one socket on `machine`, or as many as the machine can.
+    /// Begins `per_second` handshakes a second from one socket on `machine`, or as many as the
+    /// machine can.
     ///
     /// # Panics
     /// When no socket can be had.

@@ -1,7 +1,8 @@
-//! First packets of QUIC connections that nobody means: with a payload that does not decrypt, or with a whole
-//! and right ClientHello.
+//! First packets of QUIC connections that nobody means: with a payload that does not decrypt, or
+//! with a whole and right ClientHello.
 //!
-//! Each is 1200 bytes, the least a server may answer (RFC 9000 section 14.1), with a connection id of its own.
+//! Each is 1200 bytes, the least a server may answer (RFC 9000 section 14.1), with a connection id
+//! of its own.
 
 use std::sync::Arc;
 
@@ -14,7 +15,8 @@ use rustls::quic::{ClientConnection, Suite, Version};
 
 const LENGTH: usize = 1200;
 const TAG: usize = 16;
-/// Bytes of the packet number; its sample begins 4 bytes behind the number's start (RFC 9001 section 5.4.2).
+/// Bytes of the packet number; its sample begins 4 bytes behind the number's start (RFC 9001
+/// section 5.4.2).
 const NUMBER: usize = 4;
 
 /// Makes Initial packets; a seed gives the same ones again.
@@ -71,8 +73,8 @@ impl Initials {
         self.hello_to(&destination, &[])
     }
 
-    /// The packet that answers a server's Retry, with the token that proves the sender's address; `None` where
-    /// the packet is no Retry (RFC 9000 section 17.2.5).
+    /// The packet that answers a server's Retry, with the token that proves the sender's address;
+    /// `None` where the packet is no Retry (RFC 9000 section 17.2.5).
     ///
     /// # Panics
     /// When the token leaves no room for the ClientHello.
@@ -142,7 +144,8 @@ fn connection_id(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(usize::from(*length))
 }
 
-/// A ClientHello with one key share, ALPN h3 and the transport parameter that has to match the packet.
+/// A ClientHello with one key share, ALPN h3 and the transport parameter that has to match the
+/// packet.
 fn client_hello(source_id: [u8; 8]) -> Vec<u8> {
     let mut provider = rustls::crypto::aws_lc_rs::default_provider();
     provider.kx_groups = vec![kx_group::X25519];
@@ -152,7 +155,8 @@ fn client_hello(source_id: [u8; 8]) -> Vec<u8> {
         .with_root_certificates(RootCertStore::empty())
         .with_no_client_auth();
     config.alpn_protocols = vec![b"h3".to_vec()];
-    // initial_source_connection_id (RFC 9000 section 18.2), max_datagram_frame_size (RFC 9221 section 3).
+    // initial_source_connection_id (RFC 9000 section 18.2), max_datagram_frame_size (RFC 9221
+    // section 3).
     let mut parameters = vec![0x0f, 8];
     parameters.extend_from_slice(&source_id);
     parameters.extend_from_slice(&[0x20, 4, 0x80, 0, 0xff, 0xff]);

@@ -1,6 +1,6 @@
-//! A machine of the lab: a network namespace, a folder of its own, and a
-//! private view of /run, /var/lib, /sys and /etc for what runs on it. It has no name on the host: when its last file descriptor and its
-//! last process are gone, so is the machine. The namespace is made here, or
+//! A machine of the lab: a network namespace, a folder of its own, and a private view of /run,
+//! /var/lib, /sys and /etc for what runs on it. It has no name on the host: when its last file
+//! descriptor and its last process are gone, so is the machine. The namespace is made here, or
 //! belongs to a container that runs already.
 
 use std::ffi::CString;
@@ -214,8 +214,8 @@ impl Machine {
     }
 }
 
-/// Gives a machine an /etc of its own, because programs keep files beside those they change: the host's, with the
-/// lab's names.
+/// Gives a machine an /etc of its own, because programs keep files beside those they change: the
+/// host's, with the lab's names.
 fn copy_etc(to: &Path) {
     let copied = Command::new("cp")
         .args(["-a", "/etc/."])

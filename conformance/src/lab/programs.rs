@@ -51,8 +51,8 @@ impl<'lab> Server<'lab> {
         Self::spawn_command(machine, config, &[&program])
     }
 
-    /// Starts the build of our server that has faults on purpose, with one of them or none, and waits until it is
-    /// ready.
+    /// Starts the build of our server that has faults on purpose, with one of them or none, and
+    /// waits until it is ready.
     ///
     /// # Panics
     /// When it was not built or does not become ready.

@@ -173,8 +173,8 @@ fn link(near: &Machine, near_name: &str, far: &Machine, far_name: &str, v4: &str
         far.namespace_path()
     ));
     for (machine, name, last) in [(near, near_name, 2), (far, far_name, 1)] {
-        // Those that the kernel makes would come and be confirmed in their own time. Without any, a router cannot ask
-        // for a neighbour again that it forgot (RFC 4861 section 7.2.2).
+        // Those that the kernel makes would come and be confirmed in their own time. Without any, a
+        // router cannot ask for a neighbour again that it forgot (RFC 4861 section 7.2.2).
         machine.ip(&format!("link set {name} addrgenmode none"));
         machine.ip(&format!("address add fe80::{last}/64 dev {name} nodad"));
         machine.ip(&format!("address add {v4}.{last}/24 dev {name}"));

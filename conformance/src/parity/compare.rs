@@ -1,8 +1,8 @@
 //! What came against what was to come, byte for byte.
 //!
-//! Three things are free: the value of `date` (it has to be a date), the order of headers, and `mtu` up to the
-//! documented clamp. Everything else that differs is a difference, named in words; so is a nonce or an id of a session
-//! that an earlier one had.
+//! Three things are free: the value of `date` (it has to be a date), the order of headers, and
+//! `mtu` up to the documented clamp. Everything else that differs is a difference, named in words;
+//! so is a nonce or an id of a session that an earlier one had.
 
 use std::collections::HashSet;
 

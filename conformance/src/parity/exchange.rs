@@ -82,7 +82,8 @@ impl Pending {
         VarInt::from(self.send.id()).into_inner() / 4
     }
 
-    /// Waits for the end of the answer: of a success its JSON line, of anything else the end of the stream.
+    /// Waits for the end of the answer: of a success its JSON line, of anything else the end of the
+    /// stream.
     pub(super) fn outcome(&mut self, within: Duration) -> Outcome {
         let mut machine = ResponseStream::new();
         let mut answer = None;
@@ -106,7 +107,8 @@ impl Pending {
         read.unwrap_or_else(|| answer.map_or(Outcome::Silence, Outcome::Answer))
     }
 
-    /// Whether the server has finished or reset the stream, as far as it is known `within` that time.
+    /// Whether the server has finished or reset the stream, as far as it is known `within` that
+    /// time.
     pub(super) fn is_over(&mut self, within: Duration) -> bool {
         matches!(
             finish(within, self.receive.read_chunk(8192, true)),
@@ -155,8 +157,9 @@ fn take(
     }
 }
 
-/// Writes all at once, so that what leaves first is known; gives how many STREAM frames had left before. A server that
-/// has made up its mind may stop the stream: its answer says more than this write.
+/// Writes all at once, so that what leaves first is known; gives how many STREAM frames had left
+/// before. A server that has made up its mind may stop the stream: its answer says more than this
+/// write.
 fn write(probe: &Probe, send: &mut SendStream, unwritten: &mut Vec<u8>) -> u64 {
     let before = probe.stream_frames_sent();
     let _ = finish(LEAVING, send.write_all(unwritten));
@@ -164,7 +167,8 @@ fn write(probe: &Probe, send: &mut SendStream, unwritten: &mut Vec<u8>) -> u64 {
     before
 }
 
-/// Waits until more STREAM frames than `before` have left: with what was written, as far as flow control allowed.
+/// Waits until more STREAM frames than `before` have left: with what was written, as far as flow
+/// control allowed.
 fn flush(probe: &Probe, before: u64) {
     let deadline = Instant::now() + LEAVING;
     while probe.stream_frames_sent() == before && Instant::now() < deadline {

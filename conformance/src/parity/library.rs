@@ -1,7 +1,8 @@
-//! The same server as another HTTP/3 library sees it: h3, which shares no line with the server's own edge.
+//! The same server as another HTTP/3 library sees it: h3, which shares no line with the server's
+//! own edge.
 //!
-//! What h3 can say is said here once more; that both see the same rules out a fault that the server's encoder and the
-//! probe's reader have in common.
+//! What h3 can say is said here once more; that both see the same rules out a fault that the
+//! server's encoder and the probe's reader have in common.
 
 use bytes::{Buf as _, Bytes};
 use http::{HeaderValue, Method};

@@ -1,7 +1,8 @@
-//! What holds while a session lives: the stream stays open, datagrams carry its quarter stream id and open with its
-//! keys, and a second request on the connection is answered as documented.
+//! What holds while a session lives: the stream stays open, datagrams carry its quarter stream id
+//! and open with its keys, and a second request on the connection is answered as documented.
 //!
-//! The session hangs on the second stream of its connection, where a quarter stream id of 0 is wrong.
+//! The session hangs on the second stream of its connection, where a quarter stream id of 0 is
+//! wrong.
 
 use std::time::Duration;
 
@@ -106,7 +107,8 @@ fn packets(run: &mut Run<'_>, session: &mut Session) {
         "the session's id, rising counters",
         &faults,
     ));
-    // The replies came behind the answer on the same way: an end sent with the answer is here by now.
+    // The replies came behind the answer on the same way: an end sent with the answer is here by
+    // now.
     let over = session.pending.is_over(Duration::from_millis(100));
     let over = over.then(|| "the stream is finished or reset".to_owned());
     run.push(line(

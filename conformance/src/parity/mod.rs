@@ -1,10 +1,11 @@
-//! The parity probe: speaks HTTP/3 to any server, sends every recorded request and many more, and compares what comes
-//! with the documented table.
+//! The parity probe: speaks HTTP/3 to any server, sends every recorded request and many more, and
+//! compares what comes with the documented table.
 //!
-//! It knows host, port and token, and nothing else of the server: what it needs besides it learns from the first
-//! session. `table` has the documented answers, `checks` the requests with their expected ends, `compare` what may
-//! differ, `run` the order of events. The answers of a server are judged to the byte, except for the value of `date`,
-//! the order of headers and `mtu` up to the documented clamp.
+//! It knows host, port and token, and nothing else of the server: what it needs besides it learns
+//! from the first session. `table` has the documented answers, `checks` the requests with their
+//! expected ends, `compare` what may differ, `run` the order of events. The answers of a server are
+//! judged to the byte, except for the value of `date`, the order of headers and `mtu` up to the
+//! documented clamp.
 
 mod checks;
 mod compare;

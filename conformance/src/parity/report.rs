@@ -88,8 +88,8 @@ impl Line {
     }
 }
 
-/// Of what the probe printed everything but what is as documented: of hundreds of lines those that somebody looks for
-/// whose test failed.
+/// Of what the probe printed everything but what is as documented: of hundreds of lines those that
+/// somebody looks for whose test failed.
 #[must_use]
 pub fn remarks(printed: &str) -> String {
     let lines = printed

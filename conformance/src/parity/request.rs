@@ -1,7 +1,8 @@
-//! Requests to the byte: heads in any form that HTTP/3 has, bodies in any pieces, and what no client should send.
+//! Requests to the byte: heads in any form that HTTP/3 has, bodies in any pieces, and what no
+//! client should send.
 //!
-//! The encoder is not the server's own, except for the form that uses the static table: a fault that both ends share
-//! would not show.
+//! The encoder is not the server's own, except for the form that uses the static table: a fault
+//! that both ends share would not show.
 
 use qdt_proto::http3::FieldSectionEncoder;
 
@@ -96,7 +97,8 @@ impl Head {
         out
     }
 
-    /// A string of QPACK: its length behind `flags` in a prefix of that many bits, the Huffman bit above it.
+    /// A string of QPACK: its length behind `flags` in a prefix of that many bits, the Huffman bit
+    /// above it.
     fn string(&self, out: &mut Vec<u8>, flags: u8, prefix: u32, text: &[u8]) {
         let mut coded = text.to_vec();
         let mut flags = flags;
@@ -213,7 +215,8 @@ impl Request {
     }
 }
 
-/// Bytes as text in one line; what is no text or no character to be printed shows as a replacement or an escape.
+/// Bytes as text in one line; what is no text or no character to be printed shows as a replacement
+/// or an escape.
 fn readable(bytes: &[u8]) -> String {
     let mut line = String::new();
     for letter in String::from_utf8_lossy(bytes).chars() {

@@ -1,7 +1,8 @@
 //! One run of the probe: from an address and a token to a report.
 //!
-//! It is gentle: requests are paced below the server's default limits, every connection is closed after its check, and
-//! where the pool of addresses is small, checks that would open a session make their point without one.
+//! It is gentle: requests are paced below the server's default limits, every connection is closed
+//! after its check, and where the pool of addresses is small, checks that would open a session make
+//! their point without one.
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, ToSocketAddrs as _, UdpSocket};
@@ -25,7 +26,8 @@ const CONNECT: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(4);
 /// How long an answer may take that comes at the server's deadline for bodies (5 s).
 const AFTER_DEADLINE: Duration = Duration::from_secs(9);
-/// A pool of so many addresses is large enough for a session per check: each is kept for `session_timeout`.
+/// A pool of so many addresses is large enough for a session per check: each is kept for
+/// `session_timeout`.
 const LARGE_POOL: u32 = 200;
 /// More than any server agrees to: its answer is its own limit.
 const ANY_MTU: i64 = 65_535;
@@ -62,7 +64,8 @@ pub struct CannotProbe(pub String);
 /// Probes a server; `progress` gets every line as soon as it is known.
 ///
 /// # Errors
-/// [`CannotProbe`]: the server cannot be reached, does not take the token, or its metrics cannot be read.
+/// [`CannotProbe`]: the server cannot be reached, does not take the token, or its metrics cannot be
+/// read.
 pub fn run(options: &Options, progress: &mut dyn FnMut(&Line)) -> Result<Report, CannotProbe> {
     let began = Instant::now();
     let mut run = Run::new(options, progress)?;
@@ -171,7 +174,8 @@ impl<'a> Run<'a> {
         connect(&self.endpoint, self.address, &self.options.server)
     }
 
-    /// Sends a request on a connection of its own; the connection and the stream stay open with what is returned.
+    /// Sends a request on a connection of its own; the connection and the stream stay open with
+    /// what is returned.
     fn send(&mut self, request: &Request) -> Result<(Probe, Pending), Outcome> {
         let probe = self.connect().map_err(Outcome::Broken)?;
         let pending = Pending::start(&probe, request)?;

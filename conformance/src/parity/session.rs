@@ -1,4 +1,5 @@
-//! A session in the probe's hand: opened, with its keys and its stream, and compared with what is documented.
+//! A session in the probe's hand: opened, with its keys and its stream, and compared with what is
+//! documented.
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
@@ -16,7 +17,8 @@ use crate::probe::{Probe, RawMessage, RawOpener, RawSealer, echo_request};
 pub(super) const ANSWER: Duration = Duration::from_secs(4);
 /// How often a datagram is sent before it counts as lost: datagrams are not repeated.
 pub(super) const TRIES: u16 = 3;
-/// What sessions here ask for: small enough that the answer is the same with and without extensions.
+/// What sessions here ask for: small enough that the answer is the same with and without
+/// extensions.
 const MTU: i64 = 1242;
 /// The QDT message type of inner packets.
 const DATA: u8 = 0;

@@ -1,7 +1,9 @@
-//! The documented answers: one row for every way in which a handshake ends, and what a check may expect besides.
+//! The documented answers: one row for every way in which a handshake ends, and what a check may
+//! expect besides.
 //!
-//! Read it as the table of the protocol's documentation: status, body, label of `qdt_handshakes_total`. The rows hold
-//! for both kinds of server; where they differ for a request, the check says so itself.
+//! Read it as the table of the protocol's documentation: status, body, label of
+//! `qdt_handshakes_total`. The rows hold for both kinds of server; where they differ for a request,
+//! the check says so itself.
 
 /// Which server is probed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

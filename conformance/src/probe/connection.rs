@@ -70,8 +70,8 @@ impl Probe {
         Self::connect_as(endpoint, server, "qdt.test", lab_transport(), PATIENCE)
     }
 
-    /// One more connection that asks for the server by `name` (a DNS name or an IP address; what is neither is
-    /// replaced by the server's address), with QUIC parameters of the caller's choice.
+    /// One more connection that asks for the server by `name` (a DNS name or an IP address; what is
+    /// neither is replaced by the server's address), with QUIC parameters of the caller's choice.
     ///
     /// # Errors
     /// [`ConnectError`]: the server did not take it `within` that time.
@@ -251,8 +251,8 @@ impl Probe {
         &self.connection
     }
 
-    /// STREAM frames that have left on this connection: what was written before one of them left has been sent, or
-    /// was kept back by flow control.
+    /// STREAM frames that have left on this connection: what was written before one of them left
+    /// has been sent, or was kept back by flow control.
     #[must_use]
     pub fn stream_frames_sent(&self) -> u64 {
         self.connection.stats().frame_tx.stream
@@ -286,7 +286,8 @@ impl Probe {
 fn make_room(socket: &UdpSocket) {
     use std::os::fd::AsRawFd as _;
     let size: libc::c_int = 8 << 20;
-    // SAFETY: the value outlives the call and its size is given. A refusal costs a repetition at most.
+    // SAFETY: the value outlives the call and its size is given. A refusal costs a repetition at
+    // most.
     unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),

@@ -17,8 +17,8 @@ pub struct Bulk {
 }
 
 impl Bulk {
-    /// `count` connections from `from` to `address` on `to`, each with CUBIC (RFC 9438): what most senders use, and
-    /// the one that fills every queue it finds.
+    /// `count` connections from `from` to `address` on `to`, each with CUBIC (RFC 9438): what most
+    /// senders use, and the one that fills every queue it finds.
     ///
     /// # Panics
     /// When a connection cannot be made or the kernel has no CUBIC.

@@ -9,7 +9,8 @@ use conformance::{Machine, wait_until};
 
 use crate::stage::Stage;
 
-/// How long a container may take until its health check has passed: the period between two checks and a slow machine.
+/// How long a container may take until its health check has passed: the period between two checks
+/// and a slow machine.
 const HEALTHY: Duration = Duration::from_secs(40);
 
 /// Runs `docker` and returns what it wrote to stdout, without the line end.
@@ -45,7 +46,8 @@ pub(crate) fn source() -> PathBuf {
 pub(crate) enum Generation {
     /// The plugin, `docker compose`.
     Second,
-    /// `docker-compose` 1.29, the last of its kind: the program that QDT_COMPOSE_1 names, else what is called so.
+    /// `docker-compose` 1.29, the last of its kind: the program that QDT_COMPOSE_1 names, else what
+    /// is called so.
     First,
 }
 
@@ -91,7 +93,8 @@ impl Generation {
     }
 }
 
-/// Services of a compose file under a name that nobody else uses; taken down, with what they stored, when it goes.
+/// Services of a compose file under a name that nobody else uses; taken down, with what they
+/// stored, when it goes.
 pub(crate) struct Project {
     generation: Generation,
     name: String,
@@ -186,9 +189,9 @@ impl Drop for Project {
     }
 }
 
-/// Removes containers, networks, volumes and images that compose files made in runs which have ended: they bear the
-/// label of compose, and a name with the id of the run's process. Which processes run is read from
-/// this machine's /proc. Returns how many.
+/// Removes containers, networks, volumes and images that compose files made in runs which have
+/// ended: they bear the label of compose, and a name with the id of the run's process. Which
+/// processes run is read from this machine's /proc. Returns how many.
 ///
 /// # Panics
 /// When the engine does not answer.

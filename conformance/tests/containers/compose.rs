@@ -66,7 +66,8 @@ pub(crate) fn cells() -> Vec<Cell> {
             two_commands_lead_to_a_ping,
         ));
     }
-    // The same file read by the same program: the older generation would show nothing new, at its pace.
+    // The same file read by the same program: the older generation would show nothing new, at its
+    // pace.
     let cell = |row: &str, work: fn(&Stage)| Cell::new(GROUP, row, Generation::Second.name(), work);
     cells.push(cell(
         "what a first start made in a folder is kept over down, up and a new container",
@@ -101,7 +102,8 @@ fn the_files_are_valid(_: &Stage, generation: Generation) {
     }
 }
 
-/// The server in the host's network, on the host's address in the client's network and with a device of its own name.
+/// The server in the host's network, on the host's address in the client's network and with a
+/// device of its own name.
 fn the_go_projects_file_starts_our_server(stage: &Stage, generation: Generation) {
     let network = stage.network("net");
     let host = host_address(&network);
@@ -231,8 +233,9 @@ fn own_files_are_used(stage: &Stage) {
     );
 }
 
-/// The server with all that the project's own file takes from it: capabilities, new privileges, a writable root file system;
-/// but in a network that is not the host's, whose FORWARD chain is closed before the server starts.
+/// The server with all that the project's own file takes from it: capabilities, new privileges, a
+/// writable root file system; but in a network that is not the host's, whose FORWARD chain is
+/// closed before the server starts.
 fn the_rights_are_enough(stage: &Stage, iptables: &str) {
     let (inside, outside) = (stage.network("inside"), stage.network("outside"));
     let internet = internet(stage, &outside);
@@ -260,7 +263,8 @@ fn the_rights_are_enough(stage: &Stage, iptables: &str) {
     gets_through(stage, &machine, (&inside, address), &internet, iptables);
 }
 
-/// The project's own file in a network that is not the host's, with a volume of another name than users have.
+/// The project's own file in a network that is not the host's, with a volume of another name than
+/// users have.
 fn our_project(stage: &Stage, generation: Generation, volume: &str) -> Project {
     project_with(stage, generation, volume, "")
 }

@@ -197,8 +197,9 @@ fn sigterm_ends_both(stage: &Stage) {
     }
 }
 
-/// Client, server and a host that only the server reaches, in a container where what is forwarded is dropped unless a
-/// rule made with `iptables` allows it; the server runs as the user of the image.
+/// Client, server and a host that only the server reaches, in a container where what is forwarded
+/// is dropped unless a rule made with `iptables` allows it; the server runs as the user of the
+/// image.
 fn carries_packets_through_nat(stage: &Stage, suffix: &str, iptables: &str) {
     let (inside, outside) = (stage.network("inside"), stage.network("outside"));
     let internet = internet(stage, &outside);
@@ -251,8 +252,8 @@ pub(crate) fn internet(stage: &Stage, outside: &Network) -> Container {
         .start(stage)
 }
 
-/// A client in the network of the server's address gets an answer from behind the server, although the server's
-/// FORWARD chain is closed.
+/// A client in the network of the server's address gets an answer from behind the server, although
+/// the server's FORWARD chain is closed.
 #[track_caller]
 pub(crate) fn gets_through(
     stage: &Stage,
@@ -273,8 +274,8 @@ pub(crate) fn gets_through(
     );
 }
 
-/// A configuration, its certificate and key in a folder of the host, readable by their owner only, who is the user of
-/// the image for users other than root.
+/// A configuration, its certificate and key in a folder of the host, readable by their owner only,
+/// who is the user of the image for users other than root.
 fn own_files(stage: &Stage, config: Config) -> String {
     let folder = stage.folder().join("etc-qdt");
     fs::create_dir(&folder).expect("the cell's folder is writable");
@@ -307,8 +308,8 @@ fn contents(folder: &str) -> Vec<(String, Vec<u8>)> {
     files
 }
 
-/// A device node that everybody may open, as udev makes /dev/net/tun; where there is no udev, that of the host is
-/// root's alone.
+/// A device node that everybody may open, as udev makes /dev/net/tun; where there is no udev, that
+/// of the host is root's alone.
 fn open_tun_device(stage: &Stage) -> String {
     let path = stage.folder().join("tun");
     let node: &Path = &path;

@@ -67,7 +67,8 @@ fn without_an_engine_the_suite_says_what_to_run(_: &Stage) {
     assert!(!said.contains("panicked"), "{said}");
 }
 
-/// What the scripts do before they start an engine; in this cell they could not, because root is taken from them.
+/// What the scripts do before they start an engine; in this cell they could not, because root is
+/// taken from them.
 fn an_engine_that_does_not_answer_is_left_alone(stage: &Stage) {
     let pid_file = stage.folder().join("docker.pid");
     fs::write(&pid_file, std::process::id().to_string()).expect("the cell's folder is writable");

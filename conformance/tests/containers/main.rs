@@ -44,7 +44,8 @@ use stage::{Stage, output_folder};
 /// The unit of deadlines.
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Cells at once, where the command line says nothing: more of them measure the machine and not the programs.
+/// Cells at once, where the command line says nothing: more of them measure the machine and not the
+/// programs.
 const AT_ONCE: usize = 2;
 
 /// The images under test, named in the report.
@@ -122,7 +123,8 @@ fn main() -> ExitCode {
     conclusion.exit_code()
 }
 
-/// Whether the command line leaves anything to run: a filter with a mistake in it must not pass for a success.
+/// Whether the command line leaves anything to run: a filter with a mistake in it must not pass for
+/// a success.
 fn any_is_run(arguments: &Arguments) -> bool {
     all_cells()
         .into_iter()

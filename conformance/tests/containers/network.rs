@@ -8,7 +8,8 @@ use testcontainers::bollard::models::{Ipam, IpamConfig, NetworkCreateRequest};
 
 use crate::engine::{Engine, LABEL, this_run};
 
-/// Networks are numbered: 10.213.N.0/24 and fd00:213:N::/64. Where a number is taken, the next one is tried.
+/// Networks are numbered: 10.213.N.0/24 and fd00:213:N::/64. Where a number is taken, the next one
+/// is tried.
 static NEXT: AtomicU16 = AtomicU16::new(0);
 
 /// A network.

@@ -1,5 +1,6 @@
-//! The parity probe against servers in containers, as its user runs it: from another place, over the engine's network,
-//! with nothing but address, port and token, and at the pace that servers allow by default.
+//! The parity probe against servers in containers, as its user runs it: from another place, over
+//! the engine's network, with nothing but address, port and token, and at the pace that servers
+//! allow by default.
 
 use std::process::{Command, Stdio};
 

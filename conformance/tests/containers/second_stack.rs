@@ -141,7 +141,8 @@ fn session(stage: &Stage) {
 
 fn sizes(stage: &Stage) {
     let lab = Setting::new(stage);
-    // The smallest echo request, around one datagram, the TUN's mtu, and packets that the kernel answers in pieces.
+    // The smallest echo request, around one datagram, the TUN's mtu, and packets that the kernel
+    // answers in pieces.
     let sizes = [
         28,
         84,
@@ -255,8 +256,8 @@ fn early_datagrams(stage: &Stage) {
     peer.ends_with(0);
     assert_eq!(peer.events("pong").len(), 2);
     let metrics = lab.server.metrics();
-    // Those that outran the request belong to nothing, as do IPv6 packets of the server's own kernel, where it sends
-    // any into the TUN; the others are junk of this session.
+    // Those that outran the request belong to nothing, as do IPv6 packets of the server's own
+    // kernel, where it sends any into the TUN; the others are junk of this session.
     let (outran, junk) = (metrics.drops("no_session"), metrics.drops("decode"));
     assert!(outran + junk >= 50.0 && junk <= 50.0, "{}", metrics.text());
     assert_eq!(metrics.value("qdt_packets_total{direction=\"in\"}"), 2.0);

@@ -21,8 +21,8 @@ const IMAGES: [&str; 5] = [
     "qdt-prometheus:TAG",
 ];
 
-/// The two commands of docs/containers.md in a copy of what a clone holds. The first is told where the programs are, because
-/// compiling them again would take minutes and show nothing.
+/// The two commands of docs/containers.md in a copy of what a clone holds. The first is told where
+/// the programs are, because compiling them again would take minutes and show nothing.
 pub(crate) fn two_commands_lead_to_a_ping(stage: &Stage, generation: Generation) {
     let clone = stage.folder().join("clone");
     copy_of_a_clone(&clone);
@@ -64,8 +64,8 @@ impl Drop for Images {
 /// The owner of the clone: nobody that an image knows.
 const OWNER: u32 = 54321;
 
-/// The files that a clone of this source would hold, with changes that are not committed yet; of a user other than root
-/// and with umask 077, because modes go from a clone into images and mounts.
+/// The files that a clone of this source would hold, with changes that are not committed yet; of a
+/// user other than root and with umask 077, because modes go from a clone into images and mounts.
 fn copy_of_a_clone(into: &Path) {
     // The suite runs as root, also where the source is another user's.
     let listed = run(Command::new("git")

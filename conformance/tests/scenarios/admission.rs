@@ -378,7 +378,8 @@ fn a_server_that_stood_still_answers_an_overdue_request_before_it_closes_the_con
     let meanwhile = overdue.answer(13 * SECOND / 2);
     server.signal(libc::SIGCONT);
     assert_eq!(meanwhile, None);
-    // A stopped process's timers stand still with it (ppoll(2) begins again with what was left): a packet wakes it.
+    // A stopped process's timers stand still with it (ppoll(2) begins again with what was left): a
+    // packet wakes it.
     ask_on(&probe, "POST", "/", Some(token), &body);
 
     let answer = overdue

@@ -16,7 +16,8 @@ use rand::{Rng as _, RngCore as _, SeedableRng as _};
 
 use crate::{MIB, SECOND, SERVER, unlimited};
 
-/// Memory that the server holds for a peer is given back when the peer is gone, up to what an allocator keeps.
+/// Memory that the server holds for a peer is given back when the peer is gone, up to what an
+/// allocator keeps.
 const KEPT_BY_THE_ALLOCATOR: u64 = 24 * MIB;
 
 #[test]
@@ -29,7 +30,8 @@ fn u2_200_000_spoofed_initials_are_not_amplified_and_cost_no_memory_and_clients_
     let before = resident_bytes(&server);
     let (received, sent) = lab.server.bytes("eth0");
 
-    // A few that decrypt are answered as if they were meant: for each of them three times its bytes at most.
+    // A few that decrypt are answered as if they were meant: for each of them three times its bytes
+    // at most.
     let answers = Capture::start(&lab.server, "eth0", |captured| {
         captured.outgoing && is_udp(&captured.packet) && captured.packet[16..19] == [198, 18, 0]
     });
@@ -195,8 +197,8 @@ fn closed_within_12_seconds(server: &mut Server<'_>, before: u64, probes: &[Prob
 
 /// What endless streams begin with.
 fn floods() -> [Vec<u8>; 4] {
-    // 2^30-1, as a varint: the length of a HEADERS frame, of DATA behind heads that are right and wrong, and of
-    // a frame of a type that does not exist.
+    // 2^30-1, as a varint: the length of a HEADERS frame, of DATA behind heads that are right and
+    // wrong, and of a frame of a type that does not exist.
     let long = [0xbf, 0xff, 0xff, 0xff];
     let body = |token: &[u8]| [&head(token)[..], &[0x00], &long].concat();
     [
@@ -366,7 +368,8 @@ fn datagrams_in(server: &Server<'_>) -> f64 {
 fn junk(packet: &mut [u8], shape: u32, random: &mut SmallRng) {
     random.fill_bytes(packet);
     let beginning: &[u8] = match shape {
-        // Noise from the first byte on; a short header; versions 1, 2, a greased one, and the one of negotiation.
+        // Noise from the first byte on; a short header; versions 1, 2, a greased one, and the one
+        // of negotiation.
         0 => &[],
         1 => &[0x40],
         2 => &[0xc0, 0, 0, 0, 1, 8],
@@ -432,7 +435,8 @@ fn u6_forged_resets_version_negotiation_and_icmp_errors_end_no_session() {
     assert!(lost * 10 <= sent + 10, "{lost} of {sent} pings were lost");
 }
 
-/// What an eavesdropper can make of a packet: sent on to its destination, and as errors to its source.
+/// What an eavesdropper can make of a packet: sent on to its destination, and as errors to its
+/// source.
 fn forgeries(original: &[u8], round: u32, random: &mut SmallRng) -> Vec<Vec<u8>> {
     let ip = |at: usize| {
         let octets: [u8; 4] = original[at..at + 4].try_into().expect("four bytes");
@@ -466,7 +470,8 @@ fn forgeries(original: &[u8], round: u32, random: &mut SmallRng) -> Vec<Vec<u8>>
         .iter()
         .map(|payload| udp_packet(from, to, payload))
         .collect();
-    // ICMP to the sender: port, host and protocol unreachable, time exceeded, and a path MTU of next to nothing.
+    // ICMP to the sender: port, host and protocol unreachable, time exceeded, and a path MTU of
+    // next to nothing.
     for (kind, code, mtu) in [
         (3, 3, 0),
         (3, 1, 0),
@@ -480,7 +485,8 @@ fn forgeries(original: &[u8], round: u32, random: &mut SmallRng) -> Vec<Vec<u8>>
     packets
 }
 
-/// An ICMP error (RFC 792, with the next-hop MTU of RFC 1191) that quotes the beginning of a packet.
+/// An ICMP error (RFC 792, with the next-hop MTU of RFC 1191) that quotes the beginning of a
+/// packet.
 fn icmp_error(
     source: Ipv4Addr,
     destination: Ipv4Addr,

@@ -133,7 +133,8 @@ fn h4_a_client_does_not_reach_the_servers_lan_and_the_attempts_are_counted() {
         let probe = udp_packet((client.inner(), 4000), (neighbour, port), b"anybody there?");
         client.send_packet(&probe);
     }
-    // The same way, where it is allowed: the internet host answers, after everything before was judged.
+    // The same way, where it is allowed: the internet host answers, after everything before was
+    // judged.
     let request = echo_request(client.inner(), Lab::INTERNET, 1, 56);
     client.send_packet(&request);
     let answer = client.receive_packet(2 * SECOND, |packet| packet[9] == 1 && packet[20] == 0);

@@ -1,5 +1,5 @@
-//! One host that begins thousands of handshakes a second, with its true address, and finishes none: nobody else
-//! notices (promise U1).
+//! One host that begins thousands of handshakes a second, with its true address, and finishes none:
+//! nobody else notices (promise U1).
 
 use std::time::{Duration, Instant};
 
@@ -85,8 +85,8 @@ impl Round {
     }
 }
 
-/// What others see of the server: the 99th percentiles of the times that a newcomer needs for a session, and that a
-/// ping of somebody with a session needs.
+/// What others see of the server: the 99th percentiles of the times that a newcomer needs for a
+/// session, and that a ping of somebody with a session needs.
 #[derive(Debug)]
 struct Seen {
     connect: Duration,

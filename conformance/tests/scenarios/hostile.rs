@@ -362,7 +362,8 @@ fn weakness_one_stalled_client_holds_65_535_bytes_for_every_queued_packet() {
         peak = peak.max(resident_bytes(&server));
     }
     let growth = peak.saturating_sub(before) / MIB;
-    // The queue of datagrams (6 MiB), what is remembered of 64 MiB in flight, and batches on their way: some 30 MiB.
+    // The queue of datagrams (6 MiB), what is remembered of 64 MiB in flight, and batches on their
+    // way: some 30 MiB.
     assert!(growth < 48, "{growth} MiB for one stalled client");
     assert!(pings(&other), "nobody else stands still");
     stalled.signal(libc::SIGCONT);
@@ -414,7 +415,8 @@ fn weakness_one_packet_bucket_is_shared_by_both_directions_and_charged_per_fragm
             mine.send(&fragment);
         }
     }
-    // The whole burst passes, four fragments a packet, and all answers do: they have a bucket of their own.
+    // The whole burst passes, four fragments a packet, and all answers do: they have a bucket of
+    // their own.
     let is_answer = |packet: &[u8]| packet[9] == 1 && packet[20] == 0;
     let answered = (0..40).filter(|_| mine.receive_packet(SECOND, is_answer).is_some());
     assert_eq!(answered.count(), 40);

@@ -8,7 +8,8 @@ use crate::{SECOND, pair, pings, session};
 
 #[test]
 fn an_idle_tunnel_answers_its_first_ping() {
-    // Signs of life come after 5, 10, 20 and then some 25 seconds: past the last by QUIC's idle timeout of 30.
+    // Signs of life come after 5, 10, 20 and then some 25 seconds: past the last by QUIC's idle
+    // timeout of 30.
     assert_stays_usable(Config::server(), 95 * SECOND);
 }
 
@@ -33,7 +34,8 @@ fn assert_stays_usable(config: Config, shortened: Duration) {
     stay_silent(silence);
     assert!(pings(&client), "the first ping after {silence:?}");
     assert_eq!(client.inner_address(), address);
-    // A client that had to begin with small packets moves to a connection with larger ones meanwhile; that is no doubt.
+    // A client that had to begin with small packets moves to a connection with larger ones
+    // meanwhile; that is no doubt.
     for doubt in ["connection lost", "no answer from the server"] {
         assert!(!client.stdout().contains(doubt), "{}", client.stdout());
     }

@@ -52,7 +52,8 @@ fn a_name_with_both_families_is_reached_over_the_one_that_works() {
 #[test]
 fn a_link_local_server_is_reached_at_the_interface_that_the_client_names() {
     let lab = Lab::new(1);
-    // The server's neighbour is the router: only who shares a link has link-local addresses in common.
+    // The server's neighbour is the router: only who shares a link has link-local addresses in
+    // common.
     let machine = &lab.core;
     for listen in [":443", "\"[fe80::2%eth0]:443\""] {
         let _server = Server::start(&lab.server, Config::server().set("addr", listen));

@@ -57,7 +57,8 @@ fn h3_a_packet_whose_lengths_lie_never_reaches_the_tun_device_and_is_counted() {
     });
 }
 
-/// Sends each of these packets whole and in fragments; both ways must count `reason` and end before the TUN.
+/// Sends each of these packets whole and in fragments; both ways must count `reason` and end before
+/// the TUN.
 #[track_caller]
 fn refused_and_counted(reason: &str, packets: impl Fn(Ipv4Addr, Ipv4Addr) -> Vec<Vec<u8>>) {
     let lab = Lab::new(2);
@@ -74,7 +75,8 @@ fn refused_and_counted(reason: &str, packets: impl Fn(Ipv4Addr, Ipv4Addr) -> Vec
     assert!(answers(&mut mine, SECOND), "and the session lives");
     let counted = server.metrics().drops(reason) - before;
     assert_eq!(counted, 2.0 * packets.len() as f64, "{reason}");
-    // The capture may lag behind the answer: the honest request, the last of all, has to show up in it.
+    // The capture may lag behind the answer: the honest request, the last of all, has to show up in
+    // it.
     let is_honest =
         |packet: &[u8]| packet.get(9) == Some(&1) && crate::source(packet) == Some(mine.inner());
     wait_until("the honest echo request is captured", 5 * SECOND, || {

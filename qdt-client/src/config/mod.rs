@@ -45,8 +45,8 @@ pub struct ClientConfig {
     pub server_pin: Option<SpkiPin>,
     /// `ca_file`: PEM certificates to trust instead of the system's. Default none.
     pub ca_file: Option<PathBuf>,
-    /// `probe_interval`: silence after which the server is asked whether it lives, at least 100ms. Default none: 5s, and
-    /// up to 25s while nothing travels.
+    /// `probe_interval`: silence after which the server is asked whether it lives, at least 100ms.
+    /// Default none: 5s, and up to 25s while nothing travels.
     pub probe_interval: Option<Duration>,
 }
 

@@ -106,8 +106,8 @@ impl Servers<'_> {
                         }
                         family.found.get_or_insert(found);
                     }
-                    // Of this family: there are name servers that say so of AAAA where there is an A
-                    // (RFC 4074 section 4.2).
+                    // Of this family: there are name servers that say so of AAAA where there is an
+                    // A (RFC 4074 section 4.2).
                     Ok(Some(Reply::NoName)) => {
                         deadline = deadline.min(Instant::now() + OTHER_FAMILY);
                         family.found.get_or_insert_default();

@@ -74,8 +74,8 @@ fn wrong_certificate() -> DialError {
     DialError::Certificate("certificate has expired".to_owned())
 }
 
-/// Lets every attempt fail as `error` says, the name being looked up whenever it is asked for, until
-/// the client ends or `within` has passed; gives everything it did.
+/// Lets every attempt fail as `error` says, the name being looked up whenever it is asked for,
+/// until the client ends or `within` has passed; gives everything it did.
 fn failing_for(script: &mut Script, within: std::time::Duration, first: &[Action]) -> Vec<Action> {
     let (mut all, mut todo) = (first.to_vec(), first.to_vec());
     let until = script.elapsed() + within;

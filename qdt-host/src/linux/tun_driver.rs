@@ -37,7 +37,8 @@ pub(super) fn attach(
     }
     let mut request = request(name);
     request.ifr_ifru.ifru_flags = flags as libc::c_short;
-    // SAFETY: TUNSETIFF reads and writes one `struct ifreq`; `request` is one and outlives the call.
+    // SAFETY: TUNSETIFF reads and writes one `struct ifreq`; `request` is one and outlives the
+    // call.
     check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETIFF, &raw mut request) })?;
     // SAFETY: TUNGETIFF writes one `struct ifreq`; as above.
     check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNGETIFF, &raw mut request) })?;

@@ -193,8 +193,8 @@ pub fn encode_response(status: u16, headers: &[(&[u8], &[u8])], body: Option<&[u
     out
 }
 
-/// The answer that opens a session: `:status` 200 and `date` (from [`http_date`](super::http_date)),
-/// then `body`. The stream is not finished behind it.
+/// The answer that opens a session: `:status` 200 and `date` (from
+/// [`http_date`](super::http_date)), then `body`. The stream is not finished behind it.
 pub fn encode_success(date: &str, body: &[u8]) -> Vec<u8> {
     encode_response(200, &[(b"date", date.as_bytes())], Some(body))
 }

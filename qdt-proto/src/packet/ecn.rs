@@ -1,7 +1,9 @@
-//! Explicit congestion notification (RFC 3168) on inner packets, and which packets may be lost to say the same.
+//! Explicit congestion notification (RFC 3168) on inner packets, and which packets may be lost to
+//! say the same.
 //!
-//! The tunnel marks an inner packet where a router would mark it in its queue; outer packets are sent Not-ECT, so there
-//! is nothing to copy between the headers (RFC 6040 section 4.1, "compatibility mode").
+//! The tunnel marks an inner packet where a router would mark it in its queue; outer packets are
+//! sent Not-ECT, so there is nothing to copy between the headers (RFC 6040 section 4.1,
+//! "compatibility mode").
 
 use super::upper_layer::upper_layer;
 use super::{
@@ -12,7 +14,8 @@ use super::{
 const ECN: u8 = 0b11;
 /// FIN, SYN and RST.
 const TCP_CONTROL: u8 = 0x07;
-/// Packets up to this length are not worth their loss: acknowledgements, queries, keystrokes, speech.
+/// Packets up to this length are not worth their loss: acknowledgements, queries, keystrokes,
+/// speech.
 const SMALL: usize = 200;
 
 /// Whether a packet's connection understands marks.
@@ -24,10 +27,11 @@ pub enum Ecn {
     NotCapable,
 }
 
-/// Marks `packet`, one whole IP packet, with "congestion experienced" if its sender understands that.
+/// Marks `packet`, one whole IP packet, with "congestion experienced" if its sender understands
+/// that.
 ///
-/// The checksum of an IPv4 header is updated by RFC 1624, so that a wrong one stays wrong; no other checksum covers
-/// these bits.
+/// The checksum of an IPv4 header is updated by RFC 1624, so that a wrong one stays wrong; no other
+/// checksum covers these bits.
 pub fn mark_congestion(packet: &mut [u8]) -> Ecn {
     match packet.first().map(|first| first >> 4) {
         Some(4) if packet.len() >= IPV4_HEADER && packet[1] & ECN != 0 => {
@@ -48,8 +52,8 @@ pub fn mark_congestion(packet: &mut [u8]) -> Ecn {
 
 /// Whether `packet`, one whole IP packet, may be dropped to tell its sender of congestion.
 ///
-/// Small packets, ICMP, and TCP segments that open or close a connection may not: their loss costs a time-out and
-/// shortens no queue.
+/// Small packets, ICMP, and TCP segments that open or close a connection may not: their loss costs
+/// a time-out and shortens no queue.
 #[must_use]
 pub fn is_expendable(packet: &[u8]) -> bool {
     if packet.len() <= SMALL {

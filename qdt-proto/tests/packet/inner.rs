@@ -31,7 +31,8 @@ fn a_whole_ipv6_packet_tells_its_addresses_and_protocol() {
 
 #[test]
 fn the_protocol_of_ipv6_is_the_one_behind_the_extension_headers() {
-    // Hop-by-hop, routing, atomic fragment, authentication (its length in other units), destination.
+    // Hop-by-hop, routing, atomic fragment, authentication (its length in other units),
+    // destination.
     let chain = [
         [43, 0, 1, 4, 0, 0, 0, 0].as_slice(),
         &[44, 1, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],

@@ -14,9 +14,10 @@
 //! ticket tells that the server was restarted: the cursor passes the redeemed address, so that
 //! clients without a ticket are given addresses beyond those that others are coming back for.
 //!
-//! Such a bearer keeps the flows that the kernel holds for the address, so that its connections live
-//! on. But an old ticket may name an address that had gone to another client before the restart. As
-//! soon as a ticket of another lineage for the same address shows that, its flows are forgotten.
+//! Such a bearer keeps the flows that the kernel holds for the address, so that its connections
+//! live on. But an old ticket may name an address that had gone to another client before the
+//! restart. As soon as a ticket of another lineage for the same address shows that, its flows are
+//! forgotten.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -43,7 +44,8 @@ pub struct Grant {
     pub lineage: u64,
     /// The session that had the address until now and must end.
     pub replaces: Option<u64>,
-    /// Rises by one with every grant: of two grants of an address the higher number is the later one.
+    /// Rises by one with every grant: of two grants of an address the higher number is the later
+    /// one.
     pub number: u64,
 }
 
@@ -70,11 +72,13 @@ pub struct Leases {
     keep: Duration,
     /// Addresses that this process has seen in use or has cleaned.
     known: HashSet<PoolIndex>,
-    /// Whose flows the kernel has to forget, because they may be another client's from before this process.
+    /// Whose flows the kernel has to forget, because they may be another client's from before this
+    /// process.
     unclean: Vec<PoolIndex>,
     /// Leaving addresses whose flows the kernel did not delete, the longest known first.
     uncleaned: VecDeque<PoolIndex>,
-    /// Given back to the bearer of a ticket on its word alone: this process has never seen or cleaned them.
+    /// Given back to the bearer of a ticket on its word alone: this process has never seen or
+    /// cleaned them.
     unproven: HashSet<PoolIndex>,
     /// The number of the latest grant.
     granted: u64,
@@ -96,8 +100,8 @@ impl Leases {
         }
     }
 
-    /// Gives `session` an address: the claimed one if it is free or of the claim's lineage, else the
-    /// next of the pool. `new_lineage` names a grant that continues no earlier one.
+    /// Gives `session` an address: the claimed one if it is free or of the claim's lineage, else
+    /// the next of the pool. `new_lineage` names a grant that continues no earlier one.
     ///
     /// # Errors
     /// [`Exhausted`] when the claim does not hold and no address is free.
@@ -160,7 +164,8 @@ impl Leases {
                 }
             }
             Some(_) => {
-                // Two clients had the address before this process: the kernel may hold flows of both.
+                // Two clients had the address before this process: the kernel may hold flows of
+                // both.
                 if self.unproven.remove(&claim.index) {
                     self.unclean.push(claim.index);
                 }
@@ -226,9 +231,9 @@ impl Leases {
             })
     }
 
-    /// The connection of `session` is gone: its address is kept until `heard`, the moment of its last
-    /// sign of life, + `session_timeout`.
-    /// A session whose address has moved on to another session changes nothing.
+    /// The connection of `session` is gone: its address is kept until `heard`, the moment of its
+    /// last sign of life, + `session_timeout`. A session whose address has moved on to another
+    /// session changes nothing.
     pub fn park(&mut self, session: u64, index: PoolIndex, heard: Instant) {
         if let Some(lease) = self.leases.get_mut(&index)
             && matches!(lease.holder, Holder::Live { session: holder } if holder == session)

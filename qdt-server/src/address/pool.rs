@@ -39,8 +39,8 @@ pub struct AddressPool {
 }
 
 impl AddressPool {
-    /// Makes the pool of `network` (host bits are ignored) in which `gateway` is reserved; a gateway
-    /// outside the network reserves nothing.
+    /// Makes the pool of `network` (host bits are ignored) in which `gateway` is reserved; a
+    /// gateway outside the network reserves nothing.
     ///
     /// # Errors
     /// [`PoolError`] for an IPv6 network and for one smaller than a /30.

@@ -3,9 +3,9 @@
 //! Layout before sealing: version 1 | IPv4 address | lineage u64 | expiry u64 (seconds since 1970),
 //! big-endian, 21 bytes. Sealed with AES-256-GCM under a random 12-byte nonce that stands in front,
 //! written as unpadded standard base64. The key is one of those derived from the TLS private key:
-//! whoever restarts the server with the same key can open the tickets it gave out before, and nobody
-//! else can. A server whose key changes while it runs goes on opening tickets of its earlier ones.
-//! A ticket never stands in for the token; it only says which address its bearer had.
+//! whoever restarts the server with the same key can open the tickets it gave out before, and
+//! nobody else can. A server whose key changes while it runs goes on opening tickets of its earlier
+//! ones. A ticket never stands in for the token; it only says which address its bearer had.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -17,8 +17,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use zeroize::Zeroizing;
 
-/// How long a ticket is good for. A response carries one ticket and a session may live for months, so
-/// it is long; holding it gives nothing beyond an address that nobody else has.
+/// How long a ticket is good for. A response carries one ticket and a session may live for months,
+/// so it is long; holding it gives nothing beyond an address that nobody else has.
 pub const TICKET_LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
 
 const VERSION: u8 = 1;
@@ -90,8 +90,8 @@ impl fmt::Debug for TicketSealer {
 }
 
 impl TicketSealer {
-    /// Seals under `key`; opens what was sealed under it or under `previous`, the key that was in use
-    /// before.
+    /// Seals under `key`; opens what was sealed under it or under `previous`, the key that was in
+    /// use before.
     #[must_use]
     pub fn new(key: &[u8; TICKET_KEY_LEN], previous: Option<&[u8; TICKET_KEY_LEN]>) -> Self {
         Self {

@@ -2,12 +2,13 @@
 //!
 //! The buckets are governor's (GCRA); this file gives them a store of our own, because three things
 //! matter here that its stores do not have: a hard cap on entries, so that a flood from many
-//! addresses costs a fixed amount of memory; `handshake_ip_rate.ttl`, after which an idle address is
-//! as good as new; and a refund, so that a good token does not count as a guess.
+//! addresses costs a fixed amount of memory; `handshake_ip_rate.ttl`, after which an idle address
+//! is as good as new; and a refund, so that a good token does not count as a guess.
 //!
-//! Addresses are counted by /32 and /64 ([`qdt_transport::LimitKey`]). A full table forgets those it has not seen for longest, so that
-//! a crowd of strangers never keeps an honest newcomer out; who can overrun the table has more
-//! addresses, and so more buckets, than the table could hold anyway.
+//! Addresses are counted by /32 and /64 ([`qdt_transport::LimitKey`]). A full table forgets those
+//! it has not seen for longest, so that a crowd of strangers never keeps an honest newcomer out;
+//! who can overrun the table has more addresses, and so more buckets, than the table could hold
+//! anyway.
 //!
 //! Time comes in with the calls; nothing here reads a clock.
 
@@ -51,8 +52,8 @@ impl<K: Hash + Eq + Clone> std::fmt::Debug for Limiter<K> {
 }
 
 impl<K: Hash + Eq + Clone> Limiter<K> {
-    /// A limiter of `rate` per key whose idle entries are forgotten after `ttl`, and which remembers
-    /// at most `cap` of them. Instants before `start` count as `start`.
+    /// A limiter of `rate` per key whose idle entries are forgotten after `ttl`, and which
+    /// remembers at most `cap` of them. Instants before `start` count as `start`.
     #[must_use]
     pub fn new(rate: Rate, ttl: Duration, cap: usize, start: Instant) -> Self {
         let time = Time {
@@ -136,9 +137,9 @@ struct Entry {
     seen: Duration,
 }
 
-/// Two generations: what was seen lately is young; when half of the cap is young, the young become the
-/// old and the old are forgotten. So every step is cheap, the cap is hard, and whoever comes back in
-/// time is known.
+/// Two generations: what was seen lately is young; when half of the cap is young, the young become
+/// the old and the old are forgotten. So every step is cheap, the cap is hard, and whoever comes
+/// back in time is known.
 #[derive(Debug)]
 struct Entries<K> {
     young: HashMap<K, Entry>,

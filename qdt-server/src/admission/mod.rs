@@ -6,8 +6,8 @@
 //! place, `order.rs`; the answers in `outcome.rs`.
 //!
 //! What always holds: a refusal changes nothing but counters and buckets; whatever a request had
-//! reserved comes back when its [`Reservation`] is dropped; the token is compared in constant time and never
-//! shown.
+//! reserved comes back when its [`Reservation`] is dropped; the token is compared in constant time
+//! and never shown.
 
 mod guesses;
 mod limits;
@@ -92,8 +92,8 @@ pub struct Doorkeeper {
 }
 
 impl Doorkeeper {
-    /// A doorkeeper that answers `not ready` until [`set_ready`](Self::set_ready). Limits count from
-    /// `now`; `wall_clock` dates the tickets.
+    /// A doorkeeper that answers `not ready` until [`set_ready`](Self::set_ready). Limits count
+    /// from `now`; `wall_clock` dates the tickets.
     #[must_use]
     pub fn new(
         settings: AdmissionSettings,
@@ -187,15 +187,15 @@ impl Doorkeeper {
     }
 
     /// Addresses whose `session_timeout` is over at `now`. The caller makes the kernel forget their
-    /// flows and then calls [`release_address`](Self::release_address): a new owner must not receive
-    /// what was meant for the previous one.
+    /// flows and then calls [`release_address`](Self::release_address): a new owner must not
+    /// receive what was meant for the previous one.
     #[must_use]
     pub fn expire_addresses(&self, now: Instant) -> Vec<PoolIndex> {
         self.leases().expire(now)
     }
 
-    /// Addresses of an earlier server process that newcomers have now: their flows must be forgotten
-    /// at once. [`wait_for_newcomer`](Self::wait_for_newcomer) tells when there are any.
+    /// Addresses of an earlier server process that newcomers have now: their flows must be
+    /// forgotten at once. [`wait_for_newcomer`](Self::wait_for_newcomer) tells when there are any.
     #[must_use]
     pub fn take_unclean_addresses(&self) -> Vec<PoolIndex> {
         self.leases().take_unclean()

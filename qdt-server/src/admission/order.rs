@@ -103,7 +103,8 @@ impl Doorkeeper {
         // Under one lock from the last check to the grant: a refused request takes no address, and
         // above all takes none away from a living session.
         let mut leases = self.leases();
-        // The session that it was to replace may have ended meanwhile, and its place be somebody else's.
+        // The session that it was to replace may have ended meanwhile, and its place be somebody
+        // else's.
         if seat.is_standing() && !claim.is_some_and(|claim| leases.replaces_live(claim)) {
             return Err(Outcome::Busy);
         }

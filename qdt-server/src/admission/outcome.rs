@@ -1,8 +1,8 @@
 //! The possible ends of a handshake: status, body and metric label of each, in one table.
 //!
 //! Statuses, bodies and labels are those of the Go server, so that clients, dashboards and alerts
-//! see no difference. Some ends cannot happen here (`not_http3`: only HTTP/3 is spoken; `bad_ip` and
-//! `cipher_error`: the types exclude them); their labels exist at 0.
+//! see no difference. Some ends cannot happen here (`not_http3`: only HTTP/3 is spoken; `bad_ip`
+//! and `cipher_error`: the types exclude them); their labels exist at 0.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -16,8 +16,8 @@ pub struct Seats {
 pub enum Seat {
     /// A place below the limit.
     Taken(Taken),
-    /// The server is full. The request may still move a session that exists to a new connection, for
-    /// which it needs no more places than there are; anything else is refused as busy.
+    /// The server is full. The request may still move a session that exists to a new connection,
+    /// for which it needs no more places than there are; anything else is refused as busy.
     Standing(Seats),
 }
 
@@ -64,7 +64,8 @@ impl Seat {
         matches!(self, Self::Standing(_))
     }
 
-    /// Takes the place of the session that is being replaced, a moment before that one gives it back.
+    /// Takes the place of the session that is being replaced, a moment before that one gives it
+    /// back.
     #[must_use]
     pub fn claim(self) -> Taken {
         match self {

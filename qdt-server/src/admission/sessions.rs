@@ -1,7 +1,7 @@
 //! The session table of the control side: what exists, for metrics and for the log.
 //!
-//! The packet path never looks here; each worker finds its own sessions without a lock. The table is
-//! sharded (`session_shards`), because every worker writes it whenever a session comes or goes.
+//! The packet path never looks here; each worker finds its own sessions without a lock. The table
+//! is sharded (`session_shards`), because every worker writes it whenever a session comes or goes.
 
 use std::sync::Arc;
 

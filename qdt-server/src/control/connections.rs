@@ -1,15 +1,18 @@
 //! The connections of one control listener: bounded in number, and idle ones give way to newcomers.
 //!
-//! A connection is *busy* from the moment a request has come until its answer is made, and *waiting* otherwise. Where
-//! all places are taken the connection that has waited longest gives way: whoever holds connections open without asking
-//! for anything cannot keep others from `/healthz`. Only where all are busy, which takes as many requests in one
-//! moment, a newcomer is turned away.
+//! A connection is *busy* from the moment a request has come until its answer is made, and
+//! *waiting* otherwise. Where all places are taken the connection that has waited longest gives
+//! way: whoever holds connections open without asking for anything cannot keep others from
+//! `/healthz`. Only where all are busy, which takes as many requests in one moment, a newcomer is
+//! turned away.
 //!
-//! This is fair to the quick, not a defence against a flood: whoever makes as many connections as there are places
-//! before a newcomer's request has come makes the newcomer give way in its turn. And an answer that is made but not yet
-//! read counts as waiting, so a reader that is slow may be cut off in the middle of a page while all places are taken.
+//! This is fair to the quick, not a defence against a flood: whoever makes as many connections as
+//! there are places before a newcomer's request has come makes the newcomer give way in its turn.
+//! And an answer that is made but not yet read counts as waiting, so a reader that is slow may be
+//! cut off in the middle of a page while all places are taken.
 //!
-//! What always holds: a place is taken by one connection, and given back when that one ends or gives way.
+//! What always holds: a place is taken by one connection, and given back when that one ends or
+//! gives way.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;

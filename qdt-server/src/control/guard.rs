@@ -1,8 +1,8 @@
 //! Who may use the control listeners: nobody from inside the tunnel.
 //!
-//! A client can reach every address that the server has, so binding to one address helps little. But
-//! the workers let an inner packet pass only if its source is the session's own address, so a source
-//! inside the pool tells a client for certain. The server's own inner address is no client.
+//! A client can reach every address that the server has, so binding to one address helps little.
+//! But the workers let an inner packet pass only if its source is the session's own address, so a
+//! source inside the pool tells a client for certain. The server's own inner address is no client.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};

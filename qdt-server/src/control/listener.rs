@@ -1,7 +1,8 @@
 //! The TCP listeners of the control side: opened, and served with HTTP/1.
 //!
-//! What always holds: a peer that the [`Guard`] does not admit is reset before a byte of it is read; one that keeps a
-//! connection without a request is cut off after a while, and at once when its place is needed.
+//! What always holds: a peer that the [`Guard`] does not admit is reset before a byte of it is
+//! read; one that keeps a connection without a request is cut off after a while, and at once when
+//! its place is needed.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
@@ -20,7 +21,8 @@ use tracing::warn;
 use super::connections::{Connections, Taken};
 use super::guard::Guard;
 
-/// How long a connection may take to send the head of a request, and may wait between two: longer than scrapers pause.
+/// How long a connection may take to send the head of a request, and may wait between two: longer
+/// than scrapers pause.
 const REQUEST_WITHIN: Duration = Duration::from_secs(90);
 
 /// Opens the first of `addresses` that can be had. An unspecified IPv6 address takes IPv4 too.
@@ -72,7 +74,8 @@ pub(super) async fn serve(listener: TcpListener, guard: Arc<Guard>, router: Rout
                     let http = http.clone();
                     tokio::spawn(converse(http, stream, taken, router.clone()));
                 } else {
-                    // A reset instead of an orderly end: no state stays behind for a turned-away peer.
+                    // A reset instead of an orderly end: no state stays behind for a turned-away
+                    // peer.
                     let _ = stream.set_zero_linger();
                 }
             }

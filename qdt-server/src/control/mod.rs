@@ -34,8 +34,8 @@ pub enum Role {
     Pprof,
 }
 
-/// Where a role shall listen: the addresses its configuration text stands for, the first that can be
-/// bound is used; or why the text stands for none.
+/// Where a role shall listen: the addresses its configuration text stands for, the first that can
+/// be bound is used; or why the text stands for none.
 pub type RoleAddress = (Role, Result<Vec<SocketAddr>, String>);
 
 /// The listeners that are open, and their tasks; dropping it closes them.

@@ -42,7 +42,8 @@ const DEFAULT_PORT: u16 = 443;
 /// Why the first start could not make what is missing. Files that existed are as they were.
 #[derive(Debug, thiserror::Error)]
 pub enum FirstStartError {
-    /// One of a pair is there: making the other would lock out every client that pinned it, or worse.
+    /// One of a pair is there: making the other would lock out every client that pinned it, or
+    /// worse.
     #[error(
         "tls_key: {missing} does not exist, but {present} does; restore the missing file, or move the \
          other one away to have both made anew"
@@ -141,8 +142,8 @@ pub fn first_start(
     })
 }
 
-/// Refuses to make a certificate that the configuration at `path` has already, where a relative path
-/// in it is looked up from another working directory.
+/// Refuses to make a certificate that the configuration at `path` has already, where a relative
+/// path in it is looked up from another working directory.
 ///
 /// # Errors
 /// [`FirstStartError::Elsewhere`].
@@ -163,8 +164,8 @@ pub fn refuse_second_certificate(
     Ok(())
 }
 
-/// Removes what a first start that was cut short kept for the next one, where there is a server.yaml
-/// at `path` now: another token has come since.
+/// Removes what a first start that was cut short kept for the next one, where there is a
+/// server.yaml at `path` now: another token has come since.
 pub fn forget_cut_short(path: &Path) {
     // Where nothing can be written there is none.
     let _ = std::fs::remove_file(new_file::beside(path, STAGED));

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Mode, RenameFlags};
 use rustix::io::Errno;
 
-/// Creates `path` with exactly `mode` (whatever the umask) and `contents`: written beside it, brought
-/// to disk, then renamed.
+/// Creates `path` with exactly `mode` (whatever the umask) and `contents`: written beside it,
+/// brought to disk, then renamed.
 ///
 /// # Errors
 /// [`io::ErrorKind::AlreadyExists`] if `path` exists, and whatever the file system says. Nothing is

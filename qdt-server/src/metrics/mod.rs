@@ -1,7 +1,7 @@
 //! What the server counts, in the names that dashboards know.
 //!
-//! Workers and the doorkeeper own their counters; a scrape takes a [`Snapshot`] of them and writes it
-//! in text format 0.0.4. Nothing is kept twice, and nothing on the packet path knows Prometheus.
+//! Workers and the doorkeeper own their counters; a scrape takes a [`Snapshot`] of them and writes
+//! it in text format 0.0.4. Nothing is kept twice, and nothing on the packet path knows Prometheus.
 //! Names, HELP and TYPE lines of the `qdt_` series that the Go server has are its own; new series
 //! have new names. All label values exist from the start, at 0.
 

@@ -1,7 +1,7 @@
 //! The `process_*` series that Go's client library has in its default registry.
 //!
-//! The prometheus crate's own collector counts whole CPU seconds only and lacks three of the series,
-//! so this one reads /proc itself (proc(5)). What cannot be read is left out of the page.
+//! The prometheus crate's own collector counts whole CPU seconds only and lacks three of the
+//! series, so this one reads /proc itself (proc(5)). What cannot be read is left out of the page.
 
 use std::collections::HashMap;
 use std::fs;
@@ -110,8 +110,8 @@ impl Collector for ProcessCollector {
 fn figures() -> HashMap<&'static str, f64> {
     let mut figures = HashMap::new();
     let ticks = rustix::param::clock_ticks_per_second() as f64;
-    // The command name stands in parentheses and may hold anything; fields count from behind it, the
-    // first of them being field 3.
+    // The command name stands in parentheses and may hold anything; fields count from behind it,
+    // the first of them being field 3.
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields: Vec<&str> = stat
         .rsplit_once(") ")

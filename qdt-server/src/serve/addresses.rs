@@ -2,10 +2,10 @@
 //! else's.
 //!
 //! Within one run of the server an address is cleaned between two owners: when `session_timeout` is
-//! over its flows are deleted, and only then it returns to the pool. What an earlier run left in the
-//! kernel is deleted when an address is given to a newcomer for the first time; a client that comes
-//! back with its ticket keeps its flows, so that its connections live on, unless another client shows
-//! a ticket for the same address.
+//! over its flows are deleted, and only then it returns to the pool. What an earlier run left in
+//! the kernel is deleted when an address is given to a newcomer for the first time; a client that
+//! comes back with its ticket keeps its flows, so that its connections live on, unless another
+//! client shows a ticket for the same address.
 //!
 //! The socket to the kernel's flows is held from the start, so that a process without a free
 //! descriptor cleans too. An address whose flows could not be deleted is tried again every second
@@ -24,9 +24,10 @@ use crate::admission::Doorkeeper;
 
 /// How late an address may be noticed to be free; it is kept for `session_timeout` at least.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Looking through the kernel's flows costs the same for one address as for a thousand. After a look for newcomers
-/// the next one waits so many times as long as that one took, and takes in all who came meanwhile: a crowd that
-/// connects at once costs a fiftieth of a core, and not all of one.
+/// Looking through the kernel's flows costs the same for one address as for a thousand. After a
+/// look for newcomers the next one waits so many times as long as that one took, and takes in all
+/// who came meanwhile: a crowd that connects at once costs a fiftieth of a core, and not all of
+/// one.
 const REST: u32 = 50;
 /// However long a look took, newcomers wait no longer for the next.
 const LONGEST_REST: Duration = Duration::from_secs(1);
@@ -81,8 +82,8 @@ pub(super) async fn take_care<C: Conntrack>(
     }
 }
 
-/// Addresses that new clients have already and whose flows may still be those of former owners, each
-/// with the number of vain tries.
+/// Addresses that new clients have already and whose flows may still be those of former owners,
+/// each with the number of vain tries.
 #[derive(Debug, Default)]
 struct Given(Vec<(PoolIndex, u32)>);
 

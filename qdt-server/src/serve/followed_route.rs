@@ -29,8 +29,8 @@ impl FollowedRoute {
         }
     }
 
-    /// The interface of the default route of `network`, where it may be another one than at the last look and it
-    /// is time to look.
+    /// The interface of the default route of `network`, where it may be another one than at the
+    /// last look and it is time to look.
     pub(super) async fn read(
         &mut self,
         network: &impl Network,

@@ -1,13 +1,14 @@
 //! The life of the server: build everything, serve, reload, drain.
 //!
-//! Building goes from what changes nothing to what changes the host: certificate and addresses first,
-//! then the TUN device and the workers (which bind the UDP port), then the device's address, then
-//! NAT. An error before NAT leaves the host as it was, because the device goes with the process. The
-//! door opens last, when everything behind it is there: what arrives before waits at the UDP port.
+//! Building goes from what changes nothing to what changes the host: certificate and addresses
+//! first, then the TUN device and the workers (which bind the UDP port), then the device's address,
+//! then NAT. An error before NAT leaves the host as it was, because the device goes with the
+//! process. The door opens last, when everything behind it is there: what arrives before waits at
+//! the UDP port.
 //!
 //! What always holds while serving: a packet worker that stops by itself ends the server with an
-//! error - a supervisor starts it anew, which is better than a server that is half alive; everything
-//! that was put into the host's firewall is taken out again on every way out.
+//! error - a supervisor starts it anew, which is better than a server that is half alive;
+//! everything that was put into the host's firewall is taken out again on every way out.
 
 mod addresses;
 mod error;
@@ -65,8 +66,8 @@ pub struct Server<H> {
 }
 
 impl<H: Host> Server<H> {
-    /// Starts a server on `host` with `config`, which came from `path` on a machine with `cpus` CPUs, and whose
-    /// certificate is `tls`.
+    /// Starts a server on `host` with `config`, which came from `path` on a machine with `cpus`
+    /// CPUs, and whose certificate is `tls`.
     ///
     /// # Errors
     /// [`ServeError`]; the host is as it was before.
@@ -171,7 +172,8 @@ impl<H: Host> Server<H> {
     /// Serves until a signal ends it or it cannot go on, and leaves the host as it was before.
     ///
     /// # Errors
-    /// [`ServeError::Worker`] or [`ServeError::Task`] if a packet worker or a task stopped by itself.
+    /// [`ServeError::Worker`] or [`ServeError::Task`] if a packet worker or a task stopped by
+    /// itself.
     pub async fn run(mut self, signals: &mut Signals) -> Result<(), ServeError> {
         let result = loop {
             tokio::select! {

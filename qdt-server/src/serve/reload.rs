@@ -1,7 +1,7 @@
 //! SIGHUP: token, certificate and log level anew, without ending a session.
 //!
-//! All or nothing: if the file or the certificate has a fault, everything stays as it was. Other keys
-//! need a restart, and if one of them has changed the log says so.
+//! All or nothing: if the file or the certificate has a fault, everything stays as it was. Other
+//! keys need a restart, and if one of them has changed the log says so.
 
 use qdt_program::{log_warnings, warn_of_open_secrets};
 use qdt_transport::ServerTls;

@@ -1,8 +1,9 @@
-//! What a client worker does with its connections: each is an attempt first, then perhaps a session, and at
-//! most one of the sessions carries the tunnel.
+//! What a client worker does with its connections: each is an attempt first, then perhaps a
+//! session, and at most one of the sessions carries the tunnel.
 //!
-//! Invariants: every attempt ends in exactly one of `Established`, `Refused`, `Failed` or a hang-up; an
-//! established one in exactly one of `Closed` or a hang-up; nothing is reported after a hang-up.
+//! Invariants: every attempt ends in exactly one of `Established`, `Refused`, `Failed` or a
+//! hang-up; an established one in exactly one of `Closed` or a hang-up; nothing is reported after a
+//! hang-up.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -29,8 +30,9 @@ use crate::session::Session;
 use crate::tun_port::TunPort;
 use crate::udp::DatagramPort;
 
-/// How long one attempt's request may be out before another one with a ticket follows. Attempts run side by side
-/// and share their resume ticket; two requests at once would each take the address from the other's session.
+/// How long one attempt's request may be out before another one with a ticket follows. Attempts run
+/// side by side and share their resume ticket; two requests at once would each take the address
+/// from the other's session.
 const TURN: Duration = Duration::from_millis(500);
 /// Silence after which the session of a Go server is asked, where the user wants nothing else.
 const ECHO_AFTER: Duration = Duration::from_secs(5);

@@ -1,7 +1,7 @@
 //! `POST /connect` from the client's side, on one connection: the request out, the answer in.
 //!
-//! The request stream is never finished: its end would end the session at a Go server. The answer counts as
-//! complete with its first JSON value or the end of the stream.
+//! The request stream is never finished: its end would end the session at a Go server. The answer
+//! counts as complete with its first JSON value or the end of the stream.
 
 use aws_lc_rs::rand;
 use qdt_proto::datagram::Aead;

@@ -1,5 +1,5 @@
-//! The QUIC settings that every client dials with: one place for the worker and for programs that stand in for
-//! many clients.
+//! The QUIC settings that every client dials with: one place for the worker and for programs that
+//! stand in for many clients.
 
 use std::sync::Arc;
 
@@ -15,8 +15,9 @@ const LIMITS: Limits = Limits {
     receive: 4 << 20,
 };
 
-/// The configuration of a connection whose QUIC packets are `packet` bytes long ([`crate::PacketSize::bytes`]): what
-/// [`crate::ClientWorker`] dials with. It may be used for any number of connections.
+/// The configuration of a connection whose QUIC packets are `packet` bytes long
+/// ([`crate::PacketSize::bytes`]): what [`crate::ClientWorker`] dials with. It may be used for any
+/// number of connections.
 #[must_use]
 pub fn dialling_config(tls: &ClientTls, packet: u16) -> ClientConfig {
     let mut config = ClientConfig::new(tls.quic());

@@ -1,5 +1,5 @@
-//! A packet's way in: QUIC datagram, opened into the TUN's super-packet, checked, on to the kernel; and the
-//! answers to the client's own probes, which go no further.
+//! A packet's way in: QUIC datagram, opened into the TUN's super-packet, checked, on to the kernel;
+//! and the answers to the client's own probes, which go no further.
 
 use std::net::Ipv4Addr;
 use std::time::Instant;
@@ -25,8 +25,8 @@ enum Way {
 }
 
 impl ClientApp {
-    /// Opens and delivers every datagram that waits on a connection, also on one that does not carry the
-    /// tunnel (yet, or any more): what was sent on it before a move still arrives.
+    /// Opens and delivers every datagram that waits on a connection, also on one that does not
+    /// carry the tunnel (yet, or any more): what was sent on it before a move still arrives.
     pub(super) fn receive_from_server(&mut self, now: Instant, link: &mut Link<Attempt>) {
         while let Some(datagram) = link.quic.datagrams().recv() {
             let (Phase::Established(established), Some(tun)) = (&mut link.app.phase, &mut self.tun)
@@ -96,8 +96,8 @@ impl ClientApp {
     }
 }
 
-/// Whether a packet may pass, and where to; clamps the MSS of one that does. Nothing passes that is not for
-/// this client's own address: a server has no other business on this host.
+/// Whether a packet may pass, and where to; clamps the MSS of one that does. Nothing passes that is
+/// not for this client's own address: a server has no other business on this host.
 fn judge(
     packet: &mut [u8],
     inner: Ipv4Addr,

@@ -1,5 +1,5 @@
-//! The client's packet worker: dials when told to, carries the tunnel on the connection it is told to, and
-//! reports what it sees. It decides nothing about when to dial or when to give up.
+//! The client's packet worker: dials when told to, carries the tunnel on the connection it is told
+//! to, and reports what it sees. It decides nothing about when to dial or when to give up.
 
 mod app;
 mod asking;
@@ -39,8 +39,8 @@ use worker::ClientLoop;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AttemptId(pub u64);
 
-/// The ticket that gives a client its inner address back. Whoever holds it takes that address, so it is not
-/// printed.
+/// The ticket that gives a client its inner address back. Whoever holds it takes that address, so
+/// it is not printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Ticket(String);
 
@@ -116,8 +116,8 @@ pub enum DialError {
 /// What the worker reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientEvent {
-    /// The server answered 200: the attempt is a connection with a session now. It carries nothing before it
-    /// is adopted.
+    /// The server answered 200: the attempt is a connection with a session now. It carries nothing
+    /// before it is adopted.
     Established {
         /// Which attempt.
         attempt: AttemptId,
@@ -197,8 +197,9 @@ pub struct ClientSettings {
     pub client_id: String,
     /// How long an attempt may take.
     pub dial_timeout: Duration,
-    /// How long a connection may be silent before it is asked. `None`: 5 seconds, and with a server of ours ever longer,
-    /// up to 25 seconds, while nothing travels in the tunnel. Never longer than what keeps the connection alive.
+    /// How long a connection may be silent before it is asked. `None`: 5 seconds, and with a server
+    /// of ours ever longer, up to 25 seconds, while nothing travels in the tunnel. Never longer
+    /// than what keeps the connection alive.
     pub probe_interval: Option<Duration>,
     /// Bound on fragments that wait for the rest, in bytes.
     pub max_reassembly_bytes: usize,
@@ -223,7 +224,8 @@ pub struct ClientWorker {
 }
 
 impl ClientWorker {
-    /// Opens the socket and starts the worker's thread. `events` is called on that thread and must not block.
+    /// Opens the socket and starts the worker's thread. `events` is called on that thread and must
+    /// not block.
     ///
     /// # Errors
     /// No socket, no mark on it, or no thread.

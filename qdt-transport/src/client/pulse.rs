@@ -1,13 +1,14 @@
 //! How long a tunnel may be silent before its server is asked for a sign of life.
 //!
-//! A tunnel that was just in use is asked soon, because whoever used it would like to know. One that nobody uses is
-//! asked ever more rarely, until it is no more than what has to stay:
-//! * A NAT on the path forgets a mapping that carries nothing: after two minutes where it follows RFC 4787 (REQ-5),
-//!   after 30 seconds where it does not.
-//! * QUIC gives a silent connection up after the idle timeout that both ends announced (RFC 9000 section 10.1). Some
-//!   seconds before it are left for repeating a question that is lost.
+//! A tunnel that was just in use is asked soon, because whoever used it would like to know. One
+//! that nobody uses is asked ever more rarely, until it is no more than what has to stay:
+//! * A NAT on the path forgets a mapping that carries nothing: after two minutes where it follows
+//!   RFC 4787 (REQ-5), after 30 seconds where it does not.
+//! * QUIC gives a silent connection up after the idle timeout that both ends announced (RFC 9000
+//!   section 10.1). Some seconds before it are left for repeating a question that is lost.
 //!
-//! The longest waits differ at random, so that many clients that began together do not ask together.
+//! The longest waits differ at random, so that many clients that began together do not ask
+//! together.
 
 use std::time::Duration;
 
@@ -21,17 +22,19 @@ use crate::path::IDLE;
 const FIRST: Duration = Duration::from_secs(5);
 /// The longest: less than the shortest memory of a NAT.
 const LONGEST: Duration = Duration::from_secs(25);
-/// What is left of the idle timeout for repeating a lost question: QUIC does that after about 0.1, 0.2, 0.4 ... seconds.
+/// What is left of the idle timeout for repeating a lost question: QUIC does that after about 0.1,
+/// 0.2, 0.4 ... seconds.
 const REPEATING: Duration = Duration::from_secs(5);
-/// The shortest, whatever idle timeout a server announces: it must not make its clients send without end.
+/// The shortest, whatever idle timeout a server announces: it must not make its clients send
+/// without end.
 const SHORTEST: Duration = Duration::from_millis(100);
 /// The longest waits are up to this share shorter.
 const SPREAD: f64 = 0.1;
 /// The transport parameter max_idle_timeout (RFC 9000 section 18.2).
 const MAX_IDLE_TIMEOUT: u64 = 0x01;
 
-/// When the server of one connection is asked next. It knows no clock: [`Self::wait`] is counted from the last sign of
-/// life or the last question, whichever came later.
+/// When the server of one connection is asked next. It knows no clock: [`Self::wait`] is counted
+/// from the last sign of life or the last question, whichever came later.
 #[derive(Debug, Clone)]
 pub struct Pulse {
     interval: Option<Duration>,
@@ -40,8 +43,8 @@ pub struct Pulse {
 }
 
 impl Pulse {
-    /// For a connection whose handshake is done. `interval` is what the user asks for, in place of all but what keeps
-    /// the connection alive.
+    /// For a connection whose handshake is done. `interval` is what the user asks for, in place of
+    /// all but what keeps the connection alive.
     #[must_use]
     pub fn new(interval: Option<Duration>, quic: &Connection) -> Self {
         Self::with_idle_timeout(interval, idle_timeout(quic))
@@ -80,7 +83,8 @@ impl Pulse {
     }
 }
 
-/// The silence after which one of the two ends gives the connection up: ours, or the peer's where that is shorter.
+/// The silence after which one of the two ends gives the connection up: ours, or the peer's where
+/// that is shorter.
 fn idle_timeout(quic: &Connection) -> Duration {
     let Ok(Some(theirs)) = quic.crypto_session().transport_parameters() else {
         return IDLE;

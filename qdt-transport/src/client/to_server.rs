@@ -1,5 +1,5 @@
-//! A packet's way out: TUN, split, checked, sealed, into the queue of the connection that carries the tunnel;
-//! and the client's own probes, which take the same way.
+//! A packet's way out: TUN, split, checked, sealed, into the queue of the connection that carries
+//! the tunnel; and the client's own probes, which take the same way.
 
 use std::net::IpAddr;
 use std::time::Instant;
@@ -108,7 +108,8 @@ impl ClientApp {
         }
     }
 
-    /// Looks at the connection that carries the tunnel, reports what changed, sends the probe that is due.
+    /// Looks at the connection that carries the tunnel, reports what changed, sends the probe that
+    /// is due.
     pub(super) fn look(&mut self, now: Instant, link: &mut Link<Attempt>) {
         let attempt = link.app.id;
         let Phase::Established(established) = &mut link.app.phase else {

@@ -1,15 +1,19 @@
-//! Whether the connection that carries the tunnel is alive, and whether the path still carries its packets.
+//! Whether the connection that carries the tunnel is alive, and whether the path still carries its
+//! packets.
 //!
 //! Three questions, each with its own evidence:
-//! * Is anybody there? Packets that ask for an acknowledgement were sent, and for a second (or three round
-//!   trips) none came. What the peer sends of itself says nothing about our own way to it. A tunnel in which
-//!   nothing travels sends a QUIC PING now and then ([`Pulse`]): its acknowledgement says the same as an answer
-//!   from the session would, because a server of ours ends a session with its connection.
-//! * Is the session there? Only asked of a Go server, which ends sessions silently while its QUIC goes on
-//!   acknowledging: echo requests to the gateway inside the tunnel, two misses a second apart.
-//! * Does the path carry full packets? Asked of our own servers by pings padded to the packet size (RFC 8899);
-//!   five in a row lost while smaller packets arrive means that it shrank. Random loss of 20 % each way
-//!   loses five in a row with a probability below one in a hundred, and then costs a move, not a session.
+//! * Is anybody there? Packets that ask for an acknowledgement were sent, and for a second (or
+//!   three round trips) none came. What the peer sends of itself says nothing about our own way to
+//!   it. A tunnel in which nothing travels sends a QUIC PING now and then ([`Pulse`]): its
+//!   acknowledgement says the same as an answer from the session would, because a server of ours
+//!   ends a session with its connection.
+//! * Is the session there? Only asked of a Go server, which ends sessions silently while its QUIC
+//!   goes on acknowledging: echo requests to the gateway inside the tunnel, two misses a second
+//!   apart.
+//! * Does the path carry full packets? Asked of our own servers by pings padded to the packet size
+//!   (RFC 8899); five in a row lost while smaller packets arrive means that it shrank. Random loss
+//!   of 20 % each way loses five in a row with a probability below one in a hundred, and then costs
+//!   a move, not a session.
 //!
 //! A pure state machine: time and observations come in, at most one verdict and one probe come out.
 
@@ -245,7 +249,8 @@ impl Watch {
             verdict = verdict.or(too_small.then_some(Verdict::PathTooSmall));
             probe = padded.then_some(Probe::PaddedPing).or(probe);
         }
-        // After a question too: its answer is seen when it comes, and the next wait counts from there.
+        // After a question too: its answer is seen when it comes, and the next wait counts from
+        // there.
         let active = heard
             || probe.is_some()
             || self.unanswered_since.is_some()

@@ -1,7 +1,8 @@
-//! The client worker's loop: the same turn as a server's, with commands instead of other workers' packets.
+//! The client worker's loop: the same turn as a server's, with commands instead of other workers'
+//! packets.
 //!
-//! While no connection carries the tunnel the TUN is not read: the kernel keeps what programs sent, and it
-//! goes out when the tunnel is back. That the device is gone is noticed then, too.
+//! While no connection carries the tunnel the TUN is not read: the kernel keeps what programs sent,
+//! and it goes out when the tunnel is back. That the device is gone is noticed then, too.
 
 use std::io;
 use std::ops::ControlFlow;

@@ -1,11 +1,13 @@
 //! When which connection needs to be looked at: a heap that is corrected late.
 //!
-//! A connection's deadline moves with nearly every packet, mostly to later. So the heap keeps an entry that
-//! is at or before the true deadline; when it comes up, the engine compares and pushes the true one again.
-//! Entries that nobody waits for any more stay until they are due, or until there are too many of them.
+//! A connection's deadline moves with nearly every packet, mostly to later. So the heap keeps an
+//! entry that is at or before the true deadline; when it comes up, the engine compares and pushes
+//! the true one again. Entries that nobody waits for any more stay until they are due, or until
+//! there are too many of them.
 //!
-//! What is far off (the end of a silent connection) need not be met to the millisecond: such entries are moved later to
-//! one of a few moments a second, so that thousands of idle connections are looked at in a few turns and not in one each.
+//! What is far off (the end of a silent connection) need not be met to the millisecond: such
+//! entries are moved later to one of a few moments a second, so that thousands of idle connections
+//! are looked at in a few turns and not in one each.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -47,8 +49,8 @@ impl Deadlines {
         self.heap.push(Reverse((at, handle.0)));
     }
 
-    /// Sees to it that a connection is looked at when it has to be. A deadline that has moved later is found when its
-    /// earlier entry comes up.
+    /// Sees to it that a connection is looked at when it has to be. A deadline that has moved later
+    /// is found when its earlier entry comes up.
     pub(super) fn keep<C>(&mut self, link: &mut Link<C>, now: Instant) {
         if let Some(next) = link.next_deadline(now) {
             let at = self.moment(next, now);
@@ -72,7 +74,8 @@ impl Deadlines {
         u32::try_from(steps).map_or(at, |steps| self.origin + GRID * steps)
     }
 
-    /// Removes the entries that `waits` does not know, once there are many more than the `connections`.
+    /// Removes the entries that `waits` does not know, once there are many more than the
+    /// `connections`.
     pub(super) fn prune(
         &mut self,
         connections: usize,
@@ -89,8 +92,9 @@ impl Deadlines {
         self.heap.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// Removes and returns one entry that is due. It counts only if its connection still waits for exactly
-    /// this time: an earlier entry may have taken its place, or another connection its handle.
+    /// Removes and returns one entry that is due. It counts only if its connection still waits for
+    /// exactly this time: an earlier entry may have taken its place, or another connection its
+    /// handle.
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<(Instant, ConnectionHandle)> {
         if self.next()? > now {
             return None;

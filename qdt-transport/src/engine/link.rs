@@ -6,13 +6,15 @@ use quinn_proto::{Connection, ConnectionHandle};
 
 use super::Accepted;
 
-/// How long QUIC lets an acknowledgement wait (max_ack_delay, RFC 9000 section 18.2: what quinn-proto announces).
+/// How long QUIC lets an acknowledgement wait (max_ack_delay, RFC 9000 section 18.2: what
+/// quinn-proto announces).
 const ACK_DELAY: Duration = Duration::from_millis(25);
 
-/// Keeps bursts short for a peer that queues few datagrams (quic-go: 32 per stream, the newest dropped).
+/// Keeps bursts short for a peer that queues few datagrams (quic-go: 32 per stream, the newest
+/// dropped).
 ///
-/// What counts are DATAGRAM frames, however they are spread: many packets of one frame each overrun the
-/// peer's queue, and so do a few packets full of small frames.
+/// What counts are DATAGRAM frames, however they are spread: many packets of one frame each overrun
+/// the peer's queue, and so do a few packets full of small frames.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
     /// When the next [`Self::TRAIN`] datagrams may leave.
@@ -24,7 +26,8 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    /// Datagrams at once: half of what quic-go queues, so that they may wait while as many more arrive.
+    /// Datagrams at once: half of what quic-go queues, so that they may wait while as many more
+    /// arrive.
     const TRAIN: u64 = 16;
     /// In this time: 32,000 datagrams per second, more than a Go peer opens.
     const GAP: Duration = Duration::from_micros(500);
@@ -149,12 +152,14 @@ impl<C> Link<C> {
         self.pace.and_then(|pace| pace.resumes_at())
     }
 
-    /// Lets the acknowledgement of the connection's first packet after a silence leave now; false where none waits.
+    /// Lets the acknowledgement of the connection's first packet after a silence leave now; false
+    /// where none waits.
     ///
-    /// QUIC lets it wait for something that it can travel with. Where nothing was said for a while and nothing is to be
-    /// said now, that only wakes the worker a second time. quinn-proto has no word for this, so its clock is moved to
-    /// its next timer where that is the acknowledgement's: set by what was heard at `now`, so due exactly one delay
-    /// later. An earlier one, of a packet that may be lost, keeps its time.
+    /// QUIC lets it wait for something that it can travel with. Where nothing was said for a while
+    /// and nothing is to be said now, that only wakes the worker a second time. quinn-proto has no
+    /// word for this, so its clock is moved to its next timer where that is the acknowledgement's:
+    /// set by what was heard at `now`, so due exactly one delay later. An earlier one, of a packet
+    /// that may be lost, keeps its time.
     pub(super) fn acknowledge_at_once(&mut self, now: Instant) -> bool {
         let due = self
             .quic
@@ -166,8 +171,8 @@ impl<C> Link<C> {
         due.is_some()
     }
 
-    /// Asks for [`super::Application::deadline`] at `at`, or earlier if it was already asked for earlier.
-    /// The engine learns of it when it next flushes the connection.
+    /// Asks for [`super::Application::deadline`] at `at`, or earlier if it was already asked for
+    /// earlier. The engine learns of it when it next flushes the connection.
     pub(crate) fn wake_at(&mut self, at: Instant) {
         self.app_deadline = Some(self.app_deadline.map_or(at, |earlier| earlier.min(at)));
     }
@@ -177,7 +182,8 @@ impl<C> Link<C> {
 mod tests {
     use super::*;
 
-    /// What leaves at one moment of what waits: the engine's loop, with packets of `per_packet` datagrams.
+    /// What leaves at one moment of what waits: the engine's loop, with packets of `per_packet`
+    /// datagrams.
     fn burst(pace: &mut Pace, now: Instant, mut waiting: u64, per_packet: u64) -> u64 {
         let mut sent = 0;
         while waiting > 0 {

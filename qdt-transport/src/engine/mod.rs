@@ -1,10 +1,10 @@
 //! The QUIC engine of a worker: one endpoint, its connections, their timers, one UDP socket.
 //!
 //! The engine moves packets between the socket and quinn-proto's state machines and tells an
-//! [`Application`] what happened; it knows neither sessions nor the TUN. Call order in a turn of the loop:
-//! [`Engine::receive`], [`Engine::expire`], then [`Engine::flush`], which sends what every touched connection
-//! has to send. Whoever changes a connection from outside calls [`Engine::touch`], or its packets wait for
-//! the next timer.
+//! [`Application`] what happened; it knows neither sessions nor the TUN. Call order in a turn of
+//! the loop: [`Engine::receive`], [`Engine::expire`], then [`Engine::flush`], which sends what
+//! every touched connection has to send. Whoever changes a connection from outside calls
+//! [`Engine::touch`], or its packets wait for the next timer.
 //!
 //! Invariants: a connection is in `touched` exactly when its `touched` flag is set, and whoever was
 //! put there first is served first, and goes to the end where the socket is full before it is done;
@@ -46,8 +46,8 @@ pub(crate) trait Application: Sized {
     /// What the application keeps for each connection.
     type Connection;
 
-    /// A first packet of `len` bytes arrived: accept it (and give the connection's state), or deal with it
-    /// otherwise through `gate`.
+    /// A first packet of `len` bytes arrived: accept it (and give the connection's state), or deal
+    /// with it otherwise through `gate`.
     fn incoming(
         &mut self,
         now: Instant,
@@ -152,8 +152,8 @@ impl<A: Application, P: DatagramPort> Engine<A, P> {
         (&mut self.endpoint, &self.port)
     }
 
-    /// Whether the socket is full; the caller then waits for it to become writable and reads no more packets
-    /// that would have to be sent.
+    /// Whether the socket is full; the caller then waits for it to become writable and reads no
+    /// more packets that would have to be sent.
     pub(crate) fn is_blocked(&self) -> bool {
         self.unsent.is_some()
     }
@@ -197,8 +197,8 @@ impl<A: Application, P: DatagramPort> Engine<A, P> {
         }
     }
 
-    /// Runs the timers that are due. A connection whose deadline has meanwhile moved costs a glance and nothing more:
-    /// thousands of idle ones have theirs moved by every sign of life.
+    /// Runs the timers that are due. A connection whose deadline has meanwhile moved costs a glance
+    /// and nothing more: thousands of idle ones have theirs moved by every sign of life.
     pub(crate) fn expire(&mut self, app: &mut A, now: Instant) {
         while let Some((at, handle)) = self.deadlines.pop_due(now) {
             let Some(link) = self.links.get_mut(handle.0).and_then(Option::as_deref_mut) else {
@@ -262,7 +262,8 @@ impl<A: Application, P: DatagramPort> Engine<A, P> {
             let blocked = self.unsent.is_some();
             self.deadlines.keep(&mut link, now);
             if blocked {
-                // Its remaining packets go out once the socket has room, behind those of who waits already.
+                // Its remaining packets go out once the socket has room, behind those of who waits
+                // already.
                 link.touched = true;
                 self.touched.push_back(handle);
             }

@@ -1,4 +1,5 @@
-//! When the first packet after a silence is acknowledged. Two QUIC connections in memory, in simulated time.
+//! When the first packet after a silence is acknowledged. Two QUIC connections in memory, in
+//! simulated time.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -53,7 +54,8 @@ impl Pair {
         pair
     }
 
-    /// Lets time pass until the next timer of either end that is due soon; false when there is none.
+    /// Lets time pass until the next timer of either end that is due soon; false when there is
+    /// none.
     fn run_timers(&mut self) -> bool {
         let soon = self.now + Duration::from_secs(1);
         let server = &mut self.server.1.as_mut().expect("accepted").quic;

@@ -19,8 +19,8 @@ impl<A: Application> Engine<A> {
         self.port.as_fd()
     }
 
-    /// Closes every connection with H3_NO_ERROR and a reason, and waits until the socket has taken that or
-    /// [`LEAVE_WITHIN`] has passed on `clock`.
+    /// Closes every connection with H3_NO_ERROR and a reason, and waits until the socket has taken
+    /// that or [`LEAVE_WITHIN`] has passed on `clock`.
     pub(crate) fn leave(
         &mut self,
         app: &mut A,

@@ -40,7 +40,8 @@ impl Application for Nobody {
     fn unsendable(&mut self, _: Instant, _: &mut Link<()>, _: &io::Error) {}
 }
 
-/// Flushes an engine whose socket was full when it had a datagram for `to`; the datagrams counted as sent.
+/// Flushes an engine whose socket was full when it had a datagram for `to`; the datagrams counted
+/// as sent.
 fn sent_after_waiting(to: &str) -> u64 {
     let port = bind_client(None).expect("a socket");
     let destination = port.address_for(to.parse::<SocketAddr>().expect("an address"));
@@ -78,7 +79,8 @@ fn a_datagram_that_waited_for_room_counts_once_it_is_sent() {
 
 #[test]
 fn a_datagram_that_waited_for_room_and_is_refused_does_not_count_as_sent() {
-    // A broadcast from a socket that did not ask for the permission is refused with EACCES (udp(7)).
+    // A broadcast from a socket that did not ask for the permission is refused with EACCES
+    // (udp(7)).
     assert_eq!(sent_after_waiting("255.255.255.255:9"), 0);
 }
 
@@ -110,8 +112,8 @@ fn of_a_train_that_left_in_part_before_the_socket_was_full_only_the_rest_is_sent
     }
 }
 
-/// An engine with `count` connections that have their first packet to send, all to `peer`. The packets of the n-th are
-/// known by its destination connection id, in which every byte is n.
+/// An engine with `count` connections that have their first packet to send, all to `peer`. The
+/// packets of the n-th are known by its destination connection id, in which every byte is n.
 fn dialling(peer: &UdpSocket, count: u8) -> Engine<Nobody> {
     let port = bind_client(None).expect("a socket");
     let to = port.address_for(peer.local_addr().expect("a bound socket"));

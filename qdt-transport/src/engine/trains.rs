@@ -1,4 +1,5 @@
-//! What one receive call brought, in order. It lives on the stack and never holds more than a call can bring.
+//! What one receive call brought, in order. It lives on the stack and never holds more than a call
+//! can bring.
 
 use crate::udp::{RECEIVE_BATCH, Received};
 

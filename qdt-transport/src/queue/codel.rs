@@ -1,15 +1,17 @@
 //! The control law: how often one packet is taken while a queue stands.
 //!
-//! CoDel's (RFC 8289 section 4.2): the first one when the queue has stood for an interval, then in shorter and shorter
-//! ones, divided by the square root of the count, until the queue is below its target. Here the interval also shrinks as
-//! the queue grows beyond the target: a queue that is seen through acknowledgements is seen late.
+//! CoDel's (RFC 8289 section 4.2): the first one when the queue has stood for an interval, then in
+//! shorter and shorter ones, divided by the square root of the count, until the queue is below its
+//! target. Here the interval also shrinks as the queue grows beyond the target: a queue that is
+//! seen through acknowledgements is seen late.
 //!
-//! Invariants: nothing is due while the queue is below its target, and never more than one packet of many.
+//! Invariants: nothing is due while the queue is below its target, and never more than one packet
+//! of many.
 
 use std::time::{Duration, Instant};
 
-/// How long a queue of the target's length may stand before the first packet is taken: the round trip that most inner
-/// connections stay below (RFC 8289 section 4.3).
+/// How long a queue of the target's length may stand before the first packet is taken: the round
+/// trip that most inner connections stay below (RFC 8289 section 4.3).
 const INTERVAL: Duration = Duration::from_millis(100);
 /// A queue this many times as long as its target is no more urgent.
 const MOST_URGENT: f32 = 8.0;
@@ -17,10 +19,11 @@ const MOST_URGENT: f32 = 8.0;
 const IN_A_TRIP: f32 = 4.0;
 /// Acknowledgements further apart than this say nothing about the time between them.
 const LONGEST_STEP: Duration = Duration::from_millis(50);
-/// Acknowledgements between two packets that are taken, at least: each is for two packets or more, so a sender that
-/// does not listen loses a sixteenth of its packets at most.
+/// Acknowledgements between two packets that are taken, at least: each is for two packets or more,
+/// so a sender that does not listen loses a sixteenth of its packets at most.
 const SPARED: u32 = 8;
-/// A queue that stands again within this many intervals was not gone: the count goes on at half of what it was.
+/// A queue that stands again within this many intervals was not gone: the count goes on at half of
+/// what it was.
 const REMEMBERED: u32 = 8;
 
 /// See the module.
@@ -79,7 +82,8 @@ impl CodelLaw {
         }
     }
 
-    /// How many packets were to be taken since the beginning; `None` while there is no reason to take any.
+    /// How many packets were to be taken since the beginning; `None` while there is no reason to
+    /// take any.
     pub(super) fn due(&self) -> Option<u64> {
         (self.asked > 0 && self.last.is_some()).then_some(self.asked)
     }

@@ -17,11 +17,12 @@ use std::time::{Duration, Instant};
 const WINDOW: Duration = Duration::from_millis(200);
 /// More than this many hundredths of an equal share is clearly more.
 const OVER_SHARE: u64 = 125;
-/// Sessions with less than this fraction of an equal share want no more and do not count as sharing.
+/// Sessions with less than this fraction of an equal share want no more and do not count as
+/// sharing.
 const MODEST: u64 = 4;
 
-/// No session is signalled while an equal share is less, in bytes: a loss is much for a few packets,
-/// and chance makes them unequal.
+/// No session is signalled while an equal share is less, in bytes: a loss is much for a few
+/// packets, and chance makes them unequal.
 const SMALL: u64 = 48_000;
 
 /// The shares of one worker's TUN queue.
@@ -71,8 +72,8 @@ impl FairShare {
         self.sharing = 0;
     }
 
-    /// Counts a packet or super-packet of `len` bytes that was read for a session. Returns the session
-    /// while it is to be signalled because it takes more than its share.
+    /// Counts a packet or super-packet of `len` bytes that was read for a session. Returns the
+    /// session while it is to be signalled because it takes more than its share.
     pub fn over_share<'a>(&mut self, session: &'a mut Share, len: usize) -> Option<&'a mut Share> {
         if session.window != self.window {
             let is_next = session.window + 1 == self.window;
@@ -91,7 +92,8 @@ impl FairShare {
             self.sharing += 1;
             self.bytes += session.bytes;
         }
-        // Both of the window before: what is counted since may be of more senders, or of a faster turn of the same.
+        // Both of the window before: what is counted since may be of more senders, or of a faster
+        // turn of the same.
         let is_over = session.before * 100 > self.equal * OVER_SHARE;
         let queue_stands = self.stands && !self.was_emptied && self.equal >= SMALL;
         (queue_stands && is_over && !session.signalled && !session.was_signalled).then_some(session)
@@ -111,8 +113,8 @@ mod tests {
 
     const READ: usize = 64_000;
 
-    /// Senders that share a queue: each window, each has so many reads in it, signalled ones take three tenths back, and all
-    /// ask for one more now and then, as CUBIC's windows do.
+    /// Senders that share a queue: each window, each has so many reads in it, signalled ones take
+    /// three tenths back, and all ask for one more now and then, as CUBIC's windows do.
     struct Senders {
         now: Instant,
         shares: FairShare,

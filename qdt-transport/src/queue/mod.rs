@@ -1,10 +1,11 @@
-//! The standing queue of a connection's path, and when to signal congestion to the inner connections.
+//! The standing queue of a connection's path, and when to signal congestion to the inner
+//! connections.
 //!
 //! The tunnel has no congestion control of its own ([`Uncontrolled`](uncontrolled)), so the queue
 //! stands in the path's bottleneck, where nobody can reorder it or take a packet out of it. Its
 //! length in time follows from QUIC's acknowledgements ([`PathDelay`]). The sender then does what
-//! CoDel does at a queue of its own: it marks or drops one packet now and then before it seals it, so
-//! that the inner connections send less ([`CodelLaw`], [`CongestionSignal`]).
+//! CoDel does at a queue of its own: it marks or drops one packet now and then before it seals it,
+//! so that the inner connections send less ([`CodelLaw`], [`CongestionSignal`]).
 //!
 //! Invariants: no clock is read (time is an argument); nothing is allocated; while the queue is
 //! short, an acknowledgement costs a few comparisons and a packet one.

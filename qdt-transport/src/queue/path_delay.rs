@@ -1,32 +1,37 @@
 //! How long packets wait in the path, as far as it is our own packets that make them wait.
 //!
-//! The delay of a path without a queue is the smallest round trip ever seen on it. What a round trip takes longer is
-//! queue, but not always ours: somebody else may fill the bottleneck, our own downloads may fill the other direction, or
-//! the path may have become longer. Then sending less does not help, and would only leave the path to others. So less is
-//! tried: when half of the packets in flight wait nearly as long as all of them did, the rest of the delay is taken for
-//! the path's own for a while, and this is tried again later, less and less often. The same holds for a delay that stays
-//! although packets were taken for seconds. Beside a queue of others ours may stand as long as theirs, because who keeps
-//! less in a buffer than others gets that much less of the link.
+//! The delay of a path without a queue is the smallest round trip ever seen on it. What a round
+//! trip takes longer is queue, but not always ours: somebody else may fill the bottleneck, our own
+//! downloads may fill the other direction, or the path may have become longer. Then sending less
+//! does not help, and would only leave the path to others. So less is tried: when half of the
+//! packets in flight wait nearly as long as all of them did, the rest of the delay is taken for the
+//! path's own for a while, and this is tried again later, less and less often. The same holds for a
+//! delay that stays although packets were taken for seconds. Beside a queue of others ours may
+//! stand as long as theirs, because who keeps less in a buffer than others gets that much less of
+//! the link.
 //!
-//! Invariants: the queue is never reported longer than the round trip minus the smallest one; with few packets in flight
-//! there is none, because on a slow link a single packet takes its time.
+//! Invariants: the queue is never reported longer than the round trip minus the smallest one; with
+//! few packets in flight there is none, because on a slow link a single packet takes its time.
 
 use std::time::{Duration, Instant};
 
-/// In flight, up to this many bytes are no queue: two packets each for four connections, the least TCP sends.
+/// In flight, up to this many bytes are no queue: two packets each for four connections, the least
+/// TCP sends.
 const FEW: u64 = 8 * 1400;
-/// A queue that is no longer than this is left alone, so that it never runs empty between two packets.
+/// A queue that is no longer than this is left alone, so that it never runs empty between two
+/// packets.
 const LEAST_TARGET: Duration = Duration::from_millis(15);
 /// On long paths TCP needs a longer one to fill them; this much at most.
 const MOST_TARGET: Duration = Duration::from_millis(50);
 /// For how long a delay that is not ours is left alone at first, and at most.
 const FIRST_PATIENCE: Duration = Duration::from_secs(4);
 const MOST_PATIENCE: Duration = Duration::from_secs(300);
-/// For how long half of the packets must wait nearly as long as all of them did, and for how many round trips.
+/// For how long half of the packets must wait nearly as long as all of them did, and for how many
+/// round trips.
 const SHOWN_AFTER: Duration = Duration::from_millis(400);
 const SHOWN_AFTER_TRIPS: u32 = 2;
-/// Senders that listen have made a queue of their own shorter than the target within this time and so many round trips,
-/// if only for a moment.
+/// Senders that listen have made a queue of their own shorter than the target within this time and
+/// so many round trips, if only for a moment.
 const LISTENED_AFTER: Duration = Duration::from_secs(6);
 const LISTENED_AFTER_TRIPS: u32 = 20;
 
@@ -56,8 +61,8 @@ struct Trial {
 }
 
 impl PathDelay {
-    /// A round trip was measured while `in_flight` bytes are on their way: how much of it is queue, ours as far as is
-    /// known.
+    /// A round trip was measured while `in_flight` bytes are on their way: how much of it is queue,
+    /// ours as far as is known.
     pub(super) fn sample(&mut self, now: Instant, trip: Duration, in_flight: u64) -> Duration {
         let base = self.base.map_or(trip, |base| base.min(trip));
         self.base = Some(base);
@@ -95,7 +100,8 @@ impl PathDelay {
         }
     }
 
-    /// How long a queue of ours may stand: enough for a sender that takes half of its packets back now and then.
+    /// How long a queue of ours may stand: enough for a sender that takes half of its packets back
+    /// now and then.
     pub(super) fn target(&self) -> Duration {
         let base = self.base.unwrap_or_default();
         (base / 2)
@@ -154,7 +160,8 @@ impl Trial {
         let (since, least) = self.halved.unwrap_or((now, queue));
         let least = least.min(queue);
         if least < self.worst * 11 / 20 {
-            // With half of the packets half of the queue, or less where the path is long: all of it is ours.
+            // With half of the packets half of the queue, or less where the path is long: all of it
+            // is ours.
             *self = Self::default();
             return QueueOwner::Ours;
         }

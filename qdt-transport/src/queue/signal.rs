@@ -1,7 +1,7 @@
 //! The congestion signal to an inner connection: one of its packets is marked or dropped.
 //!
-//! Invariant: one signal is sent when one is due, and never more than one in a super-packet, because
-//! a connection needs one in a round trip.
+//! Invariant: one signal is sent when one is due, and never more than one in a super-packet,
+//! because a connection needs one in a round trip.
 
 use qdt_proto::packet::{Ecn, is_expendable, mark_congestion};
 use quinn_proto::Connection;
@@ -11,8 +11,8 @@ use super::uncontrolled::signals_due;
 use crate::counters::{DropReason, WorkerCounters};
 
 /// The signal that one super-packet of a session carries where one is due: a queue of the
-/// connection's own stands in its path (RFC 8289), or the session takes too much of the worker's TUN
-/// queue. For connections of [`crate::dialling_config`] and those of the workers.
+/// connection's own stands in its path (RFC 8289), or the session takes too much of the worker's
+/// TUN queue. For connections of [`crate::dialling_config`] and those of the workers.
 #[derive(Debug)]
 pub struct CongestionSignal<'a> {
     /// The signals due so far for the path's queue, where that differs from those sent.
@@ -37,7 +37,8 @@ impl<'a> CongestionSignal<'a> {
         }
     }
 
-    /// Signals also, whatever the path is like, a session that [`super::FairShare::over_share`] named.
+    /// Signals also, whatever the path is like, a session that [`super::FairShare::over_share`]
+    /// named.
     #[must_use]
     pub fn or_for(mut self, over_share: Option<&'a mut Share>) -> Self {
         self.over_share = over_share;

@@ -1,5 +1,6 @@
-//! The watch against a model of a path: a bottleneck of a given rate in which our packets and those of others wait in
-//! one queue, and TCP connections that take three tenths of their packets back when they are told to.
+//! The watch against a model of a path: a bottleneck of a given rate in which our packets and those
+//! of others wait in one queue, and TCP connections that take three tenths of their packets back
+//! when they are told to.
 
 use std::time::{Duration, Instant};
 

@@ -1,13 +1,15 @@
 //! No congestion control for the tunnel's datagrams, but a bound on what is in flight.
 //!
-//! The inner connections control their own congestion; a second controller underneath only hides the path
-//! from them (RFC 9484 section 9 allows none for datagrams that carry IP packets). What remains is our own
-//! memory: packets that a silent peer never acknowledges are remembered until they are declared lost.
+//! The inner connections control their own congestion; a second controller underneath only hides
+//! the path from them (RFC 9484 section 9 allows none for datagrams that carry IP packets). What
+//! remains is our own memory: packets that a silent peer never acknowledges are remembered until
+//! they are declared lost.
 //!
 //! It also feeds the [`QueueWatch`] of its path: quinn-proto reports acknowledgements to the
 //! controller only.
 //!
-//! Invariant: the window is either wide open (above 2^32, where quinn-proto also stops pacing) or shut.
+//! Invariant: the window is either wide open (above 2^32, where quinn-proto also stops pacing) or
+//! shut.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -23,8 +25,8 @@ const OPEN: u64 = 1 << 40;
 /// Shut: one byte, so that nothing but loss probes is sent.
 const SHUT: u64 = 1;
 
-/// Most bytes in flight to a peer that has stopped acknowledging. Each packet in flight costs memory
-/// on our side; 64 MiB is a round trip of 50 ms at 10 Gbit/s.
+/// Most bytes in flight to a peer that has stopped acknowledging. Each packet in flight costs
+/// memory on our side; 64 MiB is a round trip of 50 ms at 10 Gbit/s.
 const IN_FLIGHT: u64 = 64 << 20;
 
 /// Builds an [`Uncontrolled`] for every connection.
@@ -87,8 +89,8 @@ impl Controller for Uncontrolled {
     fn metrics(&self) -> ControllerMetrics {
         let mut metrics = ControllerMetrics::default();
         metrics.congestion_window = self.window();
-        // There is no slow start here, and `metrics` is the only way out of a controller that copies
-        // nothing: `signals_due` reads it.
+        // There is no slow start here, and `metrics` is the only way out of a controller that
+        // copies nothing: `signals_due` reads it.
         metrics.ssthresh = self.queue.due();
         metrics
     }

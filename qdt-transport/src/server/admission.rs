@@ -1,9 +1,9 @@
 //! The seam between the packet worker and the server's policy.
 //!
-//! A worker asks twice for every `POST /connect`: once when the request's head is complete, once when its
-//! body is. Both calls happen on the worker's thread, never for a packet, and must not block. What the policy
-//! reserved at the first call travels to the second as its [`Admission::Reservation`]; one that is
-//! dropped on the way gives its slot back.
+//! A worker asks twice for every `POST /connect`: once when the request's head is complete, once
+//! when its body is. Both calls happen on the worker's thread, never for a packet, and must not
+//! block. What the policy reserved at the first call travels to the second as its
+//! [`Admission::Reservation`]; one that is dropped on the way gives its slot back.
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -22,8 +22,8 @@ pub trait Admission: Send + Sync + 'static {
     /// What the policy keeps for a request between its head and its body.
     type Reservation: Send + 'static;
 
-    /// Judges everything that the head of a request to `/connect` shows: readiness, method, token, limits, room for a
-    /// session, and whether the connection has one already.
+    /// Judges everything that the head of a request to `/connect` shows: readiness, method, token,
+    /// limits, room for a session, and whether the connection has one already.
     ///
     /// # Errors
     /// The answer to give instead of a session.
@@ -34,8 +34,8 @@ pub trait Admission: Send + Sync + 'static {
         connection_has_session: bool,
     ) -> Result<Self::Reservation, Refusal>;
 
-    /// Judges the body and makes the session. `body` is what arrived up to the end of the first JSON value,
-    /// the end of the stream or 4096 bytes; `None` where the deadline came first.
+    /// Judges the body and makes the session. `body` is what arrived up to the end of the first
+    /// JSON value, the end of the stream or 4096 bytes; `None` where the deadline came first.
     ///
     /// # Errors
     /// The answer to give instead of a session.
@@ -46,8 +46,9 @@ pub trait Admission: Send + Sync + 'static {
         request: &RequestContext,
     ) -> Result<Grant, Refusal>;
 
-    /// The session's connection is gone, or another one took its address over. Called once per session.
-    /// Nothing was heard of the client for `silent_for`: a peer that died did so that long ago.
+    /// The session's connection is gone, or another one took its address over. Called once per
+    /// session. Nothing was heard of the client for `silent_for`: a peer that died did so that long
+    /// ago.
     fn ended(&self, session: SessionId, reason: &str, silent_for: Duration);
 }
 
@@ -94,8 +95,8 @@ pub struct Grant {
     pub caps: Capabilities,
     /// The client's inner address: the only source it may use.
     pub inner: Ipv4Addr,
-    /// Rises with every grant of an address: where two sessions were granted the same one at the same moment, by
-    /// two workers, packets go to the later grant.
+    /// Rises with every grant of an address: where two sessions were granted the same one at the
+    /// same moment, by two workers, packets go to the later grant.
     pub number: u64,
     /// No datagram of the session is longer.
     pub mtu: u16,

@@ -1,9 +1,9 @@
-//! What a server worker does with its connections: requests in, sessions made and ended, and the packets
-//! from clients to the TUN.
+//! What a server worker does with its connections: requests in, sessions made and ended, and the
+//! packets from clients to the TUN.
 //!
-//! Invariants: a connection has at most one session; a session's entry in the address table is set when the
-//! session is made and cleared when its last carrier goes; [`Admission::ended`] is called exactly once for
-//! every session that was granted.
+//! Invariants: a connection has at most one session; a session's entry in the address table is set
+//! when the session is made and cleared when its last carrier goes; [`Admission::ended`] is called
+//! exactly once for every session that was granted.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -35,16 +35,18 @@ use crate::tun_port::TunPort;
 use crate::udp::canonical;
 use crate::worker_thread;
 
-/// A connection that has no session by then is closed. With the three seconds that QUIC drains a connection
-/// whose round trip it never learnt, and a quarter of a second that either deadline may come late, nothing is left of a
-/// silent one after ten.
+/// A connection that has no session by then is closed. With the three seconds that QUIC drains a
+/// connection whose round trip it never learnt, and a quarter of a second that either deadline may
+/// come late, nothing is left of a silent one after ten.
 const AUTHENTICATE_WITHIN: Duration = Duration::from_millis(5_750);
-/// So much longer it lives, once, where it was answered within that time: closing a connection takes back what its
-/// streams have not delivered, and a worker that was held up may find a request and the end of its time in one turn.
+/// So much longer it lives, once, where it was answered within that time: closing a connection
+/// takes back what its streams have not delivered, and a worker that was held up may find a request
+/// and the end of its time in one turn.
 const FOR_AN_ANSWER: Duration = Duration::from_secs(1);
 
-/// A connection that sends more STREAM frames without having a session is closed. A request and HTTP/3's own
-/// streams need a dozen; data with gaps between stays in memory, each piece with the packet that it came in.
+/// A connection that sends more STREAM frames without having a session is closed. A request and
+/// HTTP/3's own streams need a dozen; data with gaps between stays in memory, each piece with the
+/// packet that it came in.
 const STREAM_FRAMES_BEFORE_SESSION: u64 = 256;
 
 /// What all workers of a server share, and the handle to them.
@@ -232,7 +234,8 @@ impl<A: Admission> ServerApp<A> {
     }
 }
 
-/// Closes a connection that has sent more STREAM frames than it may. Each that adds to memory is also an event.
+/// Closes a connection that has sent more STREAM frames than it may. Each that adds to memory is
+/// also an event.
 fn close_the_talkative<R>(now: Instant, link: &mut Link<Client<R>>) {
     if link.quic.stats().frame_rx.stream > link.app.stream_frames && !link.quic.is_closed() {
         link.app

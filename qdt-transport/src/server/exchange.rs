@@ -1,12 +1,13 @@
 //! The HTTP/3 requests of one connection: read, judged by [`Admission`], answered.
 //!
-//! A refusal is answered and the stream finished. A granted session's stream is answered and left open for
-//! the life of the session: a Go client never looks at it again. The body counts as complete with its first
-//! JSON value, the end of the stream, 4096 bytes or the deadline, whichever comes first, because a Go client
-//! announces `content-length: 0` before it and never ends the stream.
+//! A refusal is answered and the stream finished. A granted session's stream is answered and left
+//! open for the life of the session: a Go client never looks at it again. The body counts as
+//! complete with its first JSON value, the end of the stream, 4096 bytes or the deadline, whichever
+//! comes first, because a Go client announces `content-length: 0` before it and never ends the
+//! stream.
 //!
-//! Memory is bounded: the parsers of a connection hold at most [`MAX_HELD`] together, and what is not
-//! read yet is at most 16 KiB a stream and 32 KiB a connection, in a bounded number of frames.
+//! Memory is bounded: the parsers of a connection hold at most [`MAX_HELD`] together, and what is
+//! not read yet is at most 16 KiB a stream and 32 KiB a connection, in a bounded number of frames.
 
 use std::time::{Duration, Instant};
 
@@ -98,7 +99,8 @@ impl<R> Exchanges<R> {
         quic: &mut Connection,
         context: &Context<'_, impl Admission<Reservation = R>>,
     ) -> Option<Granted> {
-        // QUIC tells of new streams first: a request that was given up in the same packet makes room for them.
+        // QUIC tells of new streams first: a request that was given up in the same packet makes
+        // room for them.
         let mut granted = self
             .pending()
             .and_then(|earlier| self.read(quic, earlier, context));
@@ -162,7 +164,8 @@ impl<R> Exchanges<R> {
         self.requests.iter().map(buffered).sum()
     }
 
-    /// Continues to write an answer that flow control held back, or that the client does not want any more.
+    /// Continues to write an answer that flow control held back, or that the client does not want
+    /// any more.
     pub(super) fn writable(&mut self, quic: &mut Connection, id: StreamId) {
         let Some(position) = self.requests.iter().position(|request| request.id == id) else {
             return;

@@ -168,7 +168,8 @@ fn claimed_type(sealed: &[u8]) -> Option<MessageType> {
 enum Way {
     /// To the TUN.
     Kernel,
-    /// To another client, without a detour through the kernel: it works whether or not the host forwards.
+    /// To another client, without a detour through the kernel: it works whether or not the host
+    /// forwards.
     Client,
 }
 
@@ -189,7 +190,8 @@ fn judge(
     let parsed = InnerPacket::parse(packet).map_err(|_| DropReason::BadPacket)?;
     let (IpAddr::V4(source), IpAddr::V4(destination)) = (parsed.source(), parsed.destination())
     else {
-        // Inner addresses are IPv4; a packet of another family has a source that is not the session's.
+        // Inner addresses are IPv4; a packet of another family has a source that is not the
+        // session's.
         return Err(DropReason::SrcMismatch);
     };
     if source != served.inner {

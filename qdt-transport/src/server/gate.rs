@@ -1,7 +1,7 @@
 //! Who may begin a QUIC handshake, and with which packet size it is answered.
 //!
-//! Whether there is room for one more is the business of [`Places`]; here it becomes an accepted connection, a Retry
-//! or silence. A client that is met with silence sends its first packet again.
+//! Whether there is room for one more is the business of [`Places`]; here it becomes an accepted
+//! connection, a Retry or silence. A client that is met with silence sends its first packet again.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -52,9 +52,9 @@ impl Doorkeeper {
         Arc::new(self.resets.clone())
     }
 
-    /// New connections use this certificate, and get resets that a later process with the same key can send. The
-    /// key of Retry tokens stays the first one: those that are out in the world were made with it, and they live
-    /// for seconds.
+    /// New connections use this certificate, and get resets that a later process with the same key
+    /// can send. The key of Retry tokens stays the first one: those that are out in the world were
+    /// made with it, and they live for seconds.
     pub(super) fn use_tls(&mut self, tls: ServerTls) {
         self.resets.change_to(tls.secrets());
         self.tls = self.tls.with_certificate_of(tls);
@@ -130,8 +130,9 @@ impl Doorkeeper {
         self.places.give_back(place_of);
     }
 
-    /// A connection lost its session and is not forgotten yet. Its client had the token, so its address does not
-    /// answer for the place: many clients behind one address may lose their sessions at once and come back.
+    /// A connection lost its session and is not forgotten yet. Its client had the token, so its
+    /// address does not answer for the place: many clients behind one address may lose their
+    /// sessions at once and come back.
     pub(super) fn unfinished_again(&mut self) {
         self.places.take(None);
     }

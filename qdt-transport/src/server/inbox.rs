@@ -2,8 +2,9 @@
 //! put into another worker's TUN queue, and datagrams that it merged into what another worker's
 //! socket got.
 //!
-//! Packets come in batches: the giver appends a whole turn's worth under one lock, the taker swaps the
-//! buffer for an empty one. Two buffers circulate, so that handing over allocates nothing in the long run.
+//! Packets come in batches: the giver appends a whole turn's worth under one lock, the taker swaps
+//! the buffer for an empty one. Two buffers circulate, so that handing over allocates nothing in
+//! the long run.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Mutex;

@@ -68,8 +68,9 @@ pub struct ServerSettings {
     pub forward_link_local: Vec<Ipv4Addr>,
     /// Bound on the fragments of one session that wait for the rest, in bytes.
     pub max_reassembly_bytes: usize,
-    /// Silence after which a client counts as gone, 15 to 30 seconds (the nearest is taken). Our clients ask for a sign of
-    /// life at least five seconds before it, Go clients every ten seconds or more often where this is short.
+    /// Silence after which a client counts as gone, 15 to 30 seconds (the nearest is taken). Our
+    /// clients ask for a sign of life at least five seconds before it, Go clients every ten seconds
+    /// or more often where this is short.
     pub idle_timeout: Duration,
     /// Outgoing datagrams that may wait in one connection (`send_datagram_queue`).
     pub datagram_queue: usize,
@@ -148,7 +149,8 @@ impl ServerWorkers {
     /// itself it has told its clients, the others go on, and the caller should end them.
     ///
     /// # Errors
-    /// The address is taken or not ours, or the system is out of threads or descriptors; then nothing runs.
+    /// The address is taken or not ours, or the system is out of threads or descriptors; then
+    /// nothing runs.
     pub fn start<A: Admission>(
         mut settings: ServerSettings,
         admission: Arc<A>,
@@ -237,8 +239,8 @@ impl ServerWorkers {
         self.order_all(|| Order::UseTls(Box::new(tls.clone())));
     }
 
-    /// Ends the session and its connection, which says `reason`, soon. Without effect where there is
-    /// no such session (any more).
+    /// Ends the session and its connection, which says `reason`, soon. Without effect where there
+    /// is no such session (any more).
     pub fn end(&self, session: SessionId, reason: &'static str) {
         self.order_all(|| Order::EndSession(session, reason));
     }
@@ -255,8 +257,8 @@ impl ServerWorkers {
         }
     }
 
-    /// Closes every connection with a CONNECTION_CLOSE that says `reason`, and stops the workers. Returns when
-    /// they have stopped, half a second later at most.
+    /// Closes every connection with a CONNECTION_CLOSE that says `reason`, and stops the workers.
+    /// Returns when they have stopped, half a second later at most.
     pub fn drain(mut self, reason: &'static str) {
         self.stop(reason);
     }
@@ -265,7 +267,8 @@ impl ServerWorkers {
         self.opening.stop();
         self.order_all(|| Order::Drain(reason));
         for thread in self.threads.drain(..) {
-            // The thread catches its own panics; a second one in `on_exit` is reported by the runtime.
+            // The thread catches its own panics; a second one in `on_exit` is reported by the
+            // runtime.
             let _ = thread.join();
         }
     }

@@ -1,4 +1,5 @@
-//! The places of connections that have no session yet: so many of one worker, so many of one address.
+//! The places of connections that have no session yet: so many of one worker, so many of one
+//! address.
 //!
 //! Until a connection has a session it costs memory that nobody has paid for. Bounds hold it: one
 //! for everybody, one for each address (/32 or /64), and wider ones for the networks around it
@@ -21,8 +22,9 @@ const PROVE_FROM: usize = 256;
 const MOST: usize = 4096;
 /// Unfinished connections of one address from which on it must be proven.
 const PROVE_FROM_OF_ONE: usize = 32;
-/// The most unfinished connections of one address on one worker. An honest connection is unfinished for a few round
-/// trips, so this is some hundred clients a second behind one address; those that find no place try again.
+/// The most unfinished connections of one address on one worker. An honest connection is unfinished
+/// for a few round trips, so this is some hundred clients a second behind one address; those that
+/// find no place try again.
 const MOST_OF_ONE: usize = 64;
 /// Unfinished connections of one IPv6 /56 from which on its addresses must be proven, and the most
 /// of them.
@@ -103,8 +105,9 @@ impl Places {
         }
     }
 
-    /// True once when seven eighths of a crowd of connections without a session, or that lost it, have gone, and again
-    /// with each seven eighths of the rest: those who are left hold the memory between theirs, too.
+    /// True once when seven eighths of a crowd of connections without a session, or that lost it,
+    /// have gone, and again with each seven eighths of the rest: those who are left hold the memory
+    /// between theirs, too.
     pub(super) fn crowd_has_left(&mut self) -> bool {
         let left = self.is_crowd && self.taken <= self.most_taken / 8;
         if left {

@@ -1,11 +1,13 @@
 //! Which session has an inner address: one atomic word per address of the pool.
 //!
-//! Looking up is one load (two for the page); it takes no lock and never waits. Pages of 4096 addresses are
-//! made when their first session comes, so that a pool of 16 million addresses costs what it uses. Only the
-//! worker that owns a session writes its entry, and clears it only while it is still its own.
+//! Looking up is one load (two for the page); it takes no lock and never waits. Pages of 4096
+//! addresses are made when their first session comes, so that a pool of 16 million addresses costs
+//! what it uses. Only the worker that owns a session writes its entry, and clears it only while it
+//! is still its own.
 //!
-//! What always holds: of two sessions that were granted one address, the later grant has the entry, in whatever
-//! order their workers come here. Grants are numbered where they are made; the number's lower half is in the word.
+//! What always holds: of two sessions that were granted one address, the later grant has the entry,
+//! in whatever order their workers come here. Grants are numbered where they are made; the number's
+//! lower half is in the word.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,8 +24,8 @@ pub const MAX_WORKERS: usize = 1 << 7;
 /// The most sessions of one worker a location can name.
 pub(super) const MAX_SESSIONS: usize = 1 << 24;
 
-/// Where a session lives: its worker, its key there, and the lower half of the number of its grant, which
-/// tells it from a later user of the same place and says which of two is later.
+/// Where a session lives: its worker, its key there, and the lower half of the number of its grant,
+/// which tells it from a later user of the same place and says which of two is later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Location {
     pub(super) worker: usize,
@@ -45,8 +47,8 @@ impl Location {
         VALID | (self.worker as u64) << 56 | u64::from(self.key.0) << 32 | u64::from(self.tag)
     }
 
-    /// Whether this grant was made after that one. Numbers may wrap: two grants that meet here are never two
-    /// thousand million apart.
+    /// Whether this grant was made after that one. Numbers may wrap: two grants that meet here are
+    /// never two thousand million apart.
     fn is_later_than(self, other: Self) -> bool {
         self.tag.wrapping_sub(other.tag) as i32 > 0
     }

@@ -1,6 +1,7 @@
 //! A packet's way down: TUN, split, session by inner address, sealed, into the connection's queue.
 //!
-//! A super-packet is looked up once; its segments share the session, the path's limit and the order.
+//! A super-packet is looked up once; its segments share the session, the path's limit and the
+//! order.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
@@ -146,11 +147,11 @@ impl<A: Admission> ServerApp<A> {
     }
 }
 
-/// The answer to a packet that must not be fragmented and is larger than the session's MTU: RFC 1191's
-/// "fragmentation needed" with the size that one datagram carries.
+/// The answer to a packet that must not be fragmented and is larger than the session's MTU: RFC
+/// 1191's "fragmentation needed" with the size that one datagram carries.
 ///
-/// It comes from the client's address: the kernel takes nothing from a device whose source is an address of
-/// this host (martian), so the gateway's own would never be believed.
+/// It comes from the client's address: the kernel takes nothing from a device whose source is an
+/// address of this host (martian), so the gateway's own would never be believed.
 fn too_big(packet: &[u8], mtu: u16, client: Ipv4Addr) -> Option<([u8; ICMP_BUFFER], usize)> {
     let mut answer = [0; ICMP_BUFFER];
     let carries = mtu.saturating_sub(OVERHEAD as u16);

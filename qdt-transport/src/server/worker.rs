@@ -1,8 +1,9 @@
 //! One server worker's loop.
 //!
-//! A turn: wait until something is there, read the UDP socket, run timers, write the TUN, read the TUN, take what
-//! other workers and the control side left, then send. Every source has a budget, so that none starves another;
-//! while the UDP socket is full the TUN is not read, because what it holds would have nowhere to go.
+//! A turn: wait until something is there, read the UDP socket, run timers, write the TUN, read the
+//! TUN, take what other workers and the control side left, then send. Every source has a budget, so
+//! that none starves another; while the UDP socket is full the TUN is not read, because what it
+//! holds would have nowhere to go.
 
 use std::io;
 use std::ops::ControlFlow;

@@ -1,8 +1,8 @@
 //! A server's certificate checked by authorities: chain, name, dates and purpose.
 //!
 //! Invariants: a certificate that is itself among the trusted ones needs no authority above it and
-//! may itself be one (CA:TRUE, which is what `openssl req -x509` makes); its name, dates and purpose
-//! are checked all the same.
+//! may itself be one (CA:TRUE, which is what `openssl req -x509` makes); its name, dates and
+//! purpose are checked all the same.
 
 use std::sync::Arc;
 

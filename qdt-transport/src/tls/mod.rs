@@ -1,8 +1,9 @@
-//! TLS 1.3 for QUIC: the server's certificate and the secrets derived from its key, and what a client trusts.
+//! TLS 1.3 for QUIC: the server's certificate and the secrets derived from its key, and what a
+//! client trusts.
 //!
 //! Both sides speak ALPN `h3`, prefer AES-128-GCM (the cheaper of two layers; the inner one is the
-//! session's own) and offer the X25519MLKEM768 key exchange first. Private keys never leave this module
-//! except as the secrets that HKDF derives from them.
+//! session's own) and offer the X25519MLKEM768 key exchange first. Private keys never leave this
+//! module except as the secrets that HKDF derives from them.
 
 mod authorities;
 mod client;

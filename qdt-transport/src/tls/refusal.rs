@@ -1,7 +1,7 @@
 //! Why a server's certificate is refused, in words that say what to do.
 //!
-//! Invariant: no name of a type of the TLS library reaches a user; what has no words here is told as
-//! one text with a remedy that holds for every certificate.
+//! Invariant: no name of a type of the TLS library reaches a user; what has no words here is told
+//! as one text with a remedy that holds for every certificate.
 
 use qdt_proto::http3::http_date;
 use rustls::pki_types::UnixTime;

@@ -1,9 +1,10 @@
-//! Secrets that a server derives from its TLS private key, so that they survive a restart without a file.
+//! Secrets that a server derives from its TLS private key, so that they survive a restart without a
+//! file.
 //!
-//! With the same key a restarted server signs the same stateless resets (RFC 9000 section 10.3) for the
-//! connections of its predecessor, accepts the address tokens it gave out (section 8.1) and opens the resume
-//! tickets it sealed. HKDF-SHA256 (RFC 5869) with one label each keeps the three apart from each other and
-//! from the key itself.
+//! With the same key a restarted server signs the same stateless resets (RFC 9000 section 10.3) for
+//! the connections of its predecessor, accepts the address tokens it gave out (section 8.1) and
+//! opens the resume tickets it sealed. HKDF-SHA256 (RFC 5869) with one label each keeps the three
+//! apart from each other and from the key itself.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -69,10 +70,12 @@ impl ServerSecrets {
     }
 }
 
-/// The key of an endpoint's stateless resets, which may change while the endpoint lives. Clones change together.
+/// The key of an endpoint's stateless resets, which may change while the endpoint lives. Clones
+/// change together.
 ///
-/// What a connection was told when it began stays with it: after a change the endpoint itself cannot reset older
-/// connections, but a later process with the new key can reset those that began since.
+/// What a connection was told when it began stays with it: after a change the endpoint itself
+/// cannot reset older connections, but a later process with the new key can reset those that began
+/// since.
 #[derive(Clone)]
 pub(crate) struct ResetKey(Arc<RwLock<Arc<hmac::Key>>>);
 
@@ -82,7 +85,8 @@ impl ResetKey {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = secrets.reset.clone();
     }
 
-    /// The key now. Asked for when a connection begins or is unknown, never for a packet of a known one.
+    /// The key now. Asked for when a connection begins or is unknown, never for a packet of a known
+    /// one.
     fn now(&self) -> Arc<hmac::Key> {
         self.0
             .read()

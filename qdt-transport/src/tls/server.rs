@@ -144,7 +144,8 @@ impl ServerTls {
             .with_no_client_auth()
             .with_single_cert(chain, key)?;
         config.alpn_protocols = vec![ALPN_H3.to_vec()];
-        // Sessions resume by their own ticket; a TLS ticket would only add bytes to every handshake.
+        // Sessions resume by their own ticket; a TLS ticket would only add bytes to every
+        // handshake.
         config.send_tls13_tickets = 0;
         let quic = QuicServerConfig::try_from(config)
             .expect("the provider has TLS13_AES_128_GCM_SHA256, which protects Initial packets");

@@ -1,5 +1,5 @@
-//! The UDP side of a worker: one socket with GSO and GRO, and the steering that brings every QUIC packet of
-//! a connection to the same worker.
+//! The UDP side of a worker: one socket with GSO and GRO, and the steering that brings every QUIC
+//! packet of a connection to the same worker.
 
 mod datagrams;
 mod port;

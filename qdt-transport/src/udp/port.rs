@@ -126,7 +126,8 @@ impl DatagramPort for UdpPort {
                 local_ip: meta.dst_ip,
                 ecn: meta.ecn.and_then(|ecn| EcnCodepoint::from_bits(ecn as u8)),
                 stride: meta.stride.max(1),
-                // What a peer makes QUIC keep (stream data with gaps before it) must not keep what others sent.
+                // What a peer makes QUIC keep (stream data with gaps before it) must not keep what
+                // others sent.
                 train: arena.take_or_copy(meta.len),
             });
         }
@@ -212,7 +213,8 @@ impl AsFd for UdpPort {
 fn enlarge(socket: &Socket, force: libc::c_int, polite: libc::c_int) {
     let size = SOCKET_BUFFER as libc::c_int;
     for option in [force, polite] {
-        // SAFETY: the descriptor is open for the call, and the option's value is a `c_int` of the given length.
+        // SAFETY: the descriptor is open for the call, and the option's value is a `c_int` of the
+        // given length.
         let result = unsafe {
             libc::setsockopt(
                 socket.as_raw_fd(),
@@ -267,7 +269,8 @@ fn open(addr: SocketAddr, shared: bool) -> Result<Socket, BindError> {
 /// # Errors
 /// The address is taken (also by a program that shares ports), not ours, or needs a privilege.
 pub(crate) fn bind_server(addr: SocketAddr, workers: usize) -> Result<Vec<UdpPort>, BindError> {
-    // A socket that does not share its port finds out whether anybody else, sharing or not, is there.
+    // A socket that does not share its port finds out whether anybody else, sharing or not, is
+    // there.
     let alone = open(addr, false)?;
     if workers == 1 {
         return Ok(vec![UdpPort::new(alone, addr, Arc::default())?]);
@@ -291,8 +294,8 @@ pub(crate) fn bind_server(addr: SocketAddr, workers: usize) -> Result<Vec<UdpPor
     Ok(ports)
 }
 
-/// A client's socket: any port, dual-stack where the kernel has IPv6, whose packets stay `outside` the
-/// tunnel.
+/// A client's socket: any port, dual-stack where the kernel has IPv6, whose packets stay `outside`
+/// the tunnel.
 ///
 /// # Errors
 /// The system refused the socket, or to keep it outside (a mark needs `CAP_NET_ADMIN`).

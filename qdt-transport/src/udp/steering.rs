@@ -1,10 +1,11 @@
 //! Steering: the kernel gives a QUIC packet to the worker that owns its connection.
 //!
-//! Workers share a port (`SO_REUSEPORT`). A classic BPF program on the group (`SO_ATTACH_REUSEPORT_CBPF`,
-//! socket(7)) returns the index of the socket: the first byte of the destination connection id, modulo the
-//! number of workers. That byte stands at offset 1 of short headers and at offset 6 of long ones (RFC 8999
-//! section 5). Worker k gives out connection ids whose first byte is k modulo that number, so that every
-//! later packet of a connection comes to the worker that accepted it, whatever address it comes from.
+//! Workers share a port (`SO_REUSEPORT`). A classic BPF program on the group
+//! (`SO_ATTACH_REUSEPORT_CBPF`, socket(7)) returns the index of the socket: the first byte of the
+//! destination connection id, modulo the number of workers. That byte stands at offset 1 of short
+//! headers and at offset 6 of long ones (RFC 8999 section 5). Worker k gives out connection ids
+//! whose first byte is k modulo that number, so that every later packet of a connection comes to
+//! the worker that accepted it, whatever address it comes from.
 //!
 //! The program sees the first datagram of what the kernel merged (GRO), and the kernel merges by
 //! addresses and ports. So [`Steering`] says the same of each datagram, and the worker that got it
@@ -21,7 +22,8 @@ use rand::RngCore;
 /// Length of the connection ids we give out: room for a worker's mark and 56 bits of randomness.
 const ID_LEN: usize = 8;
 
-/// Attaches the program to a group of `workers` sockets that were bound in the order of their workers.
+/// Attaches the program to a group of `workers` sockets that were bound in the order of their
+/// workers.
 ///
 /// # Errors
 /// The kernel has no such option or refuses it.
@@ -51,8 +53,8 @@ pub(super) fn attach(socket: BorrowedFd<'_>, workers: usize) -> io::Result<()> {
         len: program.len() as u16,
         filter: program.as_mut_ptr(),
     };
-    // SAFETY: the descriptor is open, `filter` points to a program that lives for the call, and the kernel
-    // copies it.
+    // SAFETY: the descriptor is open, `filter` points to a program that lives for the call, and the
+    // kernel copies it.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),

@@ -1,5 +1,5 @@
-//! Whose an allocation is: the crate of the innermost function on the stack that is not of a library of
-//! containers, because a vector grows for whoever pushes.
+//! Whose an allocation is: the crate of the innermost function on the stack that is not of a
+//! library of containers, because a vector grows for whoever pushes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::c_void;

@@ -1,7 +1,7 @@
 //! An allocator that notes from where memory is asked for, while it is told to.
 //!
-//! What always holds: nothing is noted of the thread that started it, which is the test's, nor of what
-//! noting itself allocates.
+//! What always holds: nothing is noted of the thread that started it, which is the test's, nor of
+//! what noting itself allocates.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -37,8 +37,9 @@ pub(crate) fn stop() -> HashMap<Stack, u64> {
 /// The system's allocator, which notes.
 struct Noting;
 
-// SAFETY: every call goes on to the system's allocator with its arguments unchanged; noting allocates only
-// while this thread is exempt from being noted, so it does not come back here for ever.
+// SAFETY: every call goes on to the system's allocator with its arguments unchanged; noting
+// allocates only while this thread is exempt from being noted, so it does not come back here for
+// ever.
 unsafe impl GlobalAlloc for Noting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         note();

@@ -1,5 +1,5 @@
-//! The packet path asks for no memory: a client and a server carry packets for each other over real QUIC
-//! on loopback, and an allocator notes who asks.
+//! The packet path asks for no memory: a client and a server carry packets for each other over real
+//! QUIC on loopback, and an allocator notes who asks.
 //!
 //! What quinn-proto and its kin ask for per packet is theirs; it is printed beside it
 //! (`cargo test -p qdt-transport --test allocations -- --nocapture`).

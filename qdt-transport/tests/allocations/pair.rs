@@ -1,5 +1,5 @@
-//! A client and a server that carry packets in turns: so many up, and when they have arrived, so many down.
-//! No packet waits for a later turn of the workers, and none is lost.
+//! A client and a server that carry packets in turns: so many up, and when they have arrived, so
+//! many down. No packet waits for a later turn of the workers, and none is lost.
 
 use std::net::Ipv4Addr;
 use std::os::unix::net::UnixDatagram;
@@ -126,7 +126,8 @@ fn super_packet(source: Ipv4Addr, destination: Ipv4Addr) -> Vec<u8> {
     packet[10..12].fill(0);
     let checksum = Sum::of(&packet[..20]).checksum();
     packet[10..12].copy_from_slice(&checksum.to_be_bytes());
-    // Ports are there already; sequence and acknowledgement, header of 20 bytes, ACK, window, no urgent data.
+    // Ports are there already; sequence and acknowledgement, header of 20 bytes, ACK, window, no
+    // urgent data.
     packet[24..32].fill(0);
     packet[32..40].copy_from_slice(&[0x50, 0x10, 1, 0xf5, 0, 0, 0, 0]);
     let sum = Sum::pseudo_header(&packet, 6, len - 20).fold();

@@ -1,6 +1,6 @@
-//! A server and clients in one process over loopback: real QUIC, with socket pairs in the TUN devices' place,
-//! so that no privilege is needed. The policy is the smallest one: the token counts, addresses are given in
-//! order.
+//! A server and clients in one process over loopback: real QUIC, with socket pairs in the TUN
+//! devices' place, so that no privilege is needed. The policy is the smallest one: the token
+//! counts, addresses are given in order.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -135,7 +135,8 @@ fn pool() -> Pool {
 
 /// A TUN device's two ends: the queue for the worker, and the kernel's side for the test.
 fn tun(offload: Offload) -> (TunQueue, UnixDatagram) {
-    // A pair of datagram sockets would hold ten packets and drop the rest; these hold as much as a device does.
+    // A pair of datagram sockets would hold ten packets and drop the rest; these hold as much as a
+    // device does.
     let kind = socket2::Type::SEQPACKET;
     let (ours, theirs) = socket2::Socket::pair(socket2::Domain::UNIX, kind, None).expect("pair");
     for end in [&ours, &theirs] {
@@ -335,7 +336,8 @@ impl Client {
         client
     }
 
-    /// Waits until the worker reads its TUN: it drops a packet with a foreign source, and nobody else sees it.
+    /// Waits until the worker reads its TUN: it drops a packet with a foreign source, and nobody
+    /// else sees it.
     fn wait_until_it_reads(&self) {
         let foreign = packet(Ipv4Addr::new(192, 0, 2, 1), GATEWAY, 64);
         self.tun().send(&foreign).expect("send");
@@ -412,7 +414,8 @@ pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// Stands between one client and a server, and can lead to another server from one packet to the next.
+/// Stands between one client and a server, and can lead to another server from one packet to the
+/// next.
 pub(crate) struct Relay {
     pub(crate) addr: SocketAddr,
     target: Arc<Mutex<SocketAddr>>,

@@ -15,8 +15,8 @@ pub(super) const OFFLOAD: Offload = Offload {
     udp: true,
 };
 
-/// [`Coalescer`]: one flow's packets. Full ones become one super-packet; acknowledgements pass one by
-/// one. One copy of each is that of the case itself, where otherwise the packet is opened.
+/// [`Coalescer`]: one flow's packets. Full ones become one super-packet; acknowledgements pass one
+/// by one. One copy of each is that of the case itself, where otherwise the packet is opened.
 pub(super) struct Join {
     coalescer: Coalescer,
     packets: Vec<Vec<u8>>,

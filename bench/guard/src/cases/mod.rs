@@ -1,8 +1,8 @@
 //! The cases: for each step of a packet's way the work that is counted.
 //!
-//! A case prepares what its next turn needs, which is not counted, then does the turn, which is. What
-//! always holds: every run of a case does the same work on the same bytes, and a step that fails
-//! ends the run, so that no count is one of errors.
+//! A case prepares what its next turn needs, which is not counted, then does the turn, which is.
+//! What always holds: every run of a case does the same work on the same bytes, and a step that
+//! fails ends the run, so that no count is one of errors.
 
 mod aead;
 mod header;

@@ -1,5 +1,6 @@
-//! One client of the crowd: QUIC handshake, `POST /connect`, then a session that seals and opens as `qdt-client`
-//! does and asks for a sign of life as often as that does after minutes without traffic.
+//! One client of the crowd: QUIC handshake, `POST /connect`, then a session that seals and opens as
+//! `qdt-client` does and asks for a sign of life as often as that does after minutes without
+//! traffic.
 
 use std::net::Ipv4Addr;
 use std::time::Instant;
@@ -27,7 +28,8 @@ pub(super) const MTU: u16 = 1350;
 const MTU_FOR_ANYBODY: i64 = 1242;
 /// Questions after which `qdt-client` asks no more rarely.
 const ASKED_BEFORE: usize = 3;
-/// Segments of a read bring headers and tags of their own; a read of the smallest segments stays below this.
+/// Segments of a read bring headers and tags of their own; a read of the smallest segments stays
+/// below this.
 const SEALED_READ: usize = 65_535 + 65_535 / 536 * 128;
 
 /// See the module.
@@ -102,8 +104,8 @@ impl Client {
             .min()
     }
 
-    /// Takes in what happened; true when it has just got its session. `share` from 0 to 1 spreads the clients'
-    /// signs of life over time.
+    /// Takes in what happened; true when it has just got its session. `share` from 0 to 1 spreads
+    /// the clients' signs of life over time.
     ///
     /// # Errors
     /// When the connection ended or the server refused: no client of the crowd may be lost.

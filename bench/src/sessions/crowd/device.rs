@@ -26,8 +26,8 @@ pub(super) struct Device {
 }
 
 impl Device {
-    /// Opens the device on `machine`, makes the pool's addresses the machine's own, and sends what goes to the sink
-    /// into it.
+    /// Opens the device on `machine`, makes the pool's addresses the machine's own, and sends what
+    /// goes to the sink into it.
     ///
     /// # Errors
     /// When there is no TUN driver.
@@ -69,7 +69,8 @@ impl Device {
         }
     }
 
-    /// The packet in the slot goes on, perhaps with others. What the kernel does not take is lost, as on any path.
+    /// The packet in the slot goes on, perhaps with others. What the kernel does not take is lost,
+    /// as on any path.
     pub(super) fn commit(&mut self, len: usize) {
         self.is_open = true;
         let queue = &self.queue;

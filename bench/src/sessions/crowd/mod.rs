@@ -1,10 +1,12 @@
-//! Very many clients in one thread: real QUIC, real sessions, real packets, without a process for each.
+//! Very many clients in one thread: real QUIC, real sessions, real packets, without a process for
+//! each.
 //!
-//! The crowd is driven by whoever measures: it moves while one of its methods runs, and only then. What it
-//! costs itself is left out of every figure, but it shares the machine with the server.
+//! The crowd is driven by whoever measures: it moves while one of its methods runs, and only then.
+//! What it costs itself is left out of every figure, but it shares the machine with the server.
 //!
-//! What always holds: a client that loses its connection or is refused ends the measurement; the earliest
-//! deadline of every client is in the heap; a client is in `touched` exactly when it is marked so.
+//! What always holds: a client that loses its connection or is refused ends the measurement; the
+//! earliest deadline of every client is in the heap; a client is in `touched` exactly when it is
+//! marked so.
 
 mod client;
 mod device;
@@ -33,8 +35,8 @@ use sockets::{Inbox, Port};
 
 /// Sockets, each with an address of its own.
 const PORTS: usize = 100;
-/// Handshakes under way at a time: enough to keep a server busy, few enough that none waits for long. Fewer than the
-/// unfinished connections after which a server wants addresses proven.
+/// Handshakes under way at a time: enough to keep a server busy, few enough that none waits for
+/// long. Fewer than the unfinished connections after which a server wants addresses proven.
 const AT_ONCE: usize = 24;
 /// How long all of a step's handshakes may take.
 const OPEN_WITHIN: Duration = Duration::from_secs(120);
@@ -43,9 +45,9 @@ const SEGMENTS: usize = 44;
 const SEND_BYTES: usize = 65_507;
 /// Receive calls of one socket in one turn.
 const RECEIVES: usize = 4;
-/// Bytes read from the TUN in one turn: some super-packets, or the acknowledgements of all clients, which would be lost
-/// if they had to wait for as many turns as they are packets. They are read after each socket, because the device holds
-/// no more than those of a real client.
+/// Bytes read from the TUN in one turn: some super-packets, or the acknowledgements of all clients,
+/// which would be lost if they had to wait for as many turns as they are packets. They are read
+/// after each socket, because the device holds no more than those of a real client.
 const READ_BYTES: usize = 256 << 10;
 /// How long a turn may wait at most, so that whoever drives the crowd is heard.
 const TURN: Duration = Duration::from_millis(20);

@@ -1,4 +1,5 @@
-//! A UDP socket of the crowd with its QUIC endpoint. Each has an address of its own, as clients have.
+//! A UDP socket of the crowd with its QUIC endpoint. Each has an address of its own, as clients
+//! have.
 
 use std::io::{self, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};

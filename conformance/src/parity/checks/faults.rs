@@ -1,4 +1,5 @@
-//! What no client may send. The stream or the connection ends with the code that the RFC names, and nothing counts it.
+//! What no client may send. The stream or the connection ends with the code that the RFC names, and
+//! nothing counts it.
 
 use super::{Check, Material, post};
 use crate::parity::request::{Head, Request, Step};

@@ -1,4 +1,5 @@
-//! The fields of a request: the token above all, and everything that a client may write in more than one way.
+//! The fields of a request: the token above all, and everything that a client may write in more
+//! than one way.
 
 use super::{Check, Material, post};
 use crate::parity::request::Form;

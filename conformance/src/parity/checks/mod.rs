@@ -1,7 +1,7 @@
 //! Every request that the probe sends, with what has to come of it; one file per topic.
 //!
-//! A check says what the suite's server does, and apart from that what the Go server does where that is something
-//! else. Which facts are recorded and which generated shows in the group.
+//! A check says what the suite's server does, and apart from that what the Go server does where
+//! that is something else. Which facts are recorded and which generated shows in the group.
 
 mod bodies;
 mod faults;
@@ -15,7 +15,8 @@ use super::table::{Dialect, Expect, KEY_DERIVATION};
 
 /// The nonce of requests whose keys nobody uses.
 pub(super) const NONCE: &str = "r1PcM/V/7a1PEpqZGM8NNQ";
-/// As long as [`NONCE`] inside of JSON, and 15 bytes when decoded: accepted up to the derivation of keys.
+/// As long as [`NONCE`] inside of JSON, and 15 bytes when decoded: accepted up to the derivation of
+/// keys.
 const SHORT_NONCE: &str = "r1PcM/V/7a1PEpqZGM8N\\n";
 /// What an absent `mtu` means.
 pub(super) const DEFAULT_MTU: i64 = 1350;
@@ -82,8 +83,8 @@ impl Check {
 pub(super) struct Material<'a> {
     /// The server's token.
     token: &'a [u8],
-    /// Requests make their point without a session, so that no address is used up: their nonce is too short, and the
-    /// refusal that follows comes after everything that they are about.
+    /// Requests make their point without a session, so that no address is used up: their nonce is
+    /// too short, and the refusal that follows comes after everything that they are about.
     spares_addresses: bool,
 }
 

@@ -1,4 +1,5 @@
-//! What the Go programs were recorded to accept and to refuse: request bodies and nonces, each to the byte.
+//! What the Go programs were recorded to accept and to refuse: request bodies and nonces, each to
+//! the byte.
 
 use serde::Deserialize;
 
@@ -53,7 +54,8 @@ pub(super) fn checks(material: &Material<'_>) -> Vec<Check> {
         .collect()
 }
 
-/// Accepted bodies stay open behind their value; refused ones are finished, because some are only unfinished.
+/// Accepted bodies stay open behind their value; refused ones are finished, because some are only
+/// unfinished.
 fn body(material: &Material<'_>, number: usize, case: &Body) -> Check {
     let group = "recorded request bodies";
     let request = post(&material.head(), &material.spare(from_hex(&case.body_hex)));

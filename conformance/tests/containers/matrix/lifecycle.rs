@@ -121,7 +121,8 @@ fn idle(stage: &Stage, pair: Pair) {
     let tunnel = pair.start(stage, server, Config::client());
     match pair.server {
         Kind::Ours => {
-            // Where the machine is busy our client has opened a second session and left one of the two.
+            // Where the machine is busy our client has opened a second session and left one of the
+            // two.
             let before = tunnel.server.metrics().handshakes("ok");
             stay_silent(6 * SECOND);
             assert!(tunnel.client.pings(56, SECOND));

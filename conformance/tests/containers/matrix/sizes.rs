@@ -152,8 +152,8 @@ fn fragments(stage: &Stage, pair: Pair) {
         stage.network("net")
     };
     let tunnel = pair.start_in(stage, network, pair.server_config(), Config::client());
-    // The largest packets that either end hands over whole: those of the client's device, and those of 1242 bytes
-    // at the server, whose device carries more.
+    // The largest packets that either end hands over whole: those of the client's device, and those
+    // of 1242 bytes at the server, whose device carries more.
     let full = tunnel.client.device_mtu() - ECHO;
     assert_travels(&tunnel, full);
     let inner = IpAddr::V4(tunnel.client.inner_address().expect("a connected client"));

@@ -65,8 +65,8 @@ fn traffic(stage: &Stage) {
         );
     }
 
-    // And so do rates. Prometheus reckons from the scrapes inside the window to its edges, up to one scrape's distance
-    // on each side.
+    // And so do rates. Prometheus reckons from the scrapes inside the window to its edges, up to
+    // one scrape's distance on each side.
     prometheus.wait_for_result("count_over_time(qdt_sessions_active[60s]) >= 12");
     for (counter, sent) in counters.iter().zip([packets, packets, bytes, bytes]) {
         let reckoned = prometheus.value(&format!("rate({counter}[60s]) * 60"));

@@ -260,8 +260,9 @@ fn wrong_expressions(stage: &Stage) {
     assert_eq!(used, Ok(BTreeSet::from(["qdt_bytes_total".to_owned()])));
 }
 
-/// Whether Prometheus takes an expression, every series and label in it is documented, and every selector alone finds
-/// something. Returns the series it uses; Prometheus' own `up` is not among them.
+/// Whether Prometheus takes an expression, every series and label in it is documented, and every
+/// selector alone finds something. Returns the series it uses; Prometheus' own `up` is not among
+/// them.
 fn check(
     prometheus: &Prometheus,
     series: &BTreeMap<String, Series>,

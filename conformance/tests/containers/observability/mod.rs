@@ -79,8 +79,8 @@ impl Setting {
     }
 }
 
-/// Sends echo requests with that many payload bytes each, one after the other, and waits for every answer. Returns
-/// the bytes of all requests, which are those of all answers.
+/// Sends echo requests with that many payload bytes each, one after the other, and waits for every
+/// answer. Returns the bytes of all requests, which are those of all answers.
 #[track_caller]
 fn echo(session: &mut Session, payloads: impl IntoIterator<Item = usize>) -> u64 {
     let mut bytes = 0;
@@ -99,8 +99,8 @@ fn echo(session: &mut Session, payloads: impl IntoIterator<Item = usize>) -> u64
     bytes
 }
 
-/// Runs a shell line in a container of the image that holds promtool, with files of the host (path there, path here),
-/// and returns exit code and output.
+/// Runs a shell line in a container of the image that holds promtool, with files of the host (path
+/// there, path here), and returns exit code and output.
 #[track_caller]
 fn promtool(stage: &Stage, line: &str, files: &[(&str, &str)]) -> (i64, String) {
     let spec = Spec::new("promtool", "qdt-prometheus")

@@ -3,8 +3,8 @@
 //!
 //! An accept in one table does not undo a drop in another (netfilter asks every base chain of a
 //! hook), so where ufw, Docker or an administrator closed the FORWARD chain, our traffic needs a
-//! rule in that chain. Such rules carry the comment `qdt <device>` and leave at stop and at the next
-//! start; a chain that lets everything through is not touched.
+//! rule in that chain. Such rules carry the comment `qdt <device>` and leave at stop and at the
+//! next start; a chain that lets everything through is not touched.
 
 mod closed;
 mod generation;

@@ -3,7 +3,8 @@
 use super::*;
 use crate::path::IDLE;
 
-/// Looks every time it is asked to, for `span`, with `change` applied to what is seen before each look.
+/// Looks every time it is asked to, for `span`, with `change` applied to what is seen before each
+/// look.
 fn run(
     watch: &mut Watch,
     now: &mut Instant,
