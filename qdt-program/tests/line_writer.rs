@@ -56,8 +56,8 @@ fn a_line_waits_for_no_reader_and_what_did_not_fit_is_counted_where_it_is_missin
 
     reader.read_exact(&mut vec![0; size]).unwrap();
     let mut read = BufReader::new(reader).lines().map(Result::unwrap);
-    // The writer may take its first line only once the queue is full: then a line found room between
-    // two gaps.
+    // The writer may take its first line only once the queue is full: then a line found room
+    // between two gaps.
     let (mut number, mut missing) = (0, 0);
     while number < lines {
         let line = read.next().unwrap();
