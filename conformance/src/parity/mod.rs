@@ -6,6 +6,9 @@
 //! expected ends, `compare` what may differ, `run` the order of events. The answers of a server are
 //! judged to the byte, except for the value of `date`, the order of headers and `mtu` up to the
 //! documented clamp.
+//!
+//! The probe is not wholly independent of the server: qdt-proto derives the keys of its sessions,
+//! splits responses into events, and writes the heads that use the static table.
 
 mod checks;
 mod compare;
