@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_thread_that_ended_takes_nothing_from_what_the_others_used() {
+    fn an_ended_kernel_thread_does_not_lower_foreign_cpu_time() {
         let reading = |threads: &[(u32, f64)], busy| CpuReading {
             ends: 0.0,
             own: 0.0,
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn work_of_ours_and_of_children_that_ended_is_not_somebody_elses() {
+    fn cpu_time_of_this_measurement_and_its_ended_children_is_not_foreign() {
         let before = CpuReading::take(&[]).expect("/proc is there");
         let burned = std::process::Command::new("sh")
             .args(["-c", "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done"])

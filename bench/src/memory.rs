@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_knows_what_it_holds() {
+    fn the_memory_of_this_process_is_read() {
         let status = "Name:\tqdt\nVmHWM:\t   20480 kB\nVmRSS:\t   10240 kB\n";
         assert_eq!(mib(status, "VmRSS:"), Some(10.0));
         let ends = of_ends(&[std::process::id()]).expect("this process lives");

@@ -114,7 +114,7 @@ fn a_certificate_of_openssl_without_options_is_trusted_where_it_is_itself_in_the
 }
 
 #[test]
-fn a_certificate_of_openssl_that_nobody_vouches_for_is_refused_with_what_to_do() {
+fn a_certificate_of_openssl_without_a_trusted_issuer_is_refused_with_what_to_do() {
     let lab = Lab::new(1);
     let folder = lab.server.folder();
     for (file, name) in [("", "IP:192.0.2.2"), ("other-", "IP:192.0.2.2")] {

@@ -67,7 +67,7 @@ fn a_go_client_with_full_size_packets_in_the_first_second_exits() {
 }
 
 #[test]
-fn a_go_server_forgets_an_idle_session_without_telling() {
+fn a_go_server_drops_an_idle_session_silently() {
     let lab = Lab::new(1);
     let mut server = Server::start_go(&lab.server, lenient().set("session_timeout", "1s"));
     let mut client = Client::start_go(&lab.clients[0], Config::client());
@@ -77,7 +77,7 @@ fn a_go_server_forgets_an_idle_session_without_telling() {
 }
 
 #[test]
-fn a_go_client_stopped_by_a_signal_exits_with_0_and_takes_its_device_along() {
+fn a_go_client_stopped_by_a_signal_exits_with_0_and_removes_its_device() {
     let lab = Lab::new(1);
     let _server = Server::start_go(&lab.server, lenient());
     let mut client = Client::start_go(&lab.clients[0], Config::client());

@@ -110,7 +110,7 @@ fn transfers_and_echoes_carry_every_byte() {
 }
 
 #[test]
-fn a_name_is_looked_up_and_the_responder_knows_who_asked() {
+fn a_name_is_resolved_and_the_responder_records_the_asker() {
     let lab = Lab::new(1);
     let responder = DnsResponder::start(&lab.internet);
     let answer = dns_query(&lab.clients[0], Lab::INTERNET, "www.example.org");
@@ -176,7 +176,7 @@ fn a_program_sees_its_machine_only_and_dies_with_its_owner() {
 }
 
 #[test]
-fn unused_addresses_answer_nobody() {
+fn unused_addresses_do_not_answer() {
     let lab = Lab::new(1);
     let nobody = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 77));
     assert!(ping(&lab.clients[0], nobody, 56, SECOND / 4).is_none());

@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_grew_is_told() {
+    fn only_counters_that_grew_are_reported() {
         let drops = |counts: [u64; 3]| -> Drops {
             ["a", "b", "c"]
                 .map(str::to_owned)

@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_measured_is_no_figure() {
+    fn a_measure_that_did_not_run_gives_no_figure() {
         assert!(spread(&[Round::default()], up).is_none());
         assert!(share(&[round(1.0)], &[Round::default()], up).is_none());
     }

@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_bottleneck_cannot_send_in_time_is_dropped_and_the_rest_leaves_at_its_rate() {
+    fn the_bottleneck_drops_what_its_queue_cannot_hold_and_sends_the_rest_at_its_rate() {
         let shape = Shape {
             rate: Some(8_000_000),
             queue: 50_000,

@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_that_loses_half_of_the_packets_says_so() {
+    fn a_link_that_loses_half_of_the_packets_counts_them() {
         let (relay, cable) = laid(Shape {
             loss_per_mille: 500,
             ..DELAYED

@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_without_an_answer_are_told_and_no_figure_is_made_of_nothing() {
+    fn unanswered_requests_are_counted_and_no_answers_give_no_figure() {
         let found = of_window(&replies((0..75).map(|n| (n, 1))), 0, 100).expect("answers");
         assert_eq!(found.unanswered, 0.25);
         assert!(of_window(&replies((0..75).map(|n| (n, 1))), 80, 100).is_none());

@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_falls_alone_is_named() {
+    fn a_peer_that_becomes_slower_alone_is_named() {
         let last = run(&[("cable", 50.0), ("wireguard-go", 3.5), ("quincy", 1.7)]);
         let now = run(&[("cable", 49.0), ("wireguard-go", 3.0), ("quincy", 1.7)]);
         let fallen = now.fallen(&last.peers);
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_that_became_slower_for_all_voids_nothing() {
+    fn a_machine_that_became_slower_for_all_peers_voids_no_figure() {
         let last = run(&[("cable", 50.0), ("wireguard-go", 3.5), ("quincy", 1.7)]);
         let now = run(&[("cable", 35.0), ("wireguard-go", 2.4), ("quincy", 1.2)]);
         assert_eq!(now.fallen(&last.peers), Vec::<String>::new());
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn another_setting_and_those_who_were_not_measured_keep_their_figures() {
+    fn another_setting_and_unmeasured_peers_keep_their_figures() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("bench/last.json");
         let kept = |path| Kept::read(path).expect("a file of ours or none");

@@ -162,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn programs_of_another_profile_are_not_what_people_run() {
+    fn programs_of_another_profile_raise_a_doubt() {
         assert_eq!(wrong_profile(Path::new("/a/target/lab")), Some("lab"));
         assert_eq!(wrong_profile(Path::new("/a/target/release")), None);
     }

@@ -212,14 +212,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_jain_index_is_one_for_equals_and_one_in_n_for_a_greedy_one() {
+    fn the_jain_index_is_1_for_equal_shares_and_1_over_n_for_a_single_receiver() {
         assert_eq!(jain_index(&[3.0; 7]), 1.0);
         assert_eq!(jain_index(&[5.0, 0.0, 0.0, 0.0]), 0.25);
         assert_eq!(jain_index(&[0.0; 3]), 0.0);
     }
 
     #[test]
-    fn what_tcp_sent_is_found_by_name() {
+    fn tcp_counters_are_found_by_name() {
         let snmp = "Ip: Forwarding\nIp: 1\nTcp: RtoMin OutSegs RetransSegs\nTcp: 200 70 4\nUdp: InDatagrams\nUdp: 9\n";
         let found = Tcp {
             sent: 70,

@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernels_words_are_read() {
+    fn smaps_rollup_is_parsed() {
         let rollup = "55d0-7ffc ---p 00000000 00:00 0 [rollup]\nRss:     1884 kB\nPss:  5 kB\n";
         assert_eq!(resident_of(rollup), Some(1884 * 1024));
     }

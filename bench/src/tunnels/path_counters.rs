@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_counted_before_the_run_is_not_counted() {
+    fn counts_from_before_the_run_are_left_out() {
         let (before, after) = (scrape(100, 10, 10, 100, 2), scrape(500, 20, 30, 520, 5));
         let mut way = Way::new();
         add_between(&mut way, &before, &after, Direction::Down);

@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remarkable_of_a_report_is_what_differs_and_the_notes() {
+    fn remarks_of_a_report_are_its_differences_and_its_notes() {
         let report = report(&["status 200".to_owned()]);
         let lines = report.lines.iter().map(Line::text);
         let printed = lines.collect::<Vec<_>>().join("\n") + "\nnote: wait";

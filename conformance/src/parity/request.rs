@@ -255,7 +255,7 @@ mod tests {
     use qdt_proto::http3::decode_field_section;
 
     #[test]
-    fn a_head_says_the_same_in_every_form() {
+    fn every_form_of_a_head_encodes_the_same_fields() {
         let head = Head::connect(&[0xe9; 200]).add("content-length", "12");
         for form in [Form::Literal, Form::Huffman, Form::Table] {
             let section = head.clone().form(form).section();

@@ -327,7 +327,7 @@ fn a_body_that_breaks_the_rules_of_http3_costs_its_stream_and_not_the_connection
 }
 
 #[test]
-fn a_request_that_was_given_up_makes_room_for_one_that_comes_with_its_end() {
+fn a_cancelled_request_releases_its_slot_to_a_request_that_follows_at_once() {
     let lab = Lab::new(1);
     let _server = Server::start(&lab.server, unlimited());
     for round in 0..50 {
@@ -362,7 +362,7 @@ fn a_request_that_was_given_up_makes_room_for_one_that_comes_with_its_end() {
 }
 
 #[test]
-fn a_server_that_stood_still_answers_an_overdue_request_before_it_closes_the_connection() {
+fn a_stalled_server_answers_an_overdue_request_before_it_closes_the_connection() {
     let lab = Lab::new(1);
     let server = Server::start(&lab.server, Config::server());
     let token = Token::TEXT.as_bytes();

@@ -21,7 +21,7 @@ use crate::{MIB, SECOND, SERVER, unlimited};
 const KEPT_BY_THE_ALLOCATOR: u64 = 24 * MIB;
 
 #[test]
-fn u2_200_000_spoofed_initials_are_not_amplified_and_cost_no_memory_and_clients_get_in_by_retry() {
+fn u2_200_000_spoofed_initials_are_not_amplified_and_hold_no_memory_and_clients_connect_by_retry() {
     const SPOOFED: u32 = 200_000;
     let lab = Lab::new(1);
     let mut server = Server::start(&lab.server, Config::server());
@@ -118,7 +118,7 @@ fn is_retry(first: &u8) -> bool {
 }
 
 #[test]
-fn u3_2_000_silent_connections_are_gone_after_ten_seconds_and_their_memory_is_back() {
+fn u3_2_000_silent_connections_are_closed_after_ten_seconds_and_their_memory_is_released() {
     let lab = Lab::new(1);
     let mut server = Server::start(&lab.server, Config::server());
     let endpoints = many_addresses(&lab, 50);
@@ -228,7 +228,7 @@ fn head(token: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn u5_1_000_guesses_from_one_address_are_limited_and_others_get_in() {
+fn u5_1_000_guesses_from_one_address_are_limited_and_other_clients_connect() {
     let lab = Lab::new(2);
     let server = Server::start(&lab.server, Config::server());
     let start = Instant::now();
@@ -272,7 +272,7 @@ fn u5_guesses_from_many_addresses_of_one_slash_64_are_limited_together() {
 }
 
 #[test]
-fn u5_what_a_connection_asks_is_charged_to_the_address_that_its_handshake_came_from() {
+fn u5_requests_are_charged_to_the_address_of_their_connections_handshake() {
     let lab = Lab::new(1);
     // Wrong tokens have a bucket of that size, too.
     let config = Config::server().set("handshake_ip_rate", "{pps: 1, burst: 10}");
@@ -510,7 +510,7 @@ fn icmp_error(
 
 /// A client that is refused by the limiter comes in later.
 #[test]
-fn a_client_that_is_rate_limited_retries_and_gets_in() {
+fn a_rate_limited_client_retries_and_connects() {
     let lab = Lab::new(1);
     let config = Config::server().set("handshake_ip_rate", "{pps: 1, burst: 2, ttl: 1m}");
     let _server = Server::start(&lab.server, config);

@@ -38,7 +38,7 @@ fn three_clients_have_addresses_of_their_own_and_all_are_served() {
 
 /// H4: clients do not reach each other.
 #[test]
-fn h4_nothing_travels_from_client_to_client_and_the_attempts_are_counted() {
+fn h4_no_packet_passes_from_client_to_client_and_the_attempts_are_counted() {
     let lab = Lab::new(3);
     let server = Server::start(&lab.server, Config::server());
     let clients = connected(&lab);

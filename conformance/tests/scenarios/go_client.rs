@@ -28,7 +28,7 @@ fn a_go_client_pings_through_our_server() {
 }
 
 #[test]
-fn tcp_travels_each_way_between_a_go_client_and_our_server_without_a_fragment() {
+fn tcp_passes_in_each_direction_between_a_go_client_and_our_server_without_a_fragment() {
     let lab = Lab::new(1);
     let (_server, mut client) = go_pair(&lab);
     tcp_transfer(
@@ -55,7 +55,7 @@ fn tcp_travels_each_way_between_a_go_client_and_our_server_without_a_fragment() 
 }
 
 #[test]
-fn an_idle_go_client_outlives_session_timeout() {
+fn an_idle_go_client_keeps_its_session_past_session_timeout() {
     let lab = Lab::new(1);
     let _server = Server::start(&lab.server, Config::server().set("session_timeout", "1s"));
     let mut client = Client::start_go(&lab.clients[0], Config::client());
@@ -93,7 +93,7 @@ fn a_flood_toward_a_go_client_does_not_end_it() {
 }
 
 #[test]
-fn a_go_client_is_told_at_its_next_packet_that_our_server_stopped() {
+fn a_go_client_ends_at_its_next_packet_after_our_server_stopped() {
     let lab = Lab::new(1);
     let (mut server, mut client) = go_pair(&lab);
     server.signal(libc::SIGTERM);
@@ -128,7 +128,7 @@ fn a_go_client_is_served_over_ipv6_by_address() {
 }
 
 #[test]
-fn a_go_client_with_a_wrong_token_is_told_so() {
+fn a_go_client_with_a_wrong_token_is_refused_with_401_and_ends() {
     let lab = Lab::new(1);
     let _server = Server::start(&lab.server, Config::server());
     let config = Config::client().set("token", "another-token-of-32-characters-1");

@@ -27,7 +27,7 @@ fn our_client_pings_through_a_go_server() {
 }
 
 #[test]
-fn tcp_travels_each_way_between_our_client_and_a_go_server_without_a_fragment() {
+fn tcp_passes_in_each_direction_between_our_client_and_a_go_server_without_a_fragment() {
     let lab = Lab::new(1);
     let (mut server, mut client) = go_pair(&lab);
     tcp_transfer(
@@ -89,7 +89,7 @@ fn an_idle_client_keeps_its_session_on_a_go_server_alive_by_probing() {
 
 /// Nothing tells the client but the missing reply to its probes.
 #[test]
-fn a_session_that_the_go_server_forgot_in_silence_is_replaced() {
+fn a_session_that_the_go_server_dropped_silently_is_replaced() {
     let lab = Lab::new(1);
     let config = Config::server().set("session_timeout", "2s");
     let mut server = Server::start_go(&lab.server, config);
@@ -103,7 +103,7 @@ fn a_session_that_the_go_server_forgot_in_silence_is_replaced() {
 
 /// A1 for a Go server, which sends no stateless reset.
 #[test]
-fn our_client_is_back_three_seconds_after_a_killed_go_server_listens_again() {
+fn our_client_reconnects_within_three_seconds_after_a_killed_go_server_listens_again() {
     let lab = Lab::new(1);
     let (mut server, client) = go_pair(&lab);
     let pinger = Pinger::start(

@@ -26,7 +26,7 @@ const REASONS: [&str; 5] = [
 ];
 
 #[test]
-fn h1_a_million_malformed_datagrams_neither_crash_nor_grow_the_server_and_others_do_not_notice() {
+fn h1_a_million_malformed_datagrams_neither_crash_nor_grow_the_server_nor_disturb_other_clients() {
     const MALFORMED: f64 = 1_000_000.0;
     let lab = Lab::new(2);
     // What is above the limit is dropped before anybody looks at it.
@@ -274,7 +274,7 @@ fn write_head(exchange: &mut Exchange) {
 }
 
 #[test]
-fn h9_max_sessions_holds_when_everybody_asks_at_once_and_stalled_requests_give_their_place_back() {
+fn h9_max_sessions_holds_under_simultaneous_requests_and_stalled_requests_release_their_slots() {
     let lab = Lab::new(1);
     let server = Server::start(&lab.server, unlimited().set("max_sessions", "10"));
     let endpoint = Probe::endpoint(&lab.clients[0], SERVER);
@@ -319,7 +319,7 @@ fn h9_max_sessions_holds_when_everybody_asks_at_once_and_stalled_requests_give_t
 }
 
 #[test]
-fn h9_who_has_a_session_cannot_use_its_streams_to_hold_memory() {
+fn h9_a_peer_with_a_session_cannot_hold_memory_by_its_streams() {
     let lab = Lab::new(2);
     let server = Server::start(&lab.server, unlimited());
     let before = resident_bytes(&server);
@@ -478,7 +478,7 @@ fn allowed(start: Instant) -> f64 {
 }
 
 #[test]
-fn a_ping_flood_is_dropped_and_counted_and_takes_nothing_from_packets() {
+fn a_ping_flood_is_dropped_and_counted_and_consumes_no_packet_budget() {
     let lab = Lab::new(1);
     let server = Server::start(&lab.server, few_a_second());
     let start = Instant::now();
@@ -540,7 +540,7 @@ fn fragments_and_junk_above_the_limit_are_dropped_before_they_cost_anything() {
 }
 
 #[test]
-fn a_session_that_comes_back_by_its_ticket_finds_its_limits_as_it_left_them() {
+fn a_session_resumed_by_ticket_keeps_the_state_of_its_limiters() {
     let lab = Lab::new(1);
     let server = Server::start(&lab.server, few_a_second());
     let start = Instant::now();

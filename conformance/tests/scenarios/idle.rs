@@ -88,7 +88,7 @@ fn a_connection_that_closes_gives_its_address_back_after_session_timeout() {
 }
 
 #[test]
-fn an_idle_pair_sends_next_to_nothing() {
+fn an_idle_pair_sends_almost_nothing() {
     let lab = Lab::new(1);
     let (_server, _client) = pair(&lab);
     let capture = conformance::Capture::start(&lab.core, "mid", |captured| {

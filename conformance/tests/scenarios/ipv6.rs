@@ -97,7 +97,7 @@ fn a_certificate_that_names_a_link_local_address_is_checked_without_the_zone() {
 }
 
 #[test]
-fn a_link_local_server_without_its_interface_is_refused_at_the_start() {
+fn a_link_local_server_without_an_interface_is_refused_at_the_start() {
     let lab = Lab::new(1);
     let config = Config::client().set("server", "\"[fe80::2]:443\"");
     let mut client = Client::spawn(&lab.core, config);

@@ -18,7 +18,7 @@ fn is_question(captured: &Captured) -> bool {
 }
 
 #[test]
-fn in_route_mode_default_the_servers_new_address_is_found_outside_the_dead_tunnel() {
+fn in_route_mode_default_the_servers_new_address_is_resolved_outside_the_dead_tunnel() {
     let lab = Lab::new(1);
     let machine = &lab.clients[0];
     let resolver = DnsResponder::start(&lab.internet);
@@ -60,7 +60,7 @@ fn in_route_mode_default_the_servers_new_address_is_found_outside_the_dead_tunne
 }
 
 #[test]
-fn a_resolv_conf_that_a_dhcp_client_rewrites_is_put_back_and_its_content_given_back() {
+fn a_resolv_conf_rewritten_by_a_dhcp_client_is_replaced_again_and_its_content_restored() {
     let lab = Lab::new(1);
     let machine = &lab.clients[0];
     let _server = Server::start(&lab.server, Config::server().set("dns", "[203.0.113.2]"));

@@ -39,7 +39,7 @@ fn the_internet_host_sees_the_address_of_the_server() {
 }
 
 #[test]
-fn nobody_outside_reaches_a_client_that_did_not_ask() {
+fn unsolicited_packets_from_outside_never_reach_a_client() {
     let lab = Lab::new(1);
     let _seen = Reflector::start(&lab.internet);
     let _server = Server::start(&lab.server, with_nat());
@@ -119,7 +119,7 @@ fn nat_without_the_program_nft_ends_the_start_and_names_the_package() {
 }
 
 #[test]
-fn names_are_looked_up_through_nat() {
+fn dns_queries_pass_through_nat() {
     let lab = Lab::new(1);
     let responder = DnsResponder::start(&lab.internet);
     let _server = Server::start(&lab.server, with_nat());

@@ -56,7 +56,7 @@ const REFUSED: &str = "UDP segmentation offload refused";
 const WORKS_AGAIN: &str = "UDP segmentation offload works again";
 
 #[test]
-fn a_hundred_packets_from_port_0_leave_as_many_datagrams_in_a_send_as_before() {
+fn a_hundred_packets_from_port_0_do_not_lower_the_datagrams_per_send() {
     let lab = Lab::new(1);
     let server = Server::start(&lab.server, Config::server().set("send_workers", "2"));
     let client = Client::start(&lab.clients[0], Config::client());
@@ -98,7 +98,7 @@ fn a_hundred_packets_from_port_0_leave_as_many_datagrams_in_a_send_as_before() {
 }
 
 #[test]
-fn where_the_kernel_refuses_segmented_sends_nothing_is_lost_and_they_are_back_when_it_takes_them() {
+fn no_packet_is_lost_while_the_kernel_refuses_segmented_sends_and_they_resume_afterwards() {
     let lab = Lab::new(1);
     let server = Server::start(&lab.server, Config::server().set("send_workers", "2"));
     let client = Client::start(&lab.clients[0], Config::client());
@@ -134,7 +134,7 @@ fn where_the_kernel_refuses_segmented_sends_nothing_is_lost_and_they_are_back_wh
 }
 
 #[test]
-fn the_tunnel_outlives_a_device_whose_checksum_offload_goes_and_comes() {
+fn the_tunnel_survives_a_device_whose_checksum_offload_is_switched_off_and_on() {
     let lab = Lab::new(1);
     let (server, client) = pair(&lab);
     for state in ["off", "on"] {

@@ -73,7 +73,7 @@ fn a_path_without_icmp_carries_every_size_too() {
 }
 
 #[test]
-fn a_path_that_shrinks_in_the_middle_of_a_session_keeps_the_session() {
+fn a_session_survives_a_path_mtu_that_shrinks_in_mid_session() {
     let lab = Lab::new(1);
     let (server, client) = pair(&lab);
     let address = client.inner_address();

@@ -55,7 +55,7 @@ fn pings_in_the_clear(machine: &Machine) -> (Capture, Arc<Mutex<Vec<Instant>>>) 
 }
 
 #[test]
-fn what_others_remove_is_back_within_a_second_and_said_in_one_line_each() {
+fn removed_host_state_is_restored_within_a_second_and_logged_in_one_line_each() {
     let lab = Lab::new(1);
     let config = Config::server().set("nat", "{enabled: true, external_iface: eth0}");
     let _server = Server::start(&lab.server, config);

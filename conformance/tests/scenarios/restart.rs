@@ -9,7 +9,7 @@ use crate::{SECOND, pair, pings};
 
 /// A1: the clients come back unaided, to the same inner address.
 #[test]
-fn a_server_killed_and_restarted_has_its_clients_back_in_three_seconds() {
+fn clients_reconnect_within_three_seconds_of_a_restart_of_a_killed_server() {
     let lab = Lab::new(1);
     let (mut server, client) = pair(&lab);
     let address = client.inner_address();
@@ -37,7 +37,7 @@ fn a_server_killed_and_restarted_has_its_clients_back_in_three_seconds() {
 }
 
 #[test]
-fn a_tcp_connection_inside_outlives_a_restart_of_the_server() {
+fn a_tcp_connection_in_the_tunnel_survives_a_restart_of_the_server() {
     let lab = Lab::new(1);
     let (mut server, client) = pair(&lab);
     // The peer sits behind the gateway's machine, on an address that stays.
@@ -68,7 +68,7 @@ fn a_tcp_connection_inside_outlives_a_restart_of_the_server() {
 
 /// A2: a drained server tells everybody at once and leaves nothing behind.
 #[test]
-fn twenty_clients_know_at_once_that_the_server_stops() {
+fn twenty_clients_detect_a_stop_of_the_server_at_once() {
     let lab = Lab::new(20);
     let config = Config::server().set("nat", "{enabled: true, external_iface: eth0}");
     let mut server = Server::start(&lab.server, config);
@@ -102,7 +102,7 @@ fn twenty_clients_know_at_once_that_the_server_stops() {
 }
 
 #[test]
-fn clients_of_every_worker_know_at_once_that_the_server_failed() {
+fn clients_of_every_worker_detect_a_failure_of_the_server_at_once() {
     let lab = Lab::new(4);
     let config = Config::server().set("send_workers", "2");
     let mut server = Server::start(&lab.server, config);
@@ -125,7 +125,7 @@ fn clients_of_every_worker_know_at_once_that_the_server_failed() {
 }
 
 #[test]
-fn a_client_that_was_killed_connects_again_when_it_is_started_again() {
+fn a_killed_client_connects_again_after_a_restart() {
     let lab = Lab::new(1);
     let (_server, mut client) = pair(&lab);
     client.kill();
@@ -135,7 +135,7 @@ fn a_client_that_was_killed_connects_again_when_it_is_started_again() {
 }
 
 #[test]
-fn a_client_that_is_told_to_stop_ends_its_session_and_takes_its_device_along() {
+fn a_stopped_client_ends_its_session_and_removes_its_device() {
     let lab = Lab::new(1);
     let (server, mut client) = pair(&lab);
     for signal in [libc::SIGTERM, libc::SIGINT] {

@@ -33,7 +33,7 @@ fn stop(client: &mut Client<'_>) {
 }
 
 #[test]
-fn route_mode_default_takes_everything_but_the_way_to_the_server_and_gives_it_back() {
+fn route_mode_default_routes_all_but_the_server_into_the_tunnel_and_restores_the_routes() {
     let lab = Lab::new(1);
     let _seen = Reflector::start(&lab.internet);
     let _server = Server::start(&lab.server, server_config());
@@ -60,7 +60,7 @@ fn route_mode_default_takes_everything_but_the_way_to_the_server_and_gives_it_ba
 }
 
 #[test]
-fn route_mode_cidr_takes_the_pool_only() {
+fn route_mode_cidr_routes_only_the_pool_into_the_tunnel() {
     let lab = Lab::new(1);
     let _seen = Reflector::start(&lab.internet);
     let _server = Server::start(&lab.server, server_config());
@@ -76,7 +76,7 @@ fn route_mode_cidr_takes_the_pool_only() {
 }
 
 #[test]
-fn route_mode_none_takes_nothing_but_the_gateway_answers() {
+fn route_mode_none_adds_no_routes_and_the_gateway_still_answers() {
     let lab = Lab::new(1);
     let _seen = Reflector::start(&lab.internet);
     let _server = Server::start(&lab.server, server_config());
@@ -124,7 +124,7 @@ fn the_clients_own_dns_overrides_that_of_the_server_in_every_route_mode() {
 }
 
 #[test]
-fn resolv_conf_is_left_alone_without_route_mode_default_and_own_dns() {
+fn resolv_conf_is_unchanged_without_route_mode_default_and_own_dns() {
     let lab = Lab::new(1);
     let _server = Server::start(&lab.server, server_config());
     let machine = &lab.clients[0];
@@ -134,7 +134,7 @@ fn resolv_conf_is_left_alone_without_route_mode_default_and_own_dns() {
 }
 
 #[test]
-fn what_a_killed_client_left_behind_is_gone_after_the_next_run() {
+fn leftovers_of_a_killed_client_are_removed_by_the_next_run() {
     let lab = Lab::new(1);
     let _server = Server::start(&lab.server, server_config());
     let machine = &lab.clients[0];

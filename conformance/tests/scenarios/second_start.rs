@@ -32,7 +32,7 @@ fn pings_in_the_clear(machine: &Machine) -> Capture {
 }
 
 #[test]
-fn a_second_start_with_the_same_tun_name_ends_and_the_running_client_never_notices() {
+fn a_second_start_with_the_same_tun_name_fails_and_leaves_the_running_client_undisturbed() {
     let lab = Lab::new(1);
     let config = Config::server()
         .set("nat", "{enabled: true, external_iface: eth0}")
@@ -85,7 +85,7 @@ fn after_a_kill_the_next_start_cleans_up_and_connects() {
 }
 
 #[test]
-fn two_clients_with_different_tun_names_come_and_go_beside_each_other() {
+fn two_clients_with_different_tun_names_start_and_stop_independently() {
     let lab = Lab::new(1);
     let _server = Server::start(&lab.server, Config::server());
     let machine = &lab.clients[0];
@@ -103,7 +103,7 @@ fn two_clients_with_different_tun_names_come_and_go_beside_each_other() {
 }
 
 #[test]
-fn a_second_server_with_the_same_tun_name_ends_and_the_running_one_keeps_its_rules() {
+fn a_second_server_with_the_same_tun_name_fails_and_the_running_one_keeps_its_rules() {
     let lab = Lab::new(1);
     let config = Config::server().set("nat", "{enabled: true, external_iface: eth0}");
     let mut first = Server::start(&lab.server, config.clone());

@@ -36,7 +36,7 @@ fn h3_a_spoofed_source_never_reaches_the_tun_device_and_is_counted() {
 }
 
 #[test]
-fn h3_a_packet_whose_lengths_lie_never_reaches_the_tun_device_and_is_counted() {
+fn h3_a_packet_with_false_lengths_never_reaches_the_tun_device_and_is_counted() {
     refused_and_counted("bad_packet", |own, _| {
         let honest = udp_packet((own, 1000), (Lab::GATEWAY, 2000), b"0123456789abcdef");
         let with = |at: usize, bytes: &[u8]| {

@@ -21,7 +21,7 @@ fn fifo(machine: &Machine) -> (PathBuf, File) {
 }
 
 #[test]
-fn a_reader_of_the_log_that_stalls_stops_nobody_and_learns_what_it_missed() {
+fn a_stalled_log_reader_blocks_nothing_and_then_reads_the_count_of_lost_lines() {
     let lab = Lab::new(1);
     // Full before the server starts: its first line finds no room.
     let (path, mut log) = fifo(&lab.server);
@@ -59,7 +59,7 @@ fn a_reader_of_the_log_that_stalls_stops_nobody_and_learns_what_it_missed() {
 }
 
 #[test]
-fn a_reader_of_the_log_that_went_away_costs_lines_and_not_the_tunnel() {
+fn a_closed_log_pipe_loses_lines_and_leaves_the_tunnel_up() {
     let lab = Lab::new(1);
     let _server = Server::start(&lab.server, Config::server());
     let (path, log) = fifo(&lab.clients[0]);
@@ -78,7 +78,7 @@ fn a_reader_of_the_log_that_went_away_costs_lines_and_not_the_tunnel() {
 }
 
 #[test]
-fn healthz_is_503_while_a_packet_worker_does_not_turn() {
+fn healthz_is_503_while_a_packet_worker_is_stalled() {
     let lab = Lab::new(0);
     let server = Server::start(&lab.server, Config::server().set("send_workers", "2"));
     let health = || match get(&lab.server, server.metrics_address(), "/healthz") {

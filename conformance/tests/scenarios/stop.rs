@@ -10,7 +10,7 @@ use crate::SECOND;
 use crate::leftovers::everything;
 
 #[test]
-fn every_signal_that_can_be_caught_leaves_nothing_of_a_client_behind() {
+fn a_client_stopped_by_any_catchable_signal_leaves_nothing_behind() {
     let lab = Lab::new(1);
     let machine = &lab.clients[0];
     let before = everything(machine);
@@ -65,7 +65,7 @@ fn left_by(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_helper_that_hangs_delays_a_stop_and_does_not_prevent_it() {
+fn a_hanging_helper_delays_a_stop_and_does_not_prevent_it() {
     let lab = Lab::new(1);
     let folders = [&lab.server, &lab.clients[0]].map(nft_that_can_hang);
     let path = |folder: &Path| {

@@ -5,7 +5,7 @@ use conformance::{Capture, Lab, ping, ping_df, tcp_download, tcp_transfer, udp_e
 use crate::{SECOND, pair};
 
 #[test]
-fn a_ping_travels_through_two_tun_devices() {
+fn a_ping_passes_through_two_tun_devices() {
     let lab = Lab::new(1);
     let (_server, client) = pair(&lab);
     for size in [0, 56, 1000] {
@@ -17,7 +17,7 @@ fn a_ping_travels_through_two_tun_devices() {
 }
 
 #[test]
-fn a_packet_of_the_device_mtu_travels_whole() {
+fn a_packet_of_the_device_mtu_passes_the_tunnel() {
     let lab = Lab::new(1);
     let (_server, client) = pair(&lab);
     let largest = client.device_mtu() - 28;
@@ -28,7 +28,7 @@ fn a_packet_of_the_device_mtu_travels_whole() {
 }
 
 #[test]
-fn one_hundred_megabytes_travel_each_way_unharmed() {
+fn one_hundred_megabytes_arrive_intact_in_each_direction() {
     let lab = Lab::new(1);
     let (_server, client) = pair(&lab);
     tcp_transfer(
@@ -48,7 +48,7 @@ fn one_hundred_megabytes_travel_each_way_unharmed() {
 }
 
 #[test]
-fn udp_datagrams_of_every_size_from_0_to_9000_travel_both_ways() {
+fn udp_datagrams_of_every_size_from_0_to_9000_pass_in_both_directions() {
     let lab = Lab::new(1);
     let (_server, client) = pair(&lab);
     let missing = udp_echo_sizes(client.machine(), &lab.server, Lab::GATEWAY.into(), 0..=9000);
@@ -61,7 +61,7 @@ fn udp_datagrams_of_every_size_from_0_to_9000_travel_both_ways() {
 
 /// A15: both ends are told by the MSS option how much fits one datagram.
 #[test]
-fn a_tcp_connection_is_told_a_segment_size_that_fits_one_datagram() {
+fn the_mss_of_a_tcp_connection_is_clamped_to_one_datagram() {
     let lab = Lab::new(1);
     let (_server, client) = pair(&lab);
     let fits = client.device_mtu() - 40;
