@@ -13,8 +13,8 @@ pub mod probe;
 mod traffic;
 
 pub use hostile::{
-    Flooded, HandshakeFlood, Initials, JunkSender, crowd, everybody, forged, many_addresses,
-    receive_queue_drained, resident_bytes, session_lines,
+    FloodResult, HandshakeFlood, Initials, JunkSender, connection_burst, forged, in_parallel,
+    many_addresses, receive_queue_drained, resident_bytes, session_lines,
 };
 pub use lab::{
     Binaries, Client, Config, Lab, Machine, Metrics, Process, Server, Token, at_full_length,

@@ -1,9 +1,9 @@
-//! Packets that look as if somebody else had sent them.
+//! Packets with a forged source.
 
 /// An IPv4 packet with the addresses, ports and the rest of the headers that `original`, a UDP
 /// packet without IP options, has, around another payload. Its identification is 0, as Linux gives
-/// it to what may not be fragmented: so the kernel merges it with the first of every train that the
-/// other sends.
+/// it to what may not be fragmented: so the kernel merges it with the first of every batch that the
+/// genuine sender sends.
 ///
 /// # Panics
 /// When the original is shorter than its headers.

@@ -22,12 +22,12 @@ const BETWEEN_BURSTS: Duration = Duration::from_millis(4);
 pub struct HandshakeFlood {
     stop: Arc<AtomicBool>,
     begun: Arc<AtomicU64>,
-    thread: Option<JoinHandle<Flooded>>,
+    thread: Option<JoinHandle<FloodResult>>,
 }
 
 /// What a flood did.
 #[derive(Debug, Clone, Copy)]
-pub struct Flooded {
+pub struct FloodResult {
     /// Handshakes begun.
     pub begun: u64,
     /// Those for which the server wanted the address proven, and got the proof.
@@ -73,7 +73,7 @@ impl HandshakeFlood {
     /// # Panics
     /// When its thread did.
     #[must_use]
-    pub fn stop(mut self) -> Flooded {
+    pub fn stop(mut self) -> FloodResult {
         self.stop.store(true, Ordering::Relaxed);
         let thread = self.thread.take().expect("it is stopped once");
         thread.join().expect("a flood does not panic")
@@ -89,7 +89,7 @@ impl Drop for HandshakeFlood {
     }
 }
 
-fn flood(socket: &UdpSocket, per_second: u32, stop: &AtomicBool, count: &AtomicU64) -> Flooded {
+fn flood(socket: &UdpSocket, per_second: u32, stop: &AtomicBool, count: &AtomicU64) -> FloodResult {
     let mut initials = Initials::new(1);
     let start = Instant::now();
     let mut next = start;
@@ -109,7 +109,7 @@ fn flood(socket: &UdpSocket, per_second: u32, stop: &AtomicBool, count: &AtomicU
             }
         }
     }
-    Flooded {
+    FloodResult {
         begun,
         proven,
         lasted: start.elapsed(),

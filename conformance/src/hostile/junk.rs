@@ -34,11 +34,11 @@ impl JunkSender {
         Self { socket }
     }
 
-    /// Sends a train of datagrams of `size` bytes each, filled by `fill`; returns how many.
+    /// Sends a batch of datagrams of `size` bytes each, filled by `fill`; returns how many.
     ///
     /// # Panics
-    /// When the kernel refuses trains.
-    pub fn train(&self, size: u16, mut fill: impl FnMut(&mut [u8])) -> usize {
+    /// When the kernel refuses UDP segmentation.
+    pub fn send_batch(&self, size: u16, mut fill: impl FnMut(&mut [u8])) -> usize {
         let segment = libc::c_int::from(size);
         // SAFETY: the value outlives the call and its size is given.
         let code = unsafe {
@@ -52,10 +52,10 @@ impl JunkSender {
         };
         assert!(code == 0, "UDP_SEGMENT: {}", io::Error::last_os_error());
         let count = Self::SEGMENTS.min(Self::BYTES / usize::from(size));
-        let mut train = vec![0; count * usize::from(size)];
-        train.chunks_mut(size.into()).for_each(&mut fill);
+        let mut batch = vec![0; count * usize::from(size)];
+        batch.chunks_mut(size.into()).for_each(&mut fill);
         // Refused now and then because of an ICMP error that came back.
-        match self.socket.send(&train) {
+        match self.socket.send(&batch) {
             Ok(_) => count,
             Err(_) => 0,
         }

@@ -1,4 +1,4 @@
-//! What an attack did to its victim, read from the kernel.
+//! Observers of an attacked machine, read from its kernel.
 
 use std::fs;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub fn resident_bytes(process: &Process) -> u64 {
 /// Waits until nothing waits in the sockets bound to that UDP port of the machine.
 ///
 /// # Panics
-/// When nobody reads them.
+/// When the program does not read them in time.
 #[track_caller]
 pub fn receive_queue_drained(machine: &Machine, port: u16) {
     let what = format!("UDP port {port} of {} is read empty", machine.name());

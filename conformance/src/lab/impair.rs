@@ -14,7 +14,7 @@ impl Lab {
     /// # Panics
     /// When nft refuses it.
     pub fn lose_percent(&self, percent: u32) {
-        self.split_trains();
+        self.disable_segmentation_offload();
         self.on_middle_link(&format!("numgen random mod 100 < {percent} drop"));
     }
 
@@ -101,7 +101,7 @@ impl Lab {
     /// A veth pair hands over a whole train of segments as one packet, and a
     /// rule that drops "a packet" would drop the train. The senders cut trains
     /// before the link here, so that loss hits single packets.
-    fn split_trains(&self) {
+    fn disable_segmentation_offload(&self) {
         for machine in self.clients.iter().chain([&self.server]) {
             machine.run(
                 "ethtool",

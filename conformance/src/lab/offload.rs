@@ -27,7 +27,7 @@ impl Machine {
     /// # Panics
     /// When the kernel refuses.
     #[track_caller]
-    pub fn merges_datagrams(&self, interface: &str) {
+    pub fn enable_gro(&self, interface: &str) {
         self.features(interface, "gro on");
         let path = format!("/sys/class/net/{interface}/gro_flush_timeout");
         self.run("sh", &["-c", &format!("echo 300000 > {path}")]);

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 /// How often a condition is looked at that cannot notify us.
-const LOOK: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Waits until `reached` is true and returns how long that took.
 ///
@@ -29,7 +29,7 @@ pub fn wait_for<T>(what: &str, within: Duration, mut look: impl FnMut() -> Optio
             return found;
         }
         assert!(Instant::now() < deadline, "not within {within:?}: {what}");
-        std::thread::sleep(LOOK);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 

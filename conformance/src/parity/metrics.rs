@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::Metrics;
 
 /// Longest wait for a connection or a read.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 /// A count may follow its answer by a moment.
 const COUNTED_WITHIN: Duration = Duration::from_secs(2);
 
@@ -42,8 +42,8 @@ impl Page {
         let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
         let address = self.host.to_socket_addrs()?.next();
         let address = address.ok_or_else(|| invalid("the host has no address"))?;
-        let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
         // HTTP/1.0: no chunks in the answer.
         write!(
             stream,

@@ -23,6 +23,6 @@ mod run;
 mod session;
 mod table;
 
-pub use report::{Line, Report, Verdict, remarks};
+pub use report::{CheckStatus, Line, Report, remarks};
 pub use run::{CannotProbe, Options, run};
 pub use table::Dialect;

@@ -12,7 +12,7 @@ const SAME: &str = "  ok    ";
 
 /// What became of one check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum CheckStatus {
     /// As documented.
     Same,
     /// Not as documented.
@@ -35,7 +35,7 @@ pub struct Line {
     /// What came; for a difference every one of them.
     pub got: String,
     /// How the two compare.
-    pub verdict: Verdict,
+    pub status: CheckStatus,
 }
 
 impl Line {
@@ -58,10 +58,10 @@ impl Line {
                 differences.join("; ")
             },
             expected,
-            verdict: if differences.is_empty() {
-                Verdict::Same
+            status: if differences.is_empty() {
+                CheckStatus::Same
             } else {
-                Verdict::Different
+                CheckStatus::Different
             },
         }
     }
@@ -76,14 +76,14 @@ impl Line {
             got,
             ..
         } = self;
-        match self.verdict {
-            Verdict::Same => format!("{SAME}{name}: {sent} -> {got}"),
-            Verdict::Different => {
+        match self.status {
+            CheckStatus::Same => format!("{SAME}{name}: {sent} -> {got}"),
+            CheckStatus::Different => {
                 format!(
                     "  DIFF  {name}: {sent}\n          expected  {expected}\n          got       {got}"
                 )
             }
-            Verdict::NotAsked => format!("  --    {name}: {got}"),
+            CheckStatus::NotAsked => format!("  --    {name}: {got}"),
         }
     }
 }
@@ -118,17 +118,17 @@ pub struct Report {
 }
 
 impl Report {
-    /// Checks with this verdict.
+    /// Checks with this status.
     #[must_use]
-    pub fn count(&self, verdict: Verdict) -> usize {
-        let of = |line: &&Line| line.verdict == verdict;
+    pub fn count(&self, status: CheckStatus) -> usize {
+        let of = |line: &&Line| line.status == status;
         self.lines.iter().filter(of).count()
     }
 
     /// Whether the server did everything as documented.
     #[must_use]
     pub fn is_same(&self) -> bool {
-        self.count(Verdict::Different) == 0
+        self.count(CheckStatus::Different) == 0
     }
 
     /// The last lines: what differs, once more, then the notes and the figures.
@@ -136,7 +136,7 @@ impl Report {
     pub fn summary(&self) -> String {
         let mut text = String::new();
         for line in &self.lines {
-            if line.verdict == Verdict::Different {
+            if line.status == CheckStatus::Different {
                 let _ = writeln!(text, "DIFFERENT: {}: {}", line.group, line.name);
             }
         }
@@ -150,9 +150,9 @@ impl Report {
     fn figures(&self) -> String {
         format!(
             "{} as documented, {} different, {} not asked; {}, {} connections in {:.0} s",
-            self.count(Verdict::Same),
-            self.count(Verdict::Different),
-            self.count(Verdict::NotAsked),
+            self.count(CheckStatus::Same),
+            self.count(CheckStatus::Different),
+            self.count(CheckStatus::NotAsked),
             self.server,
             self.connections,
             self.took.as_secs_f64()
@@ -190,14 +190,14 @@ impl Report {
                     "\n## {group}\n\n| | check | sent | expected | got |\n|---|---|---|---|---|\n"
                 );
             }
-            let verdict = match line.verdict {
-                Verdict::Same => "ok",
-                Verdict::Different => "**different**",
-                Verdict::NotAsked => "not asked",
+            let status = match line.status {
+                CheckStatus::Same => "ok",
+                CheckStatus::Different => "**different**",
+                CheckStatus::NotAsked => "not asked",
             };
             let cells =
                 [&line.name, &line.sent, &line.expected, &line.got].map(|cell| escape(cell));
-            let _ = writeln!(text, "| {verdict} | {} |", cells.join(" | "));
+            let _ = writeln!(text, "| {status} | {} |", cells.join(" | "));
         }
         text
     }

@@ -14,7 +14,7 @@ use super::checks::{self, Check, Material};
 use super::compare::{Learned, Success, differences, shown};
 use super::exchange::{Outcome, Pending};
 use super::metrics::Page;
-use super::report::{Line, Report, Verdict};
+use super::report::{CheckStatus, Line, Report};
 use super::request::{Head, Request};
 use super::table::{Dialect, Expect, HINTS};
 use super::{extensions, library, living};
@@ -375,7 +375,7 @@ impl<'a> Run<'a> {
             sent: check.request.shown.clone(),
             expected: String::new(),
             got: reason.into(),
-            verdict: Verdict::NotAsked,
+            status: CheckStatus::NotAsked,
         });
     }
 }

@@ -7,15 +7,15 @@ use std::time::Duration;
 use crate::Machine;
 
 /// Longest wait for a connection or a read.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Sends GET and returns status and body.
 ///
 /// # Errors
 /// Those of the socket; an answer that is no HTTP is `InvalidData`.
 pub fn get(machine: &Machine, address: SocketAddr, path: &str) -> io::Result<(u16, String)> {
-    let mut stream = machine.enter(|| TcpStream::connect_timeout(&address, PATIENCE))?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut stream = machine.enter(|| TcpStream::connect_timeout(&address, TIMEOUT))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
     write!(
         stream,
         "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"

@@ -11,7 +11,7 @@ use crate::Machine;
 
 /// How often one size is tried: fragments of a datagram may be lost together.
 const TRIES: usize = 5;
-const PATIENCE: Duration = Duration::from_millis(400);
+const TIMEOUT: Duration = Duration::from_millis(400);
 
 /// Sends everything back that it receives.
 #[derive(Debug)]
@@ -85,7 +85,7 @@ pub fn udp_echo_sizes(
         .enter(|| {
             let socket = UdpSocket::bind(("0.0.0.0", 0))?;
             socket.connect(echo.address())?;
-            socket.set_read_timeout(Some(PATIENCE))?;
+            socket.set_read_timeout(Some(TIMEOUT))?;
             Ok::<_, std::io::Error>(socket)
         })
         .unwrap_or_else(|error| panic!("a UDP socket on {}: {error}", client.name()));

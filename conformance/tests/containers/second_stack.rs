@@ -16,7 +16,7 @@ use crate::programs::{Kind, Server};
 use crate::stage::Stage;
 
 /// How long a run of the peer may take: Python starts slowly where much else runs.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// What our server gives a peer that announces nothing of ours, and the inner packet that fits it.
 const MTU: u64 = 1242;
 const WHOLE: u64 = MTU - 38;
@@ -93,7 +93,7 @@ fn vectors(stage: &Stage) {
 fn session(stage: &Stage) {
     let lab = Setting::new(stage);
     let peer = lab.peer(stage, &["--sizes", "84,84,84", "--hold"]);
-    peer.container().wait_for_line("\"holding\"", PATIENCE);
+    peer.container().wait_for_line("\"holding\"", TIMEOUT);
     let during = lab.server.metrics();
     assert_eq!((during.sessions(), during.handshakes("ok")), (1.0, 1.0));
     peer.container().signal("SIGTERM");
@@ -267,7 +267,7 @@ fn early_datagrams(stage: &Stage) {
 fn misbehaviour(stage: &Stage) {
     let lab = Setting::new(stage);
     let peer = lab.peer(stage, &["--misbehave", "--hold"]);
-    peer.container().wait_for_line("\"holding\"", PATIENCE);
+    peer.container().wait_for_line("\"holding\"", TIMEOUT);
     // Nothing overtakes on one connection, and the ping after it all was answered.
     let metrics = lab.server.metrics();
     let expected = peer.event("misbehaved")["expected"].clone();
@@ -308,14 +308,14 @@ fn second_request(stage: &Stage) {
 fn server_stops(stage: &Stage) {
     let lab = Setting::new(stage);
     let peer = lab.peer(stage, &["--hold"]);
-    peer.container().wait_for_line("\"holding\"", PATIENCE);
+    peer.container().wait_for_line("\"holding\"", TIMEOUT);
     lab.server.signal("SIGTERM");
     peer.ends_with(1);
     let error = peer.event("error");
     assert_eq!(error["kind"], "Ended");
     let message = error["message"].as_str().unwrap_or_default();
     assert!(message.contains("code 0x100"), "{message}");
-    assert_eq!(lab.server.wait_for_exit(PATIENCE), 0);
+    assert_eq!(lab.server.wait_for_exit(TIMEOUT), 0);
 }
 
 /// A server in a network of its own.
@@ -377,7 +377,7 @@ impl Peer {
     /// Waits for its end.
     #[track_caller]
     fn ends_with(&self, code: i64) {
-        let ended = self.0.wait_for_exit(PATIENCE);
+        let ended = self.0.wait_for_exit(TIMEOUT);
         assert_eq!(
             ended,
             code,

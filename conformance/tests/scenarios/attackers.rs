@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use conformance::probe::{Exchange, Probe, Session, SessionOptions, ipv4_packet, udp_packet};
 use conformance::{
     Capture, Client, Config, Initials, JunkSender, Lab, Machine, Pinger, RawIp, Server, Token,
-    crowd, everybody, many_addresses, receive_queue_drained, resident_bytes, session_lines,
-    stay_silent, wait_for, wait_until,
+    connection_burst, in_parallel, many_addresses, receive_queue_drained, resident_bytes,
+    session_lines, stay_silent, wait_for, wait_until,
 };
 use rand::rngs::SmallRng;
 use rand::{Rng as _, RngCore as _, SeedableRng as _};
@@ -124,7 +124,7 @@ fn u3_2_000_silent_connections_are_closed_after_ten_seconds_and_their_memory_is_
     let endpoints = many_addresses(&lab, 50);
     let before = resident_bytes(&server);
     // In groups, so that they go one after the other, too.
-    let groups = (0..16).flat_map(|_| crowd(&endpoints, SERVER, 125));
+    let groups = (0..16).flat_map(|_| connection_burst(&endpoints, SERVER, 125));
     let silent: Vec<_> = groups.collect();
     assert!(silent.len() >= 1_990, "only {} connected", silent.len());
     wait_until("every silent connection is closed", 10 * SECOND, || {
@@ -147,7 +147,7 @@ fn u4_endless_headers_and_bodies_on_32_streams_of_100_connections_hold_little_me
     let lab = Lab::new(2);
     let mut server = Server::start(&lab.server, unlimited());
     let before = resident_bytes(&server);
-    let probes = crowd(&many_addresses(&lab, 4), SERVER, 100);
+    let probes = connection_burst(&many_addresses(&lab, 4), SERVER, 100);
     assert_eq!(probes.len(), 100);
     for (probe, beginning) in probes.iter().zip(floods().iter().cycle()) {
         probe.flood_streams(32, beginning, &[b' '; 4096]);
@@ -161,12 +161,12 @@ fn u4_headers_that_stop_short_of_their_end_hold_little_memory() {
     let lab = Lab::new(1);
     let mut server = Server::start(&lab.server, unlimited());
     let before = resident_bytes(&server);
-    let probes = crowd(&many_addresses(&lab, 4), SERVER, 100);
+    let probes = connection_burst(&many_addresses(&lab, 4), SERVER, 100);
     assert_eq!(probes.len(), 100);
     // A HEADERS frame of 16 KiB, nearly all of it: as much as a server has to keep.
     let mut beginning = vec![0x01, 0x80, 0, 0x40, 0];
     beginning.resize(16_380, 0x20);
-    let held = everybody(probes.iter().collect(), |probe| {
+    let held = in_parallel(probes.iter().collect(), |probe| {
         let mut streams = Vec::new();
         while let Ok(Some(stream)) = probe.open_stream() {
             let mut exchange = Exchange::from(stream);
@@ -343,7 +343,7 @@ fn u6_a_million_junk_packets_change_nothing() {
                 _ => random.random_range(40..1400),
             };
             let shape = random.random_range(0..6);
-            sender.train(size, |packet| junk(packet, shape, &mut random));
+            sender.send_batch(size, |packet| junk(packet, shape, &mut random));
         }
         receive_queue_drained(&lab.server, 443);
         peak = peak.max(resident_bytes(&server));

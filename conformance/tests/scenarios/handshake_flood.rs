@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use conformance::probe::{Session, SessionOptions};
 use conformance::{
-    Client, Flooded, HandshakeFlood, Lab, Machine, Pinger, Server, resident_bytes, wait_until,
+    Client, FloodResult, HandshakeFlood, Lab, Machine, Pinger, Server, resident_bytes, wait_until,
 };
 
 use crate::{MIB, SECOND, SERVER, unlimited};
@@ -50,9 +50,9 @@ fn u1_a_flood_of_handshakes_from_one_address_does_not_slow_other_clients() {
 /// A look at the server without and with the flood.
 #[derive(Debug)]
 struct Round {
-    quiet: Seen,
-    flooded: Seen,
-    flood: Flooded,
+    quiet: Latencies,
+    flooded: Latencies,
+    flood: FloodResult,
     /// Handshakes a second.
     rate: f64,
     /// The server's memory under the flood, in bytes.
@@ -62,12 +62,12 @@ struct Round {
 impl Round {
     #[track_caller]
     fn run(lab: &Lab, server: &Server<'_>, client: &Client<'_>) -> Self {
-        let quiet = Seen::by(&lab.clients[1], client);
+        let quiet = Latencies::measure(&lab.clients[1], client);
         let flood = HandshakeFlood::start(&lab.clients[2], SERVER, 10_000);
         wait_until("the flood has begun", 30 * SECOND, || {
             flood.begun() > 20_000
         });
-        let flooded = Seen::by(&lab.clients[1], client);
+        let flooded = Latencies::measure(&lab.clients[1], client);
         let resident = resident_bytes(server);
         let flood = flood.stop();
         Self {
@@ -85,20 +85,20 @@ impl Round {
     }
 }
 
-/// What others see of the server: the 99th percentiles of the times that a newcomer needs for a
+/// What others see of the server: the 99th percentiles of the times that a new_client needs for a
 /// session, and that a ping of somebody with a session needs.
 #[derive(Debug)]
-struct Seen {
+struct Latencies {
     connect: Duration,
     ping: Duration,
 }
 
-impl Seen {
+impl Latencies {
     const CONNECTS: usize = 50;
     const PINGS: usize = 300;
 
     #[track_caller]
-    fn by(newcomer: &Machine, client: &Client<'_>) -> Self {
+    fn measure(new_client: &Machine, client: &Client<'_>) -> Self {
         let pinger = Pinger::start(
             client.machine(),
             Lab::GATEWAY.into(),
@@ -106,7 +106,7 @@ impl Seen {
         );
         let connects = (0..Self::CONNECTS).map(|_| {
             let start = Instant::now();
-            let session = Session::open(newcomer, SERVER, &SessionOptions::default());
+            let session = Session::open(new_client, SERVER, &SessionOptions::default());
             assert!(session.is_ok(), "a good request is refused");
             start.elapsed()
         });

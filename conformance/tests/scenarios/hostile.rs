@@ -8,8 +8,8 @@ use conformance::probe::{
     Exchange, Probe, Session, SessionOptions, echo_request, ipv4_packet, request_body,
 };
 use conformance::{
-    Capture, Client, Config, Lab, Metrics, Pinger, Server, Token, crowd, everybody, many_addresses,
-    resident_bytes, wait_until,
+    Capture, Client, Config, Lab, Metrics, Pinger, Server, Token, connection_burst, in_parallel,
+    many_addresses, resident_bytes, wait_until,
 };
 use rand::rngs::SmallRng;
 use rand::{Rng as _, RngCore as _, SeedableRng as _};
@@ -253,7 +253,7 @@ fn h9_thirty_two_requests_at_once_on_one_connection_open_one_session() {
     let server = Server::start(&lab.server, Config::server());
     let probe = Probe::connect(&lab.clients[0], SERVER);
     let exchanges: Vec<_> = (0..32).map(|_| Exchange::open(&probe)).collect();
-    let answers = everybody(exchanges, |mut exchange| {
+    let answers = in_parallel(exchanges, |mut exchange| {
         write_head(&mut exchange);
         exchange.write_data(&request_body("AAAAAAAAAAAAAAAAAAAAAA", 1242));
         let answer = exchange.answer(5 * SECOND).expect("an answer");
@@ -280,16 +280,16 @@ fn h9_max_sessions_holds_under_simultaneous_requests_and_stalled_requests_releas
     let endpoint = Probe::endpoint(&lab.clients[0], SERVER);
 
     // Ten times as many stop after a head that is right.
-    let probes = crowd(&many_addresses(&lab, 4), SERVER, 100);
+    let probes = connection_burst(&many_addresses(&lab, 4), SERVER, 100);
     assert_eq!(probes.len(), 100);
-    let stalled = everybody(probes.iter().collect(), |probe| {
+    let stalled = in_parallel(probes.iter().collect(), |probe| {
         let mut exchange = Exchange::open(probe);
         write_head(&mut exchange);
         exchange
     });
     // They hold no place for longer than a body may take.
     wait_until(
-        "a newcomer gets a session",
+        "a new client gets a session",
         12 * SECOND,
         || match Session::open(&lab.clients[0], SERVER, &SessionOptions::default()) {
             Ok(session) => {
@@ -300,11 +300,11 @@ fn h9_max_sessions_holds_under_simultaneous_requests_and_stalled_requests_releas
         },
     );
     drop((stalled, probes));
-    wait_until("the newcomer's session has ended", 5 * SECOND, || {
+    wait_until("the new client's session has ended", 5 * SECOND, || {
         server.metrics().sessions() == 0.0
     });
 
-    let answers = everybody(crowd(&[endpoint], SERVER, 60), |probe| {
+    let answers = in_parallel(connection_burst(&[endpoint], SERVER, 60), |probe| {
         Session::open_on(probe, &SessionOptions::default())
     });
     let (granted, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);

@@ -7,11 +7,11 @@ use conformance::{Bulk, Client, Lab, PingReply, Pinger, wait_until};
 use crate::{SECOND, pair};
 
 /// How much longer than on the idle link the slowest per cent of the pings may take.
-const MORE: Duration = Duration::from_millis(60);
+const ADDED_AT_MOST: Duration = Duration::from_millis(60);
 /// Megabits per second of the narrow link.
 const MBIT: u32 = 20;
 /// How often a machine may have been busy with something else while it was looked at.
-const LOOKS: usize = 3;
+const ATTEMPTS: usize = 3;
 
 /// The round trip that 99 of 100 stay below.
 fn slowest_per_cent(replies: &[PingReply]) -> Duration {
@@ -50,12 +50,12 @@ fn a17_four_tcp_connections_leave_the_round_trip_on_a_slow_link_short_and_fill_i
         });
         // A machine that stands still for a moment only makes both worse.
         let mut seen = Vec::new();
-        let is_kept = (0..LOOKS).any(|_| {
+        let is_kept = (0..ATTEMPTS).any(|_| {
             let (start, before) = (Instant::now(), bulk.received());
             let loaded = slowest_per_cent(&answers_to(&client, 1000));
             let mbit = (bulk.received() - before) as f64 * 8e-6 / start.elapsed().as_secs_f64();
             seen.push(format!("{loaded:?} at {mbit:.1} of {MBIT} Mbit/s"));
-            loaded < idle + MORE && mbit > f64::from(MBIT) * 0.8
+            loaded < idle + ADDED_AT_MOST && mbit > f64::from(MBIT) * 0.8
         });
         assert!(is_kept, "{way}: {seen:?}, {idle:?} idle");
     }

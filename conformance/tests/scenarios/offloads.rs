@@ -174,7 +174,7 @@ fn forged_packets_end_no_session(workers: u8) {
     let lab = Lab::new(1);
     // A veth merges nothing of a neighbour that could have sent it in one.
     lab.core.features("srv", "tso off");
-    lab.server.merges_datagrams("eth0");
+    lab.server.enable_gro("eth0");
     let config = Config::server().set("send_workers", &workers.to_string());
     let mut server = Server::start(&lab.server, config);
     let mut client = Client::start(&lab.clients[0], Config::client());

@@ -8,7 +8,7 @@ use crate::SECOND;
 const MODES: [&str; 3] = ["default", "cidr", "none"];
 
 /// The interface by which this machine sends to `destination`.
-fn way(machine: &Machine, destination: &str) -> String {
+fn egress_interface(machine: &Machine, destination: &str) -> String {
     let shown = machine.ip(&format!("route get {destination}"));
     let mut words = shown.split_whitespace().skip_while(|word| *word != "dev");
     words.nth(1).expect("every route has a device").to_owned()
@@ -27,9 +27,9 @@ fn stays_reachable(
     for mode in MODES {
         let mut client = Client::spawn(machine, Config::client().set("route_mode", mode));
         client.wait_for_line("msg=connected", 20 * SECOND);
-        assert_eq!(way(machine, neighbour), interface, "{mode}");
+        assert_eq!(egress_interface(machine, neighbour), interface, "{mode}");
         if let Some(gateway) = gateway {
-            assert_eq!(way(machine, gateway), "qdt0", "{mode}");
+            assert_eq!(egress_interface(machine, gateway), "qdt0", "{mode}");
             let gateway = gateway.parse().expect("an address");
             assert!(ping(machine, gateway, 56, SECOND).is_some(), "{mode}");
         }

@@ -12,7 +12,7 @@ use crate::SECOND;
 
 /// What others do to a client's machine. Each is followed by what gives the machine itself back
 /// what is its own.
-const DEEDS: [&str; 8] = [
+const DISTURBANCES: [&str; 8] = [
     "ip link set qdt0 down; ip link set qdt0 up",
     "ip link set qdt0 down",
     "ip rule flush; ip rule add pref 32766 lookup main; ip rule add pref 32767 lookup default",
@@ -76,7 +76,7 @@ fn removed_host_state_is_restored_within_a_second_and_logged_in_one_line_each() 
     let mut slowest = Duration::ZERO;
     let mut deeds = 0;
     for round in 0..rounds {
-        for deed in DEEDS {
+        for deed in DISTURBANCES {
             let done = Instant::now();
             machine.run("sh", &["-ec", deed]);
             let took = wait_until("everything is there again", 20 * SECOND, || {

@@ -16,7 +16,7 @@ use crate::programs::Server;
 use crate::stage::Stage;
 
 /// Scrapes come once a second; the start loads a database.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
 
 /// One sample of an instant query.
@@ -55,7 +55,7 @@ impl Prometheus {
         let prometheus = Self(container);
         wait_until(
             "the first scrape of the server",
-            PATIENCE,
+            TIMEOUT,
             || matches!(prometheus.ask("query?query=up"), Ok(answer) if answer["result"][0]["value"][1] == "1"),
         );
         prometheus
@@ -123,7 +123,7 @@ impl Prometheus {
             .duration_since(UNIX_EPOCH)
             .expect("a clock after 1970")
             .as_secs_f64();
-        wait_until("a scrape after this moment", PATIENCE, || {
+        wait_until("a scrape after this moment", TIMEOUT, || {
             self.query("timestamp(qdt_sessions_active)")
                 .is_ok_and(|found| found.len() == 1 && found[0].value > now)
         });
@@ -135,7 +135,7 @@ impl Prometheus {
     /// When it stays empty.
     #[track_caller]
     pub(super) fn wait_for_result(&self, expression: &str) -> Vec<Sample> {
-        wait_for(expression, PATIENCE, || {
+        wait_for(expression, TIMEOUT, || {
             self.query(expression)
                 .ok()
                 .filter(|found| !found.is_empty())

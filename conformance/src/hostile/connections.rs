@@ -1,4 +1,4 @@
-//! Many connections from a few sockets, and many doing the same thing at once.
+//! Connection bursts from a few sockets, and work done in parallel.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -27,12 +27,12 @@ pub fn many_addresses(lab: &Lab, count: u8) -> Vec<Endpoint> {
         .collect()
 }
 
-/// Makes that many silent connections, spread over the sockets; those that the server does not take
-/// are left out.
+/// Opens `count` silent connections, spread over the sockets, and returns those that the server
+/// accepted.
 #[must_use]
-pub fn crowd(endpoints: &[Endpoint], server: SocketAddr, count: usize) -> Vec<Probe> {
+pub fn connection_burst(endpoints: &[Endpoint], server: SocketAddr, count: usize) -> Vec<Probe> {
     std::thread::scope(|scope| {
-        let dialling: Vec<_> = (0..AT_ONCE)
+        let threads: Vec<_> = (0..AT_ONCE)
             .map(|n| {
                 let share = count / AT_ONCE + usize::from(n < count % AT_ONCE);
                 scope.spawn(move || {
@@ -44,25 +44,25 @@ pub fn crowd(endpoints: &[Endpoint], server: SocketAddr, count: usize) -> Vec<Pr
                 })
             })
             .collect();
-        dialling
+        threads
             .into_iter()
             .flat_map(|thread| thread.join().expect("dialling does not panic"))
             .collect()
     })
 }
 
-/// Lets everybody do `work` at the same time and returns what came of it, in order.
+/// Runs `work` on every item in parallel and returns the results in the items' order.
 ///
 /// # Panics
 /// When `work` does.
-pub fn everybody<T: Send, R: Send>(who: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
+pub fn in_parallel<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
     let work = &work;
     std::thread::scope(|scope| {
-        let working: Vec<_> = who
+        let threads: Vec<_> = items
             .into_iter()
-            .map(|one| scope.spawn(move || work(one)))
+            .map(|item| scope.spawn(move || work(item)))
             .collect();
-        working
+        threads
             .into_iter()
             .map(|thread| match thread.join() {
                 Ok(result) => result,
