@@ -41,7 +41,7 @@ pub(crate) struct UdpLoad {
 
 /// What a figure tells.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum What {
+pub(crate) enum Metric {
     /// Payload received, Gbit/s.
     GbitPerSecond,
     /// Packets received per second.
@@ -90,9 +90,9 @@ pub(crate) enum What {
 }
 
 /// The figures of one run.
-pub(crate) type Way = BTreeMap<What, f64>;
+pub(crate) type RunFigures = BTreeMap<Metric, f64>;
 /// The figures of one tunnel in one round.
-pub(crate) type Round = BTreeMap<Run, Way>;
+pub(crate) type Round = BTreeMap<Run, RunFigures>;
 
 impl Run {
     /// TCP streams.
@@ -115,7 +115,7 @@ impl fmt::Display for Run {
     }
 }
 
-impl fmt::Display for What {
+impl fmt::Display for Metric {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         to.write_str(match self {
             Self::GbitPerSecond => "gbit_per_second",
@@ -150,7 +150,7 @@ impl Serialize for Run {
     }
 }
 
-impl Serialize for What {
+impl Serialize for Metric {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(self)
     }
@@ -169,11 +169,11 @@ mod tests {
         let round = Round::from([
             (
                 Run::tcp(4, Direction::Down),
-                Way::from([(What::GbitPerSecond, 7.5)]),
+                RunFigures::from([(Metric::GbitPerSecond, 7.5)]),
             ),
             (
                 trains,
-                Way::from([(What::Drops("queue_full".to_owned()), 3.0)]),
+                RunFigures::from([(Metric::Drops("queue_full".to_owned()), 3.0)]),
             ),
         ]);
         assert_eq!(

@@ -1,7 +1,7 @@
 //! What a shaped or a lossy path makes of each contender: round trips while TCP fills the link, TCP
 //! throughput with either congestion control, and an hour's worth of packets through random loss.
 //!
-//! What always holds: the run without a tunnel passes the very same link in the same round; a link
+//! Invariants: the run without a tunnel passes the very same link in the same round; a link
 //! lives for its own rounds only, and with it the tunnels over it, so that nothing they learned
 //! about another path is left.
 
@@ -56,8 +56,11 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 
 /// The rounds of every contender over one link, in the order of the tunnels.
 fn measure_link(link: &Link, options: &Options) -> Result<Vec<(&'static str, Vec<Round>)>> {
-    let laid = link.lay(options.seed)?;
-    let tunnels = Tunnel::start_all(laid.cable(), &tunnels_of(options, options.only.clone())?)?;
+    let live_link = link.lay(options.seed)?;
+    let tunnels = Tunnel::start_all(
+        live_link.cable(),
+        &tunnels_of(options, options.only.clone())?,
+    )?;
     let mut rounds: Vec<(&'static str, Vec<Round>)> = tunnels
         .iter()
         .map(|tunnel| (tunnel.name, Vec::new()))
@@ -74,8 +77,8 @@ fn measure_link(link: &Link, options: &Options) -> Result<Vec<(&'static str, Vec
                 options.rounds,
                 tunnel.name
             ));
-            let found =
-                measure::round(&laid, tunnel, options).with_context(|| tunnel.name.to_owned())?;
+            let found = measure::round(&live_link, tunnel, options)
+                .with_context(|| tunnel.name.to_owned())?;
             rounds[index].1.push(found);
         }
     }
@@ -84,11 +87,11 @@ fn measure_link(link: &Link, options: &Options) -> Result<Vec<(&'static str, Vec
 
 /// Our pair alone over a link that loses packets, for an hour's worth of them.
 fn endure(link: &Link, options: &Options) -> Result<Endurance> {
-    let laid = link.lay(options.seed)?;
+    let live_link = link.lay(options.seed)?;
     let only = tunnels_of(options, vec![QDT.to_owned()])?;
-    let tunnels = Tunnel::start_all(laid.cable(), &only)?;
+    let tunnels = Tunnel::start_all(live_link.cable(), &only)?;
     let tunnel = tunnels.first().context("our pair was not started")?;
-    endurance::run(&laid, tunnel)
+    endurance::run(&live_link, tunnel)
 }
 
 /// What those that start the tunnels are told.

@@ -1,6 +1,6 @@
 //! Measures our tunnel against the bare cable and against wireguard-go.
 //!
-//! What always holds: everybody is measured in the same run, on the same cable, in interleaved
+//! Invariants: everybody is measured in the same run, on the same cable, in interleaved
 //! rounds, with the same TCP congestion control, which is checked; a figure that does not hold is
 //! reported together with the reason why it does not, and the exit code says so.
 

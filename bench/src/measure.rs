@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::cable::Cable;
 use crate::cpu::{CpuReading, CpuUse};
-use crate::figure::{Round, Run, UdpLoad, Way, What};
+use crate::figure::{Metric, Round, Run, RunFigures, UdpLoad};
 use crate::rtt::{self, PER_SECOND, Pace, Pinging};
 use crate::tcp::{Congestion, Direction, Load, carry};
 use crate::tunnels::{Tunnel, path_counters};
@@ -78,7 +78,7 @@ pub(crate) fn measure(
     let mut round = Round::new();
     if plan.measures.contains(&Measure::Rtt) {
         for (run, pace) in [(Run::Awake, Pace::BackToBack), (Run::Asleep, Pace::Spaced)] {
-            let mut way = Way::new();
+            let mut way = RunFigures::new();
             rtt::idle(&cable.client, tunnel.address, pace)?.add_to(&mut way);
             round.insert(run, way);
         }
@@ -112,7 +112,7 @@ fn tcp(
     plan: &Plan<'_>,
     streams: u32,
     direction: Direction,
-) -> Result<Way> {
+) -> Result<RunFigures> {
     let load = Load {
         direction,
         streams,
@@ -132,13 +132,13 @@ fn tcp(
     if let Some(rtt) = rtt {
         rtt.add_to(&mut way);
     }
-    way.insert(What::GbitPerSecond, carried.gbit_per_second);
-    way.insert(What::Retransmits, carried.retransmits as f64);
+    way.insert(Metric::GbitPerSecond, carried.gbit_per_second);
+    way.insert(Metric::Retransmits, carried.retransmits as f64);
     add_cpu(&mut way, cpu, carried.gbit);
     Ok(way)
 }
 
-fn udp(cable: &Cable, tunnel: &Tunnel<'_>, load: UdpLoad, known: &mut Known) -> Result<Way> {
+fn udp(cable: &Cable, tunnel: &Tunnel<'_>, load: UdpLoad, known: &mut Known) -> Result<RunFigures> {
     let mut path = UdpPath::open(cable, tunnel.address, load)?;
     let Found {
         mut rate,
@@ -163,11 +163,11 @@ fn udp(cable: &Cable, tunnel: &Tunnel<'_>, load: UdpLoad, known: &mut Known) -> 
     }
     known.insert(load, rate);
     let gbit = trial.received as f64 * (load.bytes - HEADERS) as f64 * 8e-9;
-    way.insert(What::PacketsPerSecond, trial.packets_per_second());
-    way.insert(What::GbitPerSecond, gbit / trial.seconds);
-    way.insert(What::Loss, trial.loss());
+    way.insert(Metric::PacketsPerSecond, trial.packets_per_second());
+    way.insert(Metric::GbitPerSecond, gbit / trial.seconds);
+    way.insert(Metric::Loss, trial.loss());
     way.insert(
-        What::SenderLimited,
+        Metric::SenderLimited,
         f64::from(sender_limited && proofs == 1),
     );
     add_cpu(&mut way, cpu, gbit);
@@ -179,22 +179,22 @@ fn watched<T>(
     tunnel: &Tunnel<'_>,
     direction: Direction,
     work: impl FnOnce() -> Result<T>,
-) -> Result<(T, CpuUse, Way)> {
+) -> Result<(T, CpuUse, RunFigures)> {
     let counted = tunnel.counters();
     let before = CpuReading::take(&tunnel.ends())?;
     let done = work()?;
     let cpu = CpuReading::take(&tunnel.ends())?.since(&before);
-    let mut way = Way::new();
+    let mut way = RunFigures::new();
     if let Some((before, after)) = counted.zip(tunnel.counters()) {
         path_counters::add_between(&mut way, &before, &after, direction);
     }
     Ok((done, cpu, way))
 }
 
-fn add_cpu(way: &mut Way, cpu: CpuUse, gbit: f64) {
-    way.insert(What::EndsCpuSecondsPerGbit, cpu.ends / gbit);
-    way.insert(What::MachineCpuSecondsPerGbit, cpu.whole / gbit);
-    way.insert(What::Foreign, cpu.foreign);
+fn add_cpu(way: &mut RunFigures, cpu: CpuUse, gbit: f64) {
+    way.insert(Metric::EndsCpuSecondsPerGbit, cpu.ends / gbit);
+    way.insert(Metric::MachineCpuSecondsPerGbit, cpu.whole / gbit);
+    way.insert(Metric::Foreign, cpu.foreign);
 }
 
 const fn one_by_one(bytes: usize) -> UdpLoad {

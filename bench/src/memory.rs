@@ -4,18 +4,18 @@ use std::fs;
 
 use anyhow::{Context as _, Result};
 
-use crate::figure::{Way, What};
+use crate::figure::{Metric, RunFigures};
 
 /// Resident memory of both ends, now and at most; the client's process comes first.
 ///
 /// # Errors
 /// When an end is gone.
-pub(crate) fn of_ends(ends: &[u32]) -> Result<Way> {
+pub(crate) fn of_ends(ends: &[u32]) -> Result<RunFigures> {
     let names = [
-        (What::ClientMib, What::ClientPeakMib),
-        (What::ServerMib, What::ServerPeakMib),
+        (Metric::ClientMib, Metric::ClientPeakMib),
+        (Metric::ServerMib, Metric::ServerPeakMib),
     ];
-    let mut way = Way::new();
+    let mut way = RunFigures::new();
     for (pid, (now, peak)) in ends.iter().zip(names) {
         let status = fs::read_to_string(format!("/proc/{pid}/status"))
             .with_context(|| format!("process {pid} has ended"))?;
@@ -42,6 +42,6 @@ mod tests {
         let status = "Name:\tqdt\nVmHWM:\t   20480 kB\nVmRSS:\t   10240 kB\n";
         assert_eq!(mib(status, "VmRSS:"), Some(10.0));
         let ends = of_ends(&[std::process::id()]).expect("this process lives");
-        assert!(ends[&What::ClientPeakMib] >= ends[&What::ClientMib]);
+        assert!(ends[&Metric::ClientPeakMib] >= ends[&Metric::ClientMib]);
     }
 }

@@ -1,7 +1,7 @@
 //! What was found: a table for people, a JSON document for everything else, and the reasons why
 //! figures do not hold.
 //!
-//! What always holds here: a ratio is taken within a round and the median over rounds comes last,
+//! Invariants: a ratio is taken within a round and the median over rounds comes last,
 //! so that what disturbs a whole round disturbs no ratio.
 
 mod bars;
@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::arguments::Arguments;
 use crate::cable::Cable;
-use crate::figure::{Round, What};
+use crate::figure::{Metric, Round};
 use crate::programs;
 use crate::tunnels::{CABLE, QDT, QDT_CHACHA, Tunnel};
 use crate::udp::LOSS_LIMIT;
@@ -173,27 +173,27 @@ impl Report {
         doubts.extend(self.kept.fallen(&self.now()));
         for (setting, rounds) in &self.tunnels {
             let name = setting.name;
-            let most = |what: What| {
+            let most = |what: Metric| {
                 let figures = rounds
                     .iter()
                     .flat_map(|round| round.values())
                     .filter_map(|way| way.get(&what).copied());
                 figures.fold(0.0, f64::max)
             };
-            let foreign = most(What::Foreign);
+            let foreign = most(Metric::Foreign);
             if foreign > FOREIGN_LIMIT {
                 doubts.push(format!(
                     "{name}: others used up to {:.0} % of the machine",
                     foreign * 100.0
                 ));
             }
-            let datagrams = most(What::DatagramsPerPacket);
+            let datagrams = most(Metric::DatagramsPerPacket);
             if datagrams > DATAGRAMS_LIMIT {
                 doubts.push(format!(
                     "{name}: up to {datagrams:.2} datagrams for a packet"
                 ));
             }
-            let loss = most(What::Loss);
+            let loss = most(Metric::Loss);
             if loss >= LOSS_LIMIT {
                 doubts.push(format!(
                     "{name}: no UDP rate held, {:.2} % were missing",

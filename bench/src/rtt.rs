@@ -6,7 +6,7 @@ use std::process::{Child, Stdio};
 use anyhow::{Context as _, Result, ensure};
 use conformance::Machine;
 
-use crate::figure::{Way, What};
+use crate::figure::{Metric, RunFigures};
 use crate::statistics::percentile;
 
 /// Echo requests to an idle path, back to back and spaced.
@@ -107,10 +107,10 @@ impl Pinging {
 
 impl Rtt {
     /// Adds its figures to those of a run.
-    pub(crate) fn add_to(self, way: &mut Way) {
-        way.insert(What::RttP50Ms, self.p50_ms);
-        way.insert(What::RttP99Ms, self.p99_ms);
-        way.insert(What::RttLost, self.lost as f64);
+    pub(crate) fn add_to(self, way: &mut RunFigures) {
+        way.insert(Metric::RttP50Ms, self.p50_ms);
+        way.insert(Metric::RttP99Ms, self.p99_ms);
+        way.insert(Metric::RttLost, self.lost as f64);
     }
 }
 

@@ -4,21 +4,21 @@ use std::collections::BTreeMap;
 
 use conformance::Machine;
 
-use super::link::Laid;
+use super::link::LiveLink;
 use crate::tunnels::Tunnel;
 
 /// Packets by place and reason.
 pub(crate) type Drops = BTreeMap<String, u64>;
 
 /// Everything counted so far.
-pub(crate) fn counted(laid: &Laid, tunnel: &Tunnel<'_>) -> Drops {
+pub(crate) fn counted(live_link: &LiveLink, tunnel: &Tunnel<'_>) -> Drops {
     let mut counted = Drops::new();
     if let Some(metrics) = tunnel.counters() {
         for (reason, count) in metrics.labels("qdt_drops_total", "reason") {
             counted.insert(format!("server {reason}"), count);
         }
     }
-    let cable = laid.cable();
+    let cable = live_link.cable();
     // Full queues of a TUN device: the program behind it did not read fast enough.
     for (end, machine) in [("client's", &cable.client), ("server's", &cable.server)] {
         counted.insert(
@@ -27,12 +27,12 @@ pub(crate) fn counted(laid: &Laid, tunnel: &Tunnel<'_>) -> Drops {
         );
     }
     for (way, place) in ["up", "down"].into_iter().zip(0..) {
-        if let Some(relayed) = laid.relayed() {
+        if let Some(relayed) = live_link.relayed() {
             counted.insert(format!("link {way} lost"), relayed[place].lost);
             counted.insert(format!("link {way} queue full"), relayed[place].queue_full);
             counted.insert(format!("link {way} refused"), relayed[place].refused);
         }
-        if let Some(drops) = laid.tbf_drops() {
+        if let Some(drops) = live_link.tbf_drops() {
             counted.insert(format!("link {way} queue full"), drops[place]);
         }
     }

@@ -6,8 +6,8 @@ use conformance::{Metrics, ping_df};
 use serde::Serialize;
 use std::time::{Duration, Instant};
 
-use super::link::Laid;
-use super::load::{Flows, Running, Way};
+use super::link::LiveLink;
+use super::load::{FlowDirection, Flows, Running};
 use crate::note;
 use crate::tunnels::Tunnel;
 
@@ -25,7 +25,7 @@ const PING_HEADERS: usize = 28;
 
 /// What was there before and has to be there afterwards.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct Standing {
+struct TunnelState {
     /// The server's log: every session that was opened or closed, with its id and inner address.
     sessions: Vec<String>,
     /// `qdt_sessions_active`.
@@ -53,8 +53,8 @@ pub(crate) struct Endurance {
     /// Fragments that our server sent or received: none, while the path's packet size is what it
     /// was.
     pub(crate) fragments: u64,
-    before: Standing,
-    after: Standing,
+    before: TunnelState,
+    after: TunnelState,
 }
 
 impl Endurance {
@@ -87,9 +87,9 @@ impl Endurance {
     }
 }
 
-impl Standing {
-    fn of(laid: &Laid, tunnel: &Tunnel<'_>, metrics: &Metrics) -> Self {
-        let client = &laid.cable().client;
+impl TunnelState {
+    fn of(live_link: &LiveLink, tunnel: &Tunnel<'_>, metrics: &Metrics) -> Self {
+        let client = &live_link.cable().client;
         let mtu = client.mtu(tunnel.device);
         let sessions = tunnel
             .server_log()
@@ -138,25 +138,25 @@ impl Standing {
 ///
 /// # Errors
 /// When the tunnel has no counters or nothing can be sent.
-pub(crate) fn run(laid: &Laid, tunnel: &Tunnel<'_>) -> Result<Endurance> {
+pub(crate) fn run(live_link: &LiveLink, tunnel: &Tunnel<'_>) -> Result<Endurance> {
     let counters = || {
         tunnel
             .counters()
             .context("only our server has the counters")
     };
-    let relayed = || laid.relayed().context("this needs the relay");
+    let relayed = || live_link.relayed().context("this needs the relay");
     let at_first = relayed()?;
     let metrics = counters()?;
-    let before = Standing::of(laid, tunnel, &metrics);
+    let before = TunnelState::of(live_link, tunnel, &metrics);
     let start = Instant::now();
     loop {
         let flows = Flows {
-            way: Way::Both,
+            way: FlowDirection::Both,
             count: FLOWS,
             congestion: CONGESTION,
             seconds: SECONDS,
         };
-        let load = Running::start(laid.cable(), tunnel.address, flows)?.finish()?;
+        let load = Running::start(live_link.cable(), tunnel.address, flows)?.finish()?;
         let now = relayed()?;
         let sum = |of: fn(&super::relay::Counted) -> u64| -> u64 {
             now.iter()
@@ -188,7 +188,7 @@ pub(crate) fn run(laid: &Laid, tunnel: &Tunnel<'_>) -> Result<Endurance> {
                 seconds: start.elapsed().as_secs_f64(),
                 fragments: fragments(&last) - fragments(&metrics),
                 before,
-                after: Standing::of(laid, tunnel, &last),
+                after: TunnelState::of(live_link, tunnel, &last),
             });
         }
     }
@@ -198,8 +198,8 @@ pub(crate) fn run(laid: &Laid, tunnel: &Tunnel<'_>) -> Result<Endurance> {
 mod tests {
     use super::*;
 
-    fn standing() -> Standing {
-        Standing {
+    fn tunnel_state() -> TunnelState {
+        TunnelState {
             sessions: vec!["session opened id=7 ip=10.8.0.2".to_owned()],
             active: 1,
             handshakes: 1,
@@ -209,21 +209,21 @@ mod tests {
         }
     }
 
-    fn after(after: Standing, fragments: u64) -> Endurance {
+    fn after(after: TunnelState, fragments: u64) -> Endurance {
         Endurance {
             packets: PACKETS,
             lost: 36_000,
             seconds: 40.0,
             fragments,
-            before: standing(),
+            before: tunnel_state(),
             after,
         }
     }
 
     #[test]
     fn only_what_is_as_it_was_has_passed() {
-        assert!(after(standing(), 0).passed());
-        let changes: [fn(&mut Standing); 6] = [
+        assert!(after(tunnel_state(), 0).passed());
+        let changes: [fn(&mut TunnelState); 6] = [
             |now| now.sessions.push("session closed id=7".to_owned()),
             |now| now.active = 0,
             |now| now.handshakes = 2,
@@ -232,14 +232,14 @@ mod tests {
             |now| now.carries_mtu = false,
         ];
         for change in changes {
-            let mut changed = standing();
+            let mut changed = tunnel_state();
             change(&mut changed);
             let found = after(changed, 0);
             assert!(!found.passed(), "{found:?}");
             assert!(found.table().contains("NOT REACHED"));
         }
         assert!(
-            !after(standing(), 2).passed(),
+            !after(tunnel_state(), 2).passed(),
             "fragments are a smaller packet size"
         );
     }

@@ -107,7 +107,7 @@ pub(crate) const LINKS: &[Link] = &[
 
 /// A link that is there.
 #[derive(Debug)]
-pub(crate) struct Laid {
+pub(crate) struct LiveLink {
     // Ends before the machines do.
     relay: Option<Relay>,
     cable: Cable,
@@ -121,12 +121,12 @@ impl Link {
     ///
     /// # Panics
     /// When the kernel refuses a namespace or tc the token bucket.
-    pub(crate) fn lay(&self, seed: u64) -> Result<Laid> {
+    pub(crate) fn lay(&self, seed: u64) -> Result<LiveLink> {
         match self.kind {
             Kind::Tbf { mbit } => {
                 let cable = Cable::lay()?;
                 cable.shape(mbit, BURST, LATENCY);
-                Ok(Laid { relay: None, cable })
+                Ok(LiveLink { relay: None, cable })
             }
             Kind::Relay(shape) => {
                 let (cable, relay) = Cable::lay_with(|client, server| {
@@ -136,7 +136,7 @@ impl Link {
                     }
                     Ok(relay)
                 })?;
-                Ok(Laid {
+                Ok(LiveLink {
                     relay: Some(relay),
                     cable,
                 })
@@ -184,7 +184,7 @@ impl fmt::Display for Link {
     }
 }
 
-impl Laid {
+impl LiveLink {
     /// The machines at both ends.
     pub(crate) fn cable(&self) -> &Cable {
         &self.cable

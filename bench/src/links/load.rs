@@ -17,7 +17,7 @@ pub(crate) const WARM_UP: u32 = 3;
 
 /// Which way the payload goes, seen from the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum FlowDirection {
     /// From client to server.
     Up,
     /// From server to client.
@@ -30,7 +30,7 @@ pub(crate) enum Way {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Flows {
     /// Their direction.
-    pub(crate) way: Way,
+    pub(crate) way: FlowDirection,
     /// How many each way.
     pub(crate) count: u32,
     /// Their congestion control, checked at both ends.
@@ -104,9 +104,9 @@ impl Running {
             .args(["-t", &flows.seconds.to_string(), "-O", &WARM_UP.to_string()])
             .args(["-P", &flows.count.to_string()])
             .args(match flows.way {
-                Way::Up => None,
-                Way::Down => Some("-R"),
-                Way::Both => Some("--bidir"),
+                FlowDirection::Up => None,
+                FlowDirection::Down => Some("-R"),
+                FlowDirection::Both => Some("--bidir"),
             })
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -153,15 +153,15 @@ fn read(json: &[u8], flows: Flows) -> Result<Load> {
     };
     let first = carried(end.sum_sent, end.sum_received)?;
     Ok(match flows.way {
-        Way::Up => Load {
+        FlowDirection::Up => Load {
             up: first,
             down: None,
         },
-        Way::Down => Load {
+        FlowDirection::Down => Load {
             up: None,
             down: first,
         },
-        Way::Both => Load {
+        FlowDirection::Both => Load {
             up: first,
             down: carried(end.sum_sent_bidir_reverse, end.sum_received_bidir_reverse)?,
         },
@@ -172,7 +172,7 @@ fn read(json: &[u8], flows: Flows) -> Result<Load> {
 mod tests {
     use super::*;
 
-    fn flows(way: Way) -> Flows {
+    fn flows(way: FlowDirection) -> Flows {
         Flows {
             way,
             count: 4,
@@ -202,9 +202,9 @@ mod tests {
             retransmits: 3,
         });
         for (way, up, down) in [
-            (Way::Up, up, None),
-            (Way::Down, None, up),
-            (Way::Both, up, back),
+            (FlowDirection::Up, up, None),
+            (FlowDirection::Down, None, up),
+            (FlowDirection::Both, up, back),
         ] {
             let read = read(json("bbr").as_bytes(), flows(way)).expect("a good run");
             assert_eq!(read, Load { up, down });
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn another_congestion_control_is_no_figure() {
-        let error = read(json("cubic").as_bytes(), flows(Way::Up)).expect_err("cubic");
+        let error = read(json("cubic").as_bytes(), flows(FlowDirection::Up)).expect_err("cubic");
         let error = error.to_string();
         assert!(
             error.contains("the sender used the congestion control cubic"),

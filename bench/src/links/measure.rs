@@ -7,10 +7,10 @@ use conformance::{stay_silent, wait_until};
 
 use super::drops;
 use super::figures::{Loaded, Round, Throughput};
-use super::link::Laid;
-use super::load::{Carried, Flows, Running, WARM_UP, Way};
+use super::link::LiveLink;
+use super::load::{Carried, FlowDirection, Flows, Running, WARM_UP};
 use super::options::Options;
-use super::round_trips::{Asking, RoundTrips};
+use super::round_trips::{PingRun, RoundTrips};
 use crate::cable::{Cable, DEVICE};
 use crate::tunnels::Tunnel;
 
@@ -20,44 +20,44 @@ const FLOWS: u32 = 4;
 const FILLING: &str = "cubic";
 /// Time of the round trips on the idle link.
 const IDLE: Duration = Duration::from_secs(3);
-/// A link over which each end sends less than this within [`LOOK`] is idle: tunnels keep themselves
-/// alive.
+/// Bytes that each end of an idle link sends at most per [`POLL_INTERVAL`]: the tunnels'
+/// keep-alives.
 const IDLE_BYTES: u64 = 4096;
-const LOOK: Duration = Duration::from_millis(200);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// Within this a link has to become idle.
-const SETTLE: Duration = Duration::from_secs(30);
+const IDLE_WITHIN: Duration = Duration::from_secs(30);
 
 /// Measures `tunnel`, while the others are idle.
 ///
 /// # Errors
 /// When something cannot be measured at all.
-pub(crate) fn round(laid: &Laid, tunnel: &Tunnel<'_>, options: &Options) -> Result<Round> {
-    settle(laid.cable());
-    let before = drops::counted(laid, tunnel);
+pub(crate) fn round(live_link: &LiveLink, tunnel: &Tunnel<'_>, options: &Options) -> Result<Round> {
+    wait_until_idle(live_link.cable());
+    let before = drops::counted(live_link, tunnel);
     let mut round = Round::default();
     if options.measures.round_trips {
-        round.idle = Some(idle(laid, tunnel)?);
-        let loaded = |way| loaded(laid, tunnel, way, options.seconds);
-        round.up = Some(loaded(Way::Up)?);
-        round.down = Some(loaded(Way::Down)?);
-        round.both = Some(loaded(Way::Both)?);
+        round.idle = Some(idle(live_link, tunnel)?);
+        let loaded = |way| loaded(live_link, tunnel, way, options.seconds);
+        round.up = Some(loaded(FlowDirection::Up)?);
+        round.down = Some(loaded(FlowDirection::Down)?);
+        round.both = Some(loaded(FlowDirection::Both)?);
     }
     if options.measures.tcp {
-        let one = |congestion| throughput(laid, tunnel, congestion, options.seconds);
+        let one = |congestion| throughput(live_link, tunnel, congestion, options.seconds);
         round.bbr = Some(one("bbr")?);
         round.cubic = Some(one("cubic")?);
     }
-    round.drops = drops::since(drops::counted(laid, tunnel), &before);
+    round.drops = drops::since(drops::counted(live_link, tunnel), &before);
     Ok(round)
 }
 
 /// Waits until what the flows before left behind has passed: iperf3 ends with megabytes in the
 /// sender's socket, and a slow link takes seconds for them.
-fn settle(cable: &Cable) {
+fn wait_until_idle(cable: &Cable) {
     let sent = || [&cable.client, &cable.server].map(|machine| machine.bytes(DEVICE).1);
     let mut before = sent();
-    wait_until("the link is idle", SETTLE, || {
-        stay_silent(LOOK);
+    wait_until("the link is idle", IDLE_WITHIN, || {
+        stay_silent(POLL_INTERVAL);
         let now = sent();
         let is_idle = now
             .iter()
@@ -68,32 +68,37 @@ fn settle(cable: &Cable) {
     });
 }
 
-fn idle(laid: &Laid, tunnel: &Tunnel<'_>) -> Result<RoundTrips> {
-    let asking = Asking::start(&laid.cable().client, tunnel.address);
-    asking.wait_for(IDLE);
-    asking.finish(Duration::ZERO, IDLE)
+fn idle(live_link: &LiveLink, tunnel: &Tunnel<'_>) -> Result<RoundTrips> {
+    let ping_run = PingRun::start(&live_link.cable().client, tunnel.address);
+    ping_run.wait_for(IDLE);
+    ping_run.finish(Duration::ZERO, IDLE)
 }
 
-fn loaded(laid: &Laid, tunnel: &Tunnel<'_>, way: Way, seconds: u32) -> Result<Loaded> {
+fn loaded(
+    live_link: &LiveLink,
+    tunnel: &Tunnel<'_>,
+    way: FlowDirection,
+    seconds: u32,
+) -> Result<Loaded> {
     let flows = Flows {
         way,
         count: FLOWS,
         congestion: FILLING,
         seconds,
     };
-    let running = Running::start(laid.cable(), tunnel.address, flows)?;
-    let asking = Asking::start(&laid.cable().client, tunnel.address);
+    let running = Running::start(live_link.cable(), tunnel.address, flows)?;
+    let ping_run = PingRun::start(&live_link.cable().client, tunnel.address);
     let load = running.finish()?;
     let seconds = |seconds: u32| Duration::from_secs(seconds.into());
     Ok(Loaded {
         // iperf3 needs a moment for its own connection first, so the load may end a little later.
-        round_trips: asking.finish(seconds(WARM_UP), seconds(WARM_UP + flows.seconds))?,
+        round_trips: ping_run.finish(seconds(WARM_UP), seconds(WARM_UP + flows.seconds))?,
         load,
     })
 }
 
 fn throughput(
-    laid: &Laid,
+    live_link: &LiveLink,
     tunnel: &Tunnel<'_>,
     congestion: &'static str,
     seconds: u32,
@@ -105,11 +110,11 @@ fn throughput(
             congestion,
             seconds,
         };
-        Running::start(laid.cable(), tunnel.address, flows)?.finish()
+        Running::start(live_link.cable(), tunnel.address, flows)?.finish()
     };
     let carried = |carried: Option<Carried>| carried.context("iperf3 tells of no such direction");
     Ok(Throughput {
-        up: carried(one(Way::Up)?.up)?,
-        down: carried(one(Way::Down)?.down)?,
+        up: carried(one(FlowDirection::Up)?.up)?,
+        down: carried(one(FlowDirection::Down)?.down)?,
     })
 }

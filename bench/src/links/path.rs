@@ -2,7 +2,7 @@
 //! a delay behind it, random loss and reordering. No clock, no device: time comes in as an
 //! argument.
 //!
-//! What always holds: whether a packet is lost or comes late depends on the seed and on its number
+//! Invariants: whether a packet is lost or comes late depends on the seed and on its number
 //! alone, so two runs with as many packets lose the same ones; a packet that is not picked out for
 //! lateness is never overtaken by another one that is not.
 

@@ -2,7 +2,7 @@
 //! packets. It forwards whole IP packets, so that the run without a tunnel passes it like every
 //! other.
 //!
-//! What always holds: each direction has a thread of its own, which reads as soon as something is
+//! Invariants: each direction has a thread of its own, which reads as soon as something is
 //! there, so no queue stands in front of the one that [`Shape`] bounds; every packet that was read
 //! is counted once.
 
@@ -25,7 +25,7 @@ const PACKET: usize = 2048;
 /// Packets read before those that have arrived are written.
 const BATCH: usize = 32;
 /// How soon a direction without packets finds out that it has to end.
-const LOOK: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What one direction did, in packets.
 #[derive(Debug, Default)]
@@ -161,8 +161,10 @@ fn carry(from: &File, to: &File, mut path: Path<Vec<u8>>, counters: &Counters, s
 
 /// Waits until a packet comes or `until`.
 fn wait(from: &File, until: Option<Instant>) {
-    let time = until.map_or(LOOK, |until| {
-        until.saturating_duration_since(Instant::now()).min(LOOK)
+    let time = until.map_or(POLL_INTERVAL, |until| {
+        until
+            .saturating_duration_since(Instant::now())
+            .min(POLL_INTERVAL)
     });
     let time = Timespec::try_from(time).expect("a twentieth of a second fits");
     // What wakes it early is found out by trying again.
@@ -195,7 +197,7 @@ mod tests {
         late_by: Duration::ZERO,
     };
 
-    fn laid(shape: Shape) -> (Relay, Cable) {
+    fn live_link(shape: Shape) -> (Relay, Cable) {
         check_requirements();
         let start =
             |client: &Machine, server: &Machine| Relay::start(client, server, DEVICE, shape, 1);
@@ -205,7 +207,7 @@ mod tests {
 
     #[test]
     fn packets_pass_both_ways_not_before_their_delay_and_are_counted() {
-        let (relay, cable) = laid(DELAYED);
+        let (relay, cable) = live_link(DELAYED);
         for (machine, to) in [(&cable.client, SERVER), (&cable.server, CLIENT)] {
             let second = Duration::from_secs(1);
             let took = ping(machine, to.into(), 1400, second).expect("an answer");
@@ -220,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_link_that_loses_half_of_the_packets_counts_them() {
-        let (relay, cable) = laid(Shape {
+        let (relay, cable) = live_link(Shape {
             loss_per_mille: 500,
             ..DELAYED
         });

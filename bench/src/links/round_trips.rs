@@ -23,9 +23,9 @@ pub(crate) struct RoundTrips {
 
 /// Requests that are being sent.
 #[derive(Debug)]
-pub(crate) struct Asking(Pinger);
+pub(crate) struct PingRun(Pinger);
 
-impl Asking {
+impl PingRun {
     /// Begins to send to `target`.
     pub(crate) fn start(machine: &Machine, target: Ipv4Addr) -> Self {
         Self(Pinger::start(machine, target.into(), INTERVAL))

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::Report;
 use super::figures::{find, ratios, spreads};
-use crate::figure::{Run, UdpLoad, What};
+use crate::figure::{Metric, Run, UdpLoad};
 use crate::tcp::Direction;
 use crate::tunnels::{CABLE, GO_PEER, QDT, QDT_CHACHA, QUINCY, WIREGUARD_GO};
 
@@ -16,15 +16,15 @@ pub(crate) struct Bar {
     /// The median found.
     pub(crate) found: f64,
     /// What it should be.
-    pub(crate) asked: Asked,
+    pub(crate) asked: Bound,
     /// Whether it is.
-    pub(crate) verdict: Verdict,
+    pub(crate) verdict: BarVerdict,
 }
 
 /// Whether a bar is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Verdict {
+pub(crate) enum BarVerdict {
     /// It is.
     Reached,
     /// It is not.
@@ -39,29 +39,29 @@ const GO_PEER_AT_LEAST: f64 = 0.2;
 /// What a figure should be.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Asked {
+pub(crate) enum Bound {
     /// Not less.
     AtLeast(f64),
     /// Not more.
     AtMost(f64),
 }
 
-impl Asked {
-    fn verdict(self, found: f64) -> Verdict {
+impl Bound {
+    fn verdict(self, found: f64) -> BarVerdict {
         let reached = match self {
             Self::AtLeast(bar) => found >= bar,
             Self::AtMost(bar) => found <= bar,
         };
         if reached {
-            Verdict::Reached
+            BarVerdict::Reached
         } else {
-            Verdict::NotReached
+            BarVerdict::NotReached
         }
     }
 }
 
 /// One of ours, one of the others, what is divided, and what should come out.
-type Compared = (&'static str, &'static str, Run, What, Asked);
+type Compared = (&'static str, &'static str, Run, Metric, Bound);
 
 const UP: Direction = Direction::Up;
 const DOWN: Direction = Direction::Down;
@@ -73,8 +73,8 @@ fn compared() -> Vec<Compared> {
                 ours,
                 theirs,
                 Run::tcp(streams, direction),
-                What::GbitPerSecond,
-                Asked::AtLeast(times),
+                Metric::GbitPerSecond,
+                Bound::AtLeast(times),
             )
         })
     };
@@ -84,8 +84,8 @@ fn compared() -> Vec<Compared> {
                 QDT,
                 WIREGUARD_GO,
                 Run::tcp(streams, direction),
-                What::EndsCpuSecondsPerGbit,
-                Asked::AtMost(0.5),
+                Metric::EndsCpuSecondsPerGbit,
+                Bound::AtMost(0.5),
             )
         })
     };
@@ -97,12 +97,12 @@ fn compared() -> Vec<Compared> {
                 bytes: 1300,
                 trains,
             }),
-            What::GbitPerSecond,
-            Asked::AtLeast(2.0),
+            Metric::GbitPerSecond,
+            Bound::AtLeast(2.0),
         )
     });
     let rtt = [Run::Awake, Run::Asleep]
-        .map(|run| (QDT, WIREGUARD_GO, run, What::RttP50Ms, Asked::AtMost(1.0)));
+        .map(|run| (QDT, WIREGUARD_GO, run, Metric::RttP50Ms, Bound::AtMost(1.0)));
     [
         &throughput(QDT, WIREGUARD_GO, 1, 2.0)[..],
         &throughput(QDT, WIREGUARD_GO, 4, 2.3),
@@ -132,7 +132,7 @@ pub(crate) fn judge(report: &Report) -> Vec<Bar> {
                 found,
                 asked,
                 verdict: if too_slow {
-                    Verdict::OtherTooSlow
+                    BarVerdict::OtherTooSlow
                 } else {
                     asked.verdict(found)
                 },
@@ -145,13 +145,13 @@ pub(crate) fn judge(report: &Report) -> Vec<Bar> {
 
 fn rtt_added(report: &Report) -> Option<Bar> {
     let spreads = spreads(report.rounds(QDT)?, Some(report.rounds(CABLE)?));
-    let found = find(&spreads, Run::Awake, &What::RttAddedP50Ms)?.median;
-    let asked = Asked::AtMost(0.08);
+    let found = find(&spreads, Run::Awake, &Metric::RttAddedP50Ms)?.median;
+    let asked = Bound::AtMost(0.08);
     Some(Bar {
         what: format!(
             "{QDT}, {} {} over the {CABLE}",
             Run::Awake,
-            What::RttAddedP50Ms
+            Metric::RttAddedP50Ms
         ),
         found,
         asked,

@@ -2,18 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::figure::{Round, Run, What};
+use crate::figure::{Metric, Round, Run};
 use crate::statistics::Spread;
 
 /// Each figure over the rounds.
-pub(crate) type Spreads = BTreeMap<Run, BTreeMap<What, Spread>>;
+pub(crate) type Spreads = BTreeMap<Run, BTreeMap<Metric, Spread>>;
 
 /// What of somebody's is divided by somebody else's.
-const RATIOS: [What; 4] = [
-    What::GbitPerSecond,
-    What::EndsCpuSecondsPerGbit,
-    What::RttP50Ms,
-    What::RttP99Ms,
+const RATIOS: [Metric; 4] = [
+    Metric::GbitPerSecond,
+    Metric::EndsCpuSecondsPerGbit,
+    Metric::RttP50Ms,
+    Metric::RttP99Ms,
 ];
 
 /// Of the rounds of a tunnel, and of the bare cable's where it is another one.
@@ -24,7 +24,7 @@ pub(crate) fn spreads(rounds: &[Round], bare: Option<&[Round]>) -> Spreads {
             let way = round.get(&run)?;
             match &what {
                 // Counted only where there were some.
-                What::Drops(_) => Some(way.get(&what).copied().unwrap_or(0.0)),
+                Metric::Drops(_) => Some(way.get(&what).copied().unwrap_or(0.0)),
                 _ => way.get(&what).copied(),
             }
         });
@@ -32,13 +32,13 @@ pub(crate) fn spreads(rounds: &[Round], bare: Option<&[Round]>) -> Spreads {
     }
     if let Some(bare) = bare {
         for run in [Run::Awake, Run::Asleep] {
-            let idle = |round: &Round| round.get(&run)?.get(&What::RttP50Ms).copied();
+            let idle = |round: &Round| round.get(&run)?.get(&Metric::RttP50Ms).copied();
             let added = rounds
                 .iter()
                 .zip(bare)
                 .filter_map(|(round, bare)| Some(idle(round)? - idle(bare)?));
             let added = Spread::of(added);
-            insert(&mut spreads, run, What::RttAddedP50Ms, added);
+            insert(&mut spreads, run, Metric::RttAddedP50Ms, added);
         }
     }
     spreads
@@ -65,11 +65,11 @@ pub(crate) fn ratios(ours: &[Round], theirs: &[Round]) -> Spreads {
 }
 
 /// One of them.
-pub(crate) fn find<'a>(spreads: &'a Spreads, run: Run, what: &What) -> Option<&'a Spread> {
+pub(crate) fn find<'a>(spreads: &'a Spreads, run: Run, what: &Metric) -> Option<&'a Spread> {
     spreads.get(&run)?.get(what)
 }
 
-fn names(rounds: &[Round]) -> BTreeSet<(Run, What)> {
+fn names(rounds: &[Round]) -> BTreeSet<(Run, Metric)> {
     rounds
         .iter()
         .flatten()
@@ -77,7 +77,7 @@ fn names(rounds: &[Round]) -> BTreeSet<(Run, What)> {
         .collect()
 }
 
-fn insert(spreads: &mut Spreads, run: Run, what: What, spread: Option<Spread>) {
+fn insert(spreads: &mut Spreads, run: Run, what: Metric, spread: Option<Spread>) {
     if let Some(spread) = spread {
         spreads.entry(run).or_default().insert(what, spread);
     }
@@ -86,19 +86,22 @@ fn insert(spreads: &mut Spreads, run: Run, what: What, spread: Option<Spread>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figure::Way;
+    use crate::figure::RunFigures;
     use crate::tcp::Direction;
 
     const UP: Run = Run::tcp(1, Direction::Up);
 
     fn round(gbit_per_second: f64, ends_cpu: f64) -> Round {
         Round::from([
-            (Run::Awake, Way::from([(What::RttP50Ms, gbit_per_second)])),
+            (
+                Run::Awake,
+                RunFigures::from([(Metric::RttP50Ms, gbit_per_second)]),
+            ),
             (
                 UP,
-                Way::from([
-                    (What::GbitPerSecond, gbit_per_second),
-                    (What::EndsCpuSecondsPerGbit, ends_cpu),
+                RunFigures::from([
+                    (Metric::GbitPerSecond, gbit_per_second),
+                    (Metric::EndsCpuSecondsPerGbit, ends_cpu),
                 ]),
             ),
         ])
@@ -109,25 +112,25 @@ mod tests {
         let ours = [round(6.0, 1.0), round(1.2, 5.0), round(6.0, 1.0)];
         let theirs = [round(3.0, 2.0), round(0.6, 10.0), round(3.0, 2.0)];
         let ratios = ratios(&ours, &theirs);
-        let throughput = find(&ratios, UP, &What::GbitPerSecond).expect("both measured it");
+        let throughput = find(&ratios, UP, &Metric::GbitPerSecond).expect("both measured it");
         assert_eq!((throughput.min, throughput.max), (2.0, 2.0));
-        let cpu = find(&ratios, UP, &What::EndsCpuSecondsPerGbit);
+        let cpu = find(&ratios, UP, &Metric::EndsCpuSecondsPerGbit);
         assert_eq!(cpu.map(|cpu| cpu.median), Some(0.5));
     }
 
     #[test]
     fn the_bare_cable_has_no_ends_to_compare_with() {
         let ratios = ratios(&[round(6.0, 1.0)], &[round(60.0, 0.0)]);
-        let throughput = find(&ratios, UP, &What::GbitPerSecond);
+        let throughput = find(&ratios, UP, &Metric::GbitPerSecond);
         assert_eq!(throughput.map(|ratio| ratio.median), Some(0.1));
-        assert!(find(&ratios, UP, &What::EndsCpuSecondsPerGbit).is_none());
+        assert!(find(&ratios, UP, &Metric::EndsCpuSecondsPerGbit).is_none());
     }
 
     #[test]
     fn a_round_that_one_of_them_did_not_finish_is_left_out() {
         let ours = [round(6.0, 1.0), round(8.0, 1.0)];
         let ratios = ratios(&ours, &[Round::new(), round(2.0, 1.0)]);
-        let throughput = find(&ratios, UP, &What::GbitPerSecond).expect("one round has both");
+        let throughput = find(&ratios, UP, &Metric::GbitPerSecond).expect("one round has both");
         assert_eq!((throughput.min, throughput.max), (4.0, 4.0));
     }
 
@@ -137,7 +140,7 @@ mod tests {
             &[round(3.0, 1.0), round(5.0, 1.0)],
             Some(&[round(1.0, 0.0), round(3.0, 0.0)]),
         );
-        let added = find(&spreads, Run::Awake, &What::RttAddedP50Ms).expect("both were measured");
+        let added = find(&spreads, Run::Awake, &Metric::RttAddedP50Ms).expect("both were measured");
         assert_eq!((added.min, added.max), (2.0, 2.0));
     }
 }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::figures::{Spreads, find};
 use super::setting::{Setting, TunnelSetting};
-use crate::figure::{Run, What};
+use crate::figure::{Metric, Run};
 use crate::statistics::Spread;
 use crate::tunnels::{CABLE, QDT, QDT_CHACHA};
 
@@ -110,7 +110,7 @@ impl Last {
             .iter()
             .filter(|(setting, _)| ![QDT, QDT_CHACHA].contains(&setting.name))
             .map(|(setting, figures)| {
-                let of = |run: &Run| find(figures, *run, &What::GbitPerSecond);
+                let of = |run: &Run| find(figures, *run, &Metric::GbitPerSecond);
                 let gbit_per_second = figures
                     .keys()
                     .filter_map(|run| Some((run.to_string(), of(run)?.median)))

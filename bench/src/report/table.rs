@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::bars::{Asked, Bar, Verdict};
+use super::bars::{Bar, BarVerdict, Bound};
 use super::figures::{Spreads, find};
 use super::setting::Setting;
 use super::{Described, Document};
-use crate::figure::{Run, What};
+use crate::figure::{Metric, Run};
 use crate::measure::{STREAMS, UDP_LOADS};
 use crate::statistics::Spread;
 use crate::tcp::Direction;
@@ -69,10 +69,10 @@ fn ends(text: &mut String, tunnels: &[Described<'_>]) {
             setting.offload.join(","),
             format!(
                 "{} ({}), {} ({})",
-                mib(What::ClientMib),
-                mib(What::ClientPeakMib),
-                mib(What::ServerMib),
-                mib(What::ServerPeakMib)
+                mib(Metric::ClientMib),
+                mib(Metric::ClientPeakMib),
+                mib(Metric::ServerMib),
+                mib(Metric::ServerPeakMib)
             ),
             setting.version,
         );
@@ -101,14 +101,14 @@ fn rtt(text: &mut String, tunnels: &[Described<'_>]) {
             let of = |what| cell(figures, run, &what, 3);
             format!(
                 "{} ({}) / {}",
-                of(What::RttP50Ms),
-                of(What::RttAddedP50Ms),
-                of(What::RttP99Ms)
+                of(Metric::RttP50Ms),
+                of(Metric::RttAddedP50Ms),
+                of(Metric::RttP99Ms)
             )
         });
         let under = loaded.map(|run| {
             let of = |what| cell(figures, run, &what, 2);
-            format!("{} / {}", of(What::RttP50Ms), of(What::RttP99Ms))
+            format!("{} / {}", of(Metric::RttP50Ms), of(Metric::RttP99Ms))
         });
         let _ = writeln!(
             text,
@@ -137,9 +137,9 @@ fn tcp(text: &mut String, tunnels: &[Described<'_>]) {
     {
         let _ = write!(text, "{:<13}", setting.name);
         for run in &runs {
-            let _ = write!(text, " {:>19}", wide(figures, *run, &What::GbitPerSecond));
+            let _ = write!(text, " {:>19}", wide(figures, *run, &Metric::GbitPerSecond));
         }
-        let each = |runs: &[Run], what: &What| {
+        let each = |runs: &[Run], what: &Metric| {
             let cells: Vec<_> = runs
                 .iter()
                 .map(|run| cell(figures, *run, what, 3))
@@ -149,8 +149,8 @@ fn tcp(text: &mut String, tunnels: &[Described<'_>]) {
         let _ = writeln!(
             text,
             " {:>27} {:>13}",
-            each(&runs, &What::EndsCpuSecondsPerGbit),
-            each(&runs[..2], &What::MachineCpuSecondsPerGbit),
+            each(&runs, &Metric::EndsCpuSecondsPerGbit),
+            each(&runs[..2], &Metric::MachineCpuSecondsPerGbit),
         );
     }
     text.push_str(
@@ -174,13 +174,13 @@ fn udp(text: &mut String, tunnels: &[Described<'_>]) {
         let _ = write!(text, "{:<13}", setting.name);
         for load in UDP_LOADS {
             let run = Run::Udp(load);
-            let limited = find(figures, run, &What::SenderLimited)
+            let limited = find(figures, run, &Metric::SenderLimited)
                 .is_some_and(|limited| limited.median > 0.0);
-            let packets = find(figures, run, &What::PacketsPerSecond)
+            let packets = find(figures, run, &Metric::PacketsPerSecond)
                 .map_or_else(missing, |rate| format!("{:.0}k", rate.median / 1e3));
             let packets = format!("{}{packets}", if limited { ">" } else { "" });
-            let gbit = wide(figures, run, &What::GbitPerSecond);
-            let cpu = cell(figures, run, &What::EndsCpuSecondsPerGbit, 2);
+            let gbit = wide(figures, run, &Metric::GbitPerSecond);
+            let cpu = cell(figures, run, &Metric::EndsCpuSecondsPerGbit, 2);
             let _ = write!(text, " {:>31}", format!("{packets} {gbit} {cpu}"));
         }
         text.push('\n');
@@ -195,15 +195,15 @@ fn ratios(text: &mut String, tunnels: &[Described<'_>]) {
         let Some(ratios) = &tunnel.qdt_to_this else {
             continue;
         };
-        let list = |what: &What| {
-            let of = |(run, found): (&Run, &BTreeMap<What, Spread>)| {
+        let list = |what: &Metric| {
+            let of = |(run, found): (&Run, &BTreeMap<Metric, Spread>)| {
                 Some(format!("{run} {:.2}", found.get(what)?.median))
             };
             ratios.iter().filter_map(of).collect::<Vec<_>>().join(", ")
         };
         let name = tunnel.setting.name;
-        let _ = write!(text, "\n{QDT} / {name}: {}", list(&What::GbitPerSecond));
-        let cpu = list(&What::EndsCpuSecondsPerGbit);
+        let _ = write!(text, "\n{QDT} / {name}: {}", list(&Metric::GbitPerSecond));
+        let cpu = list(&Metric::EndsCpuSecondsPerGbit);
         if !cpu.is_empty() {
             let _ = write!(text, "\n    CPU for the same payload: {cpu}");
         }
@@ -213,11 +213,11 @@ fn ratios(text: &mut String, tunnels: &[Described<'_>]) {
 
 fn path(text: &mut String, tunnels: &[Described<'_>]) {
     let columns = [
-        ("TUN read", What::PacketsPerTunRead),
-        ("TUN write", What::PacketsPerTunWrite),
-        ("send", What::DatagramsPerSend),
-        ("receive", What::DatagramsPerReceive),
-        ("per packet", What::DatagramsPerPacket),
+        ("TUN read", Metric::PacketsPerTunRead),
+        ("TUN write", Metric::PacketsPerTunWrite),
+        ("send", Metric::DatagramsPerSend),
+        ("receive", Metric::DatagramsPerReceive),
+        ("per packet", Metric::DatagramsPerPacket),
     ];
     let mut first = true;
     for Described {
@@ -225,7 +225,7 @@ fn path(text: &mut String, tunnels: &[Described<'_>]) {
     } in tunnels
     {
         for (run, found) in figures.iter() {
-            if !found.contains_key(&What::PacketsPerTunRead) {
+            if !found.contains_key(&Metric::PacketsPerTunRead) {
                 continue;
             }
             if std::mem::take(&mut first) {
@@ -239,9 +239,9 @@ fn path(text: &mut String, tunnels: &[Described<'_>]) {
             for (_, what) in &columns {
                 let _ = write!(text, " {:>10}", cell(figures, *run, what, 2));
             }
-            let _ = write!(text, "  {}", cell(figures, *run, &What::Retransmits, 0));
+            let _ = write!(text, "  {}", cell(figures, *run, &Metric::Retransmits, 0));
             for (what, drops) in found {
-                if let What::Drops(reason) = what {
+                if let Metric::Drops(reason) = what {
                     let _ = write!(text, ", {reason} {:.0}", drops.median);
                 }
             }
@@ -256,16 +256,16 @@ fn path(text: &mut String, tunnels: &[Described<'_>]) {
 fn bars(text: &mut String, bars: &[Bar]) {
     for bar in bars {
         let (sign, asked) = match bar.asked {
-            Asked::AtLeast(asked) => (">=", asked),
-            Asked::AtMost(asked) => ("<=", asked),
+            Bound::AtLeast(asked) => (">=", asked),
+            Bound::AtMost(asked) => ("<=", asked),
         };
         let _ = write!(
             text,
             "\n{:<14} {:>6.3} {sign} {asked:<5} {}",
             match bar.verdict {
-                Verdict::Reached => "reached",
-                Verdict::NotReached => "NOT REACHED",
-                Verdict::OtherTooSlow => "other too slow",
+                BarVerdict::Reached => "reached",
+                BarVerdict::NotReached => "NOT REACHED",
+                BarVerdict::OtherTooSlow => "other too slow",
             },
             bar.found,
             bar.what,
@@ -280,11 +280,11 @@ fn measured(tunnels: &[Described<'_>], run: Run) -> bool {
         .any(|tunnel| tunnel.figures.contains_key(&run))
 }
 
-fn cell(figures: &Spreads, run: Run, what: &What, digits: usize) -> String {
+fn cell(figures: &Spreads, run: Run, what: &Metric, digits: usize) -> String {
     find(figures, run, what).map_or_else(missing, |found| format!("{:.digits$}", found.median))
 }
 
-fn wide(figures: &Spreads, run: Run, what: &What) -> String {
+fn wide(figures: &Spreads, run: Run, what: &Metric) -> String {
     find(figures, run, what).map_or_else(missing, |found| {
         format!("{:.2} ({:.2}-{:.2})", found.median, found.min, found.max)
     })

@@ -1,7 +1,7 @@
 //! What connections carried between two moments, who used the processors for it, and where packets
 //! were lost.
 //!
-//! What always holds: all counters of a reading are taken while the connections run, and only
+//! Invariants: all counters of a reading are taken while the connections run, and only
 //! differences are told.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use conformance::Machine;
 
-use super::crowd;
 use super::server::{self, Server};
+use super::simulated;
 use crate::cable::Cable;
 use crate::cpu::CpuReading;
 use crate::tcp::Direction;
@@ -79,7 +79,7 @@ impl Reading {
             calls: value("qdt_tun_calls_total", "call", ["write", "read"]),
             datagrams: value("qdt_udp_datagrams_total", "direction", ways),
             trains: value("qdt_udp_trains_total", "direction", ways),
-            dropped_by_devices: dropped_by(&cable.client, crowd::DEVICE_NAME)?
+            dropped_by_devices: dropped_by(&cable.client, simulated::DEVICE_NAME)?
                 + dropped_by(&cable.server, server::DEVICE)?,
             tcp: Tcp::of(&cable.client)? + Tcp::of(&cable.server)?,
             at: Instant::now(),

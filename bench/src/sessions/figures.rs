@@ -15,7 +15,7 @@ pub(super) struct Idle {
     pub(super) handshakes: usize,
     /// Full handshakes (QUIC, TLS, HTTP/3, `POST /connect`) per processor second of the server.
     pub(super) handshakes_per_server_second: f64,
-    /// The same per second of the clock, with the crowd on the same machine.
+    /// The same per second of the clock, with the simulated clients on the same machine.
     pub(super) handshakes_per_second: f64,
     /// Resident memory of the server in MiB.
     pub(super) resident_mib: f64,

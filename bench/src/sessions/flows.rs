@@ -1,5 +1,6 @@
-//! TCP through the crowd's sessions, or beside them: so many connections between the clients'
-//! addresses and the sink, one thread that writes and one that reads, and what arrived on each.
+//! TCP through the simulated clients' sessions, or past the tunnel: connections from the
+//! clients' addresses to the sink, one thread that writes and one that reads, and the bytes that
+//! arrived on each.
 
 use std::io::{self, Read as _, Write as _};
 use std::mem::MaybeUninit;
@@ -13,9 +14,9 @@ use rustix::event::{Timespec, epoll};
 use socket2::{Domain, Socket, Type};
 
 use super::carried::{Carried, Reading};
-use super::crowd::Crowd;
 use super::server::Server;
 use super::sharing::Sharing;
+use super::simulated::SimulatedClients;
 use crate::cable::Cable;
 use crate::tcp::{Congestion, Direction};
 
@@ -26,7 +27,7 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// Bytes of one read or write.
 const CHUNK: usize = 256 << 10;
 /// How often a pump looks whether it shall stop.
-const LOOK: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What is to be carried.
 #[derive(Debug, Clone, Copy)]
@@ -41,12 +42,12 @@ pub(super) struct Load<'a> {
     pub(super) lasts: Duration,
 }
 
-/// Lets `crowd` carry `load`.
+/// Sends `load` through the simulated clients.
 ///
 /// # Errors
 /// When a connection does not come about or breaks, or the congestion control does not take.
 pub(super) fn carry(
-    crowd: &mut Crowd,
+    simulated: &mut SimulatedClients,
     cable: &Cable,
     server: &Server<'_>,
     load: Load<'_>,
@@ -57,7 +58,7 @@ pub(super) fn carry(
             let _over = SetAtEnd(&over);
             conduct(cable, server, load, &over)
         });
-        let ran = crowd.run(|| over.load(Ordering::Relaxed));
+        let ran = simulated.run(|| over.load(Ordering::Relaxed));
         over.store(true, Ordering::Relaxed);
         (ran, conductor.join().expect("the conductor does not panic"))
     });
@@ -198,7 +199,7 @@ fn pump(
         let token = epoll::EventData::new_u64(index as u64);
         epoll::add(&poller, connection, token, ready_for).context("epoll")?;
     }
-    let look = Timespec::try_from(LOOK).context("a moment is short")?;
+    let look = Timespec::try_from(POLL_INTERVAL).context("a moment is short")?;
     let mut room = vec![MaybeUninit::uninit(); connections.len()];
     while !over.load(Ordering::Relaxed) {
         let (ready, _) = match epoll::wait(&poller, &mut room[..], Some(&look)) {

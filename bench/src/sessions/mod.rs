@@ -1,18 +1,18 @@
 //! Very many sessions at one server: what each of them costs it in memory and processor time, how
 //! fast they are made, and whether those that are busy share the link.
 //!
-//! What always holds: the server is the finished program with its defaults; all clients live in
+//! Invariants: the server is the finished program with its defaults; all clients live in
 //! this process and speak the whole protocol; every figure is the server's own use, read from the
 //! kernel's books.
 
 mod carried;
-mod crowd;
 mod figures;
 mod flows;
 mod options;
 mod report;
 mod server;
 mod sharing;
+mod simulated;
 mod usage;
 
 use std::net::Ipv4Addr;
@@ -26,13 +26,13 @@ use crate::cpu::CpuReading;
 use crate::tcp::Direction;
 use crate::{note, say};
 use carried::Carried;
-use crowd::Crowd;
 use figures::{Idle, Traffic};
 use flows::{Load, carry};
 use options::Options;
 use report::Report;
 use server::Server;
 use sharing::{Link, Sharing};
+use simulated::SimulatedClients;
 
 /// Between the last handshake and the first look at idle sessions: what was delayed
 /// (acknowledgements, timers of the handshake) is over by then.
@@ -54,11 +54,11 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
     conformance::check_requirements();
     let cable = Cable::lay()?;
     let server = Server::start(&cable)?;
-    let crowd = Crowd::new(&cable)?;
+    let simulated = SimulatedClients::new(&cable)?;
     let mut bench = Bench {
         cable: &cable,
         server,
-        crowd,
+        simulated,
         options: &options,
     };
     let report = bench.measure()?;
@@ -69,7 +69,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
 struct Bench<'a> {
     cable: &'a Cable,
     server: Server<'a>,
-    crowd: Crowd,
+    simulated: SimulatedClients,
     options: &'a Options,
 }
 
@@ -79,8 +79,8 @@ impl Bench<'_> {
     fn measure(&mut self) -> Result<Report> {
         let mut report = Report::new(self.options);
         // What the server allocates once, for whatever it is asked first, belongs to no session.
-        self.crowd.open(1)?;
-        self.crowd.open_device(self.cable)?;
+        self.simulated.open(1)?;
+        self.simulated.open_device(self.cable)?;
         let first = self.first_address()?;
         let alone = [Sharing::one_session(first, 1)];
         report.traffic(self.compare(Link::Open, &alone)?);
@@ -100,7 +100,7 @@ impl Bench<'_> {
     }
 
     fn first_address(&self) -> Result<Ipv4Addr> {
-        let first = self.crowd.addresses().next();
+        let first = self.simulated.addresses().next();
         first.context("no session was opened")
     }
 
@@ -109,7 +109,7 @@ impl Bench<'_> {
         let active = self.options.active;
         [
             Sharing::one_session(first, 1),
-            Sharing::a_stream_each(self.crowd.addresses().take(active).collect()),
+            Sharing::a_stream_each(self.simulated.addresses().take(active).collect()),
             Sharing::one_session(first, active),
             Sharing::no_tunnel(active),
         ]
@@ -118,9 +118,9 @@ impl Bench<'_> {
     /// Makes sessions until there are `count`, and watches them while nothing happens.
     fn idle(&mut self, count: usize, alone: u64) -> Result<Idle> {
         note(&format!("{count} sessions: handshakes"));
-        let handshakes = count - self.crowd.addresses().count();
+        let handshakes = count - self.simulated.addresses().count();
         let before = (Instant::now(), self.server.processor_time()?);
-        self.crowd.open(count)?;
+        self.simulated.open(count)?;
         let made_in = before.0.elapsed();
         let made_with = self.server.processor_time()? - before.1;
         self.rest(SETTLE)?;
@@ -147,15 +147,15 @@ impl Bench<'_> {
         })
     }
 
-    /// Lets the crowd do what idle clients do.
+    /// Lets the simulated clients do what idle clients do.
     fn rest(&mut self, time: Duration) -> Result<()> {
         let until = Instant::now() + time;
-        self.crowd.run(|| Instant::now() >= until)
+        self.simulated.run(|| Instant::now() >= until)
     }
 
     /// Measures each set in each round, both ways.
     fn compare(&mut self, link: Link, sets: &[Sharing]) -> Result<Vec<(Traffic, Vec<Carried>)>> {
-        let sessions = self.crowd.addresses().count();
+        let sessions = self.simulated.addresses().count();
         let mut found = vec![Vec::new(); sets.len() * WAYS.len()];
         for round in 0..self.options.rounds {
             for place in 0..sets.len() {
@@ -178,7 +178,7 @@ impl Bench<'_> {
                         },
                         lasts: Duration::from_secs(self.options.seconds),
                     };
-                    let carried = carry(&mut self.crowd, self.cable, &self.server, load)
+                    let carried = carry(&mut self.simulated, self.cable, &self.server, load)
                         .with_context(|| format!("{} {word}", set.name))?;
                     found[index * WAYS.len() + way].push(carried);
                 }

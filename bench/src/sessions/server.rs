@@ -1,7 +1,7 @@
 //! The server under test: `qdt-server` as an operator of many clients configures it.
 //!
 //! Left at their defaults: workers, MTU, queues, log. Changed: a pool of 65,000 addresses, and no
-//! limits on packets and handshakes, because the crowd's clients all live at one host.
+//! limits on packets and handshakes, because the simulated clients all live at one host.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -17,7 +17,7 @@ use crate::programs;
 
 /// Where clients' inner addresses come from.
 pub(super) const POOL: &str = "10.8.0.0/16";
-/// Where the crowd's sockets have their addresses.
+/// Where the simulated clients' sockets have their addresses.
 pub(super) const OUTSIDE: &str = "10.99.0.0/16";
 /// What the clients talk to through the tunnel: an address of the server's machine.
 pub(super) const SINK: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);

@@ -1,7 +1,7 @@
 //! Who shares what: sets of connections that are measured after one another, and the link that they
 //! share.
 //!
-//! What always holds: a set is measured on the same link, with the same settings and in the same
+//! Invariants: a set is measured on the same link, with the same settings and in the same
 //! round as those it is compared with, and one of them passes the link without any tunnel.
 
 use std::fmt;
@@ -86,12 +86,12 @@ impl Link {
     ///
     /// # Panics
     /// When tc is missing or refuses.
-    pub(super) fn lay<'cable>(&self, cable: &'cable Cable) -> Laid<'cable> {
+    pub(super) fn lay<'cable>(&self, cable: &'cable Cable) -> ShapedLink<'cable> {
         let Self::Shaped { mbit } = self else {
-            return Laid { shaped: None };
+            return ShapedLink { shaped: None };
         };
         cable.shape(*mbit, BURST, LATENCY);
-        Laid {
+        ShapedLink {
             shaped: Some(cable),
         }
     }
@@ -108,11 +108,11 @@ impl fmt::Display for Link {
 
 /// A link that is there.
 #[derive(Debug)]
-pub(super) struct Laid<'cable> {
+pub(super) struct ShapedLink<'cable> {
     shaped: Option<&'cable Cable>,
 }
 
-impl Drop for Laid<'_> {
+impl Drop for ShapedLink<'_> {
     fn drop(&mut self) {
         if let Some(cable) = self.shaped
             && !std::thread::panicking()

@@ -3,7 +3,7 @@
 
 use conformance::Metrics;
 
-use crate::figure::{Way, What};
+use crate::figure::{Metric, RunFigures};
 use crate::tcp::Direction;
 
 /// Drops below this are none: counters are whole numbers.
@@ -11,7 +11,12 @@ const ONE: f64 = 0.5;
 
 /// Adds what happened at the server between two scrapes around a run whose payload went in
 /// `direction`. The client's figures are the mirror image.
-pub(crate) fn add_between(way: &mut Way, before: &Metrics, after: &Metrics, direction: Direction) {
+pub(crate) fn add_between(
+    way: &mut RunFigures,
+    before: &Metrics,
+    after: &Metrics,
+    direction: Direction,
+) {
     let grown = |series: &str, label: &str, value: &str| {
         let series = format!("{series}{{{label}=\"{value}\"}}");
         after.value(&series) - before.value(&series)
@@ -25,12 +30,12 @@ pub(crate) fn add_between(way: &mut Way, before: &Metrics, after: &Metrics, dire
         Direction::Down => "out",
     };
     for (what, of, per) in [
-        (What::PacketsPerTunRead, packets("out"), calls("read")),
-        (What::PacketsPerTunWrite, packets("in"), calls("write")),
-        (What::DatagramsPerSend, datagrams("out"), trains("out")),
-        (What::DatagramsPerReceive, datagrams("in"), trains("in")),
+        (Metric::PacketsPerTunRead, packets("out"), calls("read")),
+        (Metric::PacketsPerTunWrite, packets("in"), calls("write")),
+        (Metric::DatagramsPerSend, datagrams("out"), trains("out")),
+        (Metric::DatagramsPerReceive, datagrams("in"), trains("in")),
         (
-            What::DatagramsPerPacket,
+            Metric::DatagramsPerPacket,
             datagrams(payload),
             packets(payload),
         ),
@@ -40,7 +45,7 @@ pub(crate) fn add_between(way: &mut Way, before: &Metrics, after: &Metrics, dire
     for (reason, _) in after.labels("qdt_drops_total", "reason") {
         let drops = after.drops(&reason) - before.drops(&reason);
         if drops > ONE {
-            way.insert(What::Drops(reason), drops);
+            way.insert(Metric::Drops(reason), drops);
         }
     }
 }
@@ -63,16 +68,16 @@ mod tests {
     #[test]
     fn counts_from_before_the_run_are_left_out() {
         let (before, after) = (scrape(100, 10, 10, 100, 2), scrape(500, 20, 30, 520, 5));
-        let mut way = Way::new();
+        let mut way = RunFigures::new();
         add_between(&mut way, &before, &after, Direction::Down);
         let expected = [
-            (What::PacketsPerTunRead, 40.0),
-            (What::PacketsPerTunWrite, 0.0),
-            (What::DatagramsPerSend, 21.0),
-            (What::DatagramsPerReceive, 0.0),
-            (What::DatagramsPerPacket, 1.05),
-            (What::Drops("decode".to_owned()), 3.0),
+            (Metric::PacketsPerTunRead, 40.0),
+            (Metric::PacketsPerTunWrite, 0.0),
+            (Metric::DatagramsPerSend, 21.0),
+            (Metric::DatagramsPerReceive, 0.0),
+            (Metric::DatagramsPerPacket, 1.05),
+            (Metric::Drops("decode".to_owned()), 3.0),
         ];
-        assert_eq!(way, Way::from(expected));
+        assert_eq!(way, RunFigures::from(expected));
     }
 }

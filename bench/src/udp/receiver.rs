@@ -19,7 +19,7 @@ use crate::figure::UdpLoad;
 /// How soon the thread notices that it is not needed any more.
 const WAKE: Duration = Duration::from_millis(20);
 /// Between two looks at the count.
-const LOOK: Duration = Duration::from_millis(2);
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// One receiver. Its thread ends with it.
 #[derive(Debug)]
@@ -81,7 +81,7 @@ impl Receiver {
             if received >= sent || since.elapsed() >= quiet {
                 return received;
             }
-            std::thread::sleep(LOOK);
+            std::thread::sleep(POLL_INTERVAL);
         }
     }
 }

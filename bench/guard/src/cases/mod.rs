@@ -1,14 +1,14 @@
 //! The cases: for each step of a packet's way the work that is counted.
 //!
 //! A case prepares what its next turn needs, which is not counted, then does the turn, which is.
-//! What always holds: every run of a case does the same work on the same bytes, and a step that
+//! Invariants: every run of a case does the same work on the same bytes, and a step that
 //! fails ends the run, so that no count is one of errors.
 
 mod aead;
 mod header;
 mod join;
+mod pipeline;
 mod split;
-mod way;
 
 use anyhow::{Result, ensure};
 use qdt_proto::datagram::Aead;
@@ -66,8 +66,12 @@ const CASES: &[(&str, Make)] = &[
     }),
     ("coalesce 1300 B", || Box::new(join::Join::new(FULL))),
     ("coalesce 52 B", || Box::new(join::Join::new(SMALL))),
-    ("out: split check clamp seal", || Box::new(way::Out::new())),
-    ("in: open check clamp coalesce", || Box::new(way::In::new())),
+    ("out: split check clamp seal", || {
+        Box::new(pipeline::Out::new())
+    }),
+    ("in: open check clamp coalesce", || {
+        Box::new(pipeline::In::new())
+    }),
 ];
 
 /// The names of all cases, or of those that `only` lists.

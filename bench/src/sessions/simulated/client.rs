@@ -1,5 +1,5 @@
-//! One client of the crowd: QUIC handshake, `POST /connect`, then a session that seals and opens as
-//! `qdt-client` does and asks for a sign of life as often as that does after minutes without
+//! One simulated client: QUIC handshake, `POST /connect`, then a session that seals and opens as
+//! `qdt-client` does and probes the server as often as `qdt-client` does after minutes without
 //! traffic.
 
 use std::net::Ipv4Addr;
@@ -24,10 +24,10 @@ use super::device::Device;
 
 /// `mtu` of both programs' defaults.
 pub(super) const MTU: u16 = 1350;
-/// What an unknown server is asked for (`qdt-client`'s `mtu` field; `max_mtu` has the real one).
-const MTU_FOR_ANYBODY: i64 = 1242;
-/// Questions after which `qdt-client` asks no more rarely.
-const ASKED_BEFORE: usize = 3;
+/// The `mtu` requested from an unknown server, as `qdt-client` does; `max_mtu` has the real one.
+const UNKNOWN_SERVER_MTU: i64 = 1242;
+/// Probes after which `qdt-client` no longer lengthens its probe interval.
+const PROBES_BEFORE: usize = 3;
 /// Segments of a read bring headers and tags of their own; a read of the smallest segments stays
 /// below this.
 const SEALED_READ: usize = 65_535 + 65_535 / 536 * 128;
@@ -40,23 +40,23 @@ pub(super) struct Client {
     pub(super) touched: bool,
     /// What it took of the device's queue.
     pub(super) share: Share,
-    /// The earliest time for which the crowd's heap has an entry.
+    /// The earliest time for which the simulated clients' heap has an entry.
     pub(super) scheduled: Option<Instant>,
     phase: Phase,
     /// What [`CongestionSignal`] keeps for the connection.
     signals_sent: u64,
     counters: WorkerCounters,
-    /// When it asks the server for a sign of life, and how long it waits from one time to the next.
+    /// When the client sends its next keep-alive probe, and the pause between probes.
     asks: Option<(Instant, Pulse)>,
 }
 
 enum Phase {
     Handshaking,
-    Asking(Box<Asking>),
+    Connecting(Box<ConnectExchange>),
     Open(Box<Open>),
 }
 
-struct Asking {
+struct ConnectExchange {
     stream: StreamId,
     nonce: Nonce,
     parser: ResponseStream,
@@ -105,10 +105,10 @@ impl Client {
     }
 
     /// Takes in what happened; true when it has just got its session. `share` from 0 to 1 spreads
-    /// the clients' signs of life over time.
+    /// the clients' keep-alives over time.
     ///
     /// # Errors
-    /// When the connection ended or the server refused: no client of the crowd may be lost.
+    /// When the connection ended or the server refused: no simulated client may be lost.
     pub(super) fn events(&mut self, now: Instant, share: f64) -> Result<bool> {
         let mut opened = false;
         while let Some(event) = self.quic.poll() {
@@ -116,14 +116,14 @@ impl Client {
                 Event::Connected => self.ask()?,
                 Event::Stream(StreamEvent::Readable { id }) => opened |= self.read(id)?,
                 Event::ConnectionLost { reason } => {
-                    bail!("a client of the crowd was lost: {reason}")
+                    bail!("a simulated client was lost: {reason}")
                 }
                 _ => {}
             }
         }
         if opened {
             let mut pulse = Pulse::new(None, &self.quic);
-            (0..ASKED_BEFORE).for_each(|_| pulse.asked());
+            (0..PROBES_BEFORE).for_each(|_| pulse.asked());
             self.asks = Some((now + pulse.wait().mul_f64(share), pulse));
         }
         Ok(opened)
@@ -147,7 +147,7 @@ impl Client {
         let body = ConnectRequest {
             version: qdt_proto::handshake::VERSION,
             client_nonce: nonce.to_text(),
-            mtu: MTU_FOR_ANYBODY,
+            mtu: UNKNOWN_SERVER_MTU,
             caps: Capabilities::all().to_texts(),
             client_id: String::new(),
             platform: std::env::consts::OS.into(),
@@ -161,7 +161,7 @@ impl Client {
             written == request.len(),
             "the server's flow control has no room for a request"
         );
-        self.phase = Phase::Asking(Box::new(Asking {
+        self.phase = Phase::Connecting(Box::new(ConnectExchange {
             stream,
             nonce,
             parser: ResponseStream::new(),
@@ -173,10 +173,10 @@ impl Client {
 
     /// Reads the answer; true when it is complete.
     fn read(&mut self, id: StreamId) -> Result<bool> {
-        let Phase::Asking(asking) = &mut self.phase else {
+        let Phase::Connecting(exchange) = &mut self.phase else {
             return Ok(false);
         };
-        if asking.stream != id {
+        if exchange.stream != id {
             return Ok(false);
         }
         let mut stream = self.quic.recv_stream(id);
@@ -187,25 +187,25 @@ impl Client {
                 Ok(None) | Err(ReadError::Blocked) => break,
                 Err(error) => bail!("the request stream: {error}"),
             };
-            for event in asking.parser.handle(&chunk.bytes, false) {
+            for event in exchange.parser.handle(&chunk.bytes, false) {
                 match event {
-                    Ok(ResponseEvent::Head(head)) => asking.status = Some(head.status),
-                    Ok(ResponseEvent::Body(part)) => asking.body.extend_from_slice(part),
+                    Ok(ResponseEvent::Head(head)) => exchange.status = Some(head.status),
+                    Ok(ResponseEvent::Body(part)) => exchange.body.extend_from_slice(part),
                     Ok(ResponseEvent::End) => {}
                     Err(error) => bail!("no answer of HTTP/3: {}", error.reason),
                 }
             }
         }
         let _ = chunks.finalize();
-        match asking.status {
+        match exchange.status {
             None => return Ok(false),
             Some(200) => {}
-            Some(status) => bail!("the server answered {status} to a client of the crowd"),
+            Some(status) => bail!("the server answered {status} to a simulated client"),
         }
-        let Ok(response) = ConnectResponse::decode(&asking.body) else {
+        let Ok(response) = ConnectResponse::decode(&exchange.body) else {
             return Ok(false);
         };
-        let open = asking.open(&response)?;
+        let open = exchange.open(&response)?;
         self.phase = Phase::Open(Box::new(open));
         Ok(true)
     }
@@ -277,7 +277,7 @@ impl Client {
     }
 }
 
-impl Asking {
+impl ConnectExchange {
     /// The session that the answer gives.
     fn open(&self, response: &ConnectResponse) -> Result<Open> {
         let server_nonce =

@@ -1,4 +1,4 @@
-//! The crowd's TUN device: all clients share one, with every address of the pool behind it.
+//! The one TUN device of all simulated clients, with every address of the pool behind it.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -11,7 +11,7 @@ use qdt_proto::packet::{Coalescer, Offload};
 use super::super::server::{POOL, SINK};
 
 /// Its name.
-pub(in crate::sessions) const NAME: &str = "crowd0";
+pub(in crate::sessions) const NAME: &str = "clients0";
 /// A virtio-net header and the longest IP packet.
 const READ_BUFFER: usize = 10 + 65_535 + 16;
 
@@ -65,7 +65,7 @@ impl Device {
         match self.queue.read(&mut self.buffer) {
             Ok(len) => Ok(Some(len)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-            Err(error) => Err(error).context("reading the crowd's TUN device"),
+            Err(error) => Err(error).context("reading the simulated clients' TUN device"),
         }
     }
 

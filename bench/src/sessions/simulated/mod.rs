@@ -1,12 +1,11 @@
 //! Very many clients in one thread: real QUIC, real sessions, real packets, without a process for
 //! each.
 //!
-//! The crowd is driven by whoever measures: it moves while one of its methods runs, and only then.
-//! What it costs itself is left out of every figure, but it shares the machine with the server.
+//! The measurement drives the clients: they make progress only while one of the methods here runs.
+//! Their own CPU time is left out of every figure, but they share the machine with the server.
 //!
-//! What always holds: a client that loses its connection or is refused ends the measurement; the
-//! earliest deadline of every client is in the heap; a client is in `touched` exactly when it is
-//! marked so.
+//! Invariants: a client that loses its connection or is refused ends the measurement; the earliest
+//! deadline of every client is in the heap; a client is in `touched` exactly when it is marked so.
 
 mod client;
 mod device;
@@ -31,7 +30,7 @@ use crate::cable::Cable;
 use client::{Client, MTU};
 use device::Device;
 pub(super) use device::NAME as DEVICE_NAME;
-use sockets::{Inbox, Port};
+use sockets::{Port, ReceiveBuffers};
 
 /// Sockets, each with an address of its own.
 const PORTS: usize = 100;
@@ -49,13 +48,13 @@ const RECEIVES: usize = 4;
 /// which would be lost if they had to wait for as many turns as they are packets. They are read
 /// after each socket, because the device holds no more than those of a real client.
 const READ_BYTES: usize = 256 << 10;
-/// How long a turn may wait at most, so that whoever drives the crowd is heard.
+/// How long a turn waits at most, so that the measurement regains control.
 const TURN: Duration = Duration::from_millis(20);
 /// The TUN's place among the things waited for.
 const DEVICE: u64 = u64::MAX;
 
 /// See the module.
-pub(super) struct Crowd {
+pub(super) struct SimulatedClients {
     config: ClientConfig,
     ports: Vec<Port>,
     clients: Vec<Box<Client>>,
@@ -67,12 +66,12 @@ pub(super) struct Crowd {
     shares: FairShare,
     device: Option<Device>,
     poller: OwnedFd,
-    inbox: Inbox,
+    buffers: ReceiveBuffers,
     scratch: Vec<u8>,
 }
 
-impl Crowd {
-    /// A crowd of nobody on the client machine.
+impl SimulatedClients {
+    /// Prepares sockets on the client machine; no client is connected yet.
     ///
     /// # Errors
     /// When the system is out of descriptors.
@@ -99,7 +98,7 @@ impl Crowd {
             shares: FairShare::default(),
             device: None,
             poller,
-            inbox: Inbox::new(),
+            buffers: ReceiveBuffers::new(),
             scratch: Vec::with_capacity(SEND_BYTES),
         })
     }
@@ -121,7 +120,7 @@ impl Crowd {
         self.clients.iter().filter_map(|client| client.inner())
     }
 
-    /// Lets newcomers in until there are `count` sessions.
+    /// Opens connections until there are `count` sessions.
     ///
     /// # Errors
     /// When one is refused, or they do not all come in time.
@@ -142,7 +141,7 @@ impl Crowd {
         Ok(())
     }
 
-    /// Moves until `done` says so.
+    /// Drives the clients until `done` returns true.
     ///
     /// # Errors
     /// When a client is lost.
@@ -240,18 +239,18 @@ impl Crowd {
 
     fn receive(&mut self, now: Instant, number: usize) -> Result<()> {
         for _ in 0..RECEIVES {
-            let mut trains = Vec::new();
-            if !self.ports[number].receive(&mut self.inbox, |train| trains.push(train))? {
+            let mut batches = Vec::new();
+            if !self.ports[number].receive(&mut self.buffers, |batch| batches.push(batch))? {
                 break;
             }
-            for mut train in trains {
-                while !train.bytes.is_empty() {
-                    let datagram = train.bytes.split_to(train.stride.min(train.bytes.len()));
+            for mut batch in batches {
+                while !batch.bytes.is_empty() {
+                    let datagram = batch.bytes.split_to(batch.stride.min(batch.bytes.len()));
                     self.scratch.clear();
                     let port = &mut self.ports[number];
                     let found = port.endpoint.handle(
                         now,
-                        train.from,
+                        batch.from,
                         None,
                         None,
                         datagram,

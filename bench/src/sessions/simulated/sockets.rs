@@ -1,5 +1,4 @@
-//! A UDP socket of the crowd with its QUIC endpoint. Each has an address of its own, as clients
-//! have.
+//! A UDP socket of the simulated clients with its QUIC endpoint and an address of its own.
 
 use std::io::{self, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -14,8 +13,8 @@ use quinn_udp::{RecvMeta, UdpSocketState};
 use rustix::event::{PollFd, PollFlags, poll};
 
 /// Trains per receive call, and room for the longest.
-const TRAINS: usize = 8;
-const TRAIN: usize = 65_535;
+const BATCHES: usize = 8;
+const BATCH_BYTES: usize = 65_535;
 /// What the tunnel's own programs ask for.
 static SOCKET_BUFFER: libc::c_int = 8 << 20;
 
@@ -31,18 +30,18 @@ pub(super) struct Port {
 
 /// Where packets are read into, one for all sockets.
 #[derive(Debug)]
-pub(super) struct Inbox(Vec<Vec<u8>>);
+pub(super) struct ReceiveBuffers(Vec<Vec<u8>>);
 
 /// Datagrams of one sender.
-pub(super) struct Train {
+pub(super) struct Batch {
     pub(super) from: SocketAddr,
     pub(super) stride: usize,
     pub(super) bytes: BytesMut,
 }
 
-impl Inbox {
+impl ReceiveBuffers {
     pub(super) fn new() -> Self {
-        Self(vec![vec![0; TRAIN]; TRAINS])
+        Self(vec![vec![0; BATCH_BYTES]; BATCHES])
     }
 }
 
@@ -89,10 +88,14 @@ impl Port {
     ///
     /// # Errors
     /// When the socket is broken.
-    pub(super) fn receive(&self, inbox: &mut Inbox, mut each: impl FnMut(Train)) -> Result<bool> {
-        let mut meta = [RecvMeta::default(); TRAINS];
+    pub(super) fn receive(
+        &self,
+        buffers: &mut ReceiveBuffers,
+        mut each: impl FnMut(Batch),
+    ) -> Result<bool> {
+        let mut meta = [RecvMeta::default(); BATCHES];
         let count = {
-            let mut slices: Vec<_> = inbox
+            let mut slices: Vec<_> = buffers
                 .0
                 .iter_mut()
                 .map(|buffer| IoSliceMut::new(buffer))
@@ -103,11 +106,11 @@ impl Port {
             {
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-                Err(error) => return Err(error).context("receiving at the crowd"),
+                Err(error) => return Err(error).context("receiving at the simulated clients"),
             }
         };
-        for (buffer, meta) in inbox.0.iter().zip(&meta[..count]) {
-            each(Train {
+        for (buffer, meta) in buffers.0.iter().zip(&meta[..count]) {
+            each(Batch {
                 from: meta.addr,
                 stride: meta.stride.max(1),
                 bytes: BytesMut::from(&buffer[..meta.len]),
@@ -116,12 +119,12 @@ impl Port {
         Ok(true)
     }
 
-    /// Sends one train, and waits where the socket is full.
+    /// Sends one batch, and waits where the socket is full.
     ///
     /// # Errors
     /// When the system refuses it.
     pub(super) fn send(&self, transmit: &Transmit, contents: &[u8]) -> Result<()> {
-        let train = quinn_udp::Transmit {
+        let batch = quinn_udp::Transmit {
             destination: transmit.destination,
             ecn: None,
             contents: &contents[..transmit.size],
@@ -129,13 +132,13 @@ impl Port {
             src_ip: None,
         };
         loop {
-            match self.state.try_send((&self.socket).into(), &train) {
+            match self.state.try_send((&self.socket).into(), &batch) {
                 Ok(()) => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let mut room = [PollFd::new(&self.socket, PollFlags::OUT)];
                     poll(&mut room, None).context("waiting for room in a socket")?;
                 }
-                Err(error) => return Err(error).context("sending from the crowd"),
+                Err(error) => return Err(error).context("sending from the simulated clients"),
             }
         }
     }
