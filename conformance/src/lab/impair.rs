@@ -1,5 +1,5 @@
-//! What the world between client and server may do to packets: lose them,
-//! slow them, hold smaller ones only, or nothing get through at all.
+//! Impairments of the path between client and server: loss, a limited rate, a smaller MTU, or an
+//! outage.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ impl Lab {
         self.on_middle_link("drop");
     }
 
-    /// Takes loss and cuts away again.
+    /// Removes loss and outage.
     ///
     /// # Panics
     /// When nft refuses it.
@@ -98,9 +98,8 @@ impl Lab {
         }
     }
 
-    /// A veth pair hands over a whole train of segments as one packet, and a
-    /// rule that drops "a packet" would drop the train. The senders cut trains
-    /// before the link here, so that loss hits single packets.
+    /// Switches GSO and TSO off at the senders: a veth pair hands over a batch of segments as one
+    /// packet, and a rule that drops a packet would drop the batch.
     fn disable_segmentation_offload(&self) {
         for machine in self.clients.iter().chain([&self.server]) {
             machine.run(

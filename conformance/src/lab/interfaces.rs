@@ -1,5 +1,4 @@
-//! What the kernel says about the network of a machine: its interfaces and its
-//! sockets.
+//! A machine's interfaces and sockets, as its kernel reports them.
 
 use std::fs;
 use std::net::Ipv4Addr;

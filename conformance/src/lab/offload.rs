@@ -1,4 +1,4 @@
-//! What the kernel does with datagrams in batches, switched on and off for a test.
+//! The kernel's batching of datagrams (GSO, GRO), switched on and off for a test.
 
 use std::fs;
 use std::io;

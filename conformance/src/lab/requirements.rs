@@ -1,5 +1,6 @@
-//! What the lab needs from its host. A lab that cannot be built says so and
-//! fails; it never passes by doing nothing.
+//! The lab's requirements of its host.
+//!
+//! Invariants: a lab that cannot be built fails with a message; it never passes by doing nothing.
 
 use std::path::{Path, PathBuf};
 

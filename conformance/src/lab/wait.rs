@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-/// How often a condition is looked at that cannot notify us.
+/// Interval at which a condition is polled.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Waits until `reached` is true and returns how long that took.

@@ -1,4 +1,4 @@
-//! TCP connections that send as fast as they may until they are dropped.
+//! Greedy TCP connections that send until they are dropped.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};

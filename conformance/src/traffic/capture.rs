@@ -1,5 +1,5 @@
-//! What crosses an interface: an AF_PACKET socket below the machine's own
-//! firewall, read by a thread until it is stopped.
+//! Packet captures on an interface: an AF_PACKET socket below the machine's own firewall, read by
+//! a thread until the capture is dropped.
 
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};

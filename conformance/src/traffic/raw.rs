@@ -1,4 +1,4 @@
-//! IPv4 packets put on the wire as they are, whoever they say they are from.
+//! Raw IPv4 packets with any source address.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};

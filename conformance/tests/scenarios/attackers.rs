@@ -1,5 +1,5 @@
-//! Attackers without the token: they cost the server little, learn nothing, and
-//! nobody else notices them (promises U2 to U6).
+//! Attackers without the token: they cost the server little, learn nothing, and do not disturb
+//! other clients (promises U2 to U6).
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};

@@ -1,5 +1,5 @@
 //! One host that begins thousands of handshakes a second, with its true address, and finishes none:
-//! nobody else notices (promise U1).
+//! other clients are not slowed (promise U1).
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! After both ends have stopped, both machines are as they were before.
+//! The state of both machines after both ends have stopped: unchanged.
 
 use std::fs;
 

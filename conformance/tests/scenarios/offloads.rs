@@ -221,7 +221,7 @@ fn forged_packets_end_no_session(workers: u8) {
 }
 
 /// A client's upload of some 50 Mbit/s in packets that leave one by one: each is the first of a
-/// train, and the kernel merges it with what came before.
+/// batch, and the kernel merges it with what came before.
 struct Upload {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,

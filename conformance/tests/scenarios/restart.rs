@@ -66,7 +66,7 @@ fn a_tcp_connection_in_the_tunnel_survives_a_restart_of_the_server() {
     });
 }
 
-/// A2: a drained server tells everybody at once and leaves nothing behind.
+/// A2: a draining server closes every session at once and leaves nothing behind.
 #[test]
 fn twenty_clients_detect_a_stop_of_the_server_at_once() {
     let lab = Lab::new(20);

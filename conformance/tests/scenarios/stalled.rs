@@ -1,4 +1,4 @@
-//! What stands still and what must not: the reader of the log, and a packet worker.
+//! Stalled log readers and stalled packet workers.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};

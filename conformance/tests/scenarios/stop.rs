@@ -1,4 +1,4 @@
-//! A program that is told to stop does so, whatever tells it and whatever hangs.
+//! Stops by every signal, also while a helper program hangs.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

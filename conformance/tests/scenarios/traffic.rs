@@ -1,4 +1,4 @@
-//! What the tunnel is for: pings, bulk TCP, UDP of every size, unharmed.
+//! Traffic through the tunnel: pings, bulk TCP, UDP of every size.
 
 use conformance::{Capture, Lab, ping, ping_df, tcp_download, tcp_transfer, udp_echo_sizes};
 
@@ -59,7 +59,7 @@ fn udp_datagrams_of_every_size_from_0_to_9000_pass_in_both_directions() {
     );
 }
 
-/// A15: both ends are told by the MSS option how much fits one datagram.
+/// A15: the MSS option of both ends is clamped to what fits one datagram.
 #[test]
 fn the_mss_of_a_tcp_connection_is_clamped_to_one_datagram() {
     let lab = Lab::new(1);
