@@ -1,5 +1,4 @@
-//! The command line. What was not asked for stays at the value that the documented figures were
-//! taken with.
+//! The command line. Defaults are the values that the documented figures were taken with.
 
 use std::path::PathBuf;
 
@@ -57,7 +56,7 @@ pub(crate) enum Task {
 pub(crate) struct Arguments {
     /// What to do.
     pub(crate) task: Task,
-    /// How often everybody is measured.
+    /// Rounds in which every tunnel is measured.
     pub(crate) rounds: usize,
     /// What is measured.
     pub(crate) measures: Vec<Measure>,

@@ -1,4 +1,4 @@
-//! Who used the processors meanwhile: /proc/stat, /proc/PID/stat (proc(5)).
+//! CPU time by owner: /proc/stat, /proc/PID/stat (proc(5)).
 //!
 //! Three shares are told apart: the ends of the tunnel, everything of this measurement (the ends,
 //! iperf3, this program, the kernel's own threads), and everybody else on the machine. A figure

@@ -1,6 +1,6 @@
 //! Measures our tunnel against the bare cable and against wireguard-go.
 //!
-//! Invariants: everybody is measured in the same run, on the same cable, in interleaved
+//! Invariants: every tunnel is measured in the same run, on the same cable, in interleaved
 //! rounds, with the same TCP congestion control, which is checked; a figure that does not hold is
 //! reported together with the reason why it does not, and the exit code says so.
 
@@ -58,7 +58,7 @@ fn main() -> ExitCode {
     })
 }
 
-/// Measures everybody and prints the table and the JSON document.
+/// Measures every tunnel and prints the table and the JSON document.
 fn run(arguments: &Arguments) -> Result<ExitCode> {
     conformance::check_requirements();
     let cable = Cable::lay()?;

@@ -1,4 +1,4 @@
-//! What the ends of a tunnel hold in memory (/proc/PID/status, proc(5)).
+//! Memory of both ends of a tunnel (/proc/PID/status, proc(5)).
 
 use std::fs;
 

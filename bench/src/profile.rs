@@ -1,4 +1,4 @@
-//! Where the time goes: perf(1) on both ends of our pair, under one TCP stream up and one down.
+//! CPU profiles: perf(1) on both ends of our pair, under one TCP stream up and one down.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

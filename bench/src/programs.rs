@@ -1,4 +1,4 @@
-//! Where the programs are found. wireguard-go is built from the module that bench/wireguard-go
+//! Paths of the programs. wireguard-go is built from the module that bench/wireguard-go
 //! names, with the checksums it names.
 
 use std::fs;

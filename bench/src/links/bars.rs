@@ -1,4 +1,4 @@
-//! What our pair has to reach on some of the links.
+//! Bars for our pair on some of the links.
 
 use serde::Serialize;
 

@@ -1,4 +1,4 @@
-//! Who dropped packets meanwhile: our server by reason, either end's TUN device, the link.
+//! Packets dropped during a round: our server by reason, either end's TUN device, the link.
 
 use std::collections::BTreeMap;
 

@@ -46,7 +46,7 @@ pub(crate) struct Options {
     pub(crate) only: Vec<String>,
     /// What is measured of them.
     pub(crate) measures: Measures,
-    /// How often everybody is measured on each link.
+    /// Rounds in which every tunnel is measured on each link.
     pub(crate) rounds: usize,
     /// Length of one measurement in seconds, without the warm-up.
     pub(crate) seconds: u32,

@@ -1,4 +1,4 @@
-//! What is asked of our pair, and whether this run shows it.
+//! Bars for our pair, and whether this run reaches them.
 
 use serde::Serialize;
 
