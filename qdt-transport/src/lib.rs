@@ -21,6 +21,7 @@
 )]
 
 mod arena;
+mod carrier;
 mod client;
 mod clock;
 mod counters;

@@ -1,22 +1,17 @@
-//! The packet side of one session: sealing and sending, receiving and opening, on whichever
-//! connection carries it.
+//! The packet side of one session: sealing and sending, receiving and opening, whatever carries it.
 //!
-//! Sealing happens in sending order, straight from the packet into the buffer that becomes the QUIC
-//! datagram: `quarter stream id | header | ciphertext | tag`. A packet that one datagram cannot
-//! carry at this moment leaves in fragments; nothing else about the size ever ends a session.
+//! Sealing happens in sending order, straight from the packet into the carrier's buffer: `header |
+//! ciphertext | tag`. A packet that one datagram cannot carry at this moment leaves in fragments;
+//! nothing else about the size ever ends a session.
 
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
 use qdt_proto::datagram::{
-    Aead, FRAGMENT_HEADER_LEN, MessageType, OVERHEAD, OpenError, Opened, Opener, SealError, Sealer,
-    SessionId,
+    Aead, FRAGMENT_HEADER_LEN, MessageType, OVERHEAD, OpenError, Opened, Opener, Sealer, SessionId,
 };
 use qdt_proto::handshake::{Capabilities, Capability, DirectionKeys};
-use qdt_proto::http3::{EncodedVarint, datagram_prefix, split_datagram};
-use quinn_proto::Connection;
 
-use crate::arena::Arena;
+use crate::carrier::{Carrier, Codec};
 use crate::counters::{DropReason, WorkerCounters};
 
 /// The smallest datagram that fragments are cut for: below it a packet would become a swarm.
@@ -32,8 +27,6 @@ pub(crate) struct Terms<'a> {
     /// The session's `mtu`: no datagram is longer.
     pub(crate) mtu: u16,
     pub(crate) max_reassembly_bytes: usize,
-    /// The stream of the CONNECT exchange.
-    pub(crate) stream: u64,
 }
 
 /// See the module.
@@ -43,36 +36,6 @@ pub(crate) struct Session {
     pub(crate) mtu: u16,
     sealer: Sealer,
     opener: Opener,
-    /// The quarter stream id as we write it before every datagram (RFC 9297 section 2.1).
-    prefix: EncodedVarint,
-    /// The stream of the CONNECT exchange, which the quarter stream id names.
-    stream: u64,
-}
-
-/// Where datagrams are sealed.
-pub(crate) struct SealBuffer<'a> {
-    pub(crate) arena: &'a mut Arena,
-    /// The connection has datagrams waiting from an earlier turn, and so will these. Then each gets
-    /// memory of its own: one small datagram that waits for ever would keep a whole arena from
-    /// being used again.
-    pub(crate) backlog: bool,
-}
-
-impl SealBuffer<'_> {
-    /// What `seal` writes into a buffer of `needed` bytes, as far as it says.
-    fn seal<E>(
-        &mut self,
-        needed: usize,
-        seal: impl FnOnce(&mut [u8]) -> Result<Option<usize>, E>,
-    ) -> Result<Option<Bytes>, E> {
-        if self.backlog {
-            let mut own = BytesMut::zeroed(needed);
-            let len = seal(&mut own)?;
-            return Ok(len.map(|len| own.split_to(len).freeze()));
-        }
-        let len = seal(&mut self.arena.space(needed)[..needed])?;
-        Ok(len.map(|len| self.arena.take(len).freeze()))
-    }
 }
 
 /// Something valid that arrived for a session.
@@ -105,84 +68,56 @@ impl Session {
                 terms.max_reassembly_bytes,
                 terms.caps.contains(Capability::Close),
             ),
-            prefix: datagram_prefix(terms.stream),
-            stream: terms.stream,
         }
     }
 
-    /// The longest inner packet that one datagram on `quic` carries now.
-    pub(crate) fn packet_limit(&self, quic: &mut Connection) -> usize {
-        self.datagram_limit(quic).saturating_sub(OVERHEAD)
+    /// Returns the bytes of the longest inner packet that one datagram carries, where the carrier's
+    /// own limit is `carrier` bytes.
+    pub(crate) fn packet_limit(&self, carrier: usize) -> usize {
+        carrier.min(usize::from(self.mtu)).saturating_sub(OVERHEAD)
     }
 
-    /// The longest QDT datagram on `quic` now.
-    fn datagram_limit(&self, quic: &mut Connection) -> usize {
-        let path = quic
-            .datagrams()
-            .max_size()
-            .unwrap_or(0)
-            .saturating_sub(self.prefix.as_slice().len());
-        path.min(usize::from(self.mtu))
-    }
-
-    /// Seals one inner packet and queues it on `quic`: one datagram, or fragments where `limit`
-    /// (from [`Self::packet_limit`]) is too small for it.
+    /// Seals one inner packet and sends it: in one datagram, or in fragments where `limit` (from
+    /// [`Self::packet_limit`]) is too small for it.
     pub(crate) fn send_packet(
         &mut self,
-        quic: &mut Connection,
-        buffer: &mut SealBuffer<'_>,
+        carrier: &mut impl Carrier,
         counters: &WorkerCounters,
         packet: &[u8],
         limit: usize,
     ) -> Result<(), DropReason> {
         if packet.len() <= limit {
-            return self.send_message(quic, buffer, MessageType::Data, packet);
+            return self.send_message(carrier, MessageType::Data, packet);
         }
-        self.send_fragments(quic, buffer, counters, packet, limit + OVERHEAD)
+        self.send_fragments(carrier, counters, packet, limit + OVERHEAD)
     }
 
-    /// Seals one message into one datagram and queues it.
+    /// Seals one message and sends it in one datagram.
     pub(crate) fn send_message(
         &mut self,
-        quic: &mut Connection,
-        buffer: &mut SealBuffer<'_>,
+        carrier: &mut impl Carrier,
         kind: MessageType,
         plaintext: &[u8],
     ) -> Result<(), DropReason> {
-        let prefix = self.prefix.as_slice();
-        let needed = prefix.len() + OVERHEAD + plaintext.len();
+        let needed = OVERHEAD + plaintext.len();
         // Asked before sealing: what is sealed is sent, so that counters have no holes of our
         // making.
-        if quic.datagrams().send_buffer_space() < needed {
+        if !carrier.has_room(1, needed) {
             return Err(DropReason::QueueFull);
         }
         let sealer = &mut self.sealer;
-        let datagram = buffer
-            .seal(needed, |space| {
-                let (head, body) = space.split_at_mut(prefix.len());
-                head.copy_from_slice(prefix);
-                qdt_proto::mutant!(QuarterStreamId0 => head.fill(0));
-                let len = sealer.seal(kind, plaintext, body)?;
-                Ok::<_, SealError>(Some(head.len() + len))
-            })
-            .ok()
-            .flatten()
-            .ok_or(DropReason::DatagramOversize)?;
-        quic.datagrams()
-            .send(datagram, false)
-            .map_err(|_| DropReason::DatagramOversize)
+        carrier.send(needed, |body| sealer.seal(kind, plaintext, body).map(Some))?;
+        Ok(())
     }
 
     #[cold]
     fn send_fragments(
         &mut self,
-        quic: &mut Connection,
-        buffer: &mut SealBuffer<'_>,
+        carrier: &mut impl Carrier,
         counters: &WorkerCounters,
         packet: &[u8],
         max_datagram: usize,
     ) -> Result<(), DropReason> {
-        let prefix = self.prefix.as_slice();
         if max_datagram < MIN_DATAGRAM {
             return Err(DropReason::DatagramOversize);
         }
@@ -190,50 +125,30 @@ impl Session {
             .len()
             .div_ceil(max_datagram - OVERHEAD - FRAGMENT_HEADER_LEN);
         // All or nothing: a packet of which a part is dropped is a waste of the rest.
-        if quic.datagrams().send_buffer_space() < count * (prefix.len() + max_datagram + 64) {
+        if !carrier.has_room(count, max_datagram + 64) {
             return Err(DropReason::QueueFull);
         }
         let mut fragments = self
             .sealer
             .fragments(packet, max_datagram)
             .map_err(|_| DropReason::DatagramOversize)?;
-        loop {
-            let sealed = buffer.seal(prefix.len() + max_datagram, |space| {
-                let (head, body) = space.split_at_mut(prefix.len());
-                head.copy_from_slice(prefix);
-                let len = fragments.next_into(body)?;
-                Ok::<_, SealError>(len.map(|len| head.len() + len))
-            });
-            let Some(datagram) = sealed.map_err(|_| DropReason::DatagramOversize)? else {
-                return Ok(());
-            };
-            quic.datagrams()
-                .send(datagram, false)
-                .map_err(|_| DropReason::DatagramOversize)?;
+        while carrier.send(max_datagram, |body| fragments.next_into(body))? {
             counters.fragment_out();
         }
+        Ok(())
     }
 
-    /// The part of an HTTP datagram that is this session's, or the reason why it is not.
-    pub(crate) fn strip<'d>(&self, datagram: &'d [u8]) -> Result<&'d [u8], DropReason> {
-        let inner = match datagram.strip_prefix(self.prefix.as_slice()) {
-            Some(inner) => inner,
-            None => self.strip_longer_form(datagram)?,
-        };
+    /// Returns the session's part of a datagram that its carrier received, or why there is none.
+    pub(crate) fn strip<'d>(
+        &self,
+        codec: &Codec,
+        datagram: &'d [u8],
+    ) -> Result<&'d [u8], DropReason> {
+        let inner = codec.strip(datagram)?;
         if inner.len() > usize::from(self.mtu) {
             return Err(DropReason::DecodeOversize);
         }
         Ok(inner)
-    }
-
-    /// Strips a quarter stream id that the peer wrote in more bytes than it needs: every length
-    /// that holds a value is valid (RFC 9000 section 16).
-    #[cold]
-    fn strip_longer_form<'d>(&self, datagram: &'d [u8]) -> Result<&'d [u8], DropReason> {
-        match split_datagram(datagram) {
-            Ok((stream, inner)) if stream == self.stream => Ok(inner),
-            _ => Err(DropReason::Decode),
-        }
     }
 
     /// When [`Self::expire`] has something to do.
@@ -269,11 +184,13 @@ impl Session {
 
 #[cfg(test)]
 mod tests {
+    use qdt_proto::datagram::SealError;
     use qdt_proto::handshake::{Nonce, SessionKeys};
+    use quinn_proto::{Dir, Side, StreamId};
 
     use super::*;
 
-    fn on_stream(stream: u64) -> Session {
+    fn session() -> Session {
         let nonce = Nonce::from_bytes([1; 16]);
         let keys = SessionKeys::derive(b"token", &nonce, &nonce).expect("keys");
         Session::new(&Terms {
@@ -284,59 +201,98 @@ mod tests {
             caps: Capabilities::NONE,
             mtu: 1350,
             max_reassembly_bytes: 65_535,
-            stream,
         })
     }
 
-    /// `value` as a variable-length integer of 2, 4 or 8 bytes.
-    fn varint(value: u64, len: usize) -> Vec<u8> {
-        let mut bytes = value.to_be_bytes()[8 - len..].to_vec();
-        bytes[0] |= (len.trailing_zeros() as u8) << 6;
-        bytes
+    /// Keeps what is sent, as long as there is room for it.
+    struct Memory {
+        limit: usize,
+        room: usize,
+        sent: Vec<Vec<u8>>,
     }
 
-    #[test]
-    fn a_quarter_stream_id_is_accepted_in_every_form_that_holds_it() {
-        for quarter in [0, 1, 62, 63, 64, 16_383, 16_384] {
-            let session = on_stream(quarter * 4);
-            let shortest = session.prefix.as_slice().to_vec();
-            let longer = [2, 4, 8].into_iter().filter(|len| *len > shortest.len());
-            for prefix in longer
-                .map(|len| varint(quarter, len))
-                .chain([shortest.clone()])
-            {
-                let datagram = [&prefix[..], b"sealed"].concat();
-                let inner = session.strip(&datagram).ok();
-                assert_eq!(inner, Some(&b"sealed"[..]), "{quarter} as {prefix:x?}");
+    impl Memory {
+        fn with_room(room: usize) -> Self {
+            Self {
+                limit: 1000,
+                room,
+                sent: Vec::new(),
             }
         }
     }
 
-    #[test]
-    fn another_streams_id_is_refused_in_every_form_and_so_is_one_that_is_cut_off() {
-        let session = on_stream(4);
-        for prefix in [varint(2, 2), varint(0, 4), varint(5, 8), vec![0], vec![2]] {
-            let datagram = [&prefix[..], b"sealed"].concat();
-            assert_eq!(
-                session.strip(&datagram),
-                Err(DropReason::Decode),
-                "{prefix:x?}"
-            );
+    impl Carrier for Memory {
+        fn datagram_limit(&mut self) -> usize {
+            self.limit
         }
-        for cut in [&[][..], &[0x40], &[0x80, 0, 0], &[0xc0, 0, 0, 0, 0, 0, 0]] {
-            assert_eq!(session.strip(cut), Err(DropReason::Decode), "{cut:x?}");
+
+        fn has_room(&mut self, count: usize, len: usize) -> bool {
+            count * len <= self.room
+        }
+
+        fn send(
+            &mut self,
+            len: usize,
+            seal: impl FnOnce(&mut [u8]) -> Result<Option<usize>, SealError>,
+        ) -> Result<bool, DropReason> {
+            let mut space = vec![0; len];
+            let Some(len) = seal(&mut space).expect("it seals") else {
+                return Ok(false);
+            };
+            space.truncate(len);
+            self.room -= len;
+            self.sent.push(space);
+            Ok(true)
         }
     }
 
     #[test]
+    fn a_packet_longer_than_its_carrier_takes_leaves_in_datagrams_that_it_takes() {
+        let mut session = session();
+        let mut carrier = Memory::with_room(1 << 16);
+        let limit = session.packet_limit(carrier.datagram_limit());
+        let counters = WorkerCounters::default();
+        for (len, datagrams) in [(limit, 1), (limit + 1, 2), (1312, 2)] {
+            carrier.sent.clear();
+            let sent = session.send_packet(&mut carrier, &counters, &vec![7; len], limit);
+            assert_eq!((sent, carrier.sent.len()), (Ok(()), datagrams), "{len}");
+            assert!(carrier.sent.iter().all(|sent| sent.len() <= carrier.limit));
+        }
+    }
+
+    #[test]
+    fn nothing_of_a_packet_leaves_where_there_is_no_room_for_all_of_it() {
+        let mut session = session();
+        let counters = WorkerCounters::default();
+        for (room, len) in [(100, 63), (1500, 1312)] {
+            let mut carrier = Memory::with_room(room);
+            let limit = session.packet_limit(carrier.datagram_limit());
+            let sent = session.send_packet(&mut carrier, &counters, &vec![7; len], limit);
+            assert_eq!(sent, Err(DropReason::QueueFull), "{len}");
+            assert!(carrier.sent.is_empty(), "{len}");
+        }
+        let mut carrier = Memory::with_room(100);
+        let sent = session.send_packet(&mut carrier, &counters, &[7; 62], 900);
+        assert_eq!((sent, carrier.sent.len()), (Ok(()), 1));
+    }
+
+    #[test]
     fn what_is_longer_than_the_sessions_mtu_is_refused_behind_a_longer_form_too() {
-        let session = on_stream(0);
-        for len in [1, 2, 4, 8] {
-            let mut datagram = if len == 1 { vec![0] } else { varint(0, len) };
-            datagram.resize(len + 1350, 0x5a);
-            assert_eq!(session.strip(&datagram).map(<[u8]>::len), Ok(1350));
+        let session = session();
+        let codec = Codec::new(StreamId::new(Side::Client, Dir::Bi, 0));
+        for prefix in [
+            &[0][..],
+            &[0x40, 0],
+            &[0x80, 0, 0, 0],
+            &[0xc0, 0, 0, 0, 0, 0, 0, 0],
+        ] {
+            let mut datagram = prefix.to_vec();
+            datagram.resize(prefix.len() + 1350, 0x5a);
+            let inner = session.strip(&codec, &datagram).map(<[u8]>::len);
+            assert_eq!(inner, Ok(1350));
             datagram.push(0x5a);
-            assert_eq!(session.strip(&datagram), Err(DropReason::DecodeOversize));
+            let inner = session.strip(&codec, &datagram);
+            assert_eq!(inner, Err(DropReason::DecodeOversize));
         }
     }
 }

@@ -22,6 +22,7 @@ use super::dialling::dialling_config;
 use super::watch::{Peer, Watch};
 use super::{AttemptId, ClientEvent, ClientSettings, Dial, DialError, Pulse, Ticket};
 use crate::arena::Arena;
+use crate::carrier::CarrierRef;
 use crate::counters::WorkerCounters;
 use crate::engine::{Accepted, Application, Gate, Link, Pace};
 use crate::http3_streams::{UniStreams, error_code, fail, open_control_stream};
@@ -54,6 +55,7 @@ pub(super) enum Phase {
 /// A session of ours.
 pub(super) struct Established {
     pub(super) session: Session,
+    pub(super) carrier: CarrierRef,
     pub(super) watch: Watch,
     pub(super) inner: Ipv4Addr,
     pub(super) gateway: Ipv4Addr,
@@ -266,7 +268,11 @@ impl ClientApp {
         let Phase::Granted(granted) = std::mem::replace(&mut attempt.phase, Phase::Over) else {
             return;
         };
-        let Granted { session, response } = *granted;
+        let Granted {
+            session,
+            stream,
+            response,
+        } = *granted;
         let (Ok(inner), Ok(gateway)) = (response.client_ip.parse(), response.gateway_ip.parse())
         else {
             let error = DialError::InvalidAnswer(format!(
@@ -290,6 +296,7 @@ impl ClientApp {
         let watch = Watch::new(peer, pulse, now);
         attempt.phase = Phase::Established(Box::new(Established {
             session,
+            carrier: CarrierRef::new(link.handle, stream),
             watch,
             inner,
             gateway,

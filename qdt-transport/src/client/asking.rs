@@ -40,6 +40,8 @@ pub(super) enum Answer {
 /// A session as the client sees it.
 pub(super) struct Granted {
     pub(super) session: Session,
+    /// The stream of the request, which names the session on its connection.
+    pub(super) stream: StreamId,
     pub(super) response: ConnectResponse,
 }
 
@@ -178,8 +180,11 @@ impl Asking {
             // Bounded by what we asked for, so that it fits.
             mtu: response.mtu.min(settings.mtu.into()) as u16,
             max_reassembly_bytes: settings.max_reassembly_bytes,
-            stream: self.stream.into(),
         });
-        Ok(Answer::Granted(Box::new(Granted { session, response })))
+        Ok(Answer::Granted(Box::new(Granted {
+            session,
+            stream: self.stream,
+            response,
+        })))
     }
 }

@@ -34,14 +34,17 @@ impl ClientApp {
                 continue;
             };
             let counters = &self.counters;
-            let sealed = match established.session.strip(&datagram) {
+            let codec = &established.carrier.codec;
+            let sealed = match established.session.strip(codec, &datagram) {
                 Ok(sealed) => sealed,
                 Err(reason) => {
                     counters.dropped(reason);
                     continue;
                 }
             };
-            let limit = established.session.packet_limit(&mut link.quic);
+            let limit = established
+                .session
+                .packet_limit(codec.datagram_limit(&mut link.quic));
             let Established {
                 session,
                 watch,

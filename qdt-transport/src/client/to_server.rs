@@ -12,10 +12,10 @@ use qdt_proto::packet::{
 use super::ClientEvent;
 use super::app::{Attempt, ClientApp, Established, Phase};
 use super::watch::{Probe, Seen, Verdict};
+use crate::carrier::{Carrier, QuicCarrier};
 use crate::counters::{Direction, DropReason};
 use crate::engine::{Engine, Link};
 use crate::queue::CongestionSignal;
-use crate::session::SealBuffer;
 use crate::udp::DatagramPort;
 
 /// Marks our own echo requests: nobody else's replies are kept from the host. "qd" in ASCII.
@@ -53,14 +53,10 @@ impl ClientApp {
         let Self {
             counters, arena, ..
         } = self;
-        let mut buffer = SealBuffer {
-            arena,
-            backlog: link.backlog,
-        };
-        let quic = &mut link.quic;
         let gateway = IpAddr::from(established.gateway);
         let Established {
             session,
+            carrier,
             inner,
             inner_sent,
             ..
@@ -69,8 +65,10 @@ impl ClientApp {
             counters.dropped(DropReason::BadPacket);
             return;
         };
-        let limit = session.packet_limit(quic);
-        let mut signal = CongestionSignal::new(quic, &mut link.signals_sent);
+        let mut signal = CongestionSignal::new(&link.quic, &mut link.signals_sent);
+        let codec = &carrier.codec;
+        let mut outlet = QuicCarrier::new(&mut link.quic, codec, arena, link.backlog);
+        let limit = session.packet_limit(outlet.datagram_limit());
         while let Some(packet) = segments.next() {
             match InnerPacket::parse(packet) {
                 Ok(parsed) if parsed.source() == *inner => {}
@@ -98,7 +96,7 @@ impl ClientApp {
                     continue;
                 }
             }
-            match session.send_packet(quic, &mut buffer, counters, packet, limit) {
+            match session.send_packet(&mut outlet, counters, packet, limit) {
                 Ok(()) => {
                     *inner_sent += 1;
                     counters.packet(Direction::In, packet.len());
@@ -143,34 +141,33 @@ impl ClientApp {
         let Phase::Established(established) = &mut link.app.phase else {
             return;
         };
-        let quic = &mut link.quic;
-        let mut buffer = SealBuffer {
-            arena: &mut self.arena,
-            backlog: link.backlog,
-        };
         let Established {
             session,
+            carrier,
             inner,
             gateway,
             ..
         } = &mut **established;
+        let codec = &carrier.codec;
+        let mut outlet = QuicCarrier::new(&mut link.quic, codec, &mut self.arena, link.backlog);
         // A probe that finds no room counts as lost, which is what it would say about the path.
         let _ = match probe {
             Probe::Ping => {
-                quic.ping();
+                link.quic.ping();
                 Ok(())
             }
             Probe::PaddedPing => {
-                let len = session.packet_limit(quic).clamp(SHORT_PING, MAX_PING);
+                let limit = session.packet_limit(outlet.datagram_limit());
+                let len = limit.clamp(SHORT_PING, MAX_PING);
                 let mut payload = [0; MAX_PING];
                 let micros = now.saturating_duration_since(self.started).as_micros() as u64;
                 payload[..SHORT_PING].copy_from_slice(&micros.to_be_bytes());
-                session.send_message(quic, &mut buffer, MessageType::Ping, &payload[..len])
+                session.send_message(&mut outlet, MessageType::Ping, &payload[..len])
             }
             Probe::Echo(sequence) => {
                 let mut packet = [0; ECHO_LEN];
                 echo_request(*inner, *gateway, ECHO_IDENTIFIER, sequence, &mut packet);
-                session.send_message(quic, &mut buffer, MessageType::Data, &packet)
+                session.send_message(&mut outlet, MessageType::Data, &packet)
             }
         };
     }

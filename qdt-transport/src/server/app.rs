@@ -16,7 +16,6 @@ use qdt_proto::http3::{Http3Error, Side, code};
 use quinn_proto::{ConnectionError, Dir, Event, Incoming, StreamEvent};
 
 use super::admission::{Admission, RequestContext};
-use super::carrier::Carrier;
 use super::exchange::{Context, Exchanges, Granted};
 use super::gate::{Doorkeeper, LetIn};
 use super::inbox::{Inbox, Order, PacketBatch};
@@ -24,6 +23,7 @@ use super::pool::Pool;
 use super::sessions::{Served, SessionKey, Sessions};
 use super::table::{AddressTable, Location};
 use crate::arena::Arena;
+use crate::carrier::CarrierRef;
 use crate::counters::WorkerCounters;
 use crate::engine::{Accepted, Application, Gate, Link, Pace};
 use crate::http3_streams::{UniStreams, error_code, fail, open_control_stream};
@@ -137,7 +137,6 @@ impl<A: Admission> ServerApp<A> {
             caps: grant.caps,
             mtu: grant.mtu,
             max_reassembly_bytes: self.shared.max_reassembly_bytes,
-            stream: stream.into(),
         });
         self.door.finished(link.app.place_of.take());
         link.pace = grant.caps.is_empty().then(|| Pace::new(now));
@@ -145,7 +144,7 @@ impl<A: Admission> ServerApp<A> {
         let bucket = |counted| Bucket::new(grant.limits, grant.mtu, &grant.usage, counted);
         let key = self.sessions.insert(|key| Served {
             session,
-            carrier: Carrier::new(link.handle),
+            carrier: CarrierRef::new(link.handle, stream),
             inner: grant.inner,
             share: Share::default(),
             counters: grant.counters,

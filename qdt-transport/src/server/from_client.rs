@@ -16,10 +16,11 @@ use qdt_proto::packet::{InnerPacket, VnetHeader, clamp_mss};
 use super::admission::Admission;
 use super::app::{Client, ServerApp, Shared};
 use super::sessions::Served;
+use crate::carrier::QuicCarrier;
 use crate::counters::{Direction, DropReason};
 use crate::engine::Link;
 use crate::http3_streams::error_code;
-use crate::session::{Arrival, SealBuffer};
+use crate::session::Arrival;
 
 /// The header of a packet that needs nothing done to it.
 const NO_OFFLOAD: [u8; VnetHeader::LEN] = [0; VnetHeader::LEN];
@@ -49,7 +50,10 @@ impl<A: Admission> ServerApp<A> {
                     continue;
                 }
             };
-            let limit = served.session.packet_limit(&mut link.quic);
+            let codec = &served.carrier.codec;
+            let limit = served
+                .session
+                .packet_limit(codec.datagram_limit(&mut link.quic));
             let slot = self.tun.out.slot(sealed.len().saturating_sub(OVERHEAD));
             let outcome = match served.session.open(now, sealed, slot) {
                 Ok(Arrival::InSlot(len)) => judge(&self.shared, served, &mut slot[..len], limit)
@@ -79,11 +83,12 @@ impl<A: Admission> ServerApp<A> {
                     {
                         // A pong that finds no room is one that a lossy path could have lost.
                         let _ = served.session.send_message(
-                            &mut link.quic,
-                            &mut SealBuffer {
-                                arena: &mut self.arena,
-                                backlog: link.backlog,
-                            },
+                            &mut QuicCarrier::new(
+                                &mut link.quic,
+                                codec,
+                                &mut self.arena,
+                                link.backlog,
+                            ),
                             MessageType::Pong,
                             &payload[..len],
                         );
@@ -140,7 +145,7 @@ impl Served {
         datagram: &'d [u8],
         now: Instant,
     ) -> Result<&'d [u8], DropReason> {
-        let stripped = self.session.strip(datagram);
+        let stripped = self.session.strip(&self.carrier.codec, datagram);
         // Both buckets have one rate.
         if self.upkeep.is_off() {
             return stripped;

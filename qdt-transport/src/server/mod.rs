@@ -2,7 +2,6 @@
 
 mod admission;
 mod app;
-mod carrier;
 mod exchange;
 mod from_client;
 mod gate;

@@ -12,8 +12,8 @@ use std::time::Instant;
 use qdt_proto::datagram::SessionId;
 use slab::Slab;
 
-use super::carrier::Carrier;
 use super::table::Location;
+use crate::carrier::CarrierRef;
 use crate::counters::SessionCounters;
 use crate::limits::{Bucket, SessionLimits};
 use crate::queue::Share;
@@ -26,7 +26,7 @@ pub(super) struct SessionKey(pub(super) u32);
 /// A session and what the server keeps for it.
 pub(super) struct Served {
     pub(super) session: Session,
-    pub(super) carrier: Carrier,
+    pub(super) carrier: CarrierRef,
     pub(super) inner: Ipv4Addr,
     pub(super) location: Location,
     pub(super) from_client: Bucket,
@@ -94,7 +94,7 @@ impl Sessions {
 mod tests {
     use qdt_proto::datagram::Aead;
     use qdt_proto::handshake::{Capabilities, Nonce, SessionKeys};
-    use quinn_proto::ConnectionHandle;
+    use quinn_proto::{ConnectionHandle, Dir, Side, StreamId};
 
     use super::*;
     use crate::limits::{Counted, SessionUsage};
@@ -116,9 +116,8 @@ mod tests {
                 caps: Capabilities::NONE,
                 mtu: 1350,
                 max_reassembly_bytes: 65_535,
-                stream: 0,
             }),
-            carrier: Carrier::new(ConnectionHandle(0)),
+            carrier: CarrierRef::new(ConnectionHandle(0), StreamId::new(Side::Client, Dir::Bi, 0)),
             inner: Ipv4Addr::new(10, 8, 0, 2),
             location: Location::new(0, key, grant),
             from_client: bucket(),

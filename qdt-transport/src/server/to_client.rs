@@ -14,10 +14,10 @@ use super::app::ServerApp;
 use super::inbox::PacketBatch;
 use super::sessions::Served;
 use super::table::Location;
+use crate::carrier::{Carrier, QuicCarrier};
 use crate::counters::{Direction, DropReason};
 use crate::engine::{Engine, Link};
 use crate::queue::CongestionSignal;
-use crate::session::SealBuffer;
 use crate::udp::DatagramPort;
 
 /// Room for an ICMP error with what it quotes (RFC 1812 section 4.3.2.3: at most 576 bytes).
@@ -94,12 +94,11 @@ impl<A: Admission> ServerApp<A> {
             counters.dropped(DropReason::NoSession);
             return;
         }
-        let mut buffer = SealBuffer {
-            arena,
-            backlog: link.backlog,
-        };
         let Link {
-            quic, signals_sent, ..
+            quic,
+            signals_sent,
+            backlog,
+            ..
         } = link;
         let Served {
             session,
@@ -117,8 +116,9 @@ impl<A: Admission> ServerApp<A> {
             counters.dropped(DropReason::BadPacket);
             return;
         };
-        let limit = session.packet_limit(quic);
         let mut signal = CongestionSignal::new(quic, signals_sent).or_for(over_share);
+        let mut outlet = QuicCarrier::new(quic, &carrier.codec, arena, *backlog);
+        let limit = session.packet_limit(outlet.datagram_limit());
         while let Some(packet) = segments.next() {
             if !to_client.take(now) {
                 counters.dropped(DropReason::RateOut);
@@ -135,7 +135,7 @@ impl<A: Admission> ServerApp<A> {
                 tun.put(&answer[..len], counters);
                 continue;
             }
-            match session.send_packet(quic, &mut buffer, counters, packet, limit) {
+            match session.send_packet(&mut outlet, counters, packet, limit) {
                 Ok(()) => {
                     counters.packet(Direction::Out, packet.len());
                     carried.packet(Direction::Out, packet.len());
