@@ -13,7 +13,7 @@ use qdt_proto::http3::RequestHead;
 use qdt_server::address::{AddressPool, TicketSealer};
 use qdt_server::admission::{AdmissionSettings, Doorkeeper, Outcome, Reservation, SessionEntry};
 use qdt_server::config::Rate;
-use qdt_transport::{Admission as _, Grant, Refusal, RequestContext, SessionLimits};
+use qdt_transport::{Admission as _, Decision, Grant, Refusal, RequestContext, SessionLimits};
 
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 8, 0, 1);
 const TOKEN: &[u8] = b"a token of \xff bytes";
@@ -122,7 +122,11 @@ impl Door {
     }
 
     fn body(&self, permit: Reservation, body: Option<&[u8]>) -> Result<Grant, Refusal> {
-        self.keeper.body(permit, body, &self.context())
+        match self.keeper.body(permit, body, &self.context()) {
+            Decision::Granted(grant) => Ok(*grant),
+            Decision::Refused(refusal) => Err(refusal),
+            Decision::Pending(_) => panic!("nobody else is to be asked"),
+        }
     }
 
     fn connect(&self, request: &ConnectRequest) -> Result<Grant, Refusal> {

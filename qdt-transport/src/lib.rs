@@ -53,8 +53,8 @@ pub use limits::{SessionLimits, SessionUsage};
 pub use path::PacketSize;
 pub use queue::{CongestionSignal, FairShare, Share};
 pub use server::{
-    Admission, Grant, MAX_WORKERS, Owner, Pool, PoolIndex, Refusal, RequestContext, ServerSettings,
-    ServerWorkers, StartError, WorkerExit, WorkerHeartbeat,
+    Admission, Decision, Grant, MAX_WORKERS, Owner, Pool, PoolIndex, Refusal, Reply,
+    RequestContext, ServerSettings, ServerWorkers, StartError, WorkerExit, WorkerHeartbeat,
 };
 pub use tls::{
     CertificateError, ClientTls, ClientTrust, PinError, ServerSecrets, ServerTls, SpkiPin,

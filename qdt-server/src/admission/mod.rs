@@ -27,7 +27,7 @@ use qdt_program::Token;
 use qdt_proto::datagram::SessionId;
 use qdt_proto::http3::RequestHead;
 use qdt_transport::{
-    Admission, Grant, LimitKey, Pool, PoolIndex, Refusal, RequestContext, SessionLimits,
+    Admission, Decision, LimitKey, Pool, PoolIndex, Refusal, RequestContext, SessionLimits,
 };
 use tokio::sync::Notify;
 use tracing::info;
@@ -257,7 +257,7 @@ impl Admission for Doorkeeper {
         reservation: Reservation,
         body: Option<&[u8]>,
         request: &RequestContext,
-    ) -> Result<Grant, Refusal> {
+    ) -> Decision {
         self.check_body(reservation, body, request.worker)
             .inspect(|grant| {
                 self.counters.count(Outcome::Ok);
@@ -265,6 +265,7 @@ impl Admission for Doorkeeper {
                 info!(id = grant.id.0, ip = %grant.inner, "session opened");
             })
             .map_err(|outcome| self.refuse(outcome, request.peer.ip()))
+            .into()
     }
 
     fn ended(&self, session: SessionId, reason: &str, silent_for: Duration) {

@@ -2,7 +2,8 @@
 //!
 //! A worker asks twice for every `POST /connect`: once when the request's head is complete, once
 //! when its body is. Both calls happen on the worker's thread, never for a packet, and must not
-//! block. What the policy reserved at the first call travels to the second as its
+//! block: a policy that has to ask somebody else says so ([`Decision::Pending`]) and answers later.
+//! What the policy reserved at the first call travels to the second as its
 //! [`Admission::Reservation`]; one that is dropped on the way gives its slot back.
 
 use std::fmt;
@@ -14,6 +15,7 @@ use qdt_proto::datagram::{Aead, SessionId};
 use qdt_proto::handshake::{Capabilities, SessionKeys};
 use qdt_proto::http3::RequestHead;
 
+use super::pending::Ask;
 use crate::counters::SessionCounters;
 use crate::limits::{SessionLimits, SessionUsage};
 
@@ -35,16 +37,14 @@ pub trait Admission: Send + Sync + 'static {
     ) -> Result<Self::Reservation, Refusal>;
 
     /// Judges the body and makes the session. `body` is what arrived up to the end of the first
-    /// JSON value, the end of the stream or 4096 bytes; `None` where the deadline came first.
-    ///
-    /// # Errors
-    /// The answer to give instead of a session.
+    /// JSON value, the end of the stream or 4096 bytes; `None` where the deadline came first, after
+    /// which there is nothing but a refusal.
     fn body(
         &self,
         reservation: Self::Reservation,
         body: Option<&[u8]>,
         request: &RequestContext,
-    ) -> Result<Grant, Refusal>;
+    ) -> Decision;
 
     /// The session's connection is gone, or another one took its address over. Called once per
     /// session. Nothing was heard of the client for `silent_for`: a peer that died did so that long
@@ -61,6 +61,37 @@ pub struct RequestContext {
     pub worker: usize,
     /// The time of the worker's turn.
     pub now: Instant,
+}
+
+/// What the policy says to a request.
+pub enum Decision {
+    /// It gets a session.
+    Granted(Box<Grant>),
+    /// It gets none.
+    Refused(Refusal),
+    /// The answer comes through the [`super::Reply`] that the worker hands to this at once. Where
+    /// none comes within three seconds, or before the connection has to have a session, the request
+    /// is refused with 503.
+    Pending(Ask),
+}
+
+impl From<Result<Grant, Refusal>> for Decision {
+    fn from(result: Result<Grant, Refusal>) -> Self {
+        match result {
+            Ok(grant) => Self::Granted(Box::new(grant)),
+            Err(refusal) => Self::Refused(refusal),
+        }
+    }
+}
+
+impl fmt::Debug for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Granted(grant) => f.debug_tuple("Granted").field(grant).finish(),
+            Self::Refused(refusal) => f.debug_tuple("Refused").field(refusal).finish(),
+            Self::Pending(_) => f.write_str("Pending"),
+        }
+    }
 }
 
 /// An answer other than 200: its status and its text without the line end that is sent with it.

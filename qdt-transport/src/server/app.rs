@@ -13,12 +13,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use qdt_proto::datagram::SessionId;
 use qdt_proto::http3::{Http3Error, Side, code};
-use quinn_proto::{ConnectionError, Dir, Event, Incoming, StreamEvent};
+use quinn_proto::{Connection, ConnectionError, Dir, Event, Incoming, StreamEvent};
 
 use super::admission::{Admission, RequestContext};
-use super::exchange::{Context, Exchanges, Granted};
+use super::exchange::{Context, Exchanges, Granted, Settled};
 use super::gate::{Doorkeeper, LetIn};
 use super::inbox::{Inbox, Order, PacketBatch};
+use super::pending::{Reply, RequestId};
 use super::pool::Pool;
 use super::sessions::{Served, SessionKey, Sessions};
 use super::table::{AddressTable, Location};
@@ -63,8 +64,10 @@ pub(super) struct Shared {
 
 /// What a server keeps for a connection, with a reservation `R` for each request under way.
 pub(super) struct Client<R> {
-    exchanges: Exchanges<R>,
+    pub(super) exchanges: Exchanges<R>,
     pub(super) uni: UniStreams,
+    /// Its number among the connections that the worker had.
+    pub(super) number: u64,
     /// The session that the connection carries.
     pub(super) session: Option<SessionKey>,
     /// Where the handshake came from, which proves it. What limits and logs go by: the connection
@@ -108,6 +111,8 @@ pub(super) struct ServerApp<A> {
     pub(super) sideways: PacketBatch,
     /// Sessions of this worker that a newer one replaced.
     pub(super) replaced: Vec<SessionId>,
+    /// Connections so far.
+    pub(super) connections: u64,
     /// Newcomers since memory was made ready for some.
     pub(super) newcomers: u32,
     /// The wall clock.
@@ -115,19 +120,28 @@ pub(super) struct ServerApp<A> {
 }
 
 impl<A: Admission> ServerApp<A> {
-    fn settle(
+    /// Makes the session that a request was granted, or asks for the verdict that it waits for.
+    pub(super) fn settle(
         &mut self,
         link: &mut Link<Client<A::Reservation>>,
-        granted: Option<Granted>,
+        settled: Option<Settled>,
         now: Instant,
     ) {
-        let Some(Granted {
+        let Granted {
             stream,
             endpoint,
             session: grant,
-        }) = granted
-        else {
-            return;
+        } = match settled {
+            Some(Settled::Granted(granted)) => granted,
+            Some(Settled::Pending { stream, ask }) => {
+                let request = RequestId {
+                    carrier: CarrierRef::new(link.handle, stream),
+                    stream,
+                    connection: link.app.number,
+                };
+                return ask(Reply::new(self.shared.clone(), self.worker, request));
+            }
+            None => return,
         };
         let session = Session::new(&Terms {
             id: grant.id,
@@ -158,7 +172,12 @@ impl<A: Admission> ServerApp<A> {
         if let Some(index) = self.shared.pool.index(grant.inner) {
             self.shared.table.set(index, location);
         }
-        match grant.replaces {
+        self.end_replaced(grant.replaces);
+    }
+
+    /// Ends the session that a newer one took the address from, at its worker.
+    pub(super) fn end_replaced(&mut self, replaced: Option<(usize, SessionId)>) {
+        match replaced {
             Some((worker, old)) if worker == self.worker => self.replaced.push(old),
             Some((worker, old)) => {
                 if let Some(inbox) = self.shared.inboxes.get(worker) {
@@ -166,6 +185,19 @@ impl<A: Admission> ServerApp<A> {
                 }
             }
             None => {}
+        }
+    }
+
+    pub(super) fn context(&self, client: &Client<A::Reservation>, now: Instant) -> Context<'_, A> {
+        Context {
+            admission: &*self.admission,
+            request: RequestContext {
+                peer: client.peer,
+                worker: self.worker,
+                now,
+            },
+            answer_by: client.authenticate_by,
+            unix_seconds: self.unix_seconds,
         }
     }
 
@@ -180,29 +212,21 @@ impl<A: Admission> ServerApp<A> {
             // Nobody is left to answer, and what was granted now would have no end.
             return;
         }
-        let context = Context {
-            admission: &*self.admission,
-            request: RequestContext {
-                peer: link.app.peer,
-                worker: self.worker,
-                now,
-            },
-            unix_seconds: self.unix_seconds,
-        };
+        let context = self.context(&link.app, now);
         let Link {
             quic, app: client, ..
         } = &mut *link;
-        let mut granted = None;
+        let mut settled = None;
         let mut outcome: Result<(), Http3Error> = Ok(());
         match event {
             StreamEvent::Opened { dir: Dir::Uni } => outcome = client.uni.accept(quic),
             StreamEvent::Opened { dir: Dir::Bi } => {
-                granted = client.exchanges.accept(quic, &context)
+                settled = client.exchanges.accept(quic, &context)
             }
             StreamEvent::Readable { id } if id.dir() == Dir::Uni => {
                 outcome = client.uni.read(quic, id)
             }
-            StreamEvent::Readable { id } => granted = client.exchanges.read(quic, id, &context),
+            StreamEvent::Readable { id } => settled = client.exchanges.read(quic, id, &context),
             StreamEvent::Writable { id } | StreamEvent::Stopped { id, .. } => {
                 client.exchanges.writable(quic, id)
             }
@@ -220,16 +244,12 @@ impl<A: Admission> ServerApp<A> {
                 Bytes::from_static(b"a session needs SETTINGS_H3_DATAGRAM"),
             );
         } else if client.exchanges.session_given_up {
-            quic.close(
-                now,
-                error_code(code::H3_NO_ERROR),
-                Bytes::from_static(b"session stream ended"),
-            );
+            close_given_up(now, quic);
         }
         if let Some(deadline) = client.exchanges.next_deadline() {
             link.wake_at(deadline);
         }
-        self.settle(link, granted, now);
+        self.settle(link, settled, now);
     }
 }
 
@@ -245,6 +265,15 @@ fn close_the_talkative<R>(now: Instant, link: &mut Link<Client<R>>) {
             Bytes::from_static(b"too many STREAM frames"),
         );
     }
+}
+
+/// Closes a connection whose client gave up the stream that its session hangs on.
+pub(super) fn close_given_up(now: Instant, quic: &mut Connection) {
+    quic.close(
+        now,
+        error_code(code::H3_NO_ERROR),
+        Bytes::from_static(b"session stream ended"),
+    );
 }
 
 /// Why a session ends whose address moved.
@@ -265,6 +294,7 @@ impl<A: Admission> Application for ServerApp<A> {
             quic,
             place_of,
         } = self.door.admit(now, incoming, len, gate)?;
+        self.connections += 1;
         self.newcomers += 1;
         if self.newcomers == worker_thread::NEWCOMERS_PER_ROOM {
             self.newcomers = 0;
@@ -278,6 +308,7 @@ impl<A: Admission> Application for ServerApp<A> {
             app: Client {
                 exchanges: Exchanges::default(),
                 uni: UniStreams::new(Side::Server),
+                number: self.connections,
                 session: None,
                 peer,
                 place_of: Some(place_of),
@@ -312,15 +343,7 @@ impl<A: Admission> Application for ServerApp<A> {
     }
 
     fn deadline(&mut self, now: Instant, link: &mut Link<Self::Connection>) {
-        let context = Context {
-            admission: &*self.admission,
-            request: RequestContext {
-                peer: link.app.peer,
-                worker: self.worker,
-                now,
-            },
-            unix_seconds: self.unix_seconds,
-        };
+        let context = self.context(&link.app, now);
         let Link {
             quic, app: client, ..
         } = link;

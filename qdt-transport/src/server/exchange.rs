@@ -19,7 +19,8 @@ use qdt_proto::http3::{
 use quinn_proto::{Connection, Dir, StreamId};
 use tracing::{debug, warn};
 
-use super::admission::{Admission, Grant, Refusal, RequestContext};
+use super::admission::{Admission, Decision, Grant, Refusal, RequestContext};
+use super::pending::{Ask, DECIDE_WITHIN, NO_DECISION};
 use super::route::{Endpoint, NOT_FOUND};
 use crate::http3_streams::{Outgoing, Sending, StreamEnd, error_code, fail, read_chunks};
 
@@ -30,10 +31,18 @@ const BODY_DEADLINE: Duration = Duration::from_secs(5);
 /// two of the longest, since a client has one request and repeats it at most once.
 const MAX_HELD: usize = 2 * MAX_HEADERS_PAYLOAD;
 
+/// The answer where the body did not come in time and the policy has none.
+const BAD_REQUEST: Refusal = Refusal {
+    status: 400,
+    body: "bad request",
+};
+
 /// What an exchange needs from outside.
 pub(super) struct Context<'a, A> {
     pub(super) admission: &'a A,
     pub(super) request: RequestContext,
+    /// When a client that has no session by then is given up.
+    pub(super) answer_by: Instant,
     /// The wall clock, for the date of an answer.
     pub(super) unix_seconds: fn() -> u64,
 }
@@ -43,6 +52,16 @@ pub(super) struct Granted {
     pub(super) stream: StreamId,
     pub(super) endpoint: Endpoint,
     pub(super) session: Grant,
+}
+
+/// What became of a request that was not refused.
+pub(super) enum Settled {
+    Granted(Granted),
+    /// The policy answers later.
+    Pending {
+        stream: StreamId,
+        ask: Ask,
+    },
 }
 
 /// The requests of one connection, with a reservation `R` for each that waits for its body.
@@ -75,6 +94,11 @@ enum State<R> {
         body: Vec<u8>,
         deadline: Instant,
     },
+    /// The request is complete; the policy's verdict is not here.
+    Pending {
+        endpoint: Endpoint,
+        deadline: Instant,
+    },
     /// Answered with a session.
     Granted,
     /// Answered with a refusal.
@@ -98,11 +122,11 @@ impl<R> Exchanges<R> {
         &mut self,
         quic: &mut Connection,
         context: &Context<'_, impl Admission<Reservation = R>>,
-    ) -> Option<Granted> {
+    ) -> Option<Settled> {
         // QUIC tells of new streams first: a request that was given up in the same packet makes
         // room for them.
-        let mut granted = self
-            .pending()
+        let mut settled = self
+            .claiming()
             .and_then(|earlier| self.read(quic, earlier, context));
         while let Some(id) = quic.streams().accept(Dir::Bi) {
             self.requests.push(Exchange {
@@ -111,26 +135,28 @@ impl<R> Exchanges<R> {
                 state: State::Head,
                 out: None,
             });
-            granted = granted.or(self.read(quic, id, context));
+            settled = settled.or(self.read(quic, id, context));
         }
-        granted
+        settled
     }
 
-    /// The request that has a place for a session and waits for its body.
-    fn pending(&self) -> Option<StreamId> {
-        let waits = |request: &&Exchange<R>| matches!(request.state, State::Body { .. });
+    /// The request that has a place for a session and waits for its body or its verdict.
+    fn claiming(&self) -> Option<StreamId> {
+        let waits = |request: &&Exchange<R>| {
+            matches!(request.state, State::Body { .. } | State::Pending { .. })
+        };
         self.requests.iter().find(waits).map(|request| request.id)
     }
 
-    /// Reads one stream; gives the session that its request was granted.
+    /// Reads one stream; gives what became of its request.
     pub(super) fn read(
         &mut self,
         quic: &mut Connection,
         id: StreamId,
         context: &Context<'_, impl Admission<Reservation = R>>,
-    ) -> Option<Granted> {
+    ) -> Option<Settled> {
         let position = self.requests.iter().position(|request| request.id == id)?;
-        let has_session = self.claimed.is_some_and(|claimed| claimed != id);
+        let has_session = self.is_claimed_besides(id);
         let exchange = &mut self.requests[position];
         let mut verdict = None;
         let end = read_chunks(quic, id, |data, fin| {
@@ -187,33 +213,67 @@ impl<R> Exchanges<R> {
         }
     }
 
-    /// When the next body is overdue.
-    pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.requests
-            .iter()
-            .filter_map(|request| match &request.state {
-                State::Body { deadline, .. } => Some(*deadline),
-                _ => None,
-            })
-            .min()
+    /// Returns whether another request than that on `id` has the connection's session, or waits
+    /// for it.
+    fn is_claimed_besides(&self, id: StreamId) -> bool {
+        self.claimed.is_some_and(|claimed| claimed != id)
     }
 
-    /// Answers the requests whose body did not come in time.
+    /// Returns whether the request on `id` waits for its verdict.
+    pub(super) fn waits_for_verdict(&self, id: StreamId) -> bool {
+        self.requests
+            .iter()
+            .any(|request| request.id == id && matches!(request.state, State::Pending { .. }))
+    }
+
+    /// Answers the request on `id`, whose verdict has come.
+    pub(super) fn answer(
+        &mut self,
+        quic: &mut Connection,
+        id: StreamId,
+        outcome: Result<Box<Grant>, Refusal>,
+        context: &Context<'_, impl Admission<Reservation = R>>,
+    ) -> Option<Settled> {
+        let position = self.requests.iter().position(|request| request.id == id)?;
+        let State::Pending { endpoint, .. } = self.requests[position].state else {
+            return None;
+        };
+        let verdict = match outcome {
+            Ok(session) => Verdict::Granted(endpoint, session),
+            Err(refusal) => Verdict::Refused(refusal, false),
+        };
+        self.conclude(quic, position, verdict, context)
+    }
+
+    /// When the next body or verdict is overdue.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.requests.iter().filter_map(Exchange::deadline).min()
+    }
+
+    /// Answers the requests whose body or verdict did not come in time.
     pub(super) fn expire(
         &mut self,
         quic: &mut Connection,
         context: &Context<'_, impl Admission<Reservation = R>>,
     ) {
         while let Some(position) = self.requests.iter().position(|request| {
-            matches!(&request.state, State::Body { deadline, .. } if *deadline <= context.request.now)
+            request
+                .deadline()
+                .is_some_and(|deadline| deadline <= context.request.now)
         }) {
-            if let State::Body { reservation: Some((_, reservation)), .. } =
-                std::mem::replace(&mut self.requests[position].state, State::Refused)
-            {
-                let judged = context.admission.body(reservation, None, &context.request);
-                let refusal = judged.err().unwrap_or(Refusal { status: 400, body: "bad request" });
-                let _ = self.conclude(quic, position, Verdict::Refused(refusal, false), context);
-            }
+            let state = std::mem::replace(&mut self.requests[position].state, State::Refused);
+            let refusal = match state {
+                State::Body {
+                    reservation: Some((_, reservation)),
+                    ..
+                } => match context.admission.body(reservation, None, &context.request) {
+                    Decision::Refused(refusal) => refusal,
+                    Decision::Granted(_) | Decision::Pending(_) => BAD_REQUEST,
+                },
+                State::Pending { .. } => NO_DECISION,
+                _ => continue,
+            };
+            let _ = self.conclude(quic, position, Verdict::Refused(refusal, false), context);
         }
     }
 
@@ -222,7 +282,9 @@ impl<R> Exchanges<R> {
         if self.claimed == Some(gone.id) {
             match gone.state {
                 State::Granted => self.session_given_up = true,
-                State::Head | State::Body { .. } | State::Refused => self.claimed = None,
+                State::Head | State::Body { .. } | State::Pending { .. } | State::Refused => {
+                    self.claimed = None;
+                }
             }
         }
     }
@@ -233,11 +295,16 @@ impl<R> Exchanges<R> {
         position: usize,
         verdict: Verdict,
         context: &Context<'_, impl Admission<Reservation = R>>,
-    ) -> Option<Granted> {
+    ) -> Option<Settled> {
         let exchange = &mut self.requests[position];
         let id = exchange.id;
         let date = http_date((context.unix_seconds)());
         let (mut out, granted) = match verdict {
+            Verdict::Pending(endpoint, ask) => {
+                let deadline = context.answer_by.min(context.request.now + DECIDE_WITHIN);
+                exchange.state = State::Pending { endpoint, deadline };
+                return Some(Settled::Pending { stream: id, ask });
+            }
             Verdict::Granted(endpoint, session) => {
                 exchange.state = State::Granted;
                 let out = Outgoing::new(encode_success(&date, &session.response), false);
@@ -280,18 +347,27 @@ impl<R> Exchanges<R> {
                 self.requests.swap_remove(position);
             }
         }
-        granted
+        granted.map(Settled::Granted)
     }
 }
 
 enum Verdict {
     Granted(Endpoint, Box<Grant>),
+    Pending(Endpoint, Ask),
     /// With whether it answers a HEAD request.
     Refused(Refusal, bool),
     Malformed(Http3Error),
 }
 
 impl<R> Exchange<R> {
+    /// When what the exchange waits for is overdue.
+    fn deadline(&self) -> Option<Instant> {
+        match &self.state {
+            State::Body { deadline, .. } | State::Pending { deadline, .. } => Some(*deadline),
+            State::Head | State::Granted | State::Refused => None,
+        }
+    }
+
     /// Takes the stream's next bytes; a verdict ends the exchange's reading.
     fn take(
         &mut self,
@@ -368,8 +444,9 @@ fn judge<R>(
         .admission
         .body(reservation, Some(body), &context.request);
     Some(match judged {
-        Ok(session) => Verdict::Granted(endpoint, Box::new(session)),
-        Err(refusal) => Verdict::Refused(refusal, false),
+        Decision::Granted(session) => Verdict::Granted(endpoint, session),
+        Decision::Refused(refusal) => Verdict::Refused(refusal, false),
+        Decision::Pending(ask) => Verdict::Pending(endpoint, ask),
     })
 }
 

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use qdt_proto::datagram::SessionId;
 
+use super::pending::Verdict;
 use crate::engine::Handover;
 use crate::limits::SessionLimits;
 use crate::tls::ServerTls;
@@ -29,6 +30,8 @@ pub(super) enum Order {
     EndSession(SessionId, &'static str),
     /// From now on these limits hold for the session, if it is the worker's.
     SetLimits(SessionId, SessionLimits),
+    /// The policy's verdict about a request that had none when it was read.
+    Answer(Verdict),
     /// New connections use this certificate.
     UseTls(Box<ServerTls>),
     /// Close every connection and stop.

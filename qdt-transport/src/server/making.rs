@@ -115,6 +115,7 @@ pub(super) fn worker<A: Admission, P: DatagramPort>(
             shares: FairShare::default(),
             sideways: PacketBatch::default(),
             replaced: Vec::new(),
+            connections: 0,
             newcomers: 0,
             unix_seconds: clock::unix_seconds,
         },

@@ -8,6 +8,7 @@ mod gate;
 mod inbox;
 mod making;
 mod opening;
+mod pending;
 mod places;
 mod pool;
 mod route;
@@ -27,7 +28,8 @@ use std::time::Duration;
 use qdt_host::tun::TunQueue;
 use qdt_proto::datagram::SessionId;
 
-pub use admission::{Admission, Grant, Owner, Refusal, RequestContext};
+pub use admission::{Admission, Decision, Grant, Owner, Refusal, RequestContext};
+pub use pending::Reply;
 pub use pool::{Pool, PoolIndex};
 pub use table::MAX_WORKERS;
 

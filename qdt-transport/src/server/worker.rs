@@ -95,6 +95,12 @@ impl<A: Admission> ServerWorker<A> {
         let counters = self.app.counters.clone();
         self.engine
             .leave(&mut self.app, clock::now, reason, &counters);
+        // Sessions that were granted meanwhile end, too.
+        for order in self.shared.inboxes[self.app.worker].take_orders() {
+            if let Order::Answer(verdict) = order {
+                self.app.answer(&mut self.engine, clock::now(), verdict);
+            }
+        }
         self.app.tun.flush(&counters);
         WorkerExit::Drained
     }
@@ -173,13 +179,18 @@ impl<A: Admission, P: DatagramPort> ServerWorker<A, P> {
                     .send_to_client(&mut self.engine, now, packet, Waited::Elsewhere, &mut []);
             });
             taken.clear();
+            let mut drain = None;
             for order in orders {
                 match order {
                     Order::EndSession(id, reason) => self.end_session(now, id, reason),
                     Order::SetLimits(id, limits) => self.set_limits(now, id, limits),
+                    Order::Answer(verdict) => self.app.answer(&mut self.engine, now, verdict),
                     Order::UseTls(tls) => self.app.door.use_tls(*tls),
-                    Order::Drain(reason) => return ControlFlow::Break(LastTurn::Drain(reason)),
+                    Order::Drain(reason) => drain = Some(reason),
                 }
+            }
+            if let Some(reason) = drain {
+                return ControlFlow::Break(LastTurn::Drain(reason));
             }
         }
         self.engine.flush(&mut self.app, now, &counters);

@@ -7,6 +7,7 @@
 
 mod lives;
 mod network;
+mod pending;
 mod policy;
 
 use std::cell::{Cell, RefCell};
@@ -154,7 +155,7 @@ impl VirtualPair {
                 self.size = PacketSize::Base;
                 self.dial();
             }
-            ClientEvent::Recovered { .. } => {}
+            ClientEvent::Recovered { .. } | ClientEvent::Refused { .. } => {}
             other => panic!("unexpected: {other:?}"),
         }
     }

@@ -1,8 +1,9 @@
-//! The smallest policy: everybody gets a session, and a ticket that names its inner address.
+//! The smallest policy: everybody gets a session, and a ticket that names its inner address; at
+//! once, or when the test says so.
 
 use std::net::Ipv4Addr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use qdt_proto::datagram::{Aead, SessionId};
@@ -10,13 +11,21 @@ use qdt_proto::handshake::{Capabilities, ConnectRequest, ConnectResponse, Nonce,
 use qdt_proto::http3::RequestHead;
 
 use super::{GATEWAY, MTU, TOKEN};
-use crate::{Admission, Grant, Owner, Refusal, RequestContext, SessionLimits, SessionUsage};
+use crate::{
+    Admission, Decision, Grant, Owner, Refusal, Reply, RequestContext, SessionLimits, SessionUsage,
+};
 
 /// See the module.
 pub(super) struct Policy {
     /// The address of the next client without a ticket.
     next: AtomicU32,
     granted: AtomicU32,
+    /// Requests wait for the test's verdict.
+    later: AtomicBool,
+    /// What waits, with the session that each would get.
+    asked: Arc<Mutex<Vec<(Reply, Grant)>>>,
+    /// The sessions that ended.
+    ended: Mutex<Vec<SessionId>>,
 }
 
 impl Policy {
@@ -24,7 +33,30 @@ impl Policy {
         Self {
             next: AtomicU32::new(first.to_bits()),
             granted: AtomicU32::new(0),
+            later: AtomicBool::new(false),
+            asked: Arc::default(),
+            ended: Mutex::default(),
         }
+    }
+
+    /// Lets requests wait for the test from now on.
+    pub(super) fn decide_later(&self) {
+        self.later.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns the request that has waited longest, and the session that it would get.
+    pub(super) fn take_asked(&self) -> (Reply, Grant) {
+        self.asked.lock().expect("no holder panics").remove(0)
+    }
+
+    /// Returns how many requests wait.
+    pub(super) fn asked(&self) -> usize {
+        self.asked.lock().expect("no holder panics").len()
+    }
+
+    /// Returns the sessions that ended.
+    pub(super) fn ended(&self) -> Vec<SessionId> {
+        self.ended.lock().expect("no holder panics").clone()
     }
 
     /// Returns how many sessions were granted.
@@ -41,7 +73,26 @@ impl Admission for Policy {
         Ok(())
     }
 
-    fn body(&self, (): (), body: Option<&[u8]>, _: &RequestContext) -> Result<Grant, Refusal> {
+    fn body(&self, (): (), body: Option<&[u8]>, _: &RequestContext) -> Decision {
+        let judged = self.judge(body);
+        match judged {
+            Ok(grant) if self.later.load(Ordering::Relaxed) => {
+                let asked = self.asked.clone();
+                Decision::Pending(Box::new(move |reply| {
+                    asked.lock().expect("no holder panics").push((reply, grant));
+                }))
+            }
+            judged => judged.into(),
+        }
+    }
+
+    fn ended(&self, session: SessionId, _: &str, _: Duration) {
+        self.ended.lock().expect("no holder panics").push(session);
+    }
+}
+
+impl Policy {
+    fn judge(&self, body: Option<&[u8]>) -> Result<Grant, Refusal> {
         let late = Refusal {
             status: 400,
             body: "bad request",
@@ -84,6 +135,4 @@ impl Admission for Policy {
             counters: Arc::default(),
         })
     }
-
-    fn ended(&self, _: SessionId, _: &str, _: Duration) {}
 }

@@ -64,12 +64,21 @@ impl Admission for Policy {
         Ok(())
     }
 
-    fn body(
-        &self,
-        _reservation: (),
-        body: Option<&[u8]>,
-        _request: &RequestContext,
-    ) -> Result<Grant, Refusal> {
+    fn body(&self, _reservation: (), body: Option<&[u8]>, _request: &RequestContext) -> Decision {
+        self.judge(body).into()
+    }
+
+    fn ended(&self, session: SessionId, reason: &str, _silent_for: Duration) {
+        let _ = self
+            .ended
+            .lock()
+            .expect("no holder panics")
+            .send((session, reason.into()));
+    }
+}
+
+impl Policy {
+    fn judge(&self, body: Option<&[u8]>) -> Result<Grant, Refusal> {
         let bad = Refusal {
             status: 400,
             body: "bad request",
@@ -117,14 +126,6 @@ impl Admission for Policy {
             usage: SessionUsage::default(),
             counters,
         })
-    }
-
-    fn ended(&self, session: SessionId, reason: &str, _silent_for: Duration) {
-        let _ = self
-            .ended
-            .lock()
-            .expect("no holder panics")
-            .send((session, reason.into()));
     }
 }
 
