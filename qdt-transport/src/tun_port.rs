@@ -4,7 +4,6 @@
 //! dropped and counted; the worker never waits for it.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use qdt_host::tun::TunQueue;
@@ -12,6 +11,7 @@ use qdt_proto::packet::{Coalescer, Offload};
 
 use crate::clock;
 use crate::counters::{DropReason, WorkerCounters};
+use crate::wake::Source;
 
 /// A virtio-net header and the longest IP packet.
 pub(crate) const READ_BUFFER: usize = 10 + 65_535 + 16;
@@ -43,6 +43,11 @@ impl TunPort {
             out_is_open: false,
             complaint: Complaint::default(),
         }
+    }
+
+    /// Returns what a packet to read makes ready, and the end of the device.
+    pub(crate) fn source(&self) -> Source<'_> {
+        Source::of(&self.queue)
     }
 
     /// Reads one packet or super-packet.
@@ -80,12 +85,6 @@ impl TunPort {
             self.out_is_open = false;
         }
         had_packets
-    }
-}
-
-impl AsFd for TunPort {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.queue.as_fd()
     }
 }
 

@@ -1,5 +1,8 @@
 //! How a worker sleeps in `poll`, and what wakes it from outside: one eventfd.
 //!
+//! What can wake a worker hands out a [`Source`]; what that is on this platform (a descriptor) is
+//! known here and where a port to another begins.
+//!
 //! Any thread may ring it, any number of times; the worker sees one readable descriptor and
 //! silences it before it looks at its queues, so that a ring between the two is never lost.
 //!
@@ -38,6 +41,11 @@ impl Bell {
         let _ = rustix::io::write(&*self.fd, &1u64.to_ne_bytes());
     }
 
+    /// Returns what a ring makes ready.
+    pub(crate) fn source(&self) -> Source<'_> {
+        Source::of(&*self.fd)
+    }
+
     /// Takes the ring back; called by the worker before it reads its queues.
     pub(crate) fn silence(&self) {
         let mut count = [0; 8];
@@ -45,22 +53,34 @@ impl Bell {
     }
 }
 
-impl AsFd for Bell {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+/// Something that may become ready.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Source<'a>(BorrowedFd<'a>);
+
+impl<'a> Source<'a> {
+    /// Returns what `poll` says of a descriptor.
+    pub(crate) fn of(what: &'a impl AsFd) -> Self {
+        Self(what.as_fd())
+    }
+
+    /// Sleeps until it takes more, `until` has come or the system says otherwise: the caller finds
+    /// out by trying.
+    pub(crate) fn wait_for_room(self, until: Instant) {
+        let mut fds = [PollFd::new(&self.0, PollFlags::OUT)];
+        let _ = sleep(&mut fds, false, Some(until));
     }
 }
 
 /// What a worker sleeps on.
 pub(crate) struct Sources<'a> {
     /// The UDP socket.
-    pub(crate) udp: BorrowedFd<'a>,
+    pub(crate) udp: Source<'a>,
     /// The socket is full: to be woken when it has room, too.
     pub(crate) udp_is_full: bool,
     /// What other threads ring.
-    pub(crate) bell: BorrowedFd<'a>,
+    pub(crate) bell: Source<'a>,
     /// The TUN queue, where there is one.
-    pub(crate) tun: Option<BorrowedFd<'a>>,
+    pub(crate) tun: Option<Source<'a>>,
     /// The TUN queue would be read now; otherwise only its end is of interest.
     pub(crate) reads_tun: bool,
 }
@@ -87,9 +107,9 @@ impl Sources<'_> {
         let mut tun = PollFlags::empty();
         tun.set(PollFlags::IN, self.reads_tun || self.tun.is_none());
         let mut fds = [
-            PollFd::new(&self.udp, udp),
-            PollFd::new(&self.bell, PollFlags::IN),
-            PollFd::new(self.tun.as_ref().unwrap_or(&self.bell), tun),
+            PollFd::new(&self.udp.0, udp),
+            PollFd::new(&self.bell.0, PollFlags::IN),
+            PollFd::new(&self.tun.as_ref().unwrap_or(&self.bell).0, tun),
         ];
         if !sleep(&mut fds, busy, until)? {
             return Ok(Ready::default());
@@ -107,11 +127,7 @@ impl Sources<'_> {
 ///
 /// # Errors
 /// The system is out of memory, or a descriptor is not one.
-pub(crate) fn sleep(
-    fds: &mut [PollFd<'_>],
-    busy: bool,
-    until: Option<Instant>,
-) -> io::Result<bool> {
+fn sleep(fds: &mut [PollFd<'_>], busy: bool, until: Option<Instant>) -> io::Result<bool> {
     let span = if busy {
         Some(Duration::ZERO)
     } else {
@@ -135,7 +151,7 @@ mod tests {
     use super::*;
 
     fn readable(bell: &Bell) -> bool {
-        let mut fds = [PollFd::new(bell, PollFlags::IN)];
+        let mut fds = [PollFd::new(&bell.fd, PollFlags::IN)];
         let now = Timespec {
             tv_sec: 0,
             tv_nsec: 0,
@@ -161,15 +177,15 @@ mod tests {
         let (tun, kernel) = std::os::unix::net::UnixStream::pair().expect("pair");
         drop(kernel);
         let sources = |tun, reads_tun| Sources {
-            udp: udp.as_fd(),
+            udp: Source::of(&udp),
             udp_is_full: false,
-            bell: bell.as_fd(),
+            bell: bell.source(),
             tun,
             reads_tun,
         };
         let soon = || Some(Instant::now() + Duration::from_millis(50));
         for reads in [true, false] {
-            let ready = sources(Some(tun.as_fd()), reads).wait(false, soon());
+            let ready = sources(Some(Source::of(&tun)), reads).wait(false, soon());
             assert!(ready.expect("poll").tun);
         }
         let start = Instant::now();
@@ -185,10 +201,10 @@ mod tests {
         let (tun, kernel) = UnixDatagram::pair().expect("pair");
         kernel.send(b"packet").expect("send");
         let sources = |reads_tun| Sources {
-            udp: udp.as_fd(),
+            udp: Source::of(&udp),
             udp_is_full: false,
-            bell: bell.as_fd(),
-            tun: Some(tun.as_fd()),
+            bell: bell.source(),
+            tun: Some(Source::of(&tun)),
             reads_tun,
         };
         let soon = || Some(Instant::now() + Duration::from_millis(50));
@@ -202,9 +218,9 @@ mod tests {
         let bell = Bell::new().expect("eventfd");
         let (udp, peer) = UnixDatagram::pair().expect("pair");
         let sources = Sources {
-            udp: udp.as_fd(),
+            udp: Source::of(&udp),
             udp_is_full: true,
-            bell: bell.as_fd(),
+            bell: bell.source(),
             tun: None,
             reads_tun: true,
         };

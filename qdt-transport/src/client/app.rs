@@ -29,7 +29,7 @@ use crate::http3_streams::{UniStreams, error_code, fail, open_control_stream};
 use crate::path::PacketSize;
 use crate::session::Session;
 use crate::tun_port::TunPort;
-use crate::udp::DatagramPort;
+use crate::udp::{DatagramPort, is_too_large};
 
 /// How long one attempt's request may be out before another one with a ticket follows. Attempts run
 /// side by side and share their resume ticket; two requests at once would each take the address
@@ -398,9 +398,7 @@ impl Application for ClientApp {
                 link.quic
                     .close(now, error_code(code::H3_REQUEST_CANCELLED), Bytes::new());
             }
-            Phase::Established(_)
-                if error.raw_os_error() == Some(libc::EMSGSIZE) && !link.app.too_large_reported =>
-            {
+            Phase::Established(_) if is_too_large(error) && !link.app.too_large_reported => {
                 link.app.too_large_reported = true;
                 self.report(ClientEvent::PathTooSmall { attempt });
             }

@@ -6,7 +6,6 @@
 
 use std::io;
 use std::ops::ControlFlow;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
@@ -71,10 +70,10 @@ impl ClientLoop {
 
     fn wait(&self, busy: bool) -> io::Result<Ready> {
         let sources = Sources {
-            udp: self.engine.socket(),
+            udp: self.engine.source(),
             udp_is_full: self.engine.is_blocked(),
-            bell: self.bell.as_fd(),
-            tun: self.app.tun.as_ref().map(AsFd::as_fd),
+            bell: self.bell.source(),
+            tun: self.app.tun.as_ref().map(TunPort::source),
             reads_tun: self.reads_tun(),
         };
         sources.wait(busy, self.engine.next_deadline())

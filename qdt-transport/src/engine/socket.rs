@@ -1,22 +1,21 @@
 //! What only an engine with a socket can do: be waited for, and wait until the last packets left.
 
-use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use qdt_proto::http3::code;
-use rustix::event::{PollFd, PollFlags};
 
 use super::{Application, Engine};
 use crate::counters::WorkerCounters;
 use crate::http3_streams::error_code;
-use crate::wake::sleep;
+use crate::wake::Source;
 
 /// How long the last packets may take to leave.
 const LEAVE_WITHIN: Duration = Duration::from_millis(500);
 
 impl<A: Application> Engine<A> {
-    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
-        self.port.as_fd()
+    /// Returns what a datagram to read makes ready, and room for one to send.
+    pub(crate) fn source(&self) -> Source<'_> {
+        Source::of(&self.port)
     }
 
     /// Closes every connection with H3_NO_ERROR and a reason, and waits until the socket has taken
@@ -43,10 +42,7 @@ impl<A: Application> Engine<A> {
             if !self.is_blocked() || clock() >= until {
                 return;
             }
-            let socket = self.socket();
-            let mut fds = [PollFd::new(&socket, PollFlags::OUT)];
-            // What wakes it early is found out by trying again.
-            let _ = sleep(&mut fds, false, Some(until));
+            self.source().wait_for_room(until);
         }
     }
 }

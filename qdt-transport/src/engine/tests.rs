@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use quinn_proto::{ConnectionId, EndpointConfig};
-use rustix::event::{PollFd, PollFlags};
 
 use super::*;
 use crate::client::dialling_config;
@@ -15,7 +14,7 @@ use crate::counters::Counters;
 use crate::path::BASE_PACKET;
 use crate::tls::{ClientTls, ClientTrust};
 use crate::udp::{SteeredConnectionIds, bind_client};
-use crate::wake::sleep;
+use crate::wake::{Bell, Sources};
 
 /// An application without connections.
 struct Nobody;
@@ -211,6 +210,7 @@ fn of_a_merged_train_only_a_workers_own_datagrams_are_answered_and_the_others_ar
         .collect();
     send_train(&sender, at, &train, LEN as u16);
     let counters = WorkerCounters::default();
+    let bell = Bell::new().expect("eventfd");
     let deadline = Instant::now() + Duration::from_secs(10);
     let received = || {
         let mut sum = Counters::default();
@@ -218,9 +218,14 @@ fn of_a_merged_train_only_a_workers_own_datagrams_are_answered_and_the_others_ar
         sum.udp_datagrams_in
     };
     while received() < ids.len() as u64 {
-        let socket = engine.socket();
-        let mut fds = [PollFd::new(&socket, PollFlags::IN)];
-        sleep(&mut fds, false, Some(deadline)).expect("poll");
+        let sources = Sources {
+            udp: engine.source(),
+            udp_is_full: false,
+            bell: bell.source(),
+            tun: None,
+            reads_tun: false,
+        };
+        sources.wait(false, Some(deadline)).expect("poll");
         assert!(Instant::now() < deadline, "the train arrives");
         engine.receive(&mut Nobody, Instant::now(), &counters);
     }

@@ -6,7 +6,6 @@
 //! the buffer for an empty one. Two buffers circulate, so that handing over allocates nothing in
 //! the long run.
 
-use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -16,7 +15,7 @@ use super::pending::Verdict;
 use crate::engine::Handover;
 use crate::limits::SessionLimits;
 use crate::tls::ServerTls;
-use crate::wake::Bell;
+use crate::wake::{Bell, Source};
 
 /// Bytes that may wait in one inbox, whatever the number of packets.
 const MAX_BYTES: usize = 16 << 20;
@@ -101,6 +100,11 @@ impl Inbox {
         })
     }
 
+    /// Returns what becomes ready when somebody left something.
+    pub(super) fn source(&self) -> Source<'_> {
+        self.bell.source()
+    }
+
     /// Leaves an order.
     pub(super) fn order(&self, order: Order) {
         self.orders.lock().expect("no holder panics").push(order);
@@ -176,12 +180,6 @@ impl Inbox {
     pub(super) fn take_packets(&self, empty: &mut PacketBatch) {
         empty.clear();
         std::mem::swap(&mut *self.packets.lock().expect("no holder panics"), empty);
-    }
-}
-
-impl AsFd for Inbox {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.bell.as_fd()
     }
 }
 

@@ -7,7 +7,6 @@
 
 use std::io;
 use std::ops::ControlFlow;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -107,10 +106,10 @@ impl<A: Admission> ServerWorker<A> {
 
     fn wait(&self, busy: bool) -> io::Result<Ready> {
         let sources = Sources {
-            udp: self.engine.socket(),
+            udp: self.engine.source(),
             udp_is_full: self.engine.is_blocked(),
-            bell: self.shared.inboxes[self.app.worker].as_fd(),
-            tun: (!self.engine.is_blocked()).then(|| self.app.tun.as_fd()),
+            bell: self.shared.inboxes[self.app.worker].source(),
+            tun: (!self.engine.is_blocked()).then(|| self.app.tun.source()),
             reads_tun: true,
         };
         sources.wait(busy, self.engine.next_deadline())

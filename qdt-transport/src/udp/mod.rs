@@ -8,5 +8,5 @@ mod steering;
 
 pub(crate) use datagrams::{DatagramPort, Received, SendError};
 pub use port::BindError;
-pub(crate) use port::{RECEIVE_BATCH, UdpPort, bind_client, bind_server, canonical};
+pub(crate) use port::{RECEIVE_BATCH, UdpPort, bind_client, bind_server, canonical, is_too_large};
 pub(crate) use steering::{SteeredConnectionIds, Steering};

@@ -209,6 +209,11 @@ impl AsFd for UdpPort {
     }
 }
 
+/// Returns whether the system refused to send because the way out carries no datagram of this size.
+pub(crate) fn is_too_large(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EMSGSIZE)
+}
+
 /// Asks for a large buffer, past the system's limit where the process may.
 fn enlarge(socket: &Socket, force: libc::c_int, polite: libc::c_int) {
     let size = SOCKET_BUFFER as libc::c_int;

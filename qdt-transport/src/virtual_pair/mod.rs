@@ -13,13 +13,11 @@ mod policy;
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixDatagram;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use qdt_host::tun::{Offload, TunQueue};
+use qdt_host::tun::TunQueue;
 use qdt_proto::handshake::Capabilities;
 use qdt_proto::packet::Sum;
 
@@ -42,10 +40,10 @@ struct VirtualPair {
     network: Rc<RefCell<Network>>,
     server: VirtualServer<Policy>,
     policy: Arc<Policy>,
-    server_kernel: UnixDatagram,
+    server_kernel: TunQueue,
     client: VirtualClient,
     client_address: Rc<Cell<SocketAddr>>,
-    client_kernel: UnixDatagram,
+    client_kernel: TunQueue,
     /// What the client's side has seen.
     events: Vec<ClientEvent>,
     attempts: u64,
@@ -70,7 +68,7 @@ impl VirtualPair {
             address: client_address.clone(),
         };
         let client = VirtualClient::new(now, client_settings(), port, random.seed());
-        let (queue, client_kernel) = tun();
+        let (queue, client_kernel) = TunQueue::pair().expect("descriptors");
         let attached = client.commands.send(ClientCommand::AttachTun(queue));
         attached.expect("it runs");
         Self {
@@ -212,8 +210,8 @@ impl VirtualPair {
                 let len = 64 + self.random.below(1240) as usize;
                 let up = packet(inner, GATEWAY, len, self.packets);
                 let down = packet(GATEWAY, inner, len, self.packets);
-                self.client_kernel.send(&up).expect("room");
-                self.server_kernel.send(&down).expect("room");
+                self.client_kernel.write(&up).expect("room");
+                self.server_kernel.write(&down).expect("room");
                 sent[0].insert(up);
                 sent[1].insert(down);
                 self.run_for(Duration::from_millis(5));
@@ -225,7 +223,7 @@ impl VirtualPair {
                 .enumerate()
             {
                 let mut buffer = [0; 2048];
-                while let Ok(len) = kernel.recv(&mut buffer) {
+                while let Ok(len) = kernel.read(&mut buffer) {
                     let is_one_of_them = sent[way].remove(&buffer[..len]);
                     assert!(is_one_of_them, "altered, or for the second time");
                     received[way] += 1;
@@ -242,8 +240,8 @@ fn serve(
     network: &Rc<RefCell<Network>>,
     first: Ipv4Addr,
     seed: [u8; 32],
-) -> (VirtualServer<Policy>, Arc<Policy>, UnixDatagram) {
-    let (queue, kernel) = tun();
+) -> (VirtualServer<Policy>, Arc<Policy>, TunQueue) {
+    let (queue, kernel) = TunQueue::pair().expect("descriptors");
     let settings = ServerSettings {
         addr: SERVER,
         tls: certificate().clone(),
@@ -297,18 +295,6 @@ fn certificate() -> &'static ServerTls {
         std::fs::write(&key, pair.signing_key.serialize_pem()).expect("write");
         ServerTls::load(&certificate, &key).expect("load")
     })
-}
-
-/// A TUN device's two ends: the queue for the worker, and the kernel's side for the test.
-fn tun() -> (TunQueue, UnixDatagram) {
-    let kind = socket2::Type::SEQPACKET;
-    let (ours, theirs) = socket2::Socket::pair(socket2::Domain::UNIX, kind, None).expect("pair");
-    for end in [&ours, &theirs] {
-        end.set_send_buffer_size(4 << 20).expect("room");
-        end.set_nonblocking(true).expect("non-blocking");
-    }
-    let queue = TunQueue::from_fd(OwnedFd::from(ours), Offload::NONE);
-    (queue, UnixDatagram::from(OwnedFd::from(theirs)))
 }
 
 /// A UDP packet of `len` bytes in all that no other `number` has.
