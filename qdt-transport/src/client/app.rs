@@ -6,7 +6,6 @@
 //! hang-up.
 
 use std::io;
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,6 +18,7 @@ use quinn_proto::{
 
 use super::asking::{Answer, Asking, Granted};
 use super::dialling::dialling_config;
+use super::tunnels::{Tunnel, TunnelKey, Tunnels};
 use super::watch::{Peer, Watch};
 use super::{AttemptId, ClientEvent, ClientSettings, Dial, DialError, Pulse, Ticket};
 use crate::arena::Arena;
@@ -27,7 +27,6 @@ use crate::counters::WorkerCounters;
 use crate::engine::{Accepted, Application, Gate, Link, Pace};
 use crate::http3_streams::{UniStreams, error_code, fail, open_control_stream};
 use crate::path::PacketSize;
-use crate::session::Session;
 use crate::tun_port::TunPort;
 use crate::udp::{DatagramPort, is_too_large};
 
@@ -46,21 +45,10 @@ pub(super) enum Phase {
     Asking(Box<Asking>),
     /// The answer is here, the server's SETTINGS are not yet.
     Granted(Box<Granted>),
-    /// It has a session.
-    Established(Box<Established>),
+    /// It carries a session, and is watched.
+    Established(TunnelKey, Box<Watch>),
     /// It was reported as over, or hung up.
     Over,
-}
-
-/// A session of ours.
-pub(super) struct Established {
-    pub(super) session: Session,
-    pub(super) carrier: CarrierRef,
-    pub(super) watch: Watch,
-    pub(super) inner: Ipv4Addr,
-    pub(super) gateway: Ipv4Addr,
-    pub(super) inner_received: u64,
-    pub(super) inner_sent: u64,
 }
 
 /// What the client keeps for a connection.
@@ -83,8 +71,7 @@ pub(super) struct ClientApp {
     pub(super) counters: Arc<WorkerCounters>,
     pub(super) arena: Arena,
     pub(super) tun: Option<TunPort>,
-    /// The connection that carries the tunnel.
-    pub(super) carrier: Option<ConnectionHandle>,
+    pub(super) tunnels: Tunnels,
     /// The connection whose request went out last, and when.
     turn: Option<(ConnectionHandle, Instant)>,
     /// What a ping's timestamp counts from.
@@ -105,7 +92,7 @@ impl ClientApp {
             counters,
             arena,
             tun: None,
-            carrier: None,
+            tunnels: Tunnels::default(),
             turn: None,
             started: now,
             report,
@@ -172,9 +159,9 @@ impl ClientApp {
 
     /// Ends an attempt or connection without a further report.
     pub(super) fn hang_up(&mut self, now: Instant, link: &mut Link<Attempt>) {
-        link.app.phase = Phase::Over;
-        if self.carrier == Some(link.handle) {
-            self.carrier = None;
+        let phase = std::mem::replace(&mut link.app.phase, Phase::Over);
+        if let Phase::Established(tunnel, _) = phase {
+            self.tunnels.remove(tunnel);
         }
         link.quic.close(
             now,
@@ -208,7 +195,7 @@ impl ClientApp {
         }
     }
 
-    fn streams(&self, now: Instant, link: &mut Link<Attempt>, event: StreamEvent) {
+    fn streams(&mut self, now: Instant, link: &mut Link<Attempt>, event: StreamEvent) {
         let Link {
             quic, app: attempt, ..
         } = link;
@@ -218,7 +205,7 @@ impl ClientApp {
             _ => Ok(()),
         };
         if let Err(error) = outcome {
-            if !matches!(attempt.phase, Phase::Established(_) | Phase::Over) {
+            if !matches!(attempt.phase, Phase::Established(..) | Phase::Over) {
                 let reason = DialError::InvalidAnswer(error.reason.to_string());
                 attempt.phase = Phase::Over;
                 self.report(ClientEvent::Failed {
@@ -252,7 +239,7 @@ impl ClientApp {
     }
 
     /// A session begins when the server has granted it and has said that it takes datagrams.
-    fn establish(&self, now: Instant, link: &mut Link<Attempt>) {
+    fn establish(&mut self, now: Instant, link: &mut Link<Attempt>) {
         let Link {
             quic, app: attempt, ..
         } = link;
@@ -294,15 +281,15 @@ impl ClientApp {
         link.pace = response.caps.is_none().then(|| Pace::new(now));
         let pulse = Pulse::new(self.settings.probe_interval, quic);
         let watch = Watch::new(peer, pulse, now);
-        attempt.phase = Phase::Established(Box::new(Established {
+        let tunnel = self.tunnels.insert(Tunnel {
             session,
             carrier: CarrierRef::new(link.handle, stream),
-            watch,
             inner,
             gateway,
             inner_received: 0,
             inner_sent: 0,
-        }));
+        });
+        attempt.phase = Phase::Established(tunnel, Box::new(watch));
         self.report(ClientEvent::Established {
             attempt: attempt.id,
             response: Box::new(response),
@@ -355,15 +342,14 @@ impl Application for ClientApp {
                     }
                 }
             }
-            Phase::Established(_) if self.carrier == Some(link.handle) => self.look(now, link),
-            Phase::Established(_) | Phase::Over => {}
+            Phase::Established(tunnel, _) if self.tunnels.is_active(*tunnel) => {
+                self.look(now, link);
+            }
+            Phase::Established(..) | Phase::Over => {}
         }
     }
 
     fn lost(&mut self, _now: Instant, link: &mut Link<Attempt>) {
-        if self.carrier == Some(link.handle) {
-            self.carrier = None;
-        }
         if self.turn.is_some_and(|(handle, _)| handle == link.handle) {
             self.turn = None;
         }
@@ -371,7 +357,8 @@ impl Application for ClientApp {
         let end = link.app.end.take();
         match std::mem::replace(&mut link.app.phase, Phase::Over) {
             Phase::Over => {}
-            Phase::Established(_) => {
+            Phase::Established(tunnel, _) => {
+                self.tunnels.remove(tunnel);
                 let reason = end.map_or_else(|| "closed".into(), |end| end_text(&end));
                 self.report(ClientEvent::Closed { attempt, reason });
             }
@@ -398,7 +385,7 @@ impl Application for ClientApp {
                 link.quic
                     .close(now, error_code(code::H3_REQUEST_CANCELLED), Bytes::new());
             }
-            Phase::Established(_) if is_too_large(error) && !link.app.too_large_reported => {
+            Phase::Established(..) if is_too_large(error) && !link.app.too_large_reported => {
                 link.app.too_large_reported = true;
                 self.report(ClientEvent::PathTooSmall { attempt });
             }

@@ -9,8 +9,9 @@ use qdt_proto::datagram::OVERHEAD;
 use qdt_proto::http3::code;
 use qdt_proto::packet::{InnerPacket, clamp_mss, echo_reply_sequence};
 
-use super::app::{Attempt, ClientApp, Established, Phase};
+use super::app::{Attempt, ClientApp, Phase};
 use super::to_server::{ECHO_IDENTIFIER, SHORT_PING};
+use super::tunnels::Tunnel;
 use super::watch::Watch;
 use crate::counters::{Direction, DropReason};
 use crate::engine::Link;
@@ -28,31 +29,36 @@ impl ClientApp {
     /// Opens and delivers every datagram that waits on a connection, also on one that does not
     /// carry the tunnel (yet, or any more): what was sent on it before a move still arrives.
     pub(super) fn receive_from_server(&mut self, now: Instant, link: &mut Link<Attempt>) {
+        let mut established = match &mut link.app.phase {
+            Phase::Established(key, watch) => {
+                let tunnel = self.tunnels.get_mut(*key);
+                tunnel.map(|tunnel| (tunnel, watch))
+            }
+            _ => None,
+        };
         while let Some(datagram) = link.quic.datagrams().recv() {
-            let (Phase::Established(established), Some(tun)) = (&mut link.app.phase, &mut self.tun)
-            else {
+            let (Some((tunnel, watch)), Some(tun)) = (&mut established, &mut self.tun) else {
                 continue;
             };
             let counters = &self.counters;
-            let codec = &established.carrier.codec;
-            let sealed = match established.session.strip(codec, &datagram) {
+            let codec = &tunnel.carrier.codec;
+            let sealed = match tunnel.session.strip(codec, &datagram) {
                 Ok(sealed) => sealed,
                 Err(reason) => {
                     counters.dropped(reason);
                     continue;
                 }
             };
-            let limit = established
+            let limit = tunnel
                 .session
                 .packet_limit(codec.datagram_limit(&mut link.quic));
-            let Established {
+            let Tunnel {
                 session,
-                watch,
                 inner,
                 gateway,
                 inner_received,
                 ..
-            } = &mut **established;
+            } = &mut **tunnel;
             let mut check = |packet: &mut [u8]| judge(packet, *inner, *gateway, limit, watch);
             let slot = tun.out.slot(sealed.len().saturating_sub(OVERHEAD));
             let outcome = match session.open(now, sealed, slot) {

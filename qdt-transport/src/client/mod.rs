@@ -7,6 +7,7 @@ mod dialling;
 mod from_server;
 mod pulse;
 mod to_server;
+mod tunnels;
 #[cfg(test)]
 mod virtual_end;
 mod watch;

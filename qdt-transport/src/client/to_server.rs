@@ -2,7 +2,7 @@
 //! the tunnel; and the client's own probes, which take the same way.
 
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use qdt_proto::datagram::MessageType;
 use qdt_proto::packet::{
@@ -10,8 +10,10 @@ use qdt_proto::packet::{
 };
 
 use super::ClientEvent;
-use super::app::{Attempt, ClientApp, Established, Phase};
+use super::app::{Attempt, ClientApp, Phase};
+use super::tunnels::Tunnel;
 use super::watch::{Probe, Seen, Verdict};
+use crate::arena::Arena;
 use crate::carrier::{Carrier, QuicCarrier};
 use crate::counters::{Direction, DropReason};
 use crate::engine::{Engine, Link};
@@ -28,39 +30,35 @@ const ICMP_BUFFER: usize = 576;
 const MAX_PING: usize = 1500;
 
 impl ClientApp {
-    /// Sends one TUN packet or super-packet on the connection that carries the tunnel.
+    /// Sends one TUN packet or super-packet on what carries the active session.
     pub(super) fn send_to_server<P: DatagramPort>(
         &mut self,
         engine: &mut Engine<Self, P>,
         read: &mut [u8],
     ) {
-        let Some(handle) = self.carrier else {
-            self.counters.dropped(DropReason::NoSession);
-            return;
-        };
-        if let Some(link) = engine.link(handle) {
-            self.seal(link, read);
-            engine.touch(handle);
-        }
-    }
-
-    fn seal(&mut self, link: &mut Link<Attempt>, read: &mut [u8]) {
-        let (Phase::Established(established), Some(tun)) = (&mut link.app.phase, &mut self.tun)
-        else {
-            self.counters.dropped(DropReason::NoSession);
-            return;
-        };
         let Self {
-            counters, arena, ..
+            counters,
+            arena,
+            tun,
+            tunnels,
+            ..
         } = self;
-        let gateway = IpAddr::from(established.gateway);
-        let Established {
+        let (Some(tunnel), Some(tun)) = (tunnels.active(), tun) else {
+            counters.dropped(DropReason::NoSession);
+            return;
+        };
+        tunnel.carrier.touch(engine);
+        let Some(link) = tunnel.carrier.link(engine) else {
+            return;
+        };
+        let gateway = IpAddr::from(tunnel.gateway);
+        let Tunnel {
             session,
             carrier,
             inner,
             inner_sent,
             ..
-        } = &mut **established;
+        } = tunnel;
         let Ok(mut segments) = Segments::new(read, tun.has_vnet_header) else {
             counters.dropped(DropReason::BadPacket);
             return;
@@ -110,25 +108,35 @@ impl ClientApp {
     /// is due.
     pub(super) fn look(&mut self, now: Instant, link: &mut Link<Attempt>) {
         let attempt = link.app.id;
-        let Phase::Established(established) = &mut link.app.phase else {
+        let Phase::Established(key, watch) = &mut link.app.phase else {
             return;
         };
-        established.session.expire(now);
+        let Some(tunnel) = self.tunnels.get_mut(*key) else {
+            return;
+        };
+        tunnel.session.expire(now);
         let stats = link.quic.stats();
         let seen = Seen {
             received: stats.udp_rx.datagrams,
             acknowledged: stats.frame_rx.acks,
             sent: stats.frame_tx.datagram + stats.frame_tx.ping + stats.frame_tx.stream,
-            inner_received: established.inner_received,
-            inner_sent: established.inner_sent,
+            inner_received: tunnel.inner_received,
+            inner_sent: tunnel.inner_sent,
             lost: stats.path.lost_packets,
             rtt: stats.path.rtt,
         };
-        let (verdict, probe, next) = established.watch.look(now, seen);
-        if let Some(probe) = probe {
-            self.probe(now, link, probe);
-        }
+        let (verdict, probe, next) = watch.look(now, seen);
         link.wake_at(next);
+        if let Some(probe) = probe {
+            let Self { arena, started, .. } = self;
+            send_probe(
+                tunnel,
+                link,
+                arena,
+                now.saturating_duration_since(*started),
+                probe,
+            );
+        }
         match verdict {
             Some(Verdict::Suspect) => self.report(ClientEvent::Suspect { attempt }),
             Some(Verdict::Recovered) => self.report(ClientEvent::Recovered { attempt }),
@@ -136,39 +144,43 @@ impl ClientApp {
             None => {}
         }
     }
+}
 
-    fn probe(&mut self, now: Instant, link: &mut Link<Attempt>, probe: Probe) {
-        let Phase::Established(established) = &mut link.app.phase else {
-            return;
-        };
-        let Established {
-            session,
-            carrier,
-            inner,
-            gateway,
-            ..
-        } = &mut **established;
-        let codec = &carrier.codec;
-        let mut outlet = QuicCarrier::new(&mut link.quic, codec, &mut self.arena, link.backlog);
-        // A probe that finds no room counts as lost, which is what it would say about the path.
-        let _ = match probe {
-            Probe::Ping => {
-                link.quic.ping();
-                Ok(())
-            }
-            Probe::PaddedPing => {
-                let limit = session.packet_limit(outlet.datagram_limit());
-                let len = limit.clamp(SHORT_PING, MAX_PING);
-                let mut payload = [0; MAX_PING];
-                let micros = now.saturating_duration_since(self.started).as_micros() as u64;
-                payload[..SHORT_PING].copy_from_slice(&micros.to_be_bytes());
-                session.send_message(&mut outlet, MessageType::Ping, &payload[..len])
-            }
-            Probe::Echo(sequence) => {
-                let mut packet = [0; ECHO_LEN];
-                echo_request(*inner, *gateway, ECHO_IDENTIFIER, sequence, &mut packet);
-                session.send_message(&mut outlet, MessageType::Data, &packet)
-            }
-        };
-    }
+/// Sends a probe, which says that it left `since_start` after the client's start.
+fn send_probe(
+    tunnel: &mut Tunnel,
+    link: &mut Link<Attempt>,
+    arena: &mut Arena,
+    since_start: Duration,
+    probe: Probe,
+) {
+    let Tunnel {
+        session,
+        carrier,
+        inner,
+        gateway,
+        ..
+    } = tunnel;
+    let codec = &carrier.codec;
+    let mut outlet = QuicCarrier::new(&mut link.quic, codec, arena, link.backlog);
+    // A probe that finds no room counts as lost, which is what it would say about the path.
+    let _ = match probe {
+        Probe::Ping => {
+            link.quic.ping();
+            Ok(())
+        }
+        Probe::PaddedPing => {
+            let limit = session.packet_limit(outlet.datagram_limit());
+            let len = limit.clamp(SHORT_PING, MAX_PING);
+            let mut payload = [0; MAX_PING];
+            let micros = since_start.as_micros() as u64;
+            payload[..SHORT_PING].copy_from_slice(&micros.to_be_bytes());
+            session.send_message(&mut outlet, MessageType::Ping, &payload[..len])
+        }
+        Probe::Echo(sequence) => {
+            let mut packet = [0; ECHO_LEN];
+            echo_request(*inner, *gateway, ECHO_IDENTIFIER, sequence, &mut packet);
+            session.send_message(&mut outlet, MessageType::Data, &packet)
+        }
+    };
 }

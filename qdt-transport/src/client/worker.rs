@@ -142,7 +142,7 @@ impl<P: DatagramPort> ClientLoop<P> {
 
     /// Whether the TUN is read: not while there is nowhere to send to.
     pub(super) fn reads_tun(&self) -> bool {
-        self.app.carrier.is_some() && !self.engine.is_blocked()
+        self.app.tunnels.has_active() && !self.engine.is_blocked()
     }
 
     fn read_tun(&mut self, buffer: &mut [u8]) -> bool {
@@ -212,22 +212,21 @@ impl<P: DatagramPort> ClientLoop<P> {
     }
 
     fn adopt(&mut self, now: Instant, attempt: AttemptId) {
-        let found = self
-            .engine
-            .links()
-            .find(|link| link.app.id == attempt && matches!(link.app.phase, Phase::Established(_)));
-        let Some(link) = found else {
+        let found = self.engine.links().find_map(|link| match link.app.phase {
+            Phase::Established(tunnel, _) if link.app.id == attempt => Some((link, tunnel)),
+            _ => None,
+        });
+        let Some((link, tunnel)) = found else {
             return;
         };
         link.wake_at(now);
         let handle = link.handle;
-        let before = self.app.carrier.replace(handle);
         self.engine.touch(handle);
-        if let Some(before) = before.filter(|before| *before != handle)
-            && let Some(link) = self.engine.link(before)
+        if let Some(before) = self.app.tunnels.activate(tunnel)
+            && let Some(link) = before.link(&mut self.engine)
         {
             self.app.hang_up(now, link);
-            self.engine.touch(before);
+            before.touch(&mut self.engine);
         }
     }
 
