@@ -5,6 +5,8 @@
 //! the datagrams contain and nothing that the network or the workers go by. A TUN is a pair of
 //! local sockets, which drop nothing as long as each turn's packets fit.
 
+#[path = "../../tests/support/fixtures.rs"]
+mod fixtures;
 mod lives;
 mod network;
 mod pending;
@@ -18,19 +20,15 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use qdt_host::tun::TunQueue;
-use qdt_proto::handshake::Capabilities;
-use qdt_proto::packet::Sum;
 
 use crate::client::VirtualClient;
 use crate::server::VirtualServer;
 use crate::*;
+use fixtures::{GATEWAY, client_settings, new_certificate, packet, server_settings};
 pub(crate) use network::VirtualPort;
 use network::{Conditions, Network, Random};
 use policy::Policy;
 
-const TOKEN: &[u8] = b"a token of some length";
-const MTU: u16 = 1350;
-const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 8, 0, 1);
 const SERVER: SocketAddr = SocketAddr::V4(std::net::SocketAddrV4::new(Ipv4Addr::LOCALHOST, 443));
 
 /// See the module.
@@ -67,7 +65,8 @@ impl VirtualPair {
             network: network.clone(),
             address: client_address.clone(),
         };
-        let client = VirtualClient::new(now, client_settings(), port, random.seed());
+        let settings = client_settings(&ClientTrust::Anyone);
+        let client = VirtualClient::new(now, settings, port, random.seed());
         let (queue, client_kernel) = TunQueue::pair().expect("descriptors");
         let attached = client.commands.send(ClientCommand::AttachTun(queue));
         attached.expect("it runs");
@@ -208,8 +207,8 @@ impl VirtualPair {
                 left -= 1;
                 self.packets += 1;
                 let len = 64 + self.random.below(1240) as usize;
-                let up = packet(inner, GATEWAY, len, self.packets);
-                let down = packet(GATEWAY, inner, len, self.packets);
+                let up = numbered_packet(inner, GATEWAY, len, self.packets);
+                let down = numbered_packet(GATEWAY, inner, len, self.packets);
                 self.client_kernel.write(&up).expect("room");
                 self.server_kernel.write(&down).expect("room");
                 sent[0].insert(up);
@@ -234,7 +233,7 @@ impl VirtualPair {
     }
 }
 
-/// A server on the network, its policy and the kernel's side of its TUN.
+/// Returns a server on the network, its policy and the kernel's side of its TUN.
 fn serve(
     now: Instant,
     network: &Rc<RefCell<Network>>,
@@ -242,21 +241,7 @@ fn serve(
     seed: [u8; 32],
 ) -> (VirtualServer<Policy>, Arc<Policy>, TunQueue) {
     let (queue, kernel) = TunQueue::pair().expect("descriptors");
-    let settings = ServerSettings {
-        addr: SERVER,
-        tls: certificate().clone(),
-        queues: vec![queue],
-        pool: Pool::new(Ipv4Addr::new(10, 8, 0, 0), Ipv4Addr::new(10, 8, 0, 255)),
-        gateway: GATEWAY,
-        client_to_client: false,
-        forward_link_local: Vec::new(),
-        max_reassembly_bytes: 65_535,
-        idle_timeout: Duration::from_secs(30),
-        datagram_queue: 4096,
-        mtu: MTU,
-        handover_queue: 4096,
-        tun_reads_per_turn: 4,
-    };
+    let settings = server_settings(SERVER, certificate().clone(), vec![queue]);
     let port = VirtualPort {
         network: network.clone(),
         address: Rc::new(Cell::new(SERVER)),
@@ -266,50 +251,16 @@ fn serve(
     (server, policy, kernel)
 }
 
-fn client_settings() -> ClientSettings {
-    let trust = ClientTrust::Anyone;
-    ClientSettings {
-        tls: ClientTls::new(&trust).expect("trust"),
-        outside: None,
-        server_name: "localhost".into(),
-        authority: "localhost".into(),
-        token: TOKEN.to_vec().into(),
-        mtu: MTU,
-        caps: Capabilities::all(),
-        client_id: String::new(),
-        dial_timeout: Duration::from_secs(5),
-        probe_interval: None,
-        max_reassembly_bytes: 65_535,
-    }
-}
-
-/// One for all servers of the process: a restarted one has its predecessor's.
+/// Returns the one certificate of all servers of the process: a restarted one has its
+/// predecessor's.
 fn certificate() -> &'static ServerTls {
     static CERTIFICATE: OnceLock<ServerTls> = OnceLock::new();
-    CERTIFICATE.get_or_init(|| {
-        let folder = tempfile::tempdir().expect("a folder");
-        let names = vec!["localhost".into()];
-        let pair = rcgen::generate_simple_self_signed(names).expect("certificate");
-        let (certificate, key) = (folder.path().join("c.pem"), folder.path().join("k.pem"));
-        std::fs::write(&certificate, pair.cert.pem()).expect("write");
-        std::fs::write(&key, pair.signing_key.serialize_pem()).expect("write");
-        ServerTls::load(&certificate, &key).expect("load")
-    })
+    CERTIFICATE.get_or_init(new_certificate)
 }
 
-/// A UDP packet of `len` bytes in all that no other `number` has.
-fn packet(from: Ipv4Addr, to: Ipv4Addr, len: usize, number: u32) -> Vec<u8> {
-    let mut packet = vec![number as u8; len];
-    packet[..20].fill(0);
-    packet[0] = 0x45;
-    packet[2..4].copy_from_slice(&(len as u16).to_be_bytes());
-    packet[8] = 64;
-    packet[9] = 17;
-    packet[12..16].copy_from_slice(&from.octets());
-    packet[16..20].copy_from_slice(&to.octets());
-    let sum = Sum::of(&packet[..20]).checksum();
-    packet[10..12].copy_from_slice(&sum.to_be_bytes());
-    packet[24..26].copy_from_slice(&((len - 20) as u16).to_be_bytes());
+/// Returns a UDP packet of `len` bytes in all that no other `number` has.
+fn numbered_packet(from: Ipv4Addr, to: Ipv4Addr, len: usize, number: u32) -> Vec<u8> {
+    let mut packet = packet(from, to, len);
     packet[28..32].copy_from_slice(&number.to_be_bytes());
     packet
 }

@@ -6,14 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use qdt_proto::datagram::{Aead, SessionId};
-use qdt_proto::handshake::{Capabilities, ConnectRequest, ConnectResponse, Nonce, SessionKeys};
+use qdt_proto::datagram::SessionId;
+use qdt_proto::handshake::ConnectRequest;
 use qdt_proto::http3::RequestHead;
 
-use super::{GATEWAY, MTU, TOKEN};
-use crate::{
-    Admission, Decision, Grant, Owner, Refusal, Reply, RequestContext, SessionLimits, SessionUsage,
-};
+use super::fixtures::{BAD_REQUEST, TOKEN, grant};
+use crate::{Admission, Decision, Grant, Refusal, Reply, RequestContext};
 
 /// See the module.
 pub(super) struct Policy {
@@ -93,46 +91,14 @@ impl Admission for Policy {
 
 impl Policy {
     fn judge(&self, body: Option<&[u8]>) -> Result<Grant, Refusal> {
-        let late = Refusal {
-            status: 400,
-            body: "bad request",
-        };
-        let request = ConnectRequest::decode(body.ok_or(late)?).expect("a request of our client");
+        let body = body.ok_or(BAD_REQUEST)?;
+        let request = ConnectRequest::decode(body).expect("a request of this crate's client");
         let number = self.granted.fetch_add(1, Ordering::Relaxed) + 1;
         let inner = match &request.resume {
-            Some(ticket) => ticket.parse().expect("a ticket of ours"),
+            Some(ticket) => ticket.parse().expect("a ticket of this policy"),
             None => Ipv4Addr::from_bits(self.next.fetch_add(1, Ordering::Relaxed)),
         };
-        let nonce = Nonce::from_bytes([number as u8; 16]);
-        let client_nonce = Nonce::from_text(&request.client_nonce).expect("a nonce");
-        let caps = Capabilities::negotiate(&request.caps);
         let id = SessionId(number.into());
-        let response = ConnectResponse {
-            version: 1,
-            session_id: id,
-            server_nonce: nonce.to_text(),
-            mtu: MTU.into(),
-            client_ip: inner.to_string(),
-            gateway_ip: GATEWAY.to_string(),
-            cidr: "10.8.0.0/24".into(),
-            dns: Vec::new(),
-            caps: Some(caps.to_texts()),
-            resume: Some(inner.to_string()),
-        };
-        Ok(Grant {
-            owner: Owner::SHARED_TOKEN,
-            id,
-            keys: SessionKeys::derive(TOKEN, &client_nonce, &nonce).expect("keys"),
-            aead: Aead::Aes256Gcm,
-            caps,
-            inner,
-            number: number.into(),
-            mtu: MTU,
-            response: response.encode(),
-            replaces: None,
-            limits: SessionLimits::OFF,
-            usage: SessionUsage::default(),
-            counters: Arc::default(),
-        })
+        grant(&request, id, inner, Some(inner.to_string()))
     }
 }

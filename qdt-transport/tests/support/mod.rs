@@ -2,6 +2,8 @@
 //! devices' place, so that no privilege is needed. The policy is the smallest one: the token
 //! counts, addresses are given in order.
 
+mod fixtures;
+
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
@@ -11,15 +13,14 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use fixtures::{BAD_REQUEST, TOKEN, client_settings, grant, server_settings};
+pub(crate) use fixtures::{GATEWAY, new_certificate, packet};
 use qdt_host::tun::{Offload, TunQueue};
-use qdt_proto::datagram::{Aead, SessionId};
-use qdt_proto::handshake::{
-    Capabilities, Capability, ConnectRequest, ConnectResponse, Nonce, SessionKeys,
-};
+use qdt_proto::datagram::SessionId;
+use qdt_proto::handshake::ConnectRequest;
 use qdt_proto::http3::RequestHead;
 use qdt_transport::*;
 
-pub(crate) const TOKEN: &[u8] = b"a token of some length";
 /// A client of this name makes the policy panic.
 pub(crate) const PANICS: &str = "panics";
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -31,7 +32,6 @@ pub(crate) struct Policy {
     ended: Mutex<Sender<(SessionId, String)>>,
     /// Each session by its inner address.
     granted: Mutex<HashMap<Ipv4Addr, (SessionId, Arc<SessionCounters>)>>,
-    mtu: u16,
 }
 
 impl Admission for Policy {
@@ -79,59 +79,15 @@ impl Admission for Policy {
 
 impl Policy {
     fn judge(&self, body: Option<&[u8]>) -> Result<Grant, Refusal> {
-        let bad = Refusal {
-            status: 400,
-            body: "bad request",
-        };
-        let request = ConnectRequest::decode(body.ok_or(bad)?).map_err(|_| bad)?;
+        let request = ConnectRequest::decode(body.ok_or(BAD_REQUEST)?).map_err(|_| BAD_REQUEST)?;
         assert_ne!(request.client_id, PANICS, "as the test asked");
-        let caps = Capabilities::negotiate(&request.caps);
         let id = SessionId(self.session.fetch_add(1, Ordering::Relaxed));
         let inner = Ipv4Addr::from_bits(self.next.fetch_add(1, Ordering::Relaxed));
-        let nonce = Nonce::from_bytes([id.0 as u8; 16]);
-        let client_nonce = Nonce::from_text(&request.client_nonce).map_err(|_| bad)?;
-        let mtu = request.max_mtu.unwrap_or(request.mtu as u16).min(self.mtu);
-        let response = ConnectResponse {
-            version: 1,
-            session_id: id,
-            server_nonce: nonce.to_text(),
-            mtu: mtu.into(),
-            client_ip: inner.to_string(),
-            gateway_ip: "10.8.0.1".into(),
-            cidr: "10.8.0.0/24".into(),
-            dns: Vec::new(),
-            caps: Some(caps.to_texts()),
-            resume: None,
-        };
-        let counters = Arc::default();
+        let grant = grant(&request, id, inner, None)?;
         let mut granted = self.granted.lock().expect("no holder panics");
-        granted.insert(inner, (id, Arc::clone(&counters)));
-        drop(granted);
-        Ok(Grant {
-            owner: Owner::SHARED_TOKEN,
-            id,
-            keys: SessionKeys::derive(TOKEN, &client_nonce, &nonce).map_err(|_| bad)?,
-            aead: if caps.contains(Capability::Aes256Gcm) {
-                Aead::Aes256Gcm
-            } else {
-                Aead::ChaCha20Poly1305
-            },
-            caps,
-            inner,
-            number: id.0,
-            mtu,
-            response: response.encode(),
-            replaces: None,
-            limits: SessionLimits::OFF,
-            usage: SessionUsage::default(),
-            counters,
-        })
+        granted.insert(inner, (id, Arc::clone(&grant.counters)));
+        Ok(grant)
     }
-}
-
-/// The inner addresses of the test's clients.
-fn pool() -> Pool {
-    Pool::new(Ipv4Addr::new(10, 8, 0, 0), Ipv4Addr::new(10, 8, 0, 255))
 }
 
 /// A TUN device's two ends: the queue for the worker, and the kernel's side for the test.
@@ -188,22 +144,12 @@ impl Server {
             session: AtomicU64::new(1),
             ended: Mutex::new(report),
             granted: Mutex::default(),
-            mtu: 1350,
         });
+        let addr = "127.0.0.1:0".parse().expect("address");
         let settings = ServerSettings {
-            addr: "127.0.0.1:0".parse().expect("address"),
-            tls: tls.clone(),
-            queues,
-            pool: pool(),
-            gateway: Ipv4Addr::new(10, 8, 0, 1),
             client_to_client,
             forward_link_local: vec![OPEN_LINK_LOCAL],
-            max_reassembly_bytes: 65_535,
-            idle_timeout: Duration::from_secs(30),
-            datagram_queue: 4096,
-            mtu: 1350,
-            handover_queue: 4096,
-            tun_reads_per_turn: 4,
+            ..server_settings(addr, tls.clone(), queues)
         };
         let running = ServerWorkers::start(settings, policy.clone(), |_, _| {}).expect("start");
         running.open();
@@ -237,15 +183,6 @@ impl Server {
     }
 }
 
-pub(crate) fn new_certificate() -> ServerTls {
-    let dir = tempfile::tempdir().expect("directory");
-    let pair = rcgen::generate_simple_self_signed(vec!["localhost".into()]).expect("certificate");
-    let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
-    std::fs::write(&cert, pair.cert.pem()).expect("write");
-    std::fs::write(&key, pair.signing_key.serialize_pem()).expect("write");
-    ServerTls::load(&cert, &key).expect("load")
-}
-
 /// A running client and the kernel's side of its TUN queue.
 pub(crate) struct Client {
     pub(crate) worker: ClientWorker,
@@ -256,19 +193,7 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn settings(trust: &ClientTrust) -> ClientSettings {
-        ClientSettings {
-            tls: ClientTls::new(trust).expect("trust"),
-            outside: None,
-            server_name: "localhost".into(),
-            authority: "localhost".into(),
-            token: TOKEN.to_vec().into(),
-            mtu: 1350,
-            caps: Capabilities::all(),
-            client_id: String::new(),
-            dial_timeout: Duration::from_secs(5),
-            probe_interval: None,
-            max_reassembly_bytes: 65_535,
-        }
+        client_settings(trust)
     }
 
     pub(crate) fn start(settings: ClientSettings) -> Self {
@@ -366,26 +291,7 @@ impl Client {
     }
 }
 
-/// A UDP packet that may be fragmented, valid in every part, of `len` bytes in all.
-pub(crate) fn packet(from: Ipv4Addr, to: Ipv4Addr, len: usize) -> Vec<u8> {
-    let mut packet = vec![0; len];
-    packet[0] = 0x45;
-    packet[2..4].copy_from_slice(&(len as u16).to_be_bytes());
-    packet[8] = 64;
-    packet[9] = 17;
-    packet[12..16].copy_from_slice(&from.octets());
-    packet[16..20].copy_from_slice(&to.octets());
-    let sum = qdt_proto::packet::Sum::of(&packet[..20]).checksum();
-    packet[10..12].copy_from_slice(&sum.to_be_bytes());
-    packet[20..24].copy_from_slice(&[0x12, 0x34, 0x56, 0x78]);
-    packet[24..26].copy_from_slice(&((len - 20) as u16).to_be_bytes());
-    for (index, byte) in packet[28..].iter_mut().enumerate() {
-        *byte = index as u8;
-    }
-    packet
-}
-
-/// The same packet with DF set.
+/// Returns the same packet with DF set.
 pub(crate) fn unfragmentable(mut packet: Vec<u8>) -> Vec<u8> {
     packet[6] |= 0x40;
     packet[10..12].fill(0);
@@ -394,7 +300,6 @@ pub(crate) fn unfragmentable(mut packet: Vec<u8>) -> Vec<u8> {
     packet
 }
 
-pub(crate) const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 8, 0, 1);
 /// The one link-local address that the servers of these tests let their clients reach.
 pub(crate) const OPEN_LINK_LOCAL: Ipv4Addr = Ipv4Addr::new(169, 254, 9, 9);
 
