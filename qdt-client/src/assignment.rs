@@ -4,9 +4,9 @@
 //! A server that is hostile or broken gets a typed error and nothing reaches the host (routes,
 //! TUN, resolver) as text of the server's choosing.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 use qdt_proto::datagram::OVERHEAD;
 use qdt_proto::handshake::ConnectResponse;
 use qdt_transport::Ticket;
@@ -20,11 +20,11 @@ const MIN_PREFIX: u8 = 16;
 
 /// Where a pool may be wider: private use (RFC 1918), shared address space (RFC 6598), benchmarks
 /// (RFC 2544).
-const NOT_PUBLIC: [Ipv4Net; 4] = [
-    Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), 8),
-    Ipv4Net::new_assert(Ipv4Addr::new(172, 16, 0, 0), 12),
-    Ipv4Net::new_assert(Ipv4Addr::new(100, 64, 0, 0), 10),
-    Ipv4Net::new_assert(Ipv4Addr::new(198, 18, 0, 0), 15),
+const NOT_PUBLIC: [([u8; 4], u8); 4] = [
+    ([10, 0, 0, 0], 8),
+    ([172, 16, 0, 0], 12),
+    ([100, 64, 0, 0], 10),
+    ([198, 18, 0, 0], 15),
 ];
 
 /// A checked answer.
@@ -33,9 +33,9 @@ pub struct Assignment {
     /// The session id, for the log.
     pub session_id: u64,
     /// The inner address with the prefix length of the pool.
-    pub address: Ipv4Net,
+    pub address: IpNet,
     /// The server's inner address.
-    pub gateway: Ipv4Addr,
+    pub gateway: IpAddr,
     /// The MTU of the TUN device in bytes: a packet of it fits one datagram.
     pub tun_mtu: u16,
     /// The resolvers that are addresses.
@@ -65,16 +65,16 @@ pub enum AssignmentError {
         "invalid answer: cidr {0} is too wide or not for hosts; a pool lies in a private network \
          or is /16 or longer"
     )]
-    WildCidr(Ipv4Net),
+    WildCidr(IpNet),
     /// An address lies outside the pool.
     #[error("invalid answer: {field} {address} lies outside cidr {cidr}")]
     Outside {
         /// `client_ip` or `gateway_ip`.
         field: &'static str,
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// The pool.
-        cidr: Ipv4Net,
+        cidr: IpNet,
     },
     /// An address no host may have in that pool.
     #[error("invalid answer: {field} {address} cannot be a host's address in {cidr}")]
@@ -82,13 +82,13 @@ pub enum AssignmentError {
         /// `client_ip` or `gateway_ip`.
         field: &'static str,
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// The pool.
-        cidr: Ipv4Net,
+        cidr: IpNet,
     },
     /// The client would be its own gateway.
     #[error("invalid answer: client_ip and gateway_ip are both {0}")]
-    SameAddress(Ipv4Addr),
+    SameAddress(IpAddr),
     /// The mtu leaves no room for an IPv4 packet.
     #[error("invalid answer: mtu {0} carries no IPv4 packet; the least is 106")]
     Mtu(i64),
@@ -106,19 +106,15 @@ impl Assignment {
     /// # Errors
     /// [`AssignmentError`] names the first part that is not acceptable.
     pub fn check(answer: &ConnectResponse, mtu_limit: u16) -> Result<Self, AssignmentError> {
-        let client: Ipv4Addr = answer
-            .client_ip
-            .parse()
-            .map_err(|_| AssignmentError::ClientIp(answer.client_ip.clone()))?;
-        let gateway: Ipv4Addr = answer
-            .gateway_ip
-            .parse()
-            .map_err(|_| AssignmentError::GatewayIp(answer.gateway_ip.clone()))?;
+        let client = ipv4(&answer.client_ip)
+            .ok_or_else(|| AssignmentError::ClientIp(answer.client_ip.clone()))?;
+        let gateway = ipv4(&answer.gateway_ip)
+            .ok_or_else(|| AssignmentError::GatewayIp(answer.gateway_ip.clone()))?;
         let cidr: Ipv4Net = answer
             .cidr
             .parse()
             .map_err(|_| AssignmentError::Cidr(answer.cidr.clone()))?;
-        let cidr = cidr.trunc();
+        let cidr = IpNet::from(cidr.trunc());
         if is_too_wide(cidr) || !is_for_hosts(cidr.network()) {
             return Err(AssignmentError::WildCidr(cidr));
         }
@@ -143,7 +139,7 @@ impl Assignment {
         }
         Ok(Self {
             session_id: answer.session_id.0,
-            address: Ipv4Net::new(client, cidr.prefix_len())
+            address: IpNet::new(client, cidr.prefix_len())
                 .expect("the prefix length comes from a network"),
             gateway,
             tun_mtu,
@@ -155,22 +151,29 @@ impl Assignment {
     }
 }
 
-fn is_too_wide(cidr: Ipv4Net) -> bool {
-    cidr.prefix_len() < MIN_PREFIX && !NOT_PUBLIC.iter().any(|known| known.contains(&cidr))
+/// The only family that a server gives addresses of.
+fn ipv4(text: &str) -> Option<IpAddr> {
+    text.parse().ok().filter(IpAddr::is_ipv4)
+}
+
+fn is_too_wide(cidr: IpNet) -> bool {
+    let holds = |(octets, prefix_len): &([u8; 4], u8)| {
+        IpNet::new_assert((*octets).into(), *prefix_len).contains(&cidr)
+    };
+    cidr.prefix_len() < MIN_PREFIX && !NOT_PUBLIC.iter().any(holds)
 }
 
 /// Whether a network of this address can hold hosts at all (RFC 6890: not "this network",
 /// loopback, multicast or reserved).
-fn is_for_hosts(address: Ipv4Addr) -> bool {
+fn is_for_hosts(address: IpAddr) -> bool {
+    let IpAddr::V4(address) = address else {
+        return false;
+    };
     let first = address.octets()[0];
     first != 0 && first != 127 && first < 224
 }
 
-fn check_host(
-    field: &'static str,
-    address: Ipv4Addr,
-    cidr: Ipv4Net,
-) -> Result<(), AssignmentError> {
+fn check_host(field: &'static str, address: IpAddr, cidr: IpNet) -> Result<(), AssignmentError> {
     if !cidr.contains(&address) {
         return Err(AssignmentError::Outside {
             field,

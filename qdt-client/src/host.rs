@@ -4,7 +4,7 @@
 //! later goes by its name; the device has one address of its own (/32), so that only the rules of
 //! the tunnel, which spare the tunnel's own packets, lead into it.
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use qdt_host::{
     DnsPlan, Host, HostResolvers, LinkError, Links, Outside, Restored, RouteError, RoutePlan,
     RouteWarning, Routes, TunOpener, TunQueue, TunSpec,
@@ -133,7 +133,7 @@ impl<H: Host> TunnelHost<H> {
         } else {
             Some(self.open_tun()?)
         };
-        let address = Ipv4Net::from(plan.address.addr());
+        let address = IpNet::from(plan.address.addr());
         let tun = |error: qdt_host::LinkError| HostFailure::Tun(Cause::new(error));
         self.host
             .links()
@@ -205,7 +205,7 @@ impl<H: Host> TunnelHost<H> {
         };
         let restored = &mut repaired.restored;
         let status = self.host.links().status(&self.name).await?;
-        let address = Ipv4Net::from(plan.address.addr());
+        let address = IpNet::from(plan.address.addr());
         if !status.addresses.contains(&address) {
             self.host.links().set_address(&self.name, address).await?;
             restored.push(format!("address of {}", self.name));

@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use qdt_host::{DnsPlan, RoutePlan};
 
 use crate::assignment::Assignment;
@@ -15,7 +15,7 @@ use crate::config::RouteMode;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TunPlan {
     /// Inner address with the pool's prefix length.
-    pub address: Ipv4Net,
+    pub address: IpNet,
     /// MTU in bytes.
     pub mtu: u16,
 }

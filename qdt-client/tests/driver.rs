@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use qdt_client::{
     HostWishes, LookUp, MemoryLink, Outcome, RouteMode, Settings, Tunnel, TunnelHost, drive,
 };
@@ -867,7 +867,7 @@ async fn resolvers_that_are_never_done_being_set_delay_neither_the_tunnel_nor_a_
 struct HangingLinks(MemoryHost);
 
 impl Links for HangingLinks {
-    async fn set_address(&self, interface: &str, address: Ipv4Net) -> Result<(), LinkError> {
+    async fn set_address(&self, interface: &str, address: IpNet) -> Result<(), LinkError> {
         self.0.set_address(interface, address).await
     }
 

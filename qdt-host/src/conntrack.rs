@@ -4,12 +4,12 @@
 //! packet. As long as it does, an answer that comes late is translated back to the inner address
 //! and delivered to whoever has that address now.
 
-use std::{future::Future, io, net::Ipv4Addr};
+use std::{future::Future, io, net::IpAddr};
 
 /// The system's table of flows.
 pub trait Conntrack: Send + Sync {
     /// Removes every entry that one of `addresses` takes part in, as source or destination in
-    /// either direction, and returns how many there were.
+    /// either direction, and returns how many there were. IPv6 entries are not looked for.
     ///
     /// Reads the whole table once, so give all addresses at once. Blocks no thread of the runtime.
     ///
@@ -17,7 +17,7 @@ pub trait Conntrack: Send + Sync {
     /// [`ConntrackError`]; entries may be left then.
     fn forget(
         &self,
-        addresses: &[Ipv4Addr],
+        addresses: &[IpAddr],
     ) -> impl Future<Output = Result<usize, ConntrackError>> + Send;
 }
 

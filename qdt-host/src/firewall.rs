@@ -9,7 +9,7 @@
 
 use std::{fmt, future::Future, io};
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use crate::SysctlError;
 
@@ -19,7 +19,7 @@ pub struct NatPlan {
     /// The name of the TUN device that the clients are behind.
     pub tun: String,
     /// The clients' addresses; they are masqueraded.
-    pub pool: Ipv4Net,
+    pub pool: IpNet,
     /// The interface to the outside. It need not exist yet: the rules go by name. `None` while it
     /// is not known: nothing leaves then, and what keeps clients and networks apart is in place.
     pub external_interface: Option<String>,

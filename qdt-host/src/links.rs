@@ -2,7 +2,7 @@
 
 use std::{future::Future, io};
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 /// Sets up one interface by name. Every call may be repeated and then changes nothing.
 pub trait Links: Send + Sync {
@@ -15,7 +15,7 @@ pub trait Links: Send + Sync {
     fn set_address(
         &self,
         interface: &str,
-        address: Ipv4Net,
+        address: IpNet,
     ) -> impl Future<Output = Result<(), LinkError>> + Send;
 
     /// Sets the MTU in bytes (68 to 65 535 for a TUN device).
@@ -37,7 +37,7 @@ pub trait Links: Send + Sync {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LinkStatus {
     /// Its IPv4 addresses.
-    pub addresses: Vec<Ipv4Net>,
+    pub addresses: Vec<IpNet>,
     /// Its MTU in bytes.
     pub mtu: u32,
     /// Whether it is up, with or without a carrier.

@@ -2,7 +2,7 @@
 
 use std::{future::Future, io, net::IpAddr};
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 /// A network that an address of an interface connects this host to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -10,7 +10,7 @@ pub struct ConnectedNetwork {
     /// The interface's name.
     pub interface: String,
     /// The network, without host bits; of a point-to-point link the other end.
-    pub network: Ipv4Net,
+    pub network: IpNet,
 }
 
 /// Reads the host's own network. Every error is what the operating system answered.

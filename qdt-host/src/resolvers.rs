@@ -86,7 +86,7 @@ fn server(word: &str, zone: &impl Fn(&str) -> Option<u32>) -> Option<SocketAddr>
     let address: IpAddr = word.parse().ok()?;
     // Every address of this host, as the C library reads it.
     let address = match address {
-        IpAddr::V4(v4) if v4.is_unspecified() => IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+        IpAddr::V4(v4) if v4.is_unspecified() => [127, 0, 0, 1].into(),
         IpAddr::V6(v6) if v6.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
         address => address,
     };

@@ -7,9 +7,9 @@
 //!
 //! IPv6 is not touched in this version, since the tunnel does not carry it.
 
-use std::{future::Future, io, net::Ipv4Addr};
+use std::{future::Future, io, net::IpAddr};
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use crate::firewall::FirewallError;
 
@@ -20,7 +20,7 @@ pub enum RouteMode {
     /// multicast and broadcast of a LAN: the LAN stays reachable.
     Default,
     /// This network, except what the host is connected to.
-    Cidr(Ipv4Net),
+    Cidr(IpNet),
     /// Nothing else.
     None,
 }
@@ -32,10 +32,10 @@ pub struct RoutePlan {
     pub tun: String,
     /// The client's address inside the tunnel. It is the device's one address, and thereby the
     /// source of what enters the tunnel; on other interfaces it shall not answer.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// The tunnel's own network, which is reached through the tunnel in every mode, except what
     /// the host is connected to.
-    pub network: Ipv4Net,
+    pub network: IpNet,
     /// What else goes through the tunnel.
     pub mode: RouteMode,
 }
@@ -74,7 +74,7 @@ pub struct Restored {
     pub parts: Vec<String>,
     /// Networks of the host that had no rule to spare them and have one now: the host has joined
     /// them, or, where [`RouteWarning::Overlap`] named them before, somebody removed the rule.
-    pub spared: Vec<Ipv4Net>,
+    pub spared: Vec<IpNet>,
     /// Every warning about networks that holds now ([`RouteWarning::is_about_networks`]), and what
     /// could not be put back.
     pub warnings: Vec<RouteWarning>,
@@ -92,7 +92,7 @@ pub enum RouteWarning {
     )]
     AddressVisible {
         /// The tunnel's address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// Why it could not be prevented.
         reason: String,
     },
@@ -104,9 +104,9 @@ pub enum RouteWarning {
     )]
     Overlap {
         /// The tunnel's network.
-        network: Ipv4Net,
+        network: IpNet,
         /// The host's network.
-        other: Ipv4Net,
+        other: IpNet,
         /// Where the host has it.
         interface: String,
     },
@@ -118,9 +118,9 @@ pub enum RouteWarning {
     )]
     OtherTunnel {
         /// This tunnel's network.
-        network: Ipv4Net,
+        network: IpNet,
         /// The other's.
-        other: Ipv4Net,
+        other: IpNet,
         /// The other's device.
         interface: String,
         /// The device that gets what both carry.
@@ -134,7 +134,7 @@ pub enum RouteWarning {
     )]
     WideRoute {
         /// Its destination.
-        network: Ipv4Net,
+        network: IpNet,
         /// Its interface.
         interface: String,
     },
@@ -192,7 +192,7 @@ pub enum RouteError {
         /// The device's name.
         tun: String,
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// Who has it.
         interface: String,
     },

@@ -4,7 +4,7 @@
 //! length. An answer counts only with the question's id and its very question; addresses count only
 //! for the name that was asked for or for one that its aliases lead to.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 const HEADER_LEN: usize = 12;
 const CLASS_IN: u16 = 1;
@@ -124,8 +124,8 @@ fn addresses(message: &[u8], mut at: usize, records: u16) -> Option<Vec<IpAddr>>
 
 fn address(data: &[u8]) -> Option<IpAddr> {
     match data.len() {
-        4 => Some(Ipv4Addr::from(*data.first_chunk::<4>()?).into()),
-        16 => Some(Ipv6Addr::from(*data.first_chunk::<16>()?).into()),
+        4 => Some(IpAddr::from(*data.first_chunk::<4>()?)),
+        16 => Some(IpAddr::from(*data.first_chunk::<16>()?)),
         _ => None,
     }
 }

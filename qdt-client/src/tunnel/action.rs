@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use qdt_host::{DnsPlan, RoutePlan};
 
 use crate::assignment::DnsEntryError;
@@ -74,7 +74,7 @@ pub enum Report {
         /// The session.
         session_id: u64,
         /// Inner address.
-        address: Ipv4Net,
+        address: IpNet,
         /// MTU of the TUN device in bytes.
         tun_mtu: u16,
         /// Packet size of the connection.
@@ -87,7 +87,7 @@ pub enum Report {
         /// The session.
         session_id: u64,
         /// Inner address.
-        address: Ipv4Net,
+        address: IpNet,
         /// Packet size of the connection.
         size: PacketSize,
     },

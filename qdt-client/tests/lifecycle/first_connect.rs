@@ -1,7 +1,7 @@
 //! The first connect: what ends it, what is tried again, and that the host stays untouched.
 
 use crate::script::*;
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use qdt_client::{Action, ClientError, Event, Failure, Outcome, Report, Stage, TunPlan};
 use qdt_host::{DnsPlan, RouteMode, RoutePlan};
 use qdt_proto::handshake::ConnectResponse;
@@ -26,7 +26,7 @@ fn a_first_success_sets_the_host_up_around_the_adopted_connection() {
     assert_eq!(actions, [Action::Dial(expected)]);
 
     let actions = script.establish(AttemptId(1), our_answer(), PacketSize::Full);
-    let inner: Ipv4Net = "10.8.0.2/24".parse().unwrap();
+    let inner: IpNet = "10.8.0.2/24".parse().unwrap();
     assert_eq!(
         actions,
         [

@@ -7,7 +7,7 @@
 //! have to be given back. Instead two tables of our own drop exactly what asks for or goes to this
 //! one address by any other way than the tunnel and the loopback interface.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::{
     nft,
@@ -18,7 +18,7 @@ use crate::routes::RouteWarning;
 pub(super) const TABLE_PREFIX: &str = "qdtguard";
 
 /// The guard of `address`.
-pub(super) fn tables(tun: &str, address: Ipv4Addr) -> [Table; 2] {
+pub(super) fn tables(tun: &str, address: IpAddr) -> [Table; 2] {
     let name = nft::table_name(TABLE_PREFIX, tun);
     let table = |family, rule| Table {
         family,
@@ -39,7 +39,7 @@ pub(super) fn tables(tun: &str, address: Ipv4Addr) -> [Table; 2] {
 }
 
 /// Puts the guard of `address` in place of that of an earlier address.
-pub(super) async fn install(tun: &str, address: Ipv4Addr) -> Vec<RouteWarning> {
+pub(super) async fn install(tun: &str, address: IpAddr) -> Vec<RouteWarning> {
     // One after the other: a kernel without ARP tables still gets the second.
     let mut warnings = Vec::new();
     for table in tables(tun, address) {

@@ -1,12 +1,9 @@
 //! Reading the IPv4 addresses of interfaces from rtnetlink answers.
 
-use std::{
-    io,
-    net::{IpAddr, Ipv4Addr},
-};
+use std::{io, net::IpAddr};
 
 use futures_util::TryStreamExt;
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use rtnetlink::packet_route::{
     AddressFamily,
     address::{AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope},
@@ -37,29 +34,29 @@ pub(super) async fn all_ipv4(rtnl: &Rtnl) -> io::Result<Vec<AddressMessage>> {
     Ok(all)
 }
 
-/// The local address in `message`, if it is an IPv4 one.
-pub(super) fn local(message: &AddressMessage) -> Option<Ipv4Addr> {
+/// The local address that `message` names.
+pub(super) fn local(message: &AddressMessage) -> Option<IpAddr> {
     message
         .attributes
         .iter()
         .find_map(|attribute| match attribute {
-            AddressAttribute::Local(IpAddr::V4(address)) => Some(*address),
+            AddressAttribute::Local(address) => Some(*address),
             _ => None,
         })
 }
 
-/// The network that an IPv4 address connects its interface to, without host bits; of a
+/// The network that an address connects its interface to, without host bits; of a
 /// point-to-point link the other end.
-pub(super) fn network(message: &AddressMessage) -> Option<Ipv4Net> {
+pub(super) fn network(message: &AddressMessage) -> Option<IpNet> {
     let other_end = message
         .attributes
         .iter()
         .find_map(|attribute| match attribute {
-            AddressAttribute::Address(IpAddr::V4(address)) => Some(*address),
+            AddressAttribute::Address(address) => Some(*address),
             _ => None,
         });
     let address = other_end.or_else(|| local(message))?;
-    let network = Ipv4Net::new(address, message.header.prefix_len).ok()?;
+    let network = IpNet::new(address, message.header.prefix_len).ok()?;
     Some(network.trunc())
 }
 

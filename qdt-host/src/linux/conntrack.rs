@@ -7,7 +7,7 @@
 use std::{
     collections::HashSet,
     io,
-    net::Ipv4Addr,
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -48,7 +48,7 @@ impl HostConntrack {
 }
 
 impl Conntrack for HostConntrack {
-    async fn forget(&self, addresses: &[Ipv4Addr]) -> Result<usize, ConntrackError> {
+    async fn forget(&self, addresses: &[IpAddr]) -> Result<usize, ConntrackError> {
         let (table, addresses) = (self.0.clone(), addresses.to_vec());
         let forgotten = tokio::task::spawn_blocking(move || {
             // The table is whole between two requests, whatever ended one of them.
@@ -74,7 +74,7 @@ impl Table {
     }
 
     /// Deletes every IPv4 entry that one of `addresses` takes part in; returns how many.
-    fn forget(&mut self, addresses: &[Ipv4Addr]) -> Result<usize, ConntrackError> {
+    fn forget(&mut self, addresses: &[IpAddr]) -> Result<usize, ConntrackError> {
         let socket = match &mut self.socket {
             Some(socket) => socket,
             none => none.insert(open().map_err(failed("open"))?),
@@ -95,7 +95,7 @@ fn open() -> io::Result<NetlinkSocket> {
     NetlinkSocket::open(Some(rustix::net::netlink::NETFILTER))
 }
 
-fn forget(socket: &NetlinkSocket, addresses: &[Ipv4Addr]) -> Result<usize, ConntrackError> {
+fn forget(socket: &NetlinkSocket, addresses: &[IpAddr]) -> Result<usize, ConntrackError> {
     let addresses: HashSet<_> = addresses.iter().copied().collect();
     let mut forgotten = 0;
     for attempt in 1.. {
@@ -124,7 +124,7 @@ fn forget(socket: &NetlinkSocket, addresses: &[Ipv4Addr]) -> Result<usize, Connt
     Ok(forgotten)
 }
 
-fn takes_part(entry: &[u8], addresses: &HashSet<Ipv4Addr>) -> bool {
+fn takes_part(entry: &[u8], addresses: &HashSet<IpAddr>) -> bool {
     let tuples =
         attributes(entry).filter(|(kind, _)| matches!(*kind, CTA_TUPLE_ORIG | CTA_TUPLE_REPLY));
     let ips = tuples
@@ -132,7 +132,7 @@ fn takes_part(entry: &[u8], addresses: &HashSet<Ipv4Addr>) -> bool {
         .filter(|(kind, _)| *kind == CTA_TUPLE_IP);
     ips.flat_map(|(_, ip)| attributes(ip))
         .filter(|(kind, _)| matches!(*kind, CTA_IP_V4_SRC | CTA_IP_V4_DST))
-        .filter_map(|(_, value)| Some(Ipv4Addr::from(*value.first_chunk::<4>()?)))
+        .filter_map(|(_, value)| Some(IpAddr::from(*value.first_chunk::<4>()?)))
         .any(|address| addresses.contains(&address))
 }
 

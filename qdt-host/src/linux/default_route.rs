@@ -1,23 +1,17 @@
 //! The interface and the source address that this host uses toward the rest of the world.
 
-use std::{
-    io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-};
+use std::{io, net::IpAddr};
 
 use futures_util::TryStreamExt;
-use rtnetlink::{
-    RouteMessageBuilder,
-    packet_route::{
-        AddressFamily,
-        address::{AddressAttribute, AddressScope},
-        route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType},
-    },
+use rtnetlink::packet_route::{
+    AddressFamily,
+    address::{AddressAttribute, AddressScope},
+    route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType},
 };
 
 use super::{
     addresses, links,
-    rtnl::{Rtnl, os_error},
+    rtnl::{Rtnl, list_routes_request, os_error},
 };
 
 /// See [`crate::Network::default_route_interface`]; the route is the main table's.
@@ -57,7 +51,7 @@ pub(super) async fn default_route_source() -> io::Result<Option<IpAddr>> {
             (None, Some(index)) if family == AddressFamily::Inet => {
                 let all = addresses::ipv4_of(&rtnl, index).await?;
                 let first = all.iter().find(|address| addresses::is_primary(address));
-                first.and_then(addresses::local).map(IpAddr::V4)
+                first.and_then(addresses::local)
             }
             (None, Some(index)) => global_ipv6(&rtnl, index).await?,
             (None, None) => None,
@@ -70,15 +64,10 @@ pub(super) async fn default_route_source() -> io::Result<Option<IpAddr>> {
 }
 
 async fn default_route(rtnl: &Rtnl, family: AddressFamily) -> io::Result<Option<RouteMessage>> {
-    let filter = if family == AddressFamily::Inet {
-        RouteMessageBuilder::<Ipv4Addr>::new().build()
-    } else {
-        RouteMessageBuilder::<Ipv6Addr>::new().build()
-    };
     let routes: Vec<_> = rtnl
         .handle
         .route()
-        .get(filter)
+        .get(list_routes_request(family))
         .execute()
         .try_collect()
         .await

@@ -20,7 +20,7 @@ use std::{
     collections::HashSet,
     fmt::Write as _,
     fs,
-    net::{Ipv4Addr, SocketAddrV4},
+    net::{IpAddr, SocketAddr},
 };
 
 use super::{
@@ -122,8 +122,11 @@ fn is_complete(shown: &str, plan: &RoutePlan) -> bool {
 }
 
 /// Whether an address can be reached from the internet (RFC 6890). Those for documentation count:
-/// nobody has them but who tries such things out.
-pub(super) fn is_public(address: Ipv4Addr) -> bool {
+/// nobody has them but who tries such things out. No IPv6 address counts.
+pub(super) fn is_public(address: IpAddr) -> bool {
+    let IpAddr::V4(address) = address else {
+        return false;
+    };
     let [first, second, ..] = address.octets();
     let shared = first == 100 && second & 0xc0 == 64;
     let benchmarks = first == 198 && second & 0xfe == 18;
@@ -132,14 +135,14 @@ pub(super) fn is_public(address: Ipv4Addr) -> bool {
 }
 
 /// What is known from before: connections that came in, and ports that say nothing.
-fn sets(table: &str, inner: Ipv4Addr) -> String {
+fn sets(table: &str, inner: IpAddr) -> String {
     let sockets = sockets::ipv4();
     let listening: HashSet<_> = sockets.listening.iter().copied().collect();
     let before: HashSet<_> = sockets
         .established
         .iter()
         .filter(|(local, _)| listening.contains(&local.port()))
-        .filter(|(local, _)| !local.ip().is_loopback() && *local.ip() != inner)
+        .filter(|(local, _)| !local.ip().is_loopback() && local.ip() != inner)
         .take(MOST)
         .map(|(local, peer)| elements(local, peer))
         .collect();
@@ -164,7 +167,7 @@ fn sets(table: &str, inner: Ipv4Addr) -> String {
     text
 }
 
-fn elements(local: &SocketAddrV4, peer: &SocketAddrV4) -> String {
+fn elements(local: &SocketAddr, peer: &SocketAddr) -> String {
     let (from, to) = ((local.ip(), local.port()), (peer.ip(), peer.port()));
     format!("{} . {} . {} . {}", from.0, from.1, to.0, to.1)
 }

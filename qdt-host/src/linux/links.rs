@@ -1,9 +1,9 @@
 //! Addresses and properties of interfaces through rtnetlink.
 
-use std::{io, net::IpAddr};
+use std::io;
 
 use futures_util::TryStreamExt;
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use rtnetlink::{
     LinkMessageBuilder, LinkUnspec,
     packet_route::{
@@ -23,7 +23,7 @@ use crate::links::{LinkError, LinkStatus, Links};
 pub struct HostLinks;
 
 impl Links for HostLinks {
-    async fn set_address(&self, interface: &str, address: Ipv4Net) -> Result<(), LinkError> {
+    async fn set_address(&self, interface: &str, address: IpNet) -> Result<(), LinkError> {
         let step = format!("set the address {address}");
         let failed = |source| from_kernel(interface, &step, source);
         let rtnl = Rtnl::connect().map_err(failed)?;
@@ -40,11 +40,10 @@ impl Links for HostLinks {
             |old: &AddressMessage| net_of(old).is_some_and(|o| o.trunc() == address.trunc());
         let (before, after): (Vec<_>, Vec<_>) = old.into_iter().partition(shared);
         delete_all(&rtnl, before).await.map_err(failed)?;
-        let local = IpAddr::V4(address.addr());
         let add = rtnl
             .handle
             .address()
-            .add(index, local, address.prefix_len());
+            .add(index, address.addr(), address.prefix_len());
         match add.execute().await.map_err(os_error) {
             Err(error) if is_any(&error, &[libc::EEXIST]) => {}
             other => other.map_err(failed)?,
@@ -101,8 +100,8 @@ async fn change(
 }
 
 /// The address in `message` with its prefix.
-fn net_of(message: &AddressMessage) -> Option<Ipv4Net> {
-    Ipv4Net::new(addresses::local(message)?, message.header.prefix_len).ok()
+fn net_of(message: &AddressMessage) -> Option<IpNet> {
+    IpNet::new(addresses::local(message)?, message.header.prefix_len).ok()
 }
 
 async fn delete_all(rtnl: &Rtnl, addresses: Vec<AddressMessage>) -> io::Result<()> {

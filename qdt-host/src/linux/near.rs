@@ -6,10 +6,10 @@
 //! left out, and so is whatever is wider than [`WIDEST`]. A DHCP server also chooses the host's
 //! address and mask, so whoever answers DHCP decides about one network up to that width.
 
-use std::{collections::HashMap, io, net::Ipv4Addr};
+use std::{collections::HashMap, io, net::IpAddr};
 
 use futures_util::TryStreamExt;
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use rtnetlink::packet_route::{
     address::AddressMessage,
     link::LinkFlags,
@@ -33,7 +33,7 @@ pub(super) struct Surroundings {
     /// The routes of every tunnel of qdt-client, as they were read.
     pub(super) ours: Vec<RouteMessage>,
     /// The IPv4 addresses of the host and the indices of their interfaces.
-    pub(super) addresses: Vec<(u32, Ipv4Addr)>,
+    pub(super) addresses: Vec<(u32, IpAddr)>,
     /// Networks that are reached on other interfaces.
     pub(super) near: Vec<Reached>,
     /// Routes of the main table that stand for a default route without being one.
@@ -47,7 +47,7 @@ pub(super) struct Surroundings {
 /// A network and the interface on which it is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Reached {
-    pub(super) network: Ipv4Net,
+    pub(super) network: IpNet,
     pub(super) interface: String,
     /// Whether an address of the host lies in it, rather than a route leading there.
     pub(super) connected: bool,
@@ -56,7 +56,7 @@ pub(super) struct Reached {
 impl Reached {
     /// Whether it keeps its own way although the tunnel carries `network`: what the host is
     /// connected to always does where the two overlap, a mere route only where it is not wider.
-    pub(super) fn is_spared_by(&self, network: Ipv4Net) -> bool {
+    pub(super) fn is_spared_by(&self, network: IpNet) -> bool {
         network.contains(&self.network) || (self.connected && self.network.contains(&network))
     }
 }
@@ -127,9 +127,9 @@ pub(super) async fn surroundings(rtnl: &Rtnl, own: u32) -> io::Result<Surroundin
 /// Who wrote it does not matter: some DHCP clients do so in place of the kernel.
 fn is_connected(
     route: &RouteMessage,
-    destination: Ipv4Net,
+    destination: IpNet,
     index: u32,
-    networks: &[(u32, Ipv4Net)],
+    networks: &[(u32, IpNet)],
 ) -> bool {
     let via = |attribute: &RouteAttribute| {
         matches!(

@@ -6,13 +6,14 @@
 //! missing of it, and follows the networks that the host is connected to meanwhile; where nothing
 //! is missing it changes nothing.
 
-use std::{collections::HashSet, io, net::Ipv4Addr};
+use std::{collections::HashSet, io, net::IpAddr};
 
 use futures_util::TryStreamExt;
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use rtnetlink::{
-    IpVersion, RouteMessageBuilder,
+    IpVersion,
     packet_route::{
+        AddressFamily,
         route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteType},
         rule::{RuleAttribute, RuleMessage},
     },
@@ -24,7 +25,7 @@ use super::{
     inbound, leftover_tables, links,
     near::{self, Surroundings},
     overlaps, owner, reverse_path, route_state,
-    rtnl::{Rtnl, is_any, os_error},
+    rtnl::{Rtnl, is_any, list_routes_request, os_error},
     wanted,
 };
 use crate::{
@@ -263,7 +264,7 @@ async fn refuse_taken_address(
     own: u32,
     surroundings: &Surroundings,
 ) -> Result<(), RouteError> {
-    let taken = |on: &&(u32, Ipv4Addr)| on.0 != own && on.1 == plan.address;
+    let taken = |on: &&(u32, IpAddr)| on.0 != own && on.1 == plan.address;
     for (index, _) in surroundings.addresses.iter().filter(taken) {
         match links::name_of(rtnl, *index).await {
             Ok(interface) if interface != "lo" => {
@@ -362,8 +363,11 @@ async fn delete_rule(rtnl: &Rtnl, tun: &str, rule: RuleMessage) -> Result<(), Ro
 
 /// The IPv4 routes of every table.
 pub(super) async fn all(rtnl: &Rtnl) -> io::Result<Vec<RouteMessage>> {
-    let filter = RouteMessageBuilder::<Ipv4Addr>::new().build();
-    let all = rtnl.handle.route().get(filter).execute();
+    let all = rtnl
+        .handle
+        .route()
+        .get(list_routes_request(AddressFamily::Inet))
+        .execute();
     all.try_collect().await.map_err(os_error)
 }
 
@@ -389,16 +393,17 @@ pub(super) fn table(route: &RouteMessage) -> Option<u32> {
         })
 }
 
-pub(super) fn destination(route: &RouteMessage) -> Option<Ipv4Net> {
+pub(super) fn destination(route: &RouteMessage) -> Option<IpNet> {
     let address = route
         .attributes
         .iter()
         .find_map(|attribute| match attribute {
-            RouteAttribute::Destination(RouteAddress::Inet(address)) => Some(*address),
+            RouteAttribute::Destination(RouteAddress::Inet(address)) => Some((*address).into()),
             _ => None,
         });
-    let address = address.unwrap_or(Ipv4Addr::UNSPECIFIED);
-    Ipv4Net::new(address, route.header.destination_prefix_length).ok()
+    // The kernel names no destination of a default route.
+    let address = address.unwrap_or_else(|| IpNet::default().addr());
+    IpNet::new(address, route.header.destination_prefix_length).ok()
 }
 
 async fn delete_route(rtnl: &Rtnl, tun: &str, route: RouteMessage) -> Result<(), RouteError> {

@@ -3,9 +3,12 @@
 //! A connection belongs to the network namespace of the thread that opened it and is not kept:
 //! the control side uses it at start, stop and reconnect only.
 
-use std::io;
+use std::{io, net::IpAddr};
 
-use rtnetlink::Handle;
+use rtnetlink::{
+    Handle, RouteMessageBuilder,
+    packet_route::{AddressFamily, route::RouteMessage},
+};
 use tokio::task::JoinHandle;
 
 /// An open connection; its task ends with it.
@@ -30,6 +33,13 @@ impl Drop for Rtnl {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// Returns the request for the routes of a family, of every table.
+pub(super) fn list_routes_request(family: AddressFamily) -> RouteMessage {
+    let mut request = RouteMessageBuilder::<IpAddr>::new().build();
+    request.header.address_family = family;
+    request
 }
 
 /// The kernel's answer as an operating system error.

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddrV4},
+    net::{IpAddr, SocketAddr},
 };
 
 /// The state numbers of `include/net/tcp_states.h`.
@@ -15,7 +15,7 @@ pub(super) struct Sockets {
     /// TCP ports that connections can come in to.
     pub(super) listening: Vec<u16>,
     /// TCP connections that stand or are being closed: this host's end, the other.
-    pub(super) established: Vec<(SocketAddrV4, SocketAddrV4)>,
+    pub(super) established: Vec<(SocketAddr, SocketAddr)>,
     /// UDP ports in use.
     pub(super) udp_ports: Vec<u16>,
 }
@@ -33,7 +33,7 @@ pub(super) fn ipv4() -> Sockets {
     for table in ["udp", "udp6"] {
         found
             .udp_ports
-            .extend(lines(&read(table)).map(|(local, ..)| local.1));
+            .extend(lines(&read(table)).map(|(local, ..)| local.port()));
     }
     found
 }
@@ -41,23 +41,19 @@ pub(super) fn ipv4() -> Sockets {
 impl Sockets {
     fn add_tcp(&mut self, text: &str) {
         for (local, peer, state) in lines(text) {
-            match (state, local.0, peer.0) {
-                (LISTEN, ..) => self.listening.push(local.1),
-                (ESTABLISHED..LISTEN, Some(here), Some(there)) => self.established.push((
-                    SocketAddrV4::new(here, local.1),
-                    SocketAddrV4::new(there, peer.1),
-                )),
+            match state {
+                LISTEN => self.listening.push(local.port()),
+                ESTABLISHED..LISTEN if local.is_ipv4() && peer.is_ipv4() => {
+                    self.established.push((local, peer));
+                }
                 _ => {}
             }
         }
     }
 }
 
-/// An address, `None` where it is not IPv4, and a port.
-type End = (Option<Ipv4Addr>, u16);
-
 /// `sl local_address rem_address st ...`: both ends and the state of each socket.
-fn lines(text: &str) -> impl Iterator<Item = (End, End, u8)> {
+fn lines(text: &str) -> impl Iterator<Item = (SocketAddr, SocketAddr, u8)> {
     text.lines().filter_map(|line| {
         let mut words = line.split_whitespace().skip(1);
         let local = end(words.next()?)?;
@@ -68,7 +64,8 @@ fn lines(text: &str) -> impl Iterator<Item = (End, End, u8)> {
 }
 
 /// `0100007F:0016`: words of the address as the machine has them in memory, the port as a number.
-fn end(text: &str) -> Option<End> {
+/// An IPv4 address within IPv6 is returned as the former.
+fn end(text: &str) -> Option<SocketAddr> {
     let (address, port) = text.split_once(':')?;
     let port = u16::from_str_radix(port, 16).ok()?;
     let words: Option<Vec<[u8; 4]>> = (0..address.len())
@@ -79,17 +76,17 @@ fn end(text: &str) -> Option<End> {
         })
         .collect();
     let address = match *words?.as_slice() {
-        [word] => Some(Ipv4Addr::from(word)),
+        [word] => IpAddr::from(word),
         [a, b, c, d] => {
             let mut octets = [0; 16];
             for (at, word) in [a, b, c, d].into_iter().enumerate() {
                 octets[4 * at..4 * at + 4].copy_from_slice(&word);
             }
-            Ipv6Addr::from(octets).to_ipv4_mapped()
+            IpAddr::from(octets).to_canonical()
         }
         _ => return None,
     };
-    Some((address, port))
+    Some(SocketAddr::new(address, port))
 }
 
 #[cfg(test)]

@@ -19,9 +19,9 @@
 //! and broadcast that stays on a LAN is `throw` in our table: the kernel goes on to the main table
 //! and, where that has no route, finds none.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use rtnetlink::{
     RouteMessageBuilder,
     packet_route::{
@@ -37,20 +37,19 @@ use crate::routes::{RouteMode, RoutePlan};
 
 /// `RT_TABLE_MAIN`
 const MAIN: u32 = 254;
-const EVERYTHING: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0);
 /// Link-local (RFC 5771, section 4) and administratively scoped (RFC 2365) multicast, limited
 /// broadcast: the names and services of a LAN are found there.
-const LAN_ONLY: [Ipv4Net; 3] = [
-    Ipv4Net::new_assert(Ipv4Addr::new(224, 0, 0, 0), 24),
-    Ipv4Net::new_assert(Ipv4Addr::new(239, 0, 0, 0), 8),
-    Ipv4Net::new_assert(Ipv4Addr::BROADCAST, 32),
+const LAN_ONLY: [([u8; 4], u8); 3] = [
+    ([224, 0, 0, 0], 24),
+    ([239, 0, 0, 0], 8),
+    ([255, 255, 255, 255], 32),
 ];
 
 /// What goes into the tunnel: networks first, the default route last.
-pub(super) fn destinations(plan: &RoutePlan) -> Vec<Ipv4Net> {
+pub(super) fn destinations(plan: &RoutePlan) -> Vec<IpNet> {
     let mut all = vec![plan.network.trunc()];
     match plan.mode {
-        RouteMode::Default => all.push(EVERYTHING),
+        RouteMode::Default => all.push(everything(plan)),
         RouteMode::Cidr(network) => all.push(network.trunc()),
         RouteMode::None => {}
     }
@@ -58,17 +57,23 @@ pub(super) fn destinations(plan: &RoutePlan) -> Vec<Ipv4Net> {
     all
 }
 
+/// Every address of the plan's family.
+fn everything(plan: &RoutePlan) -> IpNet {
+    IpNet::new_assert(plan.network.addr(), 0).trunc()
+}
+
 /// Whether the plan sends everything into the tunnel.
 pub(super) fn takes_everything(plan: &RoutePlan) -> bool {
-    destinations(plan).contains(&EVERYTHING)
+    destinations(plan).contains(&everything(plan))
 }
 
 /// The routes of our table, in the order in which they are to be added. `index` is the device's.
 pub(super) fn routes(plan: &RoutePlan, index: u32) -> Vec<RouteMessage> {
     let identity = RouteIdentity::of(&plan.tun);
-    let new = |network: Ipv4Net| {
-        RouteMessageBuilder::<Ipv4Addr>::new()
+    let new = |network: IpNet| {
+        RouteMessageBuilder::<IpAddr>::new()
             .destination_prefix(network.addr(), network.prefix_len())
+            .expect("a network's prefix length is one of its family")
             .protocol(RouteProtocol::Other(RouteIdentity::PROTOCOL))
             .table_id(identity.table())
     };
@@ -79,7 +84,8 @@ pub(super) fn routes(plan: &RoutePlan, index: u32) -> Vec<RouteMessage> {
     };
     let thrown = lan_only
         .iter()
-        .map(|network| new(*network).kind(RouteType::Throw).build());
+        .map(|(octets, prefix_len)| IpNet::new_assert((*octets).into(), *prefix_len))
+        .map(|network| new(network).kind(RouteType::Throw).build());
     // They name no source: the device's one address is taken, and the route stays when that
     // address is replaced by another.
     let into_tunnel = destinations(plan).into_iter().map(|network| {
@@ -95,7 +101,7 @@ pub(super) fn routes(plan: &RoutePlan, index: u32) -> Vec<RouteMessage> {
 pub(super) fn rules(plan: &RoutePlan, near: &[Reached]) -> Vec<RuleMessage> {
     let identity = RouteIdentity::of(&plan.tun);
     let networks = destinations(plan);
-    let networks = networks.iter().filter(|network| **network != EVERYTHING);
+    let networks = networks.iter().filter(|network| network.prefix_len() > 0);
     let mut rules = Vec::new();
     for reached in near {
         if networks
@@ -104,7 +110,7 @@ pub(super) fn rules(plan: &RoutePlan, near: &[Reached]) -> Vec<RuleMessage> {
         {
             let mut spared = rule(identity.spared_priority(), MAIN);
             spared.header.dst_len = reached.network.prefix_len();
-            let address = IpAddr::V4(reached.network.network());
+            let address = reached.network.network();
             spared.attributes.push(RuleAttribute::Destination(address));
             // Where the host has left that network, nothing else may take what was meant for it.
             spared
@@ -164,9 +170,9 @@ pub(super) fn words(rule: &RuleMessage) -> String {
 }
 
 /// The network that a rule spares; `None` for every other rule.
-pub(super) fn spared(rule: &RuleMessage) -> Option<Ipv4Net> {
+pub(super) fn spared(rule: &RuleMessage) -> Option<IpNet> {
     rule.attributes.iter().find_map(|part| match part {
-        RuleAttribute::Destination(IpAddr::V4(to)) => Ipv4Net::new(*to, rule.header.dst_len).ok(),
+        RuleAttribute::Destination(to) => IpNet::new(*to, rule.header.dst_len).ok(),
         _ => None,
     })
 }

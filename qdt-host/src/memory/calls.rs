@@ -1,8 +1,8 @@
 //! The traits on a host in memory: every call is remembered, then done or failed as told.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use super::{Inner, LinkState, MemoryHost};
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
 )]
 pub enum Call {
     OpenTun(TunSpec),
-    SetAddress { interface: String, address: Ipv4Net },
+    SetAddress { interface: String, address: IpNet },
     SetMtu { interface: String, mtu: u32 },
     SetUp { interface: String },
     InstallRoutes(RoutePlan),
@@ -30,7 +30,7 @@ pub enum Call {
     RemoveNat { tun: String },
     RemoveLeftoverNat { tun: String },
     EnableForwarding,
-    ForgetFlows(Vec<Ipv4Addr>),
+    ForgetFlows(Vec<IpAddr>),
     InstallDns(DnsPlan),
     RemoveDns { tun: String },
     RestoreLeftoverDns { tun: String },
@@ -113,7 +113,7 @@ impl MemoryHost {
 }
 
 impl Links for MemoryHost {
-    async fn set_address(&self, interface: &str, address: Ipv4Net) -> Result<(), LinkError> {
+    async fn set_address(&self, interface: &str, address: IpNet) -> Result<(), LinkError> {
         let call = Call::SetAddress {
             interface: interface.to_owned(),
             address,

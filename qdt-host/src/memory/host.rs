@@ -1,9 +1,6 @@
 //! The host in memory as one [`Host`]: every part is the host itself.
 
-use std::{
-    io,
-    net::{IpAddr, Ipv4Addr},
-};
+use std::{io, net::IpAddr};
 
 use super::{Call, MemoryHost, MemoryWatch};
 use crate::{
@@ -79,7 +76,7 @@ impl Network for MemoryHost {
 }
 
 impl Conntrack for MemoryHost {
-    async fn forget(&self, addresses: &[Ipv4Addr]) -> Result<usize, ConntrackError> {
+    async fn forget(&self, addresses: &[IpAddr]) -> Result<usize, ConntrackError> {
         match self.enter(Call::ForgetFlows(addresses.to_vec())) {
             Ok(_) => Ok(0),
             Err(_) => Err(ConntrackError::Permission),

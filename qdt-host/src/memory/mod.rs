@@ -18,7 +18,7 @@ use std::{
 };
 
 pub use calls::{Call, MemoryRules};
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 pub use watch::MemoryWatch;
 
 use tokio::sync::mpsc::UnboundedSender;
@@ -53,7 +53,7 @@ pub struct HostState {
     /// What the routes cannot help, told at every installation and repair.
     pub route_warnings: Vec<RouteWarning>,
     /// Networks that have no rule to spare them until the next repair.
-    pub unspared: Vec<Ipv4Net>,
+    pub unspared: Vec<IpNet>,
     /// Address translation by the name of its TUN device.
     pub nat: BTreeMap<String, NatPlan>,
     /// Whether the host forwards.
@@ -74,7 +74,7 @@ pub struct HostState {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LinkState {
     /// Its IPv4 address.
-    pub address: Option<Ipv4Net>,
+    pub address: Option<IpNet>,
     /// Its MTU in bytes.
     pub mtu: Option<u32>,
     /// Whether it is up.

@@ -1,6 +1,6 @@
 //! Connections of an inner address are forgotten before somebody else is given it.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use qdt_host::{Conntrack, ConntrackError, HostConntrack};
 
@@ -9,8 +9,8 @@ use crate::{
     router::{Router, nothing_waits, plan, receive, socket},
 };
 
-const OWNER: Ipv4Addr = Ipv4Addr::new(10, 8, 0, 5);
-const OTHER: Ipv4Addr = Ipv4Addr::new(10, 8, 0, 6);
+const OWNER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 8, 0, 5));
+const OTHER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 8, 0, 6));
 
 #[test]
 fn replies_of_a_previous_owner_never_reach_a_reused_address() {

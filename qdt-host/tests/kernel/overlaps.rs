@@ -5,7 +5,7 @@ use qdt_host::{HostRoutes, RouteError, RouteIdentity, RouteMode, RoutePlan, Rout
 use crate::client::{Host, open_tun, plan};
 
 /// The plan of a tunnel whose pool is `network`.
-fn pool(network: &str, mode: fn(ipnet::Ipv4Net) -> RouteMode) -> RoutePlan {
+fn pool(network: &str, mode: fn(ipnet::IpNet) -> RouteMode) -> RoutePlan {
     let network = network.parse().expect("a network");
     RoutePlan {
         network,
@@ -13,7 +13,7 @@ fn pool(network: &str, mode: fn(ipnet::Ipv4Net) -> RouteMode) -> RoutePlan {
     }
 }
 
-const MODES: [fn(ipnet::Ipv4Net) -> RouteMode; 3] =
+const MODES: [fn(ipnet::IpNet) -> RouteMode; 3] =
     [|_| RouteMode::Default, RouteMode::Cidr, |_| RouteMode::None];
 
 #[test]

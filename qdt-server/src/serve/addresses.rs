@@ -125,7 +125,7 @@ impl<C: Conntrack> Kernel<C> {
         }
         let addresses: Vec<_> = given
             .iter()
-            .map(|index| self.pool.address(*index))
+            .map(|index| self.pool.address(*index).into())
             .collect();
         match self.flows.forget(&addresses).await {
             Ok(_) => {

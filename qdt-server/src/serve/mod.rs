@@ -25,7 +25,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use qdt_host::{Host, TunOpener, TunSpec};
 use qdt_program::{LogHandle, Signal, Signals, dropped_log_lines};
 use qdt_proto::datagram::OVERHEAD;
@@ -82,7 +82,7 @@ impl<H: Host> Server<H> {
         let listen = settings::listen_address(&config.transport)?;
         let control_addresses = settings::control_addresses(&config.control);
         let pool = AddressPool::new(IpNet::V4(config.addresses.pool), config.addresses.gateway)?;
-        let (network, indices) = (pool.network(), pool.pool());
+        let (network, indices) = (IpNet::from(pool.network()), pool.pool());
         let overlaps = OverlapWatch::start(host.clone(), network, &config.host.tun_name)
             .await
             .map_err(ServeError::Overlap)?;
@@ -111,7 +111,7 @@ impl<H: Host> Server<H> {
                 let _ = exited.send((worker, exit));
             },
         )?;
-        let gateway = Ipv4Net::new(config.addresses.gateway, network.prefix_len())
+        let gateway = IpNet::new(config.addresses.gateway.into(), network.prefix_len())
             .expect("the prefix is that of a network");
         let device = Device {
             host: host.clone(),
@@ -127,7 +127,7 @@ impl<H: Host> Server<H> {
         let nat = Nat::install(host, &config.host, &tun_name, network, status.clone()).await?;
         let upkeep = Upkeep::start(device, nat, overlaps, status.clone(), watch);
 
-        let guard = Arc::new(Guard::new(network.into(), config.addresses.gateway.into()));
+        let guard = Arc::new(Guard::new(network, config.addresses.gateway.into()));
         let counters = workers.counters();
         let metrics = Metrics::new({
             let (keeper, guard, status) = (keeper.clone(), guard.clone(), status.clone());

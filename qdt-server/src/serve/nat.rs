@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use qdt_host::{Changes, ClosedChain, Firewall, FirewallError, Host, InstalledRules, NatPlan};
 use tracing::{debug, error, info, warn};
 
@@ -62,7 +62,7 @@ impl<H: Host> Nat<H> {
         host: H,
         config: &HostConfig,
         tun: &str,
-        pool: Ipv4Net,
+        pool: IpNet,
         status: Arc<HostStatus>,
     ) -> Result<Self, FirewallError> {
         match host.firewall().remove_leftovers(tun).await {

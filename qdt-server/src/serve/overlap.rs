@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use qdt_host::{ConnectedNetwork, Host, Network};
 use tracing::{debug, warn};
 
@@ -22,10 +22,10 @@ const POOLS: [[u8; 4]; 5] = [
 /// The pool and a network of the host have addresses in common.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Overlap {
-    pool: Ipv4Net,
+    pool: IpNet,
     connected: ConnectedNetwork,
     /// A network of the pool's usual size that nothing here uses.
-    free: Option<Ipv4Net>,
+    free: Option<IpNet>,
 }
 
 impl fmt::Display for Overlap {
@@ -45,12 +45,12 @@ impl fmt::Display for Overlap {
 }
 
 /// The networks of `connected` that `pool` overlaps, other than that of the device `tun`.
-fn among(pool: Ipv4Net, tun: &str, mut connected: Vec<ConnectedNetwork>) -> Vec<Overlap> {
+fn among(pool: IpNet, tun: &str, mut connected: Vec<ConnectedNetwork>) -> Vec<Overlap> {
     connected.retain(|one| one.interface != tun);
-    let overlap = |one: &Ipv4Net, other: &Ipv4Net| one.contains(other) || other.contains(one);
+    let overlap = |one: &IpNet, other: &IpNet| one.contains(other) || other.contains(one);
     let free = POOLS
         .iter()
-        .map(|octets| Ipv4Net::new_assert((*octets).into(), 24))
+        .map(|octets| IpNet::new_assert((*octets).into(), 24))
         .find(|free| connected.iter().all(|one| !overlap(free, &one.network)));
     connected
         .into_iter()
@@ -67,7 +67,7 @@ fn among(pool: Ipv4Net, tun: &str, mut connected: Vec<ConnectedNetwork>) -> Vec<
 #[derive(Debug)]
 pub(super) struct OverlapWatch<H> {
     host: H,
-    pool: Ipv4Net,
+    pool: IpNet,
     tun: String,
     known: Vec<Overlap>,
 }
@@ -78,7 +78,7 @@ impl<H: Host> OverlapWatch<H> {
     ///
     /// # Errors
     /// [`Overlap`]: the first that there is.
-    pub(super) async fn start(host: H, pool: Ipv4Net, tun: &str) -> Result<Self, Overlap> {
+    pub(super) async fn start(host: H, pool: IpNet, tun: &str) -> Result<Self, Overlap> {
         let watch = Self {
             host,
             pool,

@@ -8,7 +8,7 @@
 
 use std::time::{Duration, Instant};
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use qdt_host::{Changes, Host, LinkError, Links, Watch};
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -28,7 +28,7 @@ const WINDOW: Duration = Duration::from_secs(60);
 pub(super) struct Device<H> {
     pub(super) host: H,
     pub(super) name: String,
-    pub(super) address: Ipv4Net,
+    pub(super) address: IpNet,
     pub(super) mtu: u32,
 }
 

@@ -5,9 +5,9 @@
 //! drops one of them counts: a rule whose condition is not understood may accept it, and then
 //! nothing is said. A rule for some ports or protocols only is none for the packet.
 
-use std::{collections::HashMap, net::Ipv4Addr};
+use std::{collections::HashMap, net::IpAddr};
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use serde_json::Value;
 
 use crate::firewall::{ClosedChain, NatPlan};
@@ -118,8 +118,8 @@ struct Packet<'p> {
     from: &'p str,
     to: &'p str,
     /// Somewhere in this network; `None` is anywhere.
-    source: Option<Ipv4Net>,
-    destination: Option<Ipv4Net>,
+    source: Option<IpNet>,
+    destination: Option<IpNet>,
     state: &'p str,
 }
 
@@ -344,13 +344,13 @@ fn is_interface(pattern: &Value, name: &str) -> Match {
     })
 }
 
-/// Whether an address somewhere in `network` is in what the rule names.
-fn is_in(network: Option<Ipv4Net>, right: &Value) -> Match {
+/// Whether an address somewhere in `network` is in what the rule names, both of one family.
+fn is_in(network: Option<IpNet>, right: &Value) -> Match {
     let named = match (right.as_str(), &right["prefix"]) {
-        (Some(address), _) => address.parse::<Ipv4Addr>().ok().map(Ipv4Net::from),
+        (Some(address), _) => address.parse::<IpAddr>().ok().map(IpNet::from),
         (None, prefix) => prefix["addr"].as_str().and_then(|address| {
             let len = u8::try_from(prefix["len"].as_u64()?).ok()?;
-            Ipv4Net::new(address.parse().ok()?, len).ok()
+            IpNet::new(address.parse().ok()?, len).ok()
         }),
     };
     match (network, named) {
