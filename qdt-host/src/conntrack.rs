@@ -1,38 +1,38 @@
-//! Forgetting the connections of an inner address before somebody else is given it.
+//! Deletion of an inner address's flows before the server leases it to another client.
 //!
-//! The kernel remembers every connection that passed its NAT (conntrack) for minutes after the last
-//! packet. As long as it does, an answer that comes late is translated back to the inner address
-//! and delivered to whoever has that address now.
+//! The kernel keeps an entry of every connection that passed its NAT (conntrack) for minutes after
+//! the last packet. While it does, it translates a late reply back to the inner address, and the
+//! reply reaches the client that holds the address now.
 
 use std::{future::Future, io, net::IpAddr};
 
-/// The system's table of flows.
+/// The system's connection tracking table.
 pub trait Conntrack: Send + Sync {
-    /// Removes every entry that one of `addresses` takes part in, as source or destination in
-    /// either direction, and returns how many there were. IPv6 entries are not looked for.
+    /// Deletes every IPv4 entry that has one of `addresses` as source or destination, in either
+    /// direction, and returns their number.
     ///
-    /// Reads the whole table once, so give all addresses at once. Blocks no thread of the runtime.
+    /// Reads the whole table once, so pass all addresses at once. Blocks no thread of the runtime.
     ///
     /// # Errors
-    /// [`ConntrackError`]; entries may be left then.
-    fn forget(
+    /// [`ConntrackError`]; some entries may remain then.
+    fn delete_flows(
         &self,
         addresses: &[IpAddr],
     ) -> impl Future<Output = Result<usize, ConntrackError>> + Send;
 }
 
-/// Why conntrack entries could not be removed.
+/// Why conntrack entries could not be deleted.
 #[derive(Debug, thiserror::Error)]
 pub enum ConntrackError {
     /// The process may not do this.
     #[error("conntrack: permission denied: run as root or give the program CAP_NET_ADMIN")]
     Permission,
-    /// The kernel refused for another reason.
+    /// The kernel returned another error.
     #[error("conntrack: cannot {step} the entries: {source}")]
     Kernel {
-        /// What was to be done.
+        /// The operation that failed.
         step: &'static str,
-        /// What the kernel said.
+        /// The kernel's error.
         #[source]
         source: io::Error,
     },

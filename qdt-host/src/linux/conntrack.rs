@@ -1,8 +1,10 @@
-//! Finding and deleting conntrack entries through ctnetlink.
+//! Deletion of conntrack entries through ctnetlink.
 //!
-//! `include/uapi/linux/netfilter/nfnetlink_conntrack.h`. The table is read whole and searched here:
-//! kernels before 6.11 cannot delete by address. An entry is deleted by exactly what the kernel
-//! told about it (original tuple, zone, id), so a new entry that took its place is not hit.
+//! `include/uapi/linux/netfilter/nfnetlink_conntrack.h`. This module dumps the whole table and
+//! searches it, because kernels before 6.11 cannot delete by address.
+//!
+//! Invariants: an entry is deleted by its original tuple, zone and id, so a new entry in its place
+//! stays.
 
 use std::{
     collections::HashSet,
@@ -30,17 +32,17 @@ const NESTED: u16 = 0x8000;
 /// `struct nfgenmsg`: family, version, resource id.
 const HEADER: [u8; 4] = [libc::AF_INET as u8, 0, 0, 0];
 
-/// A dump that the table's changes interrupted is repeated this often.
-const ATTEMPTS: usize = 4;
+/// The most attempts at a dump that changes of the table interrupt.
+const MAX_ATTEMPTS: usize = 4;
 
-/// The kernel's table of connections, through a socket that is opened once and held: a process that
-/// has no descriptor left can still forget flows.
+/// The kernel's connection tracking table. Its socket stays open, so that a process that has run
+/// out of descriptors can still delete flows.
 #[derive(Debug, Clone)]
 pub struct HostConntrack(Arc<Mutex<Table>>);
 
 impl HostConntrack {
-    /// Opens the socket in this thread's network namespace. Where the kernel refuses, each use
-    /// tries again and reports the error.
+    /// Opens the socket in this thread's network namespace. Where that fails, each use retries and
+    /// reports the error.
     #[must_use]
     pub fn open() -> Self {
         Self(Arc::new(Mutex::new(Table::open())))
@@ -48,19 +50,19 @@ impl HostConntrack {
 }
 
 impl Conntrack for HostConntrack {
-    async fn forget(&self, addresses: &[IpAddr]) -> Result<usize, ConntrackError> {
+    async fn delete_flows(&self, addresses: &[IpAddr]) -> Result<usize, ConntrackError> {
         let (table, addresses) = (self.0.clone(), addresses.to_vec());
-        let forgotten = tokio::task::spawn_blocking(move || {
-            // The table is whole between two requests, whatever ended one of them.
+        let deletion = tokio::task::spawn_blocking(move || {
+            // A panic between two requests leaves the table consistent.
             let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);
-            table.forget(&addresses)
+            table.delete_flows(&addresses)
         });
         let ended = |error| failed("wait for")(io::Error::other(error));
-        forgotten.await.unwrap_or_else(|error| Err(ended(error)))
+        deletion.await.unwrap_or_else(|error| Err(ended(error)))
     }
 }
 
-/// The way to the table: a socket where the kernel has given one so far.
+/// Access to the table: a socket once the kernel has granted one.
 #[derive(Debug)]
 struct Table {
     socket: Option<NetlinkSocket>,
@@ -73,21 +75,20 @@ impl Table {
         }
     }
 
-    /// Deletes every IPv4 entry that one of `addresses` takes part in; returns how many.
-    fn forget(&mut self, addresses: &[IpAddr]) -> Result<usize, ConntrackError> {
+    /// Deletes every IPv4 entry of one of `addresses`; returns their number.
+    fn delete_flows(&mut self, addresses: &[IpAddr]) -> Result<usize, ConntrackError> {
         let socket = match &mut self.socket {
             Some(socket) => socket,
             none => none.insert(open().map_err(failed("open"))?),
         };
-        let forgotten = forget(socket, addresses);
-        // Answers to a request that failed may still wait at its socket: a new one is better, the
-        // old one better than none.
-        if forgotten.is_err()
+        let deleted = delete_flows(socket, addresses);
+        // Answers to the failed request may still be queued at the socket: prefer a new one.
+        if deleted.is_err()
             && let Ok(fresh) = open()
         {
             self.socket = Some(fresh);
         }
-        forgotten
+        deleted
     }
 }
 
@@ -95,9 +96,9 @@ fn open() -> io::Result<NetlinkSocket> {
     NetlinkSocket::open(Some(rustix::net::netlink::NETFILTER))
 }
 
-fn forget(socket: &NetlinkSocket, addresses: &[IpAddr]) -> Result<usize, ConntrackError> {
+fn delete_flows(socket: &NetlinkSocket, addresses: &[IpAddr]) -> Result<usize, ConntrackError> {
     let addresses: HashSet<_> = addresses.iter().copied().collect();
-    let mut forgotten = 0;
+    let mut deleted = 0;
     for attempt in 1.. {
         let mut found = Vec::new();
         let mut collect = |_kind: u16, message: &[u8]| {
@@ -109,19 +110,19 @@ fn forget(socket: &NetlinkSocket, addresses: &[IpAddr]) -> Result<usize, Conntra
         let listed = socket.request(GET, libc::NLM_F_DUMP as u16, &HEADER, &mut collect);
         for request in found {
             match socket.request(DELETE, 0, &request, &mut |_, _| {}) {
-                Ok(()) => forgotten += 1,
-                // It ended by itself between the two requests.
+                Ok(()) => deleted += 1,
+                // The entry expired between the two requests.
                 Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
                 Err(error) => return Err(failed("delete")(error)),
             }
         }
         match listed {
             Ok(()) => break,
-            Err(error) if error.raw_os_error() == Some(libc::EINTR) && attempt < ATTEMPTS => {}
+            Err(error) if error.raw_os_error() == Some(libc::EINTR) && attempt < MAX_ATTEMPTS => {}
             Err(error) => return Err(failed("list")(error)),
         }
     }
-    Ok(forgotten)
+    Ok(deleted)
 }
 
 fn takes_part(entry: &[u8], addresses: &HashSet<IpAddr>) -> bool {

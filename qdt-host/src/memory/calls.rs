@@ -1,4 +1,4 @@
-//! The traits on a host in memory: every call is remembered, then done or failed as told.
+//! The configuration traits of the host in memory: each call is recorded, then done or failed.
 
 use std::net::IpAddr;
 
@@ -11,7 +11,7 @@ use crate::{
     RoutePlan, RouteWarning, Routes, SysctlError, TunSpec,
 };
 
-/// One call of one of this crate's traits, with its arguments.
+/// One call of a trait method, with its arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(
     missing_docs,
@@ -30,14 +30,14 @@ pub enum Call {
     RemoveNat { tun: String },
     RemoveLeftoverNat { tun: String },
     EnableForwarding,
-    ForgetFlows(Vec<IpAddr>),
+    DeleteFlows(Vec<IpAddr>),
     InstallDns(DnsPlan),
     RemoveDns { tun: String },
     RestoreLeftoverDns { tun: String },
 }
 
 impl Call {
-    /// The name by which [`MemoryHost::fail_next`] knows this call.
+    /// Returns the name of this call for [`MemoryHost::fail_next`].
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -53,7 +53,7 @@ impl Call {
             Self::RemoveNat { .. } => "remove_nat",
             Self::RemoveLeftoverNat { .. } => "remove_leftover_nat",
             Self::EnableForwarding => "enable_forwarding",
-            Self::ForgetFlows(_) => "forget_flows",
+            Self::DeleteFlows(_) => "delete_flows",
             Self::InstallDns(_) => "install_dns",
             Self::RemoveDns { .. } => "remove_dns",
             Self::RestoreLeftoverDns { .. } => "restore_leftover_dns",
@@ -129,7 +129,7 @@ impl Links for MemoryHost {
         self.link(call, interface, |link| link.mtu = Some(mtu))
     }
 
-    /// Changes nothing and is no [`Call`] worth remembering.
+    /// Reads only, so records no [`Call`].
     async fn status(&self, interface: &str) -> Result<LinkStatus, LinkError> {
         let state = self.state();
         let link = state.links.get(interface).ok_or(LinkError::Missing {
@@ -158,8 +158,8 @@ impl Routes for MemoryHost {
         Ok(self.state().route_warnings)
     }
 
-    /// No [`Call`] where nothing is missing. Spares what is
-    /// [`super::HostState::unspared`].
+    /// Records no [`Call`] where nothing is missing. Returns [`super::HostState::unspared`] as
+    /// spared from now on.
     async fn restore(&self, plan: &RoutePlan) -> Restored {
         // Taken first: a guard within the literal would live as long as all of it.
         let spared = std::mem::take(&mut self.lock().state.unspared);
@@ -207,7 +207,7 @@ impl Routes for MemoryHost {
     }
 }
 
-/// The plan that was in place when it was read. A host in memory counts no changes.
+/// The plan that was installed. A host in memory has no generation counter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemoryRules(Option<NatPlan>);
 
@@ -313,7 +313,7 @@ impl Dns for MemoryHost {
         )
     }
 
-    /// Is a call (`install`) only where something is missing.
+    /// Records a call (`install`) only where something is missing.
     async fn check_and_repair(&self, plan: &DnsPlan) -> Result<Option<DnsRepair>, DnsError> {
         if self.state().dns.get(&plan.tun) == Some(&plan.servers) {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! The host in memory as one [`Host`]: every part is the host itself.
+//! [`Host`] for the host in memory, which is all of its parts.
 
 use std::{io, net::IpAddr};
 
@@ -50,12 +50,12 @@ impl Host for MemoryHost {
         self.watch()
     }
 
-    /// There are no real routes to keep out of.
+    /// A host in memory has no routes to bypass.
     fn outside(&self, _: &str) -> Outside {
         Outside::Interface(1)
     }
 
-    /// Nobody else has a tunnel here.
+    /// A host in memory has no other clients.
     fn claim(&self, _: &str) -> Result<((), Option<OwnerWarning>), OwnerError> {
         Ok(((), None))
     }
@@ -76,8 +76,8 @@ impl Network for MemoryHost {
 }
 
 impl Conntrack for MemoryHost {
-    async fn forget(&self, addresses: &[IpAddr]) -> Result<usize, ConntrackError> {
-        match self.enter(Call::ForgetFlows(addresses.to_vec())) {
+    async fn delete_flows(&self, addresses: &[IpAddr]) -> Result<usize, ConntrackError> {
+        match self.enter(Call::DeleteFlows(addresses.to_vec())) {
             Ok(_) => Ok(0),
             Err(_) => Err(ConntrackError::Permission),
         }

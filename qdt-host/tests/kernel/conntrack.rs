@@ -29,7 +29,7 @@ fn replies_of_a_previous_owner_never_reach_a_reused_address() {
 
     let forgotten = router
         .host
-        .block_on(async || HostConntrack::open().forget(&[OWNER]).await.unwrap());
+        .block_on(async || HostConntrack::open().delete_flows(&[OWNER]).await.unwrap());
     assert_eq!(forgotten, 1);
 
     internet.send_to(b"late", flow).unwrap();
@@ -65,7 +65,7 @@ fn the_connections_of_other_addresses_stay() {
     assert_eq!(
         router
             .host
-            .block_on(async || HostConntrack::open().forget(&[OWNER]).await.unwrap()),
+            .block_on(async || HostConntrack::open().delete_flows(&[OWNER]).await.unwrap()),
         3
     );
     let left = list();
@@ -76,12 +76,15 @@ fn the_connections_of_other_addresses_stay() {
     assert_eq!(
         router
             .host
-            .block_on(async || HostConntrack::open().forget(&[OWNER]).await.unwrap()),
+            .block_on(async || HostConntrack::open().delete_flows(&[OWNER]).await.unwrap()),
         0
     );
-    let both = router
-        .host
-        .block_on(async || HostConntrack::open().forget(&[OWNER, OTHER]).await.unwrap());
+    let both = router.host.block_on(async || {
+        HostConntrack::open()
+            .delete_flows(&[OWNER, OTHER])
+            .await
+            .unwrap()
+    });
     assert_eq!((both, list().as_str()), (1, ""));
 }
 
@@ -95,7 +98,7 @@ fn a_table_larger_than_one_answer_is_read_whole() {
     }
     let forgotten = router
         .host
-        .block_on(async || HostConntrack::open().forget(&[OWNER]).await.unwrap());
+        .block_on(async || HostConntrack::open().delete_flows(&[OWNER]).await.unwrap());
     assert_eq!(forgotten, 1000);
 }
 
@@ -109,7 +112,7 @@ fn one_socket_serves_any_number_of_looks() {
         let mut counts = Vec::new();
         for port in 1..=3 {
             socket.send_to(b"probe", ("203.0.113.9", port)).unwrap();
-            counts.push(flows.forget(&[OWNER]).await.unwrap());
+            counts.push(flows.delete_flows(&[OWNER]).await.unwrap());
         }
         (flows, counts)
     });
@@ -117,7 +120,7 @@ fn one_socket_serves_any_number_of_looks() {
     // The socket belongs to the namespace that it was opened in, wherever it is used.
     socket.send_to(b"probe", "203.0.113.9:9").unwrap();
     let elsewhere = Namespace::new();
-    let forgotten = elsewhere.block_on(async || flows.forget(&[OWNER]).await.unwrap());
+    let forgotten = elsewhere.block_on(async || flows.delete_flows(&[OWNER]).await.unwrap());
     assert_eq!(forgotten, 1);
 }
 
@@ -133,7 +136,7 @@ fn without_the_privilege_the_error_says_what_to_give() {
             .build()
             .unwrap();
         runtime
-            .block_on(HostConntrack::open().forget(&[OWNER]))
+            .block_on(HostConntrack::open().delete_flows(&[OWNER]))
             .unwrap_err()
     });
     assert!(matches!(error, ConntrackError::Permission), "{error}");

@@ -127,7 +127,7 @@ impl<C: Conntrack> Kernel<C> {
             .iter()
             .map(|index| self.pool.address(*index).into())
             .collect();
-        match self.flows.forget(&addresses).await {
+        match self.flows.delete_flows(&addresses).await {
             Ok(_) => {
                 if self.status.conntrack_works() {
                     info!("flows of former clients can be deleted again");
