@@ -1,10 +1,10 @@
-//! Which name servers the client's host asks while the tunnel is up.
+//! Name servers of a client's host while the tunnel is up.
 //!
-//! Name servers are addresses, never text, so that what a tunnel's server sends can become neither
-//! an option of a command nor a line of a file.
+//! Invariants: a name server is an address, never text, so nothing that a server sends becomes an
+//! option of a command or a line of a file.
 //!
-//! Whoever installed a plan calls [`Dns::check_and_repair`] whenever the host changed and every few
-//! seconds, because other programs (DHCP clients, network managers) write the same settings.
+//! The client calls [`Dns::check_and_repair`] after every change of the host and every few seconds,
+//! because DHCP clients and network managers write the same settings.
 
 use std::{fmt, future::Future, io, net::IpAddr, path::PathBuf, time::Duration};
 
@@ -19,46 +19,45 @@ pub struct DnsPlan {
     pub servers: Vec<IpAddr>,
 }
 
-/// Directs the host's name look-ups.
+/// Configures the host's resolver.
 pub trait Dns: Send + Sync {
-    /// Lets the host ask the servers of `plan`, in place of those of an earlier plan of the same
-    /// device.
+    /// Makes the host query the servers of `plan`. Replaces an earlier plan of the same device.
     fn install(&self, plan: &DnsPlan) -> impl Future<Output = Result<(), DnsError>> + Send;
 
-    /// Gives back what was before the first `install` for the device `tun`. Nothing to give back
-    /// is no error.
+    /// Restores the configuration from before the first `install` for the device `tun`. Succeeds
+    /// where there is nothing to restore.
     fn remove(&self, tun: &str) -> impl Future<Output = Result<(), DnsError>> + Send;
 
-    /// Gives back what a killed run for the device `tun`, or for a device that does not exist any
-    /// more, left changed. Nothing to give back is no error.
+    /// Restores what a killed run changed for the device `tun` or for a device that no longer
+    /// exists. Succeeds where there is nothing to restore.
     fn restore_leftovers(&self, tun: &str) -> impl Future<Output = Result<(), DnsError>> + Send;
 
-    /// Checks that the host asks the servers of `plan`, which was given to `install` before, and
-    /// makes it ask them again where another program changed that. What that program wrote is what
-    /// `remove` will give back. `None` where there is nothing to do or nothing new to say.
+    /// Checks that the host queries the servers of `plan`, which `install` took before, and
+    /// reinstalls them where another program changed that. `remove` will restore what that program
+    /// wrote. Returns `None` where nothing was repaired.
     ///
     /// # Errors
-    /// Why the host does not ask these servers, each reason once.
+    /// Why the host does not query these servers. A reason that was returned already gives `None`.
     fn check_and_repair(
         &self,
         plan: &DnsPlan,
     ) -> impl Future<Output = Result<Option<DnsRepair>, DnsError>> + Send;
 
-    /// Returns the name servers that the host has without the tunnel, also while one is installed;
-    /// none where none are known. Those are the ones that can be asked outside the tunnel.
+    /// Returns the name servers that the host has without the tunnel, also while a plan is
+    /// installed; empty where none are known. They can be queried outside the tunnel.
     fn host_resolvers(&self) -> HostResolvers;
 }
 
-/// What [`Dns::check_and_repair`] did.
+/// A repair by [`Dns::check_and_repair`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DnsRepair {
-    /// Another program had changed this file; it names the servers of the tunnel again.
+    /// Another program had changed this file; it names the tunnel's servers again.
     PutBack {
         /// The file.
         path: PathBuf,
     },
-    /// An earlier attempt had failed, or the host asked another service; the servers of the tunnel
-    /// are asked now.
+    /// An earlier attempt had failed, or the host had switched to another resolver; it queries the
+    /// tunnel's servers now.
     Installed,
 }
 
@@ -71,16 +70,16 @@ impl fmt::Display for DnsRepair {
     }
 }
 
-/// Why the host's name servers could not be changed or given back.
+/// Why the host's name servers could not be changed or restored.
 #[derive(Debug, thiserror::Error)]
 pub enum DnsError {
-    /// The device's name cannot stand in a command.
+    /// The device's name is not safe in a command.
     #[error("dns: {0}")]
     Name(#[from] crate::InterfaceNameError),
     /// The plan has no server.
     #[error("dns: no name server is given")]
     Empty,
-    /// Another tunnel has changed the file and is still up.
+    /// Another tunnel that is still up has changed the file.
     #[error(
         "dns: {path} is in use by the tunnel `{tun}`: stop that client or leave out `dns` here"
     )]
@@ -90,7 +89,7 @@ pub enum DnsError {
         /// The other tunnel's device.
         tun: String,
     },
-    /// The file may not be written; nothing was changed.
+    /// The process may not write the file; nothing was changed.
     #[error(
         "dns: cannot write {path}: {source}: the host keeps its own resolvers; make the file \
          writable (`lsattr`, `chattr -i`, `mount -o remount,rw`) or set `dns` of the host yourself"
@@ -98,11 +97,11 @@ pub enum DnsError {
     NotWritable {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
-    /// Another program writes the file again and again.
+    /// Another program keeps rewriting the file.
     #[error(
         "dns: {path} was put back {times} times within {seconds} s and another program writes it \
          again: names may be looked up outside the tunnel; stop that program (a DHCP client, \
@@ -111,44 +110,44 @@ pub enum DnsError {
     Contested {
         /// The file.
         path: PathBuf,
-        /// How often it was put back.
+        /// The number of repairs.
         times: usize,
-        /// In which time.
+        /// The time in which they were made, in seconds.
         seconds: u64,
     },
     /// A file could not be read or written.
     #[error("dns: cannot {step} {path}: {source}")]
     File {
-        /// What was to be done.
+        /// The operation that failed.
         step: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
     /// `resolvectl` could not be run.
     #[error("dns: cannot run `resolvectl`: {source}")]
     Run {
-        /// What the operating system said.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
-    /// systemd-resolved hangs.
+    /// systemd-resolved did not answer in time.
     #[error(
         "dns: systemd-resolved has not answered `resolvectl` within {limit:?}: see `systemctl \
          status systemd-resolved`"
     )]
     NoAnswer {
-        /// How long it was waited for.
+        /// The timeout.
         limit: Duration,
     },
-    /// `resolvectl` refused.
+    /// `resolvectl` failed.
     #[error("dns: `resolvectl {verb}` failed: {message}")]
     Resolved {
-        /// What it was asked to do.
+        /// Its subcommand.
         verb: &'static str,
-        /// The first line of its complaint.
+        /// The first line that it wrote to standard error.
         message: String,
     },
 }

@@ -1,11 +1,10 @@
-//! What a server lets its clients reach beyond itself: masquerading and forwarding.
+//! NAT and forwarding of a server.
 //!
-//! A plan becomes one table of our own for each address family, named after the TUN device; they
-//! are put in place and replaced in one transaction. They decide only about packets that come from
-//! or go to the device: out to the external interface and back is open, everything else is dropped
-//! and counted. So the server's LAN is reachable only where it is the external interface, and
-//! nobody outside reaches a client that did not ask first, except through a port that the host
-//! itself forwards (DNAT).
+//! Invariants: a plan becomes one table per address family, named after the TUN device, installed
+//! and replaced in one transaction. The tables filter only packets from and to the device: they
+//! accept flows that clients open through the external interface, drop and count everything else.
+//! So clients reach the server's LAN only where it is on the external interface, and no host
+//! outside opens a flow to a client, except through a port that the server's host forwards (DNAT).
 
 use std::{fmt, future::Future, io};
 
@@ -18,64 +17,62 @@ use crate::SysctlError;
 pub struct NatPlan {
     /// The name of the TUN device that the clients are behind.
     pub tun: String,
-    /// The clients' addresses; they are masqueraded.
+    /// The clients' addresses, which are masqueraded.
     pub pool: IpNet,
-    /// The interface to the outside. It need not exist yet: the rules go by name. `None` while it
-    /// is not known: nothing leaves then, and what keeps clients and networks apart is in place.
+    /// The interface to the outside. It need not exist yet, since rules match its name. `None`
+    /// while it is unknown: the rules then drop all traffic from clients to the outside.
     pub external_interface: Option<String>,
-    /// Whether the kernel may forward from the device back into it, from client to client.
+    /// Whether the kernel may forward from client to client.
     pub client_to_client: bool,
 }
 
-/// Our rules as they were read at one moment.
+/// A snapshot of our rules.
 pub trait InstalledRules: fmt::Debug + Clone + PartialEq + Send + Sync + 'static {
-    /// Whether nothing has changed in the ruleset since, by the system's own count of changes.
-    /// False where nothing is counted.
+    /// Returns whether the ruleset has not changed since, by the kernel's generation counter.
+    /// False without such a counter.
     fn is_current(&self) -> bool;
 
-    /// Whether our tables are there. They are after an installation, unless another program has
-    /// flushed the ruleset since.
+    /// Returns whether our tables exist. After an installation they do, until another program
+    /// flushes the ruleset.
     fn has_tables(&self) -> bool;
 
-    /// Whether `other` has the same rules of ours.
+    /// Returns whether our rules are the same in `other`.
     fn has_same_rules(&self, other: &Self) -> bool;
 }
 
-/// Installs and removes network address translation, and lets the host forward.
+/// Configures NAT and forwarding.
 pub trait Firewall: Send + Sync {
-    /// What [`Firewall::installed`] reads.
+    /// The snapshot that [`Firewall::installed`] takes.
     type Rules: InstalledRules;
 
-    /// Puts `plan` in place of whatever an earlier plan for the same device, of this run or of a
-    /// killed one, installed.
+    /// Installs `plan`. Replaces an earlier plan of the same device, of this run or a killed one.
     fn install(
         &self,
         plan: &NatPlan,
     ) -> impl Future<Output = Result<Vec<FirewallWarning>, FirewallError>> + Send;
 
-    /// Removes everything that a plan for the device `tun` installed, now or in an earlier run.
-    /// Nothing to remove is no error.
+    /// Removes everything that this run or an earlier one installed for the device `tun`. Succeeds
+    /// where there is nothing to remove.
     fn remove(&self, tun: &str) -> impl Future<Output = Result<(), FirewallError>> + Send;
 
-    /// Removes what killed runs left behind: what was installed for the device `tun`, and for
-    /// devices of other names that do not exist any more; a running server with another device is
-    /// left alone. Call it once the device is open: only then is it certain that no other running
-    /// server has that name.
+    /// Removes leftovers of killed runs: those of the device `tun` and of devices that no longer
+    /// exist, but not those of a running server with another device. Must be called once the device
+    /// is open: only then no other running server has that name.
     fn remove_leftovers(&self, tun: &str)
     -> impl Future<Output = Result<(), FirewallError>> + Send;
 
-    /// Reads what is in place for the device `tun` now. To be compared with what was read right
-    /// after [`Firewall::install`].
+    /// Takes a snapshot of the rules of the device `tun`, to compare with the one taken right after
+    /// [`Firewall::install`].
     ///
     /// # Errors
-    /// [`FirewallError`] where a program cannot be asked. Rules that are not there are no error.
+    /// [`FirewallError`] where a program cannot be run. Missing rules are not an error.
     fn installed(
         &self,
         tun: &str,
     ) -> impl Future<Output = Result<Self::Rules, FirewallError>> + Send;
 
-    /// Finds chains of others that drop what `plan` lets through, unless [`Firewall::install`]
-    /// deals with them.
+    /// Returns foreign chains that drop traffic which `plan` accepts, except those that
+    /// [`Firewall::install`] opens.
     ///
     /// # Errors
     /// [`FirewallError`] where the ruleset cannot be read.
@@ -84,23 +81,21 @@ pub trait Firewall: Send + Sync {
         plan: &NatPlan,
     ) -> impl Future<Output = Result<Vec<ClosedChain>, FirewallError>> + Send;
 
-    /// Lets the host forward IPv4 packets between interfaces. It is left on: others on this host
-    /// may rely on it by the time we stop.
+    /// Enables IPv4 forwarding. It stays on at stop, since other programs may rely on it by then.
     ///
     /// # Errors
-    /// [`SysctlError`]; where the switch is on already nothing is written and there is no error,
-    /// also in a container that may not write there.
+    /// [`SysctlError`]. Where forwarding is on already this writes nothing and succeeds, also in a
+    /// container without write access.
     fn enable_forwarding(&self) -> Result<(), SysctlError>;
 
-    /// Whether the host forwards IPv4 packets between interfaces. A switch that cannot be read
-    /// counts as on.
+    /// Returns whether IPv4 forwarding is on. An unreadable parameter counts as on.
     fn forwards(&self) -> bool;
 }
 
-/// Something that is worth a line in the log.
+/// A condition that the operator should know of.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FirewallWarning {
-    /// The rules name an interface that does not exist yet.
+    /// The external interface does not exist yet.
     #[error(
         "external_iface `{name}` does not exist: nothing leaves through it until it does (check \
          the name if that is not intended)"
@@ -111,8 +106,8 @@ pub enum FirewallWarning {
     },
 }
 
-/// A chain of somebody else that drops what our rules let through: an accept in one table does not
-/// undo a drop in another.
+/// A foreign chain that drops traffic which our rules accept: an accept in one table does not undo
+/// a drop in another.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ClosedChain {
     /// The table's family, `ip` or `inet`.
@@ -154,39 +149,39 @@ impl fmt::Display for ClosedChain {
 /// Why the firewall could not be changed.
 #[derive(Debug, thiserror::Error)]
 pub enum FirewallError {
-    /// An interface name cannot stand in a rule.
+    /// An interface name is not safe in a rule.
     #[error("nat: {0}")]
     Name(#[from] crate::InterfaceNameError),
-    /// There is no `nft` to call.
+    /// The program `nft` is missing.
     #[error(
         "nat: the program `nft` is missing: install the package nftables (`apt install nftables`)"
     )]
     NftMissing,
-    /// The process may not do this.
+    /// The process lacks the permission.
     #[error(
         "nat: `{program}` was refused by the kernel: run as root or give the program CAP_NET_ADMIN \
          ({message})"
     )]
     Permission {
-        /// The program that was called.
+        /// The program.
         program: &'static str,
-        /// The first line of its complaint.
+        /// The first line that it wrote to standard error.
         message: String,
     },
-    /// The program refused for another reason.
+    /// The program failed for another reason.
     #[error("nat: `{program}` failed: {message}")]
     Refused {
-        /// The program that was called.
+        /// The program.
         program: &'static str,
-        /// The first line of its complaint.
+        /// The first line that it wrote to standard error.
         message: String,
     },
     /// The program could not be run.
     #[error("nat: cannot run `{program}`: {source}")]
     Run {
-        /// The program that was called.
+        /// The program.
         program: &'static str,
-        /// What the operating system said.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },

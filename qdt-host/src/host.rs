@@ -1,7 +1,7 @@
-//! One host as a tunnel sees it: every part that a program needs of its machine, in one type.
+//! The bundle of everything that a program needs of its machine.
 //!
-//! Invariants: the parts of a [`Host`] belong to the same machine (on Linux: network namespace),
-//! and so do those of its clones. Making one changes nothing.
+//! Invariants: the parts of a [`Host`] and of its clones belong to one machine (on Linux: one
+//! network namespace). Creating one changes nothing on it.
 
 use std::fmt::Debug;
 
@@ -10,58 +10,58 @@ use crate::{
     Watch,
 };
 
-/// A machine that a client or a server runs on.
+/// The machine that a client or a server runs on.
 pub trait Host: Debug + Clone + Send + Sync + 'static {
     /// Opens TUN devices.
     type Tun: TunOpener;
     /// Sets up interfaces.
     type Links: Links;
-    /// Reads the networks and routes that the host has without us.
+    /// Reads the host's own networks and routes.
     type Network: Network;
-    /// Directs a client's traffic into its tunnel.
+    /// Routes a client's traffic into its tunnel.
     type Routes: Routes;
-    /// Directs name look-ups.
+    /// Configures the resolver.
     type Dns: Dns;
-    /// Translates and forwards for a server.
+    /// Configures NAT and forwarding of a server.
     type Firewall: Firewall;
     /// Deletes flows of former clients.
     type Conntrack: Conntrack + 'static;
     /// Reports changes of the host.
     type Watch: Watch + 'static;
-    /// The right to a client's tunnel of one name; ends when dropped.
+    /// Exclusive ownership of a client's tunnel of one name; released on drop.
     type Owner: Send;
 
-    /// The part that opens TUN devices.
+    /// Returns the part that opens TUN devices.
     fn tun(&self) -> &Self::Tun;
 
-    /// The part that sets up interfaces.
+    /// Returns the part that sets up interfaces.
     fn links(&self) -> &Self::Links;
 
-    /// The part that reads the host's own network.
+    /// Returns the part that reads the host's own network.
     fn network(&self) -> &Self::Network;
 
-    /// The part that directs a client's traffic.
+    /// Returns the part that routes a client's traffic.
     fn routes(&self) -> &Self::Routes;
 
-    /// The part that directs name look-ups.
+    /// Returns the part that configures the resolver.
     fn dns(&self) -> &Self::Dns;
 
-    /// The part that translates and forwards.
+    /// Returns the part that configures NAT and forwarding.
     fn firewall(&self) -> &Self::Firewall;
 
-    /// Opens the table of flows. Never fails: where the system refuses, each use of it tries again.
+    /// Opens the connection tracking table. Never fails: each use retries what the system refused.
     fn conntrack(&self) -> Self::Conntrack;
 
-    /// Watches the host from now on. Must be called within a tokio runtime.
+    /// Subscribes to changes of the host. Must be called within a tokio runtime.
     fn watch(&self) -> Self::Watch;
 
-    /// What the own sockets of the tunnel whose device is called `tun` are given.
+    /// Returns what makes the transport's sockets bypass the tunnel of the device `tun`.
     fn outside(&self, tun: &str) -> Outside;
 
-    /// Claims the tunnel whose device is called `tun`. The warning says why a second start could
-    /// not be refused.
+    /// Claims the tunnel of the device `tun`. The warning says why a second client with the same
+    /// device could not be refused.
     ///
     /// # Errors
-    /// [`OwnerError`] while another process has the tunnel or its device; nothing is changed then.
+    /// [`OwnerError`] while another process owns the tunnel or its device; nothing changes then.
     fn claim(&self, tun: &str) -> Result<(Self::Owner, Option<OwnerWarning>), OwnerError>;
 }

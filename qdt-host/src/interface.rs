@@ -1,24 +1,24 @@
-//! Names of network interfaces as configuration gives them.
+//! Names of network interfaces in the configuration.
 //!
-//! A name that passes [`check_interface_name`] is one the kernel accepts (at most 15 bytes, no `/`,
-//! `:` or white space: `dev_valid_name` in Linux) and at the same time one that cannot change the
-//! meaning of the place it is written into: an nftables script, a command line, a file.
+//! Invariants: the kernel accepts a name that passes [`check_interface_name`] (at most 15 bytes, no
+//! `/`, `:` or white space: `dev_valid_name` in Linux), and the name needs no quoting in an
+//! nftables script, on a command line or in a file.
 
-/// An interface name that cannot be used.
+/// The error for an unusable interface name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "interface name `{name}` is not usable: give 1 to 15 characters out of letters, digits, `.`, \
      `_`, `-`, `@`, `+` and `=`, and not `.`, `..` or a leading `-`"
 )]
 pub struct InterfaceNameError {
-    /// The name as it was given, with control characters escaped.
+    /// The name, with control characters escaped.
     pub name: String,
 }
 
 /// The longest interface name in bytes (`IFNAMSIZ` less the terminating zero).
 pub(crate) const MAX_NAME: usize = 15;
 
-/// Checks that `name` can name an interface and stand in a rule, a command or a file as it is.
+/// Checks that `name` can name an interface and needs no quoting in a rule, a command or a file.
 ///
 /// # Errors
 /// [`InterfaceNameError`] for an empty or too long name, for `.` and `..`, for a leading `-` and

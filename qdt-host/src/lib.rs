@@ -1,20 +1,20 @@
-//! What the operating system gives a tunnel: TUN device, addresses, routes, firewall, DNS.
+//! Host integration of a tunnel: TUN device, addresses, routes, firewall, DNS.
 //!
-//! One small trait per thing ([`TunOpener`], [`Links`], [`Network`], [`Routes`], [`Firewall`],
-//! [`Dns`], [`Conntrack`], [`Watch`]), and one for all of them together, [`Host`], which programs
-//! take. [`LinuxHost`] is the machine itself; [`memory::MemoryHost`] is one for tests of those who
-//! use the traits. What always holds:
+//! One small trait per concern ([`TunOpener`], [`Links`], [`Network`], [`Routes`], [`Firewall`],
+//! [`Dns`], [`Conntrack`], [`Watch`]), and [`Host`], which bundles them for the programs.
+//! [`LinuxHost`] implements them for the machine, [`memory::MemoryHost`] for tests.
 //!
-//! * Everything that is installed can be recognised later as ours, is removed exactly, and removing
-//!   it twice is the same as removing it once. What a killed run left behind is found again by its
-//!   mark (table name, rule protocol, comment, backup file) and not by anything kept in memory.
-//! * What belongs to others is never changed: not the host's default route, not another nftables
-//!   table, not a rule without our mark.
-//! * Nothing a peer sent reaches a command line or a rule as text; it is parsed into an address
-//!   first.
+//! Invariants:
 //!
-//! The TUN queue is synchronous, because packet workers are; everything else is control side and
-//! `async` on tokio.
+//! * Everything this crate installs carries a mark of ours (table name, rule protocol, comment,
+//!   backup file). Removal finds it by that mark alone, also after a killed run, removes nothing
+//!   else, and may be repeated.
+//! * State that belongs to others never changes: neither the host's default route nor another
+//!   nftables table nor a rule without our mark.
+//! * No text that a peer sent reaches a command line or a rule; it is parsed into an address first.
+//!
+//! TUN queues are synchronous, as packet workers are. Everything else belongs to the control side
+//! and is `async` on tokio.
 
 mod conntrack;
 mod dns;

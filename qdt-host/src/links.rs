@@ -4,14 +4,14 @@ use std::{future::Future, io};
 
 use ipnet::IpNet;
 
-/// Sets up one interface by name. Every call may be repeated and then changes nothing.
+/// Sets up one interface by name. Every call is idempotent.
 pub trait Links: Send + Sync {
-    /// Makes `address` the one IPv4 address of the interface; others that it had are removed.
+    /// Makes `address` the only IPv4 address of the interface; removes all others.
     ///
-    /// A prefix shorter than 32 gives the kernel's connected route in the main table too: right
-    /// for a server, whose clients are behind the device. A client gives `/32` and leaves the
-    /// tunnel's network to [`crate::Routes`], because packets of the tunnel itself follow the main
-    /// table and must find no way into the tunnel there.
+    /// With a prefix shorter than 32 the kernel adds a connected route to the main table. A server
+    /// needs it, since its clients are behind the device. A client passes `/32` and leaves the
+    /// tunnel's network to [`crate::Routes`]: the transport's packets follow the main table, which
+    /// must not lead into the tunnel.
     fn set_address(
         &self,
         interface: &str,
@@ -25,7 +25,7 @@ pub trait Links: Send + Sync {
         mtu: u32,
     ) -> impl Future<Output = Result<(), LinkError>> + Send;
 
-    /// Returns what the interface looks like.
+    /// Returns the state of the interface.
     fn status(&self, interface: &str)
     -> impl Future<Output = Result<LinkStatus, LinkError>> + Send;
 
@@ -33,27 +33,27 @@ pub trait Links: Send + Sync {
     fn set_up(&self, interface: &str) -> impl Future<Output = Result<(), LinkError>> + Send;
 }
 
-/// What an interface looks like.
+/// The state of an interface.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LinkStatus {
     /// Its IPv4 addresses.
     pub addresses: Vec<IpNet>,
     /// Its MTU in bytes.
     pub mtu: u32,
-    /// Whether it is up, with or without a carrier.
+    /// Whether it is administratively up, with or without a carrier.
     pub up: bool,
 }
 
 /// Why an interface could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
-    /// There is no such interface (any more).
+    /// The interface does not exist, or no longer.
     #[error("interface `{interface}` does not exist")]
     Missing {
         /// Its name.
         interface: String,
     },
-    /// The process may not do this.
+    /// The process lacks the permission.
     #[error(
         "interface `{interface}`: cannot {step}: permission denied: run as root or give the \
          program CAP_NET_ADMIN"
@@ -61,17 +61,17 @@ pub enum LinkError {
     Permission {
         /// The interface's name.
         interface: String,
-        /// What was to be done.
+        /// The operation that failed.
         step: String,
     },
-    /// The kernel refused for another reason.
+    /// The kernel returned another error.
     #[error("interface `{interface}`: cannot {step}: {source}")]
     Kernel {
         /// The interface's name.
         interface: String,
-        /// What was to be done.
+        /// The operation that failed.
         step: String,
-        /// What the kernel said.
+        /// The kernel's error.
         #[source]
         source: io::Error,
     },

@@ -1,30 +1,30 @@
-//! What the host's own network looks like, without anything of ours.
+//! The host's own networks and default route.
 
 use std::{future::Future, io, net::IpAddr};
 
 use ipnet::IpNet;
 
-/// A network that an address of an interface connects this host to.
+/// A network that the host is connected to by an address of an interface.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ConnectedNetwork {
     /// The interface's name.
     pub interface: String,
-    /// The network, without host bits; of a point-to-point link the other end.
+    /// The network, without host bits; of a point-to-point link the peer's address.
     pub network: IpNet,
 }
 
-/// Reads the host's own network. Every error is what the operating system answered.
+/// Reads the host's own network. Errors are those of the operating system.
 pub trait Network: Send + Sync {
     /// Returns the IPv4 network of every address of every interface, up or down, in the system's
     /// order.
     fn connected_networks(&self) -> impl Future<Output = io::Result<Vec<ConnectedNetwork>>> + Send;
 
-    /// Returns the name of the interface that the host's IPv4 default route with the lowest metric
-    /// goes through, or `None` where there is no such route.
+    /// Returns the interface of the IPv4 default route with the lowest metric, or `None` without
+    /// such a route.
     fn default_route_interface(&self) -> impl Future<Output = io::Result<Option<String>>> + Send;
 
-    /// Returns the source address that the default route gives: its preferred source where it names
-    /// one, otherwise the first global address of its interface. IPv4 is asked first; `None` where
-    /// neither family has a default route.
+    /// Returns the source address of the default route: its preferred source where it names one,
+    /// otherwise the first global address of its interface. IPv4 comes first; `None` where neither
+    /// family has a default route.
     fn default_route_source(&self) -> impl Future<Output = io::Result<Option<IpAddr>>> + Send;
 }

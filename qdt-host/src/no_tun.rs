@@ -1,4 +1,4 @@
-//! The queue of a TUN device where this crate knows no such devices: there never is one.
+//! The TUN queue of systems without TUN support: a type without values.
 
 use std::{convert::Infallible, io};
 
@@ -9,7 +9,7 @@ use crate::Offload;
 pub struct TunQueue(Infallible);
 
 impl TunQueue {
-    /// Two queues that are each other's far end.
+    /// Creates two connected queues.
     ///
     /// # Errors
     /// Always [`io::ErrorKind::Unsupported`].
@@ -17,7 +17,7 @@ impl TunQueue {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// What this queue hands out and accepts beside plain packets.
+    /// Returns the offload of the queue.
     #[must_use]
     pub fn offload(&self) -> Offload {
         match self.0 {}

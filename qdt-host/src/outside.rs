@@ -1,11 +1,11 @@
-//! How the tunnel's own packets leave the host outside the tunnel.
+//! The socket option that keeps the tunnel's own packets outside the tunnel.
 
-/// What a socket of the tunnel itself is given ([`Outside::apply`]), so that its packets never
-/// enter the tunnel.
+/// Makes a socket bypass the tunnel ([`Outside::apply`]). The transport's sockets need it, or their
+/// packets would loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outside {
-    /// A mark that the rules of the tunnel's routes spare.
+    /// A firewall mark that the tunnel's policy rules exempt.
     Mark(u32),
-    /// The index of the interface to leave by, whatever the routes say.
+    /// The index of the outgoing interface, which takes precedence over the routes.
     Interface(u32),
 }

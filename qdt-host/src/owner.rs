@@ -1,10 +1,10 @@
-//! Which process a client's tunnel on this host belongs to.
+//! Ownership of a client's tunnel by one process of the host.
 //!
-//! Invariants: of all processes in one network namespace at most one owns a device name, and the
-//! numbers ([`crate::RouteIdentity`]) that follow from it. Ownership ends with the process, however
-//! that ends, so what is found of a tunnel without an owner was left behind by a killed run.
+//! Invariants: at most one process of a network namespace owns a device name and the numbers
+//! derived from it ([`crate::RouteIdentity`]). Ownership ends with the process, however that ends,
+//! so state of a tunnel without an owner is a leftover of a killed run.
 
-/// Why a tunnel cannot be owned. Nothing on the host was changed.
+/// Why a tunnel cannot be claimed. Nothing on the host was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum OwnerError {
     /// Another process owns the name, or a name with the same numbers.
@@ -18,17 +18,17 @@ pub enum OwnerError {
         /// The number of the routing table.
         table: u32,
     },
-    /// The name cannot be one, or another program holds the device.
+    /// The name is invalid, or another program has the device open.
     #[error(transparent)]
     Tun(#[from] crate::TunError),
 }
 
-/// A tunnel is owned only in name: a second start would not be refused before its device is.
+/// The claim is not enforced: a second client is refused only when it opens the device.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a second start with tun_name `{tun}` cannot be refused: {reason}")]
 pub struct OwnerWarning {
     /// The device's name.
     pub tun: String,
-    /// Why, and what to do.
+    /// The reason, and what to do about it.
     pub reason: String,
 }

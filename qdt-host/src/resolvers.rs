@@ -1,26 +1,26 @@
-//! The name servers of the host itself, as its files name them.
+//! The host's own name servers, parsed from resolv.conf.
 //!
-//! Invariants: reading is as lenient as the C library's (resolv.conf(5)): what cannot be understood
-//! is left out, and never an error.
+//! Invariants: the parser is as lenient as the C library's (resolv.conf(5)): it skips lines that it
+//! does not understand.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 /// The port of DNS.
 const PORT: u16 = 53;
-/// The C library's limits: more search domains or dots are never used.
-const MOST_SEARCH_DOMAINS: usize = 32;
-const MOST_DOTS: usize = 15;
-/// More servers than these would never be asked in the time of one look-up.
-const MOST_SERVERS: usize = 8;
+/// The C library's limits of search domains and of `ndots`.
+const MAX_SEARCH_DOMAINS: usize = 32;
+const MAX_NDOTS: usize = 15;
+/// A look-up times out before it reaches more servers than these.
+const MAX_SERVERS: usize = 8;
 
-/// The name servers that the host has without a tunnel, and how it completes names.
+/// The name servers that the host has without a tunnel, and its search list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostResolvers {
-    /// Whom to ask, in order of preference.
+    /// The servers in order of preference.
     pub servers: Vec<SocketAddr>,
-    /// The domains that are appended to a name, in order; without a dot at either end.
+    /// The search list in order; domains without a dot at either end.
     pub search: Vec<String>,
-    /// A name with at least this many dots is first asked for as it is.
+    /// A name with at least this many dots is first queried as it is (`ndots`).
     pub dots: usize,
 }
 
@@ -35,7 +35,7 @@ impl Default for HostResolvers {
 }
 
 impl HostResolvers {
-    /// Reads a resolv.conf. `zone` gives the number of the interface that a link-local address
+    /// Parses a resolv.conf. `zone` returns the index of the interface that a link-local address
     /// names (`fe80::1%eth0`).
     pub fn parse(text: &str, zone: impl Fn(&str) -> Option<u32>) -> Self {
         let mut found = Self::default();
@@ -45,12 +45,12 @@ impl HostResolvers {
                 Some("nameserver") => {
                     let server = words.next().and_then(|word| server(word, &zone));
                     if let Some(server) = server.filter(|server| !found.servers.contains(server))
-                        && found.servers.len() < MOST_SERVERS
+                        && found.servers.len() < MAX_SERVERS
                     {
                         found.servers.push(server);
                     }
                 }
-                // The last of these lines counts.
+                // The last of these lines wins.
                 Some("search") => found.search = words.filter_map(domain).collect(),
                 Some("domain") => {
                     found.search = words.next().and_then(domain).into_iter().collect()
@@ -58,19 +58,19 @@ impl HostResolvers {
                 Some("options") => {
                     for word in words {
                         if let Some(dots) = word.strip_prefix("ndots:") {
-                            found.dots = dots.parse().unwrap_or(found.dots).min(MOST_DOTS);
+                            found.dots = dots.parse().unwrap_or(found.dots).min(MAX_NDOTS);
                         }
                     }
                 }
                 _ => {}
             }
         }
-        found.search.truncate(MOST_SEARCH_DOMAINS);
+        found.search.truncate(MAX_SEARCH_DOMAINS);
         found
     }
 
-    /// Whether every server is a stub on this host itself: it asks others, by the host's routes.
-    /// False without any server.
+    /// Returns whether every server is a stub on this host, which queries others by the host's
+    /// routes. False without a server.
     #[must_use]
     pub fn only_local(&self) -> bool {
         !self.servers.is_empty() && self.servers.iter().all(|server| server.ip().is_loopback())
@@ -84,7 +84,7 @@ fn server(word: &str, zone: &impl Fn(&str) -> Option<u32>) -> Option<SocketAddr>
         return Some(SocketAddrV6::new(address, PORT, 0, scope).into());
     }
     let address: IpAddr = word.parse().ok()?;
-    // Every address of this host, as the C library reads it.
+    // The C library takes the unspecified address for the loopback.
     let address = match address {
         IpAddr::V4(v4) if v4.is_unspecified() => [127, 0, 0, 1].into(),
         IpAddr::V6(v6) if v6.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),

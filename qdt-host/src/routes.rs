@@ -1,11 +1,10 @@
-//! What a client sends through the tunnel, and that the tunnel's own packets stay outside it.
+//! Routes of a client's tunnel.
 //!
-//! A plan says what; how it is done is the platform's. Nothing is written into the host's own
-//! tables, and the tunnel's own QUIC packets (its socket is given [`crate::Outside`]) take the way
-//! they would take without the tunnel, whatever networks are routed into it and wherever the host
-//! roams. When the TUN device disappears, the host is as it was.
+//! Invariants: the host's own routing tables are never written. The tunnel's QUIC packets (their
+//! sockets get [`crate::Outside`]) take the same route as without the tunnel, whatever networks the
+//! tunnel carries and wherever the host roams. Without the TUN device the host routes as before.
 //!
-//! IPv6 is not touched in this version, since the tunnel does not carry it.
+//! IPv6 routes stay as they are: the tunnel carries IPv4 only.
 
 use std::{future::Future, io, net::IpAddr};
 
@@ -13,15 +12,15 @@ use ipnet::IpNet;
 
 use crate::firewall::FirewallError;
 
-/// Which destinations go through the tunnel, beside the tunnel's own network.
+/// The destinations that go through the tunnel, in addition to the tunnel's own network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RouteMode {
-    /// Everything but what the main table has a more specific route for, /8 or longer, and the
+    /// Everything except destinations with a route of /8 or longer in the main table, and the
     /// multicast and broadcast of a LAN: the LAN stays reachable.
     Default,
-    /// This network, except what the host is connected to.
+    /// This network, except networks that the host is connected to.
     Cidr(IpNet),
-    /// Nothing else.
+    /// No other destinations.
     None,
 }
 
@@ -30,62 +29,60 @@ pub enum RouteMode {
 pub struct RoutePlan {
     /// The name of the TUN device.
     pub tun: String,
-    /// The client's address inside the tunnel. It is the device's one address, and thereby the
-    /// source of what enters the tunnel; on other interfaces it shall not answer.
+    /// The client's inner address: the only address of the device, and thereby the source of
+    /// packets that enter the tunnel. It does not answer on other interfaces.
     pub address: IpAddr,
-    /// The tunnel's own network, which is reached through the tunnel in every mode, except what
-    /// the host is connected to.
+    /// The tunnel's own network. It goes through the tunnel in every mode, except networks that the
+    /// host is connected to.
     pub network: IpNet,
-    /// What else goes through the tunnel.
+    /// The other destinations.
     pub mode: RouteMode,
 }
 
 /// Installs and removes the routes of a client's tunnel.
 pub trait Routes: Send + Sync {
-    /// Makes the host's routing what `plan` says. The device must exist, be up and carry
-    /// `plan.address`, which is kept from answering on other interfaces. An earlier plan for the
-    /// same device is replaced without a moment in which traffic leaves beside the tunnel; the same
-    /// plan again repairs what is missing and follows the networks that the host is connected to.
-    /// After an error nothing of ours is left.
+    /// Installs `plan`. The device must exist, be up and have `plan.address`. Replaces an earlier
+    /// plan of the same device without a leak in between. Installing a plan again repairs it and
+    /// follows the networks that the host is connected to. After an error nothing of ours is left.
     fn install(
         &self,
         plan: &RoutePlan,
     ) -> impl Future<Output = Result<Vec<RouteWarning>, RouteError>> + Send;
 
-    /// Puts back what of an installed `plan` is missing, and follows the networks that the host is
-    /// connected to. Nothing is changed where all is as it was installed. Unlike after a failed
-    /// `install`, what stands stays after a failure.
+    /// Restores missing parts of an installed `plan`, and follows the networks that the host is
+    /// connected to. Changes nothing where no part is missing. A failure leaves the other parts in
+    /// place, unlike one of `install`.
     fn restore(&self, plan: &RoutePlan) -> impl Future<Output = Restored> + Send;
 
-    /// Removes everything that a plan for the device `tun` installed, now or in an earlier run.
-    /// Nothing to remove is no error.
+    /// Removes everything that this run or an earlier one installed for the device `tun`. Succeeds
+    /// where there is nothing to remove.
     fn remove(&self, tun: &str) -> impl Future<Output = Result<(), RouteError>> + Send;
 
-    /// Removes what killed runs left behind: rules and routes of the device `tun`, which the caller
-    /// must own, and rules of ours, for whatever device, whose table holds no route any more and
-    /// that have no owner ([`crate::OwnerError`]).
+    /// Removes leftovers of killed runs: rules and routes of the device `tun`, which the caller
+    /// must own, and our rules of any device whose table is empty and that has no owner
+    /// ([`crate::OwnerError`]).
     fn remove_leftovers(&self, tun: &str) -> impl Future<Output = Result<(), RouteError>> + Send;
 }
 
-/// What [`Routes::restore`] did, and what it found.
+/// The result of [`Routes::restore`].
 #[derive(Debug, Default)]
 pub struct Restored {
-    /// What was missing and was put back, in words for the log.
+    /// The restored parts, in words for the log.
     pub parts: Vec<String>,
-    /// Networks of the host that had no rule to spare them and have one now: the host has joined
-    /// them, or, where [`RouteWarning::Overlap`] named them before, somebody removed the rule.
+    /// Networks of the host that got a new rule to exempt them: the host has joined them, or, where
+    /// [`RouteWarning::Overlap`] named them before, another program had removed the rule.
     pub spared: Vec<IpNet>,
-    /// Every warning about networks that holds now ([`RouteWarning::is_about_networks`]), and what
-    /// could not be put back.
+    /// Every current warning about networks ([`RouteWarning::is_about_networks`]), and one for each
+    /// part that could not be restored.
     pub warnings: Vec<RouteWarning>,
-    /// What it ended with before everything was looked at; the rest of this tells what came before.
+    /// The error that ended the check early; the other fields describe the checks before it.
     pub failure: Option<RouteError>,
 }
 
-/// Something the routes cannot help, for the log.
+/// A limitation of the installed routes, for the log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RouteWarning {
-    /// The networks that this host is in can ask it for the tunnel's address.
+    /// Hosts on the LAN can probe this host for the tunnel's address.
     #[error(
         "the tunnel's address {address} answers on the networks this host is in, which tells them \
          of the tunnel ({reason})"
@@ -96,7 +93,7 @@ pub enum RouteWarning {
         /// Why it could not be prevented.
         reason: String,
     },
-    /// A network of the host overlaps one of the tunnel and stays as it was.
+    /// A network of the host overlaps one of the tunnel and keeps its route.
     #[error(
         "the tunnel's network {network} overlaps {other} of interface `{interface}`: what lies in \
          both is reached there and not through the tunnel; set another `pool_cidr` at the server \
@@ -107,10 +104,10 @@ pub enum RouteWarning {
         network: IpNet,
         /// The host's network.
         other: IpNet,
-        /// Where the host has it.
+        /// The interface of the host's network.
         interface: String,
     },
-    /// Another tunnel of a qdt-client carries the same.
+    /// Another qdt-client's tunnel carries an overlapping network.
     #[error(
         "`{interface}`, the tunnel of another qdt-client, carries {other} and this one {network}: \
          what both carry goes into `{winner}`; give the servers different `pool_cidr`, and only \
@@ -119,14 +116,14 @@ pub enum RouteWarning {
     OtherTunnel {
         /// This tunnel's network.
         network: IpNet,
-        /// The other's.
+        /// The other tunnel's network.
         other: IpNet,
-        /// The other's device.
+        /// The other tunnel's device.
         interface: String,
-        /// The device that gets what both carry.
+        /// The device that carries the shared part.
         winner: String,
     },
-    /// The main table has a route that is nearly a default route and would empty the tunnel.
+    /// The main table has a route wider than /8, which counts as a default route.
     #[error(
         "the route {network} by `{interface}` covers more than any local network (/8) and is not \
          followed: `route_mode: default` takes what it covers into the tunnel; remove it, or set \
@@ -138,30 +135,29 @@ pub enum RouteWarning {
         /// Its interface.
         interface: String,
     },
-    /// Connections that come in from outside the tunnel get no answer.
+    /// Replies to connections from outside the tunnel are lost.
     #[error(
         "connections from beyond the LAN to a public address of this host are not answered while \
          the tunnel takes everything ({reason})"
     )]
     InboundLost {
-        /// Why it could not be arranged.
+        /// Why it could not be prevented.
         reason: String,
     },
-    /// Strict reverse path filtering would drop what the server sends, and could not be told about
-    /// the mark.
+    /// Strict reverse path filtering would drop the server's packets, and cannot use the mark.
     #[error(
         "net.ipv4.conf.*.rp_filter is 1 (strict) and the answers of the server would be dropped: \
          set it to 2 ({reason})"
     )]
     StrictReversePath {
-        /// Why it could not be arranged.
+        /// Why it could not be prevented.
         reason: String,
     },
 }
 
 impl RouteWarning {
-    /// Whether it holds while the host has certain networks and no longer: [`Routes::restore`]
-    /// tells it again each time.
+    /// Returns whether the warning depends on the host's current networks: [`Routes::restore`]
+    /// repeats it each time.
     #[must_use]
     pub fn is_about_networks(&self) -> bool {
         matches!(
@@ -174,16 +170,16 @@ impl RouteWarning {
 /// Why routes could not be changed.
 #[derive(Debug, thiserror::Error)]
 pub enum RouteError {
-    /// The device's name cannot stand in a rule.
+    /// The device's name is not safe in a rule.
     #[error("routes: {0}")]
     Name(#[from] crate::InterfaceNameError),
-    /// The TUN device is gone.
+    /// The TUN device does not exist.
     #[error("routes: interface `{tun}` does not exist")]
     TunMissing {
         /// Its name.
         tun: String,
     },
-    /// The host has the tunnel's address already.
+    /// Another interface has the tunnel's address.
     #[error(
         "routes of `{tun}`: the server gave this client {address}, which `{interface}` has \
          already: set another `pool_cidr` at the server or give `{interface}` another address"
@@ -193,10 +189,10 @@ pub enum RouteError {
         tun: String,
         /// The address.
         address: IpAddr,
-        /// Who has it.
+        /// The interface that has it.
         interface: String,
     },
-    /// The process may not do this.
+    /// The process lacks the permission.
     #[error(
         "routes of `{tun}`: cannot {step}: permission denied: run as root or give the program \
          CAP_NET_ADMIN"
@@ -204,28 +200,28 @@ pub enum RouteError {
     Permission {
         /// The device's name.
         tun: String,
-        /// What was to be done.
+        /// The operation that failed.
         step: String,
     },
-    /// An nftables table of the tunnel could not be written.
+    /// An nftables table of the tunnel could not be changed.
     #[error("routes of `{tun}`: cannot {step}: {source}")]
     Table {
         /// The device's name.
         tun: String,
-        /// What was to be done.
+        /// The operation that failed.
         step: String,
-        /// What `nft` said.
+        /// The error of `nft`.
         #[source]
         source: FirewallError,
     },
-    /// The kernel refused for another reason.
+    /// The kernel returned another error.
     #[error("routes of `{tun}`: cannot {step}: {source}")]
     Kernel {
         /// The device's name.
         tun: String,
-        /// What was to be done.
+        /// The operation that failed.
         step: String,
-        /// What the kernel said.
+        /// The kernel's error.
         #[source]
         source: io::Error,
     },

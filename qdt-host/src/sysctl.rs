@@ -1,16 +1,16 @@
-//! A switch of the kernel's network that a tunnel needs and cannot have.
+//! The error of setting a kernel parameter.
 
 use std::{io, path::PathBuf};
 
-/// Why a switch could not be set.
+/// Why a kernel parameter could not be set.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot set {path} to {value}: {source}: set it outside (`sysctl -w`) or run as root")]
 pub struct SysctlError {
-    /// The file of the switch.
+    /// The file of the parameter.
     pub path: PathBuf,
-    /// What it was to become.
+    /// The value that was to be written.
     pub value: String,
-    /// What the operating system said.
+    /// The error of the operating system.
     #[source]
     pub source: io::Error,
 }

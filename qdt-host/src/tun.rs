@@ -1,8 +1,8 @@
-//! The TUN device as the programs see it: what is asked for, what one gets, and its packet queues.
+//! TUN devices and their packet queues.
 //!
-//! A device is opened once and handed out as a list of [`TunQueue`]s, one per packet worker. It
-//! lives as long as one of its queues does, unless it was made persistent by somebody else; such a
-//! device is used as it is found (its number of queues, its offload) and left as it was found.
+//! Opening a device returns its [`TunQueue`]s, one per packet worker. The device exists while one
+//! of its queues is open, unless another program made it persistent. A persistent device keeps its
+//! number of queues and its offload.
 
 use std::io;
 
@@ -11,19 +11,19 @@ pub use crate::linux::TunQueue;
 #[cfg(not(target_os = "linux"))]
 pub use crate::no_tun::TunQueue;
 
-/// What to open.
+/// Parameters of a device to open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TunSpec {
-    /// The device's name, for example `qdt0`. Created when there is none of that name.
+    /// The device's name, for example `qdt0`. A missing device is created.
     pub name: String,
-    /// How many queues are wanted, 1 to 256: one per packet worker. An existing device with one
-    /// queue gives one, whatever is asked for here.
+    /// The number of queues, 1 to 256: one per packet worker. An existing single-queue device gives
+    /// one queue regardless.
     pub queues: u16,
-    /// Whether segmentation and checksum offload shall be used where the kernel has it.
+    /// Whether to use segmentation and checksum offload where the kernel supports it.
     pub offload: bool,
 }
 
-/// What a queue hands out and accepts beside plain IP packets.
+/// The offload of a queue: the super-packets that it delivers and accepts.
 ///
 /// `Documentation/networking/tuntap.rst` and `include/uapi/linux/if_tun.h` of Linux.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -31,11 +31,11 @@ pub struct Offload {
     /// Every packet, read and written, is preceded by a 10-byte `virtio_net_hdr` in host byte
     /// order. Without it the queue carries plain packets and the other fields are false.
     pub vnet_header: bool,
-    /// TCP over IPv4 may come and go as super-packets of up to 64 KiB.
+    /// TCP over IPv4 as super-packets of up to 64 KiB, in both directions.
     pub tcp4: bool,
-    /// TCP over IPv6 may come and go as super-packets.
+    /// TCP over IPv6 as super-packets.
     pub tcp6: bool,
-    /// UDP may come and go as super-packets (`UDP_L4`; Linux 6.2 and later).
+    /// UDP as super-packets (`UDP_L4`; Linux 6.2 and later).
     pub udp: bool,
 }
 
@@ -54,34 +54,34 @@ impl Offload {
 pub struct Tun {
     /// The device's name as the kernel knows it.
     pub name: String,
-    /// Its queues: at least one, at most as many as were asked for.
+    /// Its queues: at least one, at most [`TunSpec::queues`].
     pub queues: Vec<TunQueue>,
 }
 
-/// Opens TUN devices. The seam between the programs and the platform.
+/// Opens TUN devices.
 pub trait TunOpener: Send + Sync {
-    /// Opens the device that `spec` describes, creating it when there is none.
+    /// Opens the device that `spec` describes; creates a missing one.
     ///
     /// # Errors
-    /// Every variant of [`TunError`]; nothing is left behind then.
+    /// Every variant of [`TunError`]; no device is left behind then.
     fn open(&self, spec: &TunSpec) -> Result<Tun, TunError>;
 }
 
 /// Why a TUN device could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum TunError {
-    /// The name cannot be one.
+    /// The name is invalid.
     #[error("TUN device: {0}")]
     Name(#[from] crate::InterfaceNameError),
-    /// No queue, or more than the kernel can give one device.
+    /// Zero queues, or more than a device can have.
     #[error("TUN device `{name}`: {queues} queues were asked for, 1 to 256 are possible")]
     Queues {
         /// The device's name.
         name: String,
-        /// What was asked for.
+        /// The number that was asked for.
         queues: u16,
     },
-    /// The kernel's TUN driver is not reachable.
+    /// The kernel's TUN driver is not available.
     #[error(
         "/dev/net/tun is missing: load the driver (`modprobe tun`), or hand the device to the \
          container (`--device /dev/net/tun`)"
@@ -96,7 +96,7 @@ pub enum TunError {
         /// The device's name.
         name: String,
     },
-    /// Another process holds the device.
+    /// Another process has the device open.
     #[error(
         "TUN device `{name}` is in use by another process: stop that process or set another \
          `tun_name`"
@@ -105,7 +105,7 @@ pub enum TunError {
         /// The device's name.
         name: String,
     },
-    /// There is an interface of that name, but of another kind.
+    /// An interface of another kind has that name.
     #[error(
         "interface `{name}` exists and is no TUN device: set another `tun_name` or remove that \
          interface"
@@ -114,14 +114,14 @@ pub enum TunError {
         /// The interface's name.
         name: String,
     },
-    /// A call to the kernel failed for another reason.
+    /// The kernel returned another error.
     #[error("TUN device `{name}`: {step} failed: {source}")]
     Kernel {
         /// The device's name.
         name: String,
         /// The call or ioctl that failed.
         step: &'static str,
-        /// What the kernel said.
+        /// The kernel's error.
         #[source]
         source: io::Error,
     },

@@ -1,24 +1,23 @@
-//! Notices that the host's network changed.
+//! Notifications of changes of the host's network.
 //!
-//! Invariants: a [`Watch`] never fails for good. Where the kernel cannot be listened to, or has
-//! dropped events, it reports [`Changes::ALL`], at the latest every few seconds: whoever checks the
-//! host at each report finds what is missing with or without events. A burst of events is one
-//! report, and reports keep a distance, so a check that itself changes the host cannot become a
-//! busy loop.
+//! Invariants: a [`Watch`] never fails permanently. Without a subscription, or after the kernel
+//! dropped events, it reports [`Changes::ALL`], at the latest every few seconds, so a program that
+//! checks the host at each report needs no events. A burst of events gives one report, and reports
+//! are rate-limited, so a check that itself changes the host cannot become a busy loop.
 
 use std::future::Future;
 
-/// What may have changed since the last report.
+/// The parts of the host that may have changed since the last report.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// An interface appeared, disappeared or changed: state, MTU, name, or an IPv4 switch of it
+    /// An interface appeared, disappeared or changed: state, MTU, name, or an IPv4 parameter
     /// (`rp_filter`, `forwarding`).
     pub links: bool,
-    /// An address of either family came or went.
+    /// An address of either family was added or removed.
     pub addresses: bool,
-    /// A route of either family came or went, in any table.
+    /// A route of either family was added or removed, in any table.
     pub routes: bool,
-    /// A policy routing rule of either family came or went.
+    /// A policy routing rule of either family was added or removed.
     pub rules: bool,
     /// The nftables ruleset changed.
     pub firewall: bool,
@@ -34,7 +33,7 @@ impl Changes {
         firewall: false,
     };
 
-    /// Everything: events were lost, or it is time to check without one.
+    /// Everything: events were lost, or the interval for a check without events is over.
     pub const ALL: Self = Self {
         links: true,
         addresses: true,
@@ -43,13 +42,13 @@ impl Changes {
         firewall: true,
     };
 
-    /// Whether nothing changed.
+    /// Returns whether nothing changed.
     #[must_use]
     pub fn is_empty(self) -> bool {
         self == Self::NONE
     }
 
-    /// Returns what is in `self`, in `other` or in both.
+    /// Returns the changes in `self`, in `other` or in both.
     #[must_use]
     pub fn union(self, other: Self) -> Self {
         Self {
@@ -62,9 +61,9 @@ impl Changes {
     }
 }
 
-/// Reports that the host's network changed. The control side checks the host then.
+/// Reports that the host's network changed; the control side then checks the host.
 pub trait Watch: Send {
-    /// Completes once something changed or it is time to check anyway; the result is never empty.
-    /// Dropping the future loses nothing: the next call reports what this one had gathered.
+    /// Completes once something changed or a periodic check is due; the result is never empty.
+    /// Cancel-safe: the next call reports the changes that a dropped one had collected.
     fn changed(&mut self) -> impl Future<Output = Changes> + Send;
 }

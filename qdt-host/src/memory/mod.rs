@@ -1,9 +1,9 @@
-//! A host in memory, for tests of those who use this crate's traits.
+//! A host in memory, for tests of programs that use this crate's traits.
 //!
-//! [`MemoryHost`] implements every trait, remembers what is installed and the order of the calls,
-//! and can be told to fail. Its clones are the same host. TUN queues are real descriptors (a pair
-//! of local sockets that keep packet boundaries), so that a packet worker can poll them; the far
-//! end of each is given to the test.
+//! [`MemoryHost`] implements every trait, records the installed state and the calls in order, and
+//! fails on request. Its clones share one state. TUN queues are real descriptors (a pair of local
+//! sockets that keep packet boundaries), so a packet worker can poll them; the test gets the far
+//! ends.
 
 mod calls;
 mod host;
@@ -50,19 +50,19 @@ pub struct HostState {
     pub links: BTreeMap<String, LinkState>,
     /// Routes by the name of their TUN device.
     pub routes: BTreeMap<String, RoutePlan>,
-    /// What the routes cannot help, told at every installation and repair.
+    /// The warnings that every installation and repair of routes returns.
     pub route_warnings: Vec<RouteWarning>,
-    /// Networks that have no rule to spare them until the next repair.
+    /// Networks without a rule to exempt them until the next repair.
     pub unspared: Vec<IpNet>,
     /// Address translation by the name of its TUN device.
     pub nat: BTreeMap<String, NatPlan>,
     /// Whether the host forwards.
     pub forwards: bool,
-    /// Chains of others that drop what any plan lets through.
+    /// Foreign chains that drop traffic which any plan accepts.
     pub closed_chains: Vec<ClosedChain>,
     /// The networks that the host is connected to.
     pub connected: Vec<ConnectedNetwork>,
-    /// The interface of the default route, and the address that it gives.
+    /// The interface of the default route and its source address.
     pub default_route: Option<(String, IpAddr)>,
     /// Name servers by the name of the TUN device.
     pub dns: BTreeMap<String, Vec<IpAddr>>,
@@ -70,7 +70,7 @@ pub struct HostState {
     pub resolvers: HostResolvers,
 }
 
-/// What is known of one interface of a [`MemoryHost`].
+/// The state of one interface of a [`MemoryHost`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LinkState {
     /// Its IPv4 address.
@@ -82,51 +82,51 @@ pub struct LinkState {
 }
 
 impl MemoryHost {
-    /// A host on which nothing is installed.
+    /// Creates a host on which nothing is installed.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// What is installed at this moment.
+    /// Returns a copy of the current state.
     #[must_use]
     pub fn state(&self) -> HostState {
         self.lock().state.clone()
     }
 
-    /// Changes what is installed, as an administrator or a killed run would; a [`MemoryWatch`]
-    /// reports it.
+    /// Changes the state as an administrator or a killed run would. Every [`MemoryWatch`] reports
+    /// it.
     pub fn change(&self, edit: impl FnOnce(&mut HostState)) {
         let mut inner = self.lock();
         edit(&mut inner.state);
         inner.announce(Changes::ALL);
     }
 
-    /// Lets every [`MemoryWatch`] report `changes` although nothing is different.
+    /// Makes every [`MemoryWatch`] report `changes` without a change of the state.
     pub fn announce(&self, changes: Changes) {
         self.lock().announce(changes);
     }
 
-    /// Every call made since the last time this was asked, in their order, failed ones too.
+    /// Returns the calls since the last `take_calls` in order, failed ones included.
     #[must_use]
     pub fn take_calls(&self) -> Vec<Call> {
         std::mem::take(&mut self.lock().calls)
     }
 
-    /// Lets the next call named `call` (see [`Call::name`]) fail with the kernel's "operation not
-    /// permitted". Given twice, the next two fail.
+    /// Makes the next call named `call` (see [`Call::name`]) fail with "operation not permitted".
+    /// Called twice, it makes the next two fail.
     pub fn fail_next(&self, call: &'static str) {
         self.lock().failures.push(call);
     }
 
-    /// The far ends of the TUN queues opened since the last time this was asked, in their order.
-    /// What is written here is read from the queue as a packet of the kernel, and the other way.
+    /// Returns the far ends of the TUN queues opened since the last `take_far_ends`, in order. A
+    /// packet written to a far end is read from its queue, and the reverse.
     #[must_use]
     pub fn take_far_ends(&self) -> Vec<TunQueue> {
         std::mem::take(&mut self.lock().far_ends)
     }
 
-    /// Remembers the call; `Err` when it shall fail.
+    /// Records the call; `Err` when it is to fail.
     fn enter(&self, call: Call) -> Result<MutexGuard<'_, Inner>, io::Error> {
         let mut inner = self.lock();
         let name = call.name();

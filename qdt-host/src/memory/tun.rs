@@ -1,4 +1,4 @@
-//! TUN devices of a host in memory: pairs of queues that are each other's far end.
+//! TUN devices of a host in memory: connected pairs of queues.
 
 use super::{Call, MemoryHost};
 use crate::tun::{Tun, TunError, TunOpener, TunQueue, TunSpec};
