@@ -1,11 +1,9 @@
-//! Name servers of a client's host: through systemd-resolved where that is whom programs ask, else
-//! in /etc/resolv.conf.
+//! [`Dns`] for Linux: through systemd-resolved where programs use it, otherwise in resolv.conf.
 //!
-//! systemd-resolved keeps name servers per interface and forgets them with it, so a killed run
-//! leaves nothing there. The file is another matter: see `resolv_conf`. That systemd-resolved runs
-//! says nothing about whom programs ask: they do when resolv.conf names only its stub, or when
-//! nsswitch.conf sends them there. Giving back asks both ways, since what was used before may not
-//! be what would be used now.
+//! Programs use systemd-resolved when resolv.conf names only its stub or nsswitch.conf lists its
+//! module; that the service runs is not enough. systemd-resolved keeps name servers per interface
+//! and drops them with it, so a killed run leaves nothing there; for the file see `resolv_conf`.
+//! Restoring covers both backends, because the host may have switched since the installation.
 
 mod nsswitch;
 mod repairs;
@@ -42,30 +40,28 @@ const STUBS: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::new(127, 0, 0, 53)),
     IpAddr::V4(Ipv4Addr::new(127, 0, 0, 54)),
 ];
-/// A file that another program changed is looked at again after this time, until it stays the same:
-/// it may be in the middle of writing it.
-const SETTLING: Duration = Duration::from_millis(200);
-/// How often it is looked at again at most.
-const SETTLING_LOOKS: usize = 5;
-/// What failed is not tried again before this time is over.
-const RETRY: Duration = Duration::from_secs(30);
+/// The interval of checks until a file that another program is writing stays the same.
+const SETTLE_INTERVAL: Duration = Duration::from_millis(200);
+/// The most such checks.
+const MAX_SETTLE_CHECKS: usize = 5;
+/// The least time between a failed installation through systemd-resolved and the next attempt.
+const RETRY_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Where the name servers of this host are kept. The default is what every Linux has; tests give
-/// others.
+/// The paths of the resolver's configuration. The default is that of Linux; tests use others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DnsPaths {
     /// The file of the C library's resolver.
     pub resolv_conf: PathBuf,
-    /// What stood in that file before a tunnel changed it; exists only while one has.
+    /// The backup of that file; exists only while a tunnel has changed it.
     pub backup: PathBuf,
-    /// The file that says whom the C library asks for names.
+    /// The file that lists the name services of the C library.
     pub nsswitch: PathBuf,
-    /// The files in which programs with a stub on this host keep the servers that the stub asks, in
-    /// the form of a resolv.conf, best first.
+    /// The files in which stub resolvers list their upstream servers, in the format of resolv.conf,
+    /// in order of preference.
     pub upstreams: Vec<PathBuf>,
     /// The socket that accepts connections while systemd-resolved runs.
     pub resolved_socket: PathBuf,
-    /// The directories in which `resolvectl` is looked for, as in `PATH`.
+    /// The search path of `resolvectl`, in the format of `PATH`.
     pub programs: OsString,
 }
 
@@ -88,31 +84,32 @@ impl Default for DnsPaths {
     }
 }
 
-/// The name servers of this host. Clones know of each other's installs.
+/// The resolver configuration of this host. Clones share one state.
 #[derive(Debug, Clone, Default)]
 pub struct HostDns {
     paths: DnsPaths,
     state: Arc<Mutex<State>>,
 }
 
-/// What this run has done.
+/// What this run has installed.
 #[derive(Debug, Default)]
 struct State {
-    /// The host's servers before the first install.
-    before: Option<HostResolvers>,
+    /// The host's servers before the first installation.
+    host_servers: Option<HostResolvers>,
     /// The servers of the last plan.
-    own: Vec<IpAddr>,
-    /// How that plan was installed; `None` after a failure, and while an answer is awaited.
-    asked: Option<Asked>,
-    /// When it failed last, or was asked for without an answer yet.
+    tunnel_servers: Vec<IpAddr>,
+    /// The backend of that plan; `None` after a failure and during an installation.
+    backend: Option<Backend>,
+    /// The time of the last failed or unfinished installation.
     failed_at: Option<Instant>,
-    said: Option<String>,
+    /// The last error that was returned.
+    last_error: Option<String>,
     repairs: Repairs,
 }
 
-/// Whom the programs of this host ask for names.
+/// The resolver that programs of this host use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Asked {
+enum Backend {
     /// The servers in resolv.conf.
     File,
     /// systemd-resolved.
@@ -120,7 +117,7 @@ enum Asked {
 }
 
 impl HostDns {
-    /// A host that keeps its name servers elsewhere.
+    /// Creates one with other paths.
     #[must_use]
     pub fn at(paths: DnsPaths) -> Self {
         Self {
@@ -140,8 +137,8 @@ impl HostDns {
         Resolved::running(&self.paths.resolved_socket, &self.paths.programs)
     }
 
-    /// systemd-resolved, where it runs and programs ask it.
-    fn asked_resolved(&self) -> Option<Resolved<'_>> {
+    /// Returns systemd-resolved where it runs and programs use it.
+    fn resolved_in_use(&self) -> Option<Resolved<'_>> {
         let nsswitch = fs::read_to_string(&self.paths.nsswitch).unwrap_or_default();
         if !nsswitch::asks_resolved(&nsswitch) {
             let named = upstream::parse(&self.file().current().ok()??).servers;
@@ -154,56 +151,57 @@ impl HostDns {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // A state that a panic interrupted is only less well informed.
+        // A panic may leave the state outdated, never inconsistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn apply(&self, plan: &DnsPlan) -> Result<(), DnsError> {
-        let (asked, result) = match self.asked_resolved() {
+        let (backend, result) = match self.resolved_in_use() {
             Some(resolved) => {
                 self.record_attempt();
-                (Asked::Resolved, resolved.install(plan).await)
+                (Backend::Resolved, resolved.install(plan).await)
             }
-            None => (Asked::File, self.file().install(plan, is_alive)),
+            None => (Backend::File, self.file().install(plan, is_alive)),
         };
-        self.record(asked, &result);
+        self.record(backend, &result);
         result
     }
 
-    /// Counts an attempt as failed until it has an answer: a caller that drops it is one that had
-    /// none, and `retry` has to find that.
+    /// Records an attempt as failed until it completes: `retry` then also repeats one that its
+    /// caller dropped.
     fn record_attempt(&self) {
         let mut state = self.state();
-        state.asked = None;
+        state.backend = None;
         state.failed_at = Some(Instant::now());
     }
 
-    fn record(&self, asked: Asked, result: &Result<(), DnsError>) {
+    fn record(&self, backend: Backend, result: &Result<(), DnsError>) {
         let mut state = self.state();
-        state.asked = result.is_ok().then_some(asked);
+        state.backend = result.is_ok().then_some(backend);
         state.failed_at = result.is_err().then(Instant::now);
     }
 
     async fn repair(&self, plan: &DnsPlan) -> Result<Option<DnsRepair>, DnsError> {
-        let asked = self.state().asked;
-        match (asked, self.asked_resolved()) {
-            // Set for the interface, and kept there.
-            (Some(Asked::Resolved), Some(_)) => Ok(None),
-            (Some(Asked::File), None) => self.repair_file(plan).await,
+        let backend = self.state().backend;
+        match (backend, self.resolved_in_use()) {
+            // systemd-resolved keeps what is set for the interface.
+            (Some(Backend::Resolved), Some(_)) => Ok(None),
+            (Some(Backend::File), None) => self.repair_file(plan).await,
             (Some(_), _) => {
-                // Programs ask somebody else now. Where the file was ours, its backup is done with.
-                let given_back = self.file().restore(|device| device == plan.tun);
+                // Programs use another resolver now. A file of ours is restored first.
+                let restored = self.file().restore(|device| device == plan.tun);
                 self.apply(plan).await?;
-                given_back.map(|()| Some(DnsRepair::Installed))
+                restored.map(|()| Some(DnsRepair::Installed))
             }
             (None, resolved) => self.retry(plan, resolved.is_none()).await,
         }
     }
 
-    /// Tries again what failed: another tunnel may have left the file, or it became writable.
+    /// Repeats a failed installation: another tunnel may have released the file, or it became
+    /// writable.
     async fn retry(&self, plan: &DnsPlan, cheap: bool) -> Result<Option<DnsRepair>, DnsError> {
         let failed_at = self.state().failed_at;
-        let waits = |at: Instant| !cheap && at.elapsed() < RETRY;
+        let waits = |at: Instant| !cheap && at.elapsed() < RETRY_INTERVAL;
         if failed_at.is_none_or(waits) {
             return Ok(None);
         }
@@ -215,31 +213,31 @@ impl HostDns {
         if self.file().is_installed(plan)? {
             return Ok(None);
         }
-        self.settled().await?;
+        self.wait_until_stable().await?;
         let path = self.paths.resolv_conf.clone();
         let decision = self.state().repairs.decide(Instant::now().into_std());
         match decision {
-            Decision::PutBack | Decision::PutBackSilently => {}
+            Decision::Restore | Decision::RestoreSilently => {}
             Decision::Wait => return Ok(None),
-            Decision::Complain => {
+            Decision::Report => {
                 return Err(DnsError::Contested {
                     path,
-                    times: repairs::MOST,
+                    times: repairs::MAX_REPAIRS,
                     seconds: repairs::WINDOW.as_secs(),
                 });
             }
         }
-        let result = self.file().put_back(plan, is_alive);
-        self.record(Asked::File, &result);
+        let result = self.file().rewrite(plan, is_alive);
+        self.record(Backend::File, &result);
         result?;
-        Ok((decision == Decision::PutBack).then_some(DnsRepair::PutBack { path }))
+        Ok((decision == Decision::Restore).then_some(DnsRepair::PutBack { path }))
     }
 
-    /// Waits until the file stays as it is.
-    async fn settled(&self) -> Result<(), DnsError> {
+    /// Waits until the file stays the same.
+    async fn wait_until_stable(&self) -> Result<(), DnsError> {
         let mut seen = self.file().current()?;
-        for _ in 0..SETTLING_LOOKS {
-            tokio::time::sleep(SETTLING).await;
+        for _ in 0..MAX_SETTLE_CHECKS {
+            tokio::time::sleep(SETTLE_INTERVAL).await;
             let current = self.file().current()?;
             if std::mem::replace(&mut seen, current) == seen {
                 break;
@@ -262,14 +260,14 @@ impl Dns for HostDns {
         if plan.servers.is_empty() {
             return Err(DnsError::Empty);
         }
-        let before = self.host_resolvers();
+        let host_servers = self.host_resolvers();
         {
             let mut state = self.state();
-            state.before.get_or_insert(before);
-            state.own.clone_from(&plan.servers);
+            state.host_servers.get_or_insert(host_servers);
+            state.tunnel_servers.clone_from(&plan.servers);
         }
         let result = self.apply(plan).await;
-        self.state().said = result.as_ref().err().map(ToString::to_string);
+        self.state().last_error = result.as_ref().err().map(ToString::to_string);
         result
     }
 
@@ -295,11 +293,11 @@ impl Dns for HostDns {
         let result = self.repair(plan).await;
         let mut state = self.state();
         match &result {
-            Ok(Some(_)) => state.said = None,
+            Ok(Some(_)) => state.last_error = None,
             Ok(None) => {}
             Err(error) => {
                 let text = Some(error.to_string());
-                if std::mem::replace(&mut state.said, text.clone()) == text {
+                if std::mem::replace(&mut state.last_error, text.clone()) == text {
                     return Ok(None);
                 }
             }
@@ -308,18 +306,24 @@ impl Dns for HostDns {
     }
 
     fn host_resolvers(&self) -> HostResolvers {
-        let (before, own) = {
+        let (host_servers, tunnel_servers) = {
             let state = self.state();
-            (state.before.clone(), state.own.clone())
+            (state.host_servers.clone(), state.tunnel_servers.clone())
         };
         let host = self.file().without_tunnel().ok().flatten();
         let host = upstream::parse(&host.unwrap_or_default());
-        let asks_stub = self.asked_resolved().is_some();
-        upstream::choose(host, asks_stub, &self.paths.upstreams, before, &own)
+        let uses_stub = self.resolved_in_use().is_some();
+        upstream::choose(
+            host,
+            uses_stub,
+            &self.paths.upstreams,
+            host_servers,
+            &tunnel_servers,
+        )
     }
 }
 
-/// Whether a running client has this device, or will have it again in a moment.
+/// Returns whether a running client has this device or is about to open it again.
 fn is_alive(device: &str) -> bool {
     exists(device) || owner::is_owned(RouteIdentity::of(device))
 }

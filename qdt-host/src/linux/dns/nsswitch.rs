@@ -1,7 +1,7 @@
-//! Whom the C library asks for names: nsswitch.conf(5).
+//! The C library's order of name services: nsswitch.conf(5).
 
-/// Whether programs ask systemd-resolved through its own module (`nss-resolve`) before they would
-/// ask the servers of resolv.conf.
+/// Returns whether the C library queries systemd-resolved through its module (`nss-resolve`) before
+/// the servers of resolv.conf.
 pub(super) fn asks_resolved(nsswitch: &str) -> bool {
     let hosts = nsswitch
         .lines()

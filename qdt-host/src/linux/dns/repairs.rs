@@ -1,8 +1,8 @@
-//! How often a file that others change is put back, and what is said of it.
+//! Rate limit of repairs of a file that another program keeps rewriting, and of reports about it.
 //!
-//! Invariants: at most [`MOST`] repairs within [`WINDOW`], so that two programs that undo each
-//! other's work do not do so at full speed; that it comes to this is said once, and nothing more
-//! until the file stayed as it was for [`CALM`].
+//! Invariants: at most [`MAX_REPAIRS`] repairs within [`WINDOW`], so that two programs do not
+//! overwrite each other's file at full speed. Exceeding the limit is reported once, and again only
+//! after the file stayed unchanged for [`QUIET_PERIOD`].
 
 use std::{
     collections::VecDeque,
@@ -10,54 +10,54 @@ use std::{
 };
 
 /// The most repairs within [`WINDOW`].
-pub(super) const MOST: usize = 3;
-/// How long a repair counts.
+pub(super) const MAX_REPAIRS: usize = 3;
+/// The time that a repair counts.
 pub(super) const WINDOW: Duration = Duration::from_secs(10);
-/// After this long without a change the other program counts as gone.
-const CALM: Duration = Duration::from_secs(60);
+/// The time without a change after which the other program counts as gone.
+const QUIET_PERIOD: Duration = Duration::from_secs(60);
 
-/// The repairs of the last seconds.
+/// The recent repairs of one file.
 #[derive(Debug, Default)]
 pub(super) struct Repairs {
     recent: VecDeque<Instant>,
     contested: bool,
-    changed: Option<Instant>,
+    last_change: Option<Instant>,
 }
 
-/// What to do about a file that another program changed.
+/// The reaction to a change by another program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Decision {
-    /// Put it back and say so.
-    PutBack,
-    /// Put it back; more was said already.
-    PutBackSilently,
-    /// Leave it for now and say why.
-    Complain,
-    /// Leave it for now.
+    /// Restore the file and report the repair.
+    Restore,
+    /// Restore the file; the conflict was reported already.
+    RestoreSilently,
+    /// Leave the file for now and report the conflict.
+    Report,
+    /// Leave the file for now.
     Wait,
 }
 
 impl Repairs {
-    /// Decides about a change that was found at `now`.
+    /// Decides about a change that was detected at `now`.
     pub(super) fn decide(&mut self, now: Instant) -> Decision {
-        let calm = |since: Instant| now.saturating_duration_since(since) >= CALM;
-        if self.changed.is_some_and(calm) {
+        let is_quiet = |since: Instant| now.saturating_duration_since(since) >= QUIET_PERIOD;
+        if self.last_change.is_some_and(is_quiet) {
             self.contested = false;
         }
-        self.changed = Some(now);
+        self.last_change = Some(now);
         self.recent
             .retain(|repair| now.saturating_duration_since(*repair) < WINDOW);
-        if self.recent.len() >= MOST {
+        if self.recent.len() >= MAX_REPAIRS {
             return match std::mem::replace(&mut self.contested, true) {
                 true => Decision::Wait,
-                false => Decision::Complain,
+                false => Decision::Report,
             };
         }
         self.recent.push_back(now);
         if self.contested {
-            Decision::PutBackSilently
+            Decision::RestoreSilently
         } else {
-            Decision::PutBack
+            Decision::Restore
         }
     }
 }
@@ -75,15 +75,15 @@ mod tests {
 
     #[test]
     fn a_file_is_put_back_three_times_in_ten_seconds_and_then_one_error_is_said() {
-        use Decision::{Complain, PutBack, PutBackSilently, Wait};
+        use Decision::{Report, Restore, RestoreSilently, Wait};
         let expected = [
-            PutBack,
-            PutBack,
-            PutBack,
-            Complain,
+            Restore,
+            Restore,
+            Restore,
+            Report,
             Wait,
             Wait,
-            PutBackSilently,
+            RestoreSilently,
             Wait,
         ];
         assert_eq!(decisions([0, 3, 4, 5, 6, 9, 10, 11]), expected);
@@ -91,14 +91,14 @@ mod tests {
 
     #[test]
     fn after_a_minute_of_calm_everything_is_said_again() {
-        use Decision::{Complain, PutBack, Wait};
-        let expected = [PutBack, PutBack, PutBack, Complain, Wait, PutBack];
+        use Decision::{Report, Restore, Wait};
+        let expected = [Restore, Restore, Restore, Report, Wait, Restore];
         assert_eq!(decisions([0, 1, 2, 3, 4, 64]), expected);
     }
 
     #[test]
     fn a_change_now_and_then_is_put_back_every_time() {
         let all = decisions((0..1000).map(|number| number * 4));
-        assert!(all.iter().all(|decision| *decision == Decision::PutBack));
+        assert!(all.iter().all(|decision| *decision == Decision::Restore));
     }
 }

@@ -1,16 +1,15 @@
-//! /etc/resolv.conf, changed for a tunnel and given back.
+//! Replacement and restoration of /etc/resolv.conf.
 //!
-//! The file is written in place, because it may be a bind mount or a link that a rename would
-//! break; what stood in it is first written to a backup beside it, completely and synced. Our first
-//! line says whose the file is. The rules that follow from it:
+//! The file is written in place, because a rename would break a bind mount or a symbolic link. The
+//! original content is first written to a backup and synced. The first line of our content names
+//! the tunnel that wrote it. Invariants:
 //!
-//! * Given back is only a file that is still ours, or one that a crash cut short while it was being
-//!   written (nothing of it, or a part of what the backup holds). What somebody else wrote
-//!   meanwhile stays.
-//! * While the tunnel is up, what somebody else wrote becomes the new backup and the file ours
-//!   again, so that the newest content of the host's own is given back and not an old one.
-//! * The backup exists exactly as long as there is something to give back: a file that may not be
-//!   written is found out before the backup is made.
+//! * Only a file that is still ours is restored, or one that a crash truncated during a write (it
+//!   is missing, or a prefix of what was to be written). Content that another program wrote stays.
+//! * While the tunnel is up, content that another program wrote becomes the new backup, so a
+//!   restore yields the host's latest content.
+//! * The backup exists exactly while there is something to restore: write access is checked before
+//!   the backup is made.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -21,11 +20,11 @@ use std::{
 
 use crate::dns::{DnsError, DnsPlan};
 
-/// How our first line starts; the device's name and a semicolon follow.
+/// The start of our first line; the device's name and a semicolon follow.
 const MARK: &str = "# written by qdt-client for the tunnel ";
-/// How a backup starts whose file existed; the file's bytes follow.
+/// The start of a backup of an existing file; the file's content follows.
 const PRESENT: &[u8] = b"qdt backup of resolv.conf, version 1: a file\n";
-/// A backup whose file did not exist.
+/// The backup of a missing file.
 const ABSENT: &[u8] = b"qdt backup of resolv.conf, version 1: no file\n";
 
 /// The file and its backup.
@@ -34,24 +33,24 @@ pub(super) struct ResolvConf<'a> {
     pub(super) backup: &'a Path,
 }
 
-/// What stood in the file before; `None` when there was no file.
+/// The content of the file before the tunnel; `None` for a missing file.
 type Original = Option<Vec<u8>>;
 
 impl ResolvConf<'_> {
-    /// Puts the servers of `plan` into the file. `alive` tells whether the device of another tunnel
+    /// Writes the servers of `plan` to the file. `alive` tells whether another tunnel's device
     /// exists.
     pub(super) fn install(
         &self,
         plan: &DnsPlan,
         alive: impl Fn(&str) -> bool,
     ) -> Result<(), DnsError> {
-        self.take(plan, alive, is_cut_short)
+        self.take(plan, alive, is_truncated)
     }
 
-    /// Puts the servers of `plan` into the file again after this run had put them there. No crash
-    /// cut anything short since then, so whatever somebody wrote is what stands there now; only a
-    /// file that is gone or empty is one that somebody is about to write.
-    pub(super) fn put_back(
+    /// Writes the servers of `plan` to the file again, after this run had written them. No crash
+    /// can have truncated the file since then, so its content is another program's; only a missing
+    /// or empty file is one that another program is about to write.
+    pub(super) fn rewrite(
         &self,
         plan: &DnsPlan,
         alive: impl Fn(&str) -> bool,
@@ -75,14 +74,14 @@ impl ResolvConf<'_> {
                 tun: other.to_owned(),
             });
         }
-        let kept = match self.saved()? {
-            // Still ours, or cut short: what was there before is in the backup.
+        let has_original = match self.saved()? {
+            // Still ours, or truncated: the backup holds the original.
             Some(original) => owner.is_some() || is_unfinished(current.as_deref(), &original),
             None => false,
         };
         self.check_writable()?;
-        if !kept {
-            // A file of ours without a backup has lost what was there before: nothing but ours.
+        if !has_original {
+            // The original of a file of ours without a backup is lost.
             let original = if owner.is_some() {
                 Some(Vec::new())
             } else {
@@ -92,36 +91,35 @@ impl ResolvConf<'_> {
         }
         let written = self.write(self.content(plan).as_bytes(), "write");
         if written.is_err() {
-            // The first error is the one to tell; what cannot be given back now is given back at
-            // the next start.
+            // Return the first error; the next start restores what this one cannot.
             let _ = self.restore(|device| device == plan.tun);
         }
         written
     }
 
-    /// Whether the file is as `plan` wants it.
+    /// Returns whether the file has the content for `plan`.
     pub(super) fn is_installed(&self, plan: &DnsPlan) -> Result<bool, DnsError> {
         Ok(self.current()?.as_deref() == Some(self.content(plan).as_bytes()))
     }
 
-    /// What stands in the file now; `None` when there is none.
+    /// Reads the file; `None` for a missing one.
     pub(super) fn current(&self) -> Result<Original, DnsError> {
         read(self.path, "read")
     }
 
-    /// What the host itself has in the file, also while a tunnel has changed it.
+    /// Returns the host's own content of the file, also while a tunnel has changed it.
     pub(super) fn without_tunnel(&self) -> Result<Original, DnsError> {
         let current = self.current()?;
         if let Some(original) = self.saved()?
             && (current.as_deref().and_then(owner).is_some()
-                || is_cut_short(current.as_deref(), &original))
+                || is_truncated(current.as_deref(), &original))
         {
             return Ok(original);
         }
         Ok(current.filter(|content| owner(content).is_none()))
     }
 
-    /// Gives the file back when it is one of ours for a device that `left` holds for.
+    /// Restores the file where it is ours and `left` accepts its device.
     pub(super) fn restore(&self, left: impl Fn(&str) -> bool) -> Result<(), DnsError> {
         let Some(original) = self.saved()? else {
             return Ok(());
@@ -129,18 +127,20 @@ impl ResolvConf<'_> {
         let current = self.current()?;
         match current.as_deref().and_then(owner) {
             Some(device) if !left(device) => return Ok(()),
-            Some(_) => self.give_back(&original)?,
-            // Never changed, or given back already.
+            Some(_) => self.write_original(&original)?,
+            // Never changed, or restored already.
             None if current == original => {}
-            None if is_cut_short(current.as_deref(), &original) => self.give_back(&original)?,
+            None if is_truncated(current.as_deref(), &original) => {
+                self.write_original(&original)?
+            }
             None => {}
         }
         fs::remove_file(self.backup).map_err(failed("remove the backup", self.backup))
     }
 
-    fn give_back(&self, original: &Original) -> Result<(), DnsError> {
+    fn write_original(&self, original: &Original) -> Result<(), DnsError> {
         let Some(content) = original else {
-            // The file that a dangling link names, not the link.
+            // Remove the target of a symbolic link, not the link.
             return match fs::canonicalize(self.path) {
                 Ok(file) => fs::remove_file(file).map_err(failed("remove", self.path)),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -162,8 +162,7 @@ impl ResolvConf<'_> {
         content
     }
 
-    /// Finds out whether the file may be written, and changes nothing. One that is not there is
-    /// found out when it is made.
+    /// Checks write access without a change. A missing file passes: creating it is the check.
     fn check_writable(&self) -> Result<(), DnsError> {
         match OpenOptions::new().write(true).open(self.path) {
             Ok(_) => Ok(()),
@@ -175,7 +174,7 @@ impl ResolvConf<'_> {
         }
     }
 
-    /// What the backup holds; `None` when there is none, or none that we wrote.
+    /// Reads the backup; `None` for a missing one and for one that we did not write.
     fn saved(&self) -> Result<Option<Original>, DnsError> {
         let Some(backup) = read(self.backup, "read the backup")? else {
             return Ok(None);
@@ -188,7 +187,7 @@ impl ResolvConf<'_> {
             .map(|content| Some(content.to_vec())))
     }
 
-    /// Writes the backup beside its place and moves it there once it is on the disk.
+    /// Writes the backup to a temporary file and renames that once it is synced.
     fn save(&self, original: &Original) -> Result<(), DnsError> {
         let mut name = self.backup.as_os_str().to_owned();
         name.push(".new");
@@ -209,7 +208,7 @@ impl ResolvConf<'_> {
             file.write_all(content)?;
             file.sync_all()?;
             fs::rename(&new, self.backup)?;
-            // The new name is on the disk when its directory is.
+            // The rename is durable once the directory is synced.
             let directory = self
                 .backup
                 .parent()
@@ -217,7 +216,7 @@ impl ResolvConf<'_> {
             File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
         };
         write().map_err(|error| {
-            // Half a backup is none; one that was never made is not there to be removed.
+            // Do not leave half a backup.
             let _ = fs::remove_file(&new);
             failed("write the backup", self.backup)(error)
         })
@@ -227,8 +226,8 @@ impl ResolvConf<'_> {
         let write = || {
             let mut options = OpenOptions::new();
             options.write(true).truncate(true).mode(0o644);
-            // Asking for creation where none is needed fails on a file of another owner in a
-            // directory that everybody may write to (`fs.protected_regular`, proc_sys_fs(5)).
+            // O_CREAT fails on another owner's file in a world-writable directory
+            // (`fs.protected_regular`, proc_sys_fs(5)), so open an existing file without it.
             let opened = match options.open(self.path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     options.create(true).open(self.path)
@@ -243,7 +242,7 @@ impl ResolvConf<'_> {
     }
 }
 
-/// The device whose tunnel wrote this file; `None` when it is not ours.
+/// Returns the device whose tunnel wrote this content; `None` for content that is not ours.
 fn owner(content: &[u8]) -> Option<&str> {
     let rest = content.strip_prefix(MARK.as_bytes())?;
     let end = rest.iter().position(|byte| *byte == b';')?;
@@ -251,9 +250,9 @@ fn owner(content: &[u8]) -> Option<&str> {
     crate::check_interface_name(name).ok().map(|()| name)
 }
 
-/// Whether a crash while writing explains `current`: it is missing or a beginning of what was to be
-/// written, our lines or the original ones.
-fn is_cut_short(current: Option<&[u8]>, original: &Original) -> bool {
+/// Returns whether a crash during a write explains `current`: it is missing, or a prefix of our
+/// content or of the original.
+fn is_truncated(current: Option<&[u8]>, original: &Original) -> bool {
     let Some(current) = current else { return true };
     let ours = MARK.as_bytes().starts_with(current)
         || (current.starts_with(MARK.as_bytes()) && !current.contains(&b'\n'));

@@ -1,7 +1,7 @@
 //! Name servers of an interface through `resolvectl`.
 //!
-//! Invariants: its arguments are a checked interface name and addresses; nothing else ever stands
-//! there. The service has [`LIMIT`] for all that is asked of it at once, and an error says so.
+//! Invariants: arguments are a checked interface name and addresses only. The calls of one
+//! operation share [`LIMIT`]; exceeding it is an error.
 
 use std::{ffi::OsStr, future::Future, io, net::IpAddr, path::Path, time::Duration};
 
@@ -13,9 +13,9 @@ use rustix::{
 use super::super::program;
 use crate::dns::{DnsError, DnsPlan};
 
-/// How long a change may take, all calls of it together.
+/// The timeout of a change, for all of its calls together.
 const LIMIT: Duration = Duration::from_secs(4);
-/// How long taking back what was set half may take.
+/// The timeout of reverting a failed change.
 const UNDO_LIMIT: Duration = Duration::from_secs(2);
 
 /// A running systemd-resolved.
@@ -24,16 +24,16 @@ pub(super) struct Resolved<'a> {
 }
 
 impl<'a> Resolved<'a> {
-    /// `Some` when systemd-resolved runs and `resolvectl` is there. Its runtime directory outlives
-    /// it, so the proof is that its socket is answered.
+    /// Returns systemd-resolved where its socket accepts connections and `resolvectl` exists. The
+    /// runtime directory proves nothing: it outlives the service.
     pub(super) fn running(socket: &Path, programs: &'a OsStr) -> Option<Self> {
         program::find("resolvectl", programs)?;
         answers(socket).ok()?;
         Some(Self { programs })
     }
 
-    /// Gives the interface its servers and sends every look-up to them (`~.` is the root of all
-    /// names; `default-route` is for names that no interface claims).
+    /// Sets the servers of the interface and routes every look-up to them (`~.` is the root domain;
+    /// `default-route` is for names that no interface claims).
     pub(super) async fn install(&self, plan: &DnsPlan) -> Result<(), DnsError> {
         let tun = plan.tun.as_str();
         let servers: Vec<_> = plan.servers.iter().map(IpAddr::to_string).collect();
@@ -46,13 +46,13 @@ impl<'a> Resolved<'a> {
         };
         let result = within(LIMIT, installed).await;
         if result.is_err() {
-            // The first error is the one to tell, and what was set leaves with the interface.
+            // Return the first error; the settings end with the interface anyway.
             let _ = within(UNDO_LIMIT, self.call("revert", &[tun])).await;
         }
         result
     }
 
-    /// Forgets what was set for the interface.
+    /// Reverts the settings of the interface.
     pub(super) async fn revert(&self, tun: &str) -> Result<(), DnsError> {
         within(LIMIT, self.call("revert", &[tun])).await
     }
@@ -72,7 +72,7 @@ impl<'a> Resolved<'a> {
     }
 }
 
-/// Ends `calls` after `limit`; the program that runs then is killed.
+/// Ends `calls` after `limit` and kills the program that runs then.
 async fn within(
     limit: Duration,
     calls: impl Future<Output = Result<(), DnsError>>,
@@ -81,7 +81,7 @@ async fn within(
     ended.unwrap_or(Err(DnsError::NoAnswer { limit }))
 }
 
-/// Succeeds when somebody listens at `socket`. Does not wait for one that has too much to do.
+/// Succeeds when a process listens at `socket`; a full backlog counts too. Does not block.
 fn answers(socket: &Path) -> io::Result<()> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let client = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;

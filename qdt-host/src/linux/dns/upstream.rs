@@ -1,33 +1,32 @@
-//! The name servers that are asked outside the tunnel: the host's own.
+//! The host's own name servers, for queries outside the tunnel.
 //!
-//! Invariants: the tunnel's own servers are none of them, unless the host asked them before the
-//! tunnel came; a stub on this host is one only where nothing else is known, because it sends its
-//! own questions by the host's routes, which lead into the tunnel.
+//! Invariants: the tunnel's servers are not among them, unless the host used them before the
+//! tunnel. A stub on this host is a last resort, because its queries follow the host's routes into
+//! the tunnel.
 
 use std::{fs, net::IpAddr, path::PathBuf};
 
 use super::interface_index;
 use crate::HostResolvers;
 
-/// Reads a resolv.conf of this host.
+/// Parses a resolv.conf of this host.
 pub(super) fn parse(content: &[u8]) -> HostResolvers {
     HostResolvers::parse(&String::from_utf8_lossy(content), |interface| {
         interface_index(interface).ok().flatten()
     })
 }
 
-/// Chooses among what the host's resolv.conf says, what stands in the files of programs with a stub
-/// (asked for first where `asks_stub`), and what was known before the tunnel, whose servers are
-/// `own`.
+/// Chooses among the servers of the host's resolv.conf, those in the files of stub resolvers (first
+/// where `uses_stub`), and those known before the tunnel, whose servers are `tunnel_servers`.
 pub(super) fn choose(
     host: HostResolvers,
-    asks_stub: bool,
+    uses_stub: bool,
     upstreams: &[PathBuf],
     before: Option<HostResolvers>,
-    own: &[IpAddr],
+    tunnel_servers: &[IpAddr],
 ) -> HostResolvers {
-    let asks_stub = asks_stub || host.only_local();
-    let behind_stub = upstreams.iter().filter(|_| asks_stub).filter_map(|path| {
+    let uses_stub = uses_stub || host.only_local();
+    let behind_stub = upstreams.iter().filter(|_| uses_stub).filter_map(|path| {
         let mut found = parse(&fs::read(path).ok()?);
         found.search.extend_from_slice(&host.search);
         found.search.dedup();
@@ -37,7 +36,7 @@ pub(super) fn choose(
     let foreign = |mut found: HostResolvers| {
         found.servers.retain(|server| {
             let known = before.as_ref().is_some_and(|b| b.servers.contains(server));
-            !server.ip().is_loopback() && (known || !own.contains(&server.ip()))
+            !server.ip().is_loopback() && (known || !tunnel_servers.contains(&server.ip()))
         });
         (!found.servers.is_empty()).then_some(found)
     };
