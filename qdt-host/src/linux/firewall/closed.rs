@@ -1,9 +1,11 @@
-//! Finding out whether somebody else's nftables chain drops what our table lets through.
+//! Detection of foreign nftables chains that drop traffic which our tables accept.
 //!
-//! Reads what `nft -j` writes (libnftables-json(5)) and follows two packets through every base
-//! chain of the hook `forward`: one of a client on its way out, and its answer. Only what surely
-//! drops one of them counts: a rule whose condition is not understood may accept it, and then
-//! nothing is said. A rule for some ports or protocols only is none for the packet.
+//! Parses the output of `nft -j` (libnftables-json(5)) and evaluates every base chain of the hook
+//! `forward` for two packets: one from a client to the outside, and its reply.
+//!
+//! Invariants: a chain is reported only where it certainly drops one of the packets. A rule with an
+//! unknown condition might accept the packet; a rule for certain ports or protocols does not match
+//! it.
 
 use std::{collections::HashMap, net::IpAddr};
 
@@ -12,16 +14,16 @@ use serde_json::Value;
 
 use crate::firewall::{ClosedChain, NatPlan};
 
-/// The families whose chains see IPv4 packets.
+/// The families whose chains filter IPv4 packets.
 const FAMILIES: [&str; 2] = ["ip", "inet"];
-/// Chains call chains; the kernel allows 16 (`NFT_JUMP_STACK_SIZE`).
-const DEPTH: usize = 16;
-/// The most rules that one packet is followed through. Chains that jump to each other `k` times
-/// cost `k` to the power of [`DEPTH`]; no real ruleset comes near.
-const STEPS: usize = 100_000;
+/// The most nested jumps between chains (`NFT_JUMP_STACK_SIZE` of the kernel).
+const MAX_DEPTH: usize = 16;
+/// The most rules to evaluate for one packet. Chains with `k` jumps to each other cost `k` to the
+/// power of [`MAX_DEPTH`]; no real ruleset reaches this limit.
+const MAX_RULES: usize = 100_000;
 
-/// Family and name of the tables in `nft -j list chains` that have a base chain of the hook
-/// `forward` for IPv4 packets, but for those that are called `ours`.
+/// Returns family and name of the tables in `nft -j list chains` that have a base chain of the hook
+/// `forward` for IPv4 packets, except those called `ours`.
 pub(super) fn forward_tables(list: &Value, ours: &str) -> Vec<(String, String)> {
     let mut tables: Vec<_> = objects(list, "chain")
         .filter(|chain| is_forward(chain) && text(chain, "table") != ours)
@@ -38,8 +40,8 @@ pub(super) fn forward_tables(list: &Value, ours: &str) -> Vec<(String, String)> 
     tables
 }
 
-/// The base chains of the hook `forward` in one table, as `nft -j list table` writes it, that
-/// surely drop what `plan` lets through.
+/// Returns the base chains of the hook `forward` in one table (output of `nft -j list table`) that
+/// certainly drop traffic which `plan` accepts.
 pub(super) fn closed_chains(table: &Value, plan: &NatPlan) -> Vec<ClosedChain> {
     let Some(external) = &plan.external_interface else {
         return Vec::new();
@@ -77,13 +79,13 @@ pub(super) fn closed_chains(table: &Value, plan: &NatPlan) -> Vec<ClosedChain> {
                 let mut walk = Walk {
                     rules: &rules,
                     packet,
-                    steps: STEPS,
+                    rules_left: MAX_RULES,
                     doubt: false,
                 };
                 let by_rule = match walk.chain(text(base, "name"), 0) {
-                    Fate::Dropped => true,
-                    Fate::Open if by_policy => false,
-                    Fate::Passed | Fate::Open => return None,
+                    Outcome::Dropped => true,
+                    Outcome::Open if by_policy => false,
+                    Outcome::Accepted | Outcome::Open => return None,
                 };
                 (!walk.doubt).then_some(by_rule)
             });
@@ -103,7 +105,7 @@ fn is_forward(chain: &Value) -> bool {
     chain["hook"] == "forward"
 }
 
-/// The objects of one kind in the list that nft writes.
+/// Returns the objects of one kind in the output of nft.
 fn objects<'v>(list: &'v Value, kind: &'v str) -> impl Iterator<Item = &'v Value> {
     let all = list["nftables"].as_array().map_or(&[][..], Vec::as_slice);
     all.iter().filter_map(move |object| object.get(kind))
@@ -113,26 +115,26 @@ fn text<'v>(object: &'v Value, key: &str) -> &'v str {
     object[key].as_str().unwrap_or_default()
 }
 
-/// A packet that has to pass.
+/// A packet that has to pass the chain.
 struct Packet<'p> {
     from: &'p str,
     to: &'p str,
-    /// Somewhere in this network; `None` is anywhere.
+    /// The network of its source; `None` for any address.
     source: Option<IpNet>,
     destination: Option<IpNet>,
     state: &'p str,
 }
 
-/// What became of the packet in a chain.
+/// The outcome of a chain for the packet.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    Passed,
+enum Outcome {
+    Accepted,
     Dropped,
-    /// No rule decided.
+    /// No rule decided; the policy applies.
     Open,
 }
 
-/// Whether a rule is one for the packet.
+/// Whether a rule matches the packet.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Match {
     Yes,
@@ -165,25 +167,25 @@ impl Match {
 struct Walk<'w> {
     rules: &'w HashMap<&'w str, Vec<&'w [Value]>>,
     packet: &'w Packet<'w>,
-    /// How many more rules are looked at.
-    steps: usize,
-    /// A rule that is not understood may have let the packet pass.
+    /// The number of rules that may still be evaluated.
+    rules_left: usize,
+    /// Whether a rule with an unknown condition may have accepted the packet.
     doubt: bool,
 }
 
 impl Walk<'_> {
-    fn chain(&mut self, name: &str, depth: usize) -> Fate {
-        if depth > DEPTH {
+    fn chain(&mut self, name: &str, depth: usize) -> Outcome {
+        if depth > MAX_DEPTH {
             self.doubt = true;
-            return Fate::Open;
+            return Outcome::Open;
         }
         let rules = self.rules.get(name).map_or(&[][..], Vec::as_slice);
         for expressions in rules {
-            let Some(steps) = self.steps.checked_sub(1) else {
+            let Some(rules_left) = self.rules_left.checked_sub(1) else {
                 self.doubt = true;
-                return Fate::Open;
+                return Outcome::Open;
             };
-            self.steps = steps;
+            self.rules_left = rules_left;
             let mut matches = Match::Yes;
             for expression in *expressions {
                 let Some((kind, value)) = expression.as_object().and_then(|one| one.iter().next())
@@ -206,35 +208,35 @@ impl Walk<'_> {
                 }
                 match self.statement(kind, value, &mut matches, depth) {
                     Step::Next => {}
-                    Step::Return => return Fate::Open,
-                    Step::Decided(fate) => return fate,
+                    Step::Return => return Outcome::Open,
+                    Step::Decided(outcome) => return outcome,
                 }
             }
         }
-        Fate::Open
+        Outcome::Open
     }
 
-    /// One statement of a rule that is, or may be, one for the packet.
+    /// Evaluates one statement of a rule that matches, or may match, the packet.
     fn statement(&mut self, kind: &str, value: &Value, matches: &mut Match, depth: usize) -> Step {
-        let sure = *matches == Match::Yes;
+        let certain = *matches == Match::Yes;
         match kind {
             "match" => *matches = matches.and(self.matches(value)),
-            // They act on a part of the packets only.
+            // These act on some packets only.
             "limit" | "quota" | "ct count" => *matches = Match::No,
             "counter" | "log" | "mangle" | "ct helper" | "notrack" | "flow" | "comment" => {}
-            "accept" if sure => return Step::Decided(Fate::Passed),
+            "accept" if certain => return Step::Decided(Outcome::Accepted),
             "accept" | "queue" | "tproxy" => self.doubt = true,
-            "drop" | "reject" if sure => return Step::Decided(Fate::Dropped),
+            "drop" | "reject" if certain => return Step::Decided(Outcome::Dropped),
             "drop" | "reject" | "continue" => {}
-            "return" if sure => return Step::Return,
+            "return" if certain => return Step::Return,
             "return" => self.doubt = true,
             "jump" | "goto" => {
-                let fate = self.chain(text(value, "target"), depth + 1);
-                match (fate, sure) {
-                    (Fate::Open, true) if kind == "goto" => return Step::Return,
-                    (Fate::Open, _) | (Fate::Dropped, false) => {}
-                    (fate, true) => return Step::Decided(fate),
-                    (Fate::Passed, false) => self.doubt = true,
+                let outcome = self.chain(text(value, "target"), depth + 1);
+                match (outcome, certain) {
+                    (Outcome::Open, true) if kind == "goto" => return Step::Return,
+                    (Outcome::Open, _) | (Outcome::Dropped, false) => {}
+                    (outcome, true) => return Step::Decided(outcome),
+                    (Outcome::Accepted, false) => self.doubt = true,
                 }
             }
             _ => *matches = matches.and(Match::Unclear),
@@ -242,10 +244,10 @@ impl Walk<'_> {
         Step::Next
     }
 
-    /// The verdict that a verdict map has for the packet, and whether that is certain.
+    /// Returns the verdict of a verdict map for the packet, and whether it is certain.
     fn look_up<'v>(&self, map: &'v Value) -> (Match, Option<(&'v str, &'v Value)>) {
         let Some(elements) = map["data"]["set"].as_array() else {
-            // A named map: anything is possible.
+            // The elements of a named map are unknown.
             return (Match::Unclear, Some(("accept", &Value::Null)));
         };
         for element in elements {
@@ -267,7 +269,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Whether what `left` names in the packet is `right`, or among it.
+    /// Compares the packet's value of `left` with `right`, or with the elements of `right`.
     fn compare(&self, left: &Value, right: &Value) -> Match {
         let meta = text(&left["meta"], "key");
         match meta {
@@ -292,21 +294,21 @@ impl Walk<'_> {
             ("ip", "saddr") => any_of(right, &|one| is_in(self.packet.source, one)),
             ("ip", "daddr") => any_of(right, &|one| is_in(self.packet.destination, one)),
             ("", _) => Match::Unclear,
-            // Another protocol, or a part of the packets of this one.
+            // Another protocol, or some packets of this one.
             _ => Match::No,
         }
     }
 }
 
-/// How a chain goes on.
+/// The next step after a statement.
 enum Step {
     Next,
     Return,
-    Decided(Fate),
+    Decided(Outcome),
 }
 
-/// Whether `left` says the same of every packet that is followed here, so that its opposite does
-/// too.
+/// Returns whether `left` has the same value for every packet of the flow, so that `!=` can be
+/// evaluated.
 fn is_of_packet(left: &Value) -> bool {
     matches!(
         text(&left["meta"], "key"),
@@ -316,7 +318,7 @@ fn is_of_packet(left: &Value) -> bool {
             && matches!(text(&left["payload"], "field"), "saddr" | "daddr")
 }
 
-/// Whether `right`, or one element of it where it is a set or a list, is met.
+/// Applies `is` to `right`, or to its elements where it is a set or a list; one match suffices.
 fn any_of(right: &Value, is: &dyn Fn(&Value) -> Match) -> Match {
     let elements = right.as_array().or_else(|| right["set"].as_array());
     match elements {
@@ -344,7 +346,7 @@ fn is_interface(pattern: &Value, name: &str) -> Match {
     })
 }
 
-/// Whether an address somewhere in `network` is in what the rule names, both of one family.
+/// Returns whether an arbitrary address of `network` is in the network that the rule names.
 fn is_in(network: Option<IpNet>, right: &Value) -> Match {
     let named = match (right.as_str(), &right["prefix"]) {
         (Some(address), _) => address.parse::<IpAddr>().ok().map(IpNet::from),
@@ -358,9 +360,9 @@ fn is_in(network: Option<IpNet>, right: &Value) -> Match {
         (Some(network), Some(named)) if named.contains(&network) => Match::Yes,
         (Some(network), Some(named)) if network.contains(&named) => Match::Unclear,
         (Some(_), Some(_)) => Match::No,
-        // The internet at large is in no network.
+        // An arbitrary address of the internet is in no network.
         (None, Some(_)) => Match::No,
-        // A range, or something else.
+        // A range or another expression.
         (_, None) => Match::Unclear,
     }
 }

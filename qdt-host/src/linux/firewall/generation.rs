@@ -1,4 +1,4 @@
-//! The kernel's count of changes of the nftables ruleset.
+//! The kernel's generation counter of the nftables ruleset.
 
 use super::super::netlink::{NetlinkSocket, attributes};
 
@@ -8,7 +8,7 @@ const NFTA_GEN_ID: u16 = 1;
 /// `struct nfgenmsg`: family, version, resource id.
 const HEADER: [u8; 4] = [libc::AF_UNSPEC as u8, 0, 0, 0];
 
-/// The count, in this thread's network namespace; `None` where the kernel does not tell.
+/// Reads the counter in this thread's network namespace; `None` where the kernel has none.
 pub(super) fn read() -> Option<u32> {
     let socket = NetlinkSocket::open(Some(rustix::net::netlink::NETFILTER)).ok()?;
     let mut generation = None;

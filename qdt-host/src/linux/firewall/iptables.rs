@@ -1,8 +1,10 @@
-//! Two rules in the iptables FORWARD chain, where that chain is closed.
+//! Accept rules in the iptables FORWARD chain, where that chain is closed.
 //!
-//! The chain is read with `iptables -S FORWARD`, which writes every rule as the arguments that made
-//! it. Rules of ours are those with the comment `qdt <device>`; a rule is deleted by repeating
-//! exactly what was read, so nobody else's can be hit.
+//! `iptables -S FORWARD` prints every rule as the arguments that created it. Our rules carry the
+//! comment `qdt <device>`.
+//!
+//! Invariants: a rule is deleted by exactly the arguments that were read, so a foreign rule never
+//! matches.
 
 use std::{io, process::Output};
 
@@ -10,13 +12,13 @@ use super::super::{nft, program};
 use crate::firewall::{FirewallError, NatPlan};
 
 const PROGRAM: &str = "iptables";
-/// Seconds to wait for another program that holds the lock of iptables: within the limit of a
-/// helper, so that iptables itself says what it waited for.
+/// The timeout for the lock of iptables, in seconds: below a helper's timeout, so that the error is
+/// that of iptables.
 const LOCK_WAIT: &str = "4";
-/// The exit code of iptables that has not got the lock (`RESOURCE_PROBLEM` of xtables.h).
+/// The exit code of iptables when the lock is held (`RESOURCE_PROBLEM` of xtables.h).
 const LOCKED: i32 = 4;
 
-/// Inserts our two rules where the chain is closed; earlier ones of the same device leave.
+/// Inserts our two rules where the chain is closed, after removing earlier ones of the device.
 pub(super) async fn install(plan: &NatPlan) -> Result<(), FirewallError> {
     remove(|device| device == plan.tun).await?;
     let NatPlan {
@@ -43,7 +45,7 @@ pub(super) async fn install(plan: &NatPlan) -> Result<(), FirewallError> {
     run(&[&["-I", "FORWARD"], &out[..], &end].concat()).await
 }
 
-/// Deletes our rules of every device that `left` holds for.
+/// Deletes our rules of every device that `left` accepts.
 pub(super) async fn remove(left: impl Fn(&str) -> bool + Send) -> Result<(), FirewallError> {
     for rule in chain().await?.iter().flat_map(|chain| chain.lines()) {
         let words = words(rule);
@@ -56,7 +58,7 @@ pub(super) async fn remove(left: impl Fn(&str) -> bool + Send) -> Result<(), Fir
     Ok(())
 }
 
-/// What decides whether our rules are needed and there: whether the chain is closed, and our rules.
+/// Returns whether the chain is closed, and our rules in it, as text to compare.
 pub(super) async fn summary(tun: &str) -> Result<String, FirewallError> {
     let chain = chain().await?.unwrap_or_default();
     let ours = |line: &&str| device_of(&words(line)) == Some(tun);
@@ -68,11 +70,10 @@ pub(super) async fn summary(tun: &str) -> Result<String, FirewallError> {
     ))
 }
 
-/// The chain as `iptables -S` writes it; `None` where there is no iptables or no chain to read.
+/// Returns the output of `iptables -S`; `None` without iptables or without a readable chain.
 ///
 /// # Errors
-/// [`FirewallError`] where it cannot be told now: another program holds the lock, or the answer
-/// takes too long.
+/// [`FirewallError`] while another program holds the lock, and after a timeout.
 async fn chain() -> Result<Option<String>, FirewallError> {
     let output = match call(&["-S", "FORWARD"]).await {
         Err(FirewallError::Run { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
@@ -89,7 +90,7 @@ async fn chain() -> Result<Option<String>, FirewallError> {
         .then(|| String::from_utf8_lossy(&output.stdout).into_owned()))
 }
 
-/// Whether the chain ends in a drop: by its policy, or by a rule that takes everything.
+/// Returns whether the chain drops by its policy or by a rule for all packets.
 fn is_closed(chain: &str) -> bool {
     chain.lines().any(|line| {
         line == "-P FORWARD DROP"
@@ -98,7 +99,7 @@ fn is_closed(chain: &str) -> bool {
     })
 }
 
-/// The device whose rule this is; `None` when it is not one of ours.
+/// Returns the device of a rule; `None` for a foreign rule.
 fn device_of(words: &[String]) -> Option<&str> {
     if words.first().map(String::as_str) != Some("-A") {
         return None;
@@ -114,8 +115,8 @@ fn comment(tun: &str) -> String {
     format!("qdt {tun}")
 }
 
-/// Splits a rule into its arguments: words, those with blanks in double quotes, in which a
-/// backslash keeps the next character as it is.
+/// Splits a rule into its arguments. Double quotes enclose an argument with blanks; within them a
+/// backslash escapes the next character.
 fn words(rule: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;

@@ -1,10 +1,10 @@
-//! NAT and forwarding of a server: one nftables table of our own for each address family, and where
-//! another's iptables chain would drop what that table lets through, two rules there.
+//! [`Firewall`] for Linux: one nftables table per address family, and two rules in a closed
+//! iptables FORWARD chain.
 //!
-//! An accept in one table does not undo a drop in another (netfilter asks every base chain of a
-//! hook), so where ufw, Docker or an administrator closed the FORWARD chain, our traffic needs a
-//! rule in that chain. Such rules carry the comment `qdt <device>` and leave at stop and at the
-//! next start; a chain that lets everything through is not touched.
+//! An accept in one table does not undo a drop in another, because netfilter evaluates every base
+//! chain of a hook. So where ufw, Docker or an administrator closed the FORWARD chain, our traffic
+//! needs rules in that chain. They carry the comment `qdt <device>` and are removed at stop and at
+//! the next start. An open chain stays unchanged.
 
 mod closed;
 mod generation;
@@ -20,7 +20,7 @@ use crate::{
     sysctl::SysctlError,
 };
 
-/// Tables are called `qdt_<device>`.
+/// The prefix of table names: `qdt_<device>`.
 const TABLE_PREFIX: &str = "qdt";
 
 /// The firewall of this host.
@@ -37,7 +37,7 @@ impl Firewall for HostFirewall {
         }
         nft::apply(&script::install(plan, has_ip6())).await?;
         if let Err(error) = iptables::install(plan).await {
-            // Half an installation is none; the first error is the one to tell.
+            // Do not leave half an installation. Return the first error.
             let _ = self.remove(&plan.tun).await;
             return Err(error);
         }
@@ -53,7 +53,8 @@ impl Firewall for HostFirewall {
 
     async fn remove(&self, tun: &str) -> Result<(), FirewallError> {
         check_interface_name(tun)?;
-        // In parallel, and both whatever becomes of one: each may take the time of a helper.
+        // In parallel, since each may take a helper's timeout; a failure of one does not stop the
+        // other.
         let (table, rules) =
             tokio::join!(remove_table(tun), iptables::remove(|device| device == tun));
         table.and(rules)
@@ -76,7 +77,7 @@ impl Firewall for HostFirewall {
 
     async fn installed(&self, tun: &str) -> Result<HostRules, FirewallError> {
         check_interface_name(tun)?;
-        // Before the rules are read: a change meanwhile shows the next time.
+        // Read before the rules, so that a concurrent change shows the next time.
         let generation = generation::read();
         let name = nft::table_name(TABLE_PREFIX, tun);
         let mut tables = [String::new(), String::new()];
@@ -101,7 +102,7 @@ impl Firewall for HostFirewall {
             let list = ["list", "table", &family, &table];
             match nft::read_json(&list).await {
                 Ok(table) => closed.extend(closed::closed_chains(&table, plan)),
-                // It was removed meanwhile.
+                // The table was removed concurrently.
                 Err(FirewallError::Refused { .. }) => {}
                 Err(error) => return Err(error),
             }
@@ -118,7 +119,7 @@ impl Firewall for HostFirewall {
     }
 }
 
-/// What [`HostFirewall::install`] put in place, as it read then.
+/// A snapshot of the rules of one device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostRules {
     tables: [String; 2],
@@ -143,13 +144,13 @@ impl InstalledRules for HostRules {
 
 async fn remove_table(tun: &str) -> Result<(), FirewallError> {
     match nft::apply(&script::remove(tun, has_ip6())).await {
-        // Without the program there never was a table.
+        // Without `nft` no table was ever installed.
         Err(FirewallError::NftMissing) => Ok(()),
         other => other,
     }
 }
 
-/// Whether this kernel has IPv6: nftables may lack the family where it has not.
+/// Returns whether this kernel has IPv6. Without it nftables may lack the family `ip6`.
 fn has_ip6() -> bool {
     Path::new("/proc/sys/net/ipv6").exists()
 }

@@ -1,16 +1,16 @@
-//! The nftables scripts: our tables put in place as a whole, and taken away.
+//! The nftables scripts that install and remove our tables.
 //!
-//! A script is one transaction. It declares each table first so that deleting it cannot fail, and
-//! thereby replaces whatever stood there. Names have passed `check_interface_name`.
+//! Invariants: a script is one transaction. It declares each table before deleting it, so that the
+//! deletion cannot fail. Names have passed `check_interface_name`.
 
 use super::{super::nft::table_name, TABLE_PREFIX};
 use crate::firewall::NatPlan;
 
-/// Counts what somebody outside sent to a client that had not asked for it.
+/// The counter of unsolicited packets from outside to a client.
 const INBOUND: &str = "\tcounter inbound {\n\t}\n";
 
-/// Replaces the tables by what `plan` says. `ip6` is whether this kernel has IPv6: inner packets
-/// are IPv4 only, so the table of that family keeps everything else out.
+/// Returns the script that installs the tables of `plan`. `ip6` tells whether this kernel has IPv6:
+/// inner packets are IPv4 only, so the table of that family drops everything.
 pub(super) fn install(plan: &NatPlan, ip6: bool) -> String {
     let NatPlan {
         tun,
@@ -66,7 +66,7 @@ pub(super) fn install(plan: &NatPlan, ip6: bool) -> String {
     script
 }
 
-/// Takes the tables of the device `tun` away, if they are there.
+/// Returns the script that removes the tables of the device `tun`, if they exist.
 pub(super) fn remove(tun: &str, ip6: bool) -> String {
     let table = table_name(TABLE_PREFIX, tun);
     let families: &[&str] = if ip6 { &["ip", "ip6"] } else { &["ip"] };
