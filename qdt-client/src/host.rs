@@ -233,7 +233,7 @@ impl<H: Host> TunnelHost<H> {
     /// Tells what others removed from what the host has joined or left.
     fn compare(&mut self, found: Restored, repaired: &mut Repaired) -> Result<(), RepairError> {
         repaired.restored.extend(found.parts);
-        for network in found.spared {
+        for network in found.exempted {
             let names = |warning: &RouteWarning| match warning {
                 RouteWarning::Overlap { other, .. } => *other == network,
                 _ => false,

@@ -648,9 +648,9 @@ async fn an_overlap_that_comes_and_goes_is_one_line_each_and_no_repair() {
         for _ in 0..30 {
             host.change(|state| {
                 state.route_warnings = vec![overlap.clone()];
-                state.unspared = vec![other];
+                state.missing_exemptions = vec![other];
             });
-            until(|| host.state().unspared.is_empty()).await;
+            until(|| host.state().missing_exemptions.is_empty()).await;
             host.change(|_| {});
             tokio::time::sleep(Duration::from_secs(1)).await;
             host.change(|state| state.route_warnings.clear());
@@ -659,8 +659,8 @@ async fn an_overlap_that_comes_and_goes_is_one_line_each_and_no_repair() {
         // The rule of one that is known is removed by somebody.
         host.change(|state| state.route_warnings = vec![overlap.clone()]);
         tokio::time::sleep(Duration::from_secs(1)).await;
-        host.change(|state| state.unspared = vec![other]);
-        until(|| host.state().unspared.is_empty()).await;
+        host.change(|state| state.missing_exemptions = vec![other]);
+        until(|| host.state().missing_exemptions.is_empty()).await;
         worker.stop();
     })
     .await;

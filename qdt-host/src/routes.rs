@@ -71,7 +71,7 @@ pub struct Restored {
     pub parts: Vec<String>,
     /// Networks of the host that got a new rule to exempt them: the host has joined them, or, where
     /// [`RouteWarning::Overlap`] named them before, another program had removed the rule.
-    pub spared: Vec<IpNet>,
+    pub exempted: Vec<IpNet>,
     /// Every current warning about networks ([`RouteWarning::is_about_networks`]), and one for each
     /// part that could not be restored.
     pub warnings: Vec<RouteWarning>,

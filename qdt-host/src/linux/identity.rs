@@ -62,7 +62,7 @@ impl RouteIdentity {
 
     /// The priority of the rules that send to the main table what the tunnel does not take.
     #[must_use]
-    pub fn spared_priority(self) -> u32 {
+    pub fn exempt_priority(self) -> u32 {
         Self::PRIORITY_BASE + 2 * u32::from(self.0)
     }
 
@@ -70,7 +70,7 @@ impl RouteIdentity {
     /// its default route is left out.
     #[must_use]
     pub fn networks_priority(self) -> u32 {
-        self.spared_priority() + 1
+        self.exempt_priority() + 1
     }
 
     /// The priority of the rule that asks the main table for anything but a default route.
@@ -111,7 +111,7 @@ mod tests {
         for tun in ["qdt0", "qdt1", "tun0", "vpn", ""] {
             let identity = RouteIdentity::of(tun);
             assert_eq!(
-                RouteIdentity::of_priority(identity.spared_priority()),
+                RouteIdentity::of_priority(identity.exempt_priority()),
                 Some(identity)
             );
             assert_eq!(

@@ -1,20 +1,20 @@
-//! What a tunnel and the networks of its host have in common, as warnings.
+//! Warnings about networks that both the tunnel and its host have.
 
 use super::{
+    desired::{destinations, takes_everything},
     identity::RouteIdentity,
-    near::Surroundings,
-    wanted::{destinations, takes_everything},
+    surroundings::Surroundings,
 };
 use crate::routes::{RoutePlan, RouteWarning};
 
-/// One warning for each network of the host, each other tunnel, and each route that the tunnel's
-/// networks meet.
+/// Returns one warning for each network of the host, each other tunnel and each wide route that
+/// overlaps the tunnel's networks.
 pub(super) fn warnings(plan: &RoutePlan, surroundings: &Surroundings) -> Vec<RouteWarning> {
     let mut found = Vec::new();
     let networks = destinations(plan);
     let networks = networks.iter().filter(|network| network.prefix_len() > 0);
-    for reached in &surroundings.near {
-        let overlap = networks.clone().find(|n| reached.is_spared_by(**n));
+    for reached in &surroundings.local {
+        let overlap = networks.clone().find(|n| reached.is_exempt_from(**n));
         found.extend(overlap.map(|network| RouteWarning::Overlap {
             network: *network,
             other: reached.network,

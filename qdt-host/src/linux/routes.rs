@@ -1,10 +1,11 @@
 //! Policy routing of a client through rtnetlink.
 //!
-//! Which rules and routes there are is decided in `wanted`. Installing writes routes first and
-//! rules then, removing goes the other way round, so there is no moment in which a rule leads
-//! nowhere or traffic that was in the tunnel leaves beside it. Restoring a plan writes what is
-//! missing of it, and follows the networks that the host is connected to meanwhile; where nothing
-//! is missing it changes nothing.
+//! `desired` computes the rules and routes of a plan.
+//!
+//! Invariants: installation adds routes before rules, removal deletes rules before routes, so no
+//! rule ever leads to an empty table and no traffic of the tunnel leaks. Restoration adds missing
+//! parts and follows the networks that the host is connected to; it changes nothing where no part
+//! is missing.
 
 use std::{collections::HashSet, io, net::IpAddr};
 
@@ -20,20 +21,18 @@ use rtnetlink::{
 };
 
 use super::{
-    address_guard, default_route,
+    address_guard, default_route, desired,
     identity::RouteIdentity,
-    inbound, leftover_tables, links,
-    near::{self, Surroundings},
-    overlaps, owner, reverse_path, route_state,
+    inbound, leftover_tables, links, overlaps, owner, presence, reverse_path,
     rtnl::{Rtnl, is_any, list_routes_request, os_error},
-    wanted,
+    surroundings::{self, Surroundings},
 };
 use crate::{
     firewall::FirewallError,
     routes::{Restored, RouteError, RoutePlan, RouteWarning, Routes},
 };
 
-/// Routes of this host's clients.
+/// The routes of this host's clients.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct HostRoutes;
 
@@ -41,8 +40,7 @@ impl Routes for HostRoutes {
     async fn install(&self, plan: &RoutePlan) -> Result<Vec<RouteWarning>, RouteError> {
         let installed = install(plan).await;
         if installed.is_err() {
-            // The first error is the one to tell; what cannot be removed now is found by the next
-            // start.
+            // Return the first error; the next start removes what this one cannot.
             let _ = self.remove(&plan.tun).await;
         }
         installed
@@ -68,17 +66,17 @@ impl Routes for HostRoutes {
     async fn remove_leftovers(&self, tun: &str) -> Result<(), RouteError> {
         crate::check_interface_name(tun)?;
         let rtnl = Rtnl::connect().map_err(failed(tun, "connect to rtnetlink"))?;
-        let live: HashSet<_> = our_routes(&rtnl)
+        let live: HashSet<_> = list_our_routes(&rtnl)
             .await
             .map_err(failed(tun, "list routes"))?
             .iter()
-            // Routes without a device outlive it.
+            // Routes without a device outlive the tunnel.
             .filter(|route| default_route::output(route).is_some())
             .filter_map(table)
             .collect();
         let own = RouteIdentity::of(tun);
         remove(&rtnl, tun, |found| {
-            // The routes of a running client are gone while its device is down.
+            // A running client has no routes while its device is down.
             found == own || (!live.contains(&found.table()) && !owner::is_owned(found))
         })
         .await?;
@@ -89,88 +87,92 @@ impl Routes for HostRoutes {
 
 async fn install(plan: &RoutePlan) -> Result<Vec<RouteWarning>, RouteError> {
     let tun = plan.tun.as_str();
-    let (rtnl, index, surroundings) = look_around(tun).await?;
-    refuse_taken_address(&rtnl, plan, index, &surroundings).await?;
+    let (rtnl, index, surroundings) = read_surroundings(tun).await?;
+    check_address_conflict(&rtnl, plan, index, &surroundings).await?;
     let mut warnings = address_guard::install(tun, plan.address).await;
     warnings.extend(reverse_path::install(tun).await);
     warnings.extend(overlaps::warnings(plan, &surroundings));
-    if answers_inbound(plan, &surroundings) {
+    if needs_inbound_mark(plan, &surroundings) {
         warnings.extend(inbound::install(plan).await);
     } else {
         inbound::remove(tun).await;
     }
 
-    let wanted = Wanted::new(plan, index, &surroundings);
-    for route in &wanted.routes {
+    let desired = Desired::new(plan, index, &surroundings);
+    for route in &desired.routes {
         write_route(&rtnl, tun, route.clone()).await?;
     }
-    for rule in &wanted.rules {
+    for rule in &desired.rules {
         add_rule(&rtnl, tun, rule.clone()).await?;
     }
-    let rules = our_rules(&rtnl).await.map_err(failed(tun, "list rules"))?;
-    let routes = our_routes(&rtnl)
+    let rules = list_our_rules(&rtnl)
+        .await
+        .map_err(failed(tun, "list rules"))?;
+    let routes = list_our_routes(&rtnl)
         .await
         .map_err(failed(tun, "list routes"))?;
-    remove_stale(&rtnl, tun, &wanted, rules, routes).await?;
+    remove_stale(&rtnl, tun, &desired, rules, routes).await?;
     Ok(warnings)
 }
 
-/// Puts back what of `plan` is missing, and says so in `restored`.
+/// Restores missing parts of `plan` and records them in `restored`.
 async fn restore(plan: &RoutePlan, restored: &mut Restored) -> Result<(), RouteError> {
     let tun = plan.tun.as_str();
-    let (rtnl, index, surroundings) = look_around(tun).await?;
+    let (rtnl, index, surroundings) = read_surroundings(tun).await?;
     restored.warnings = overlaps::warnings(plan, &surroundings);
-    let asked = answers_inbound(plan, &surroundings);
+    let asked = needs_inbound_mark(plan, &surroundings);
     inbound::restore(plan, asked, restored).await;
 
-    let wanted = Wanted::new(plan, index, &surroundings);
-    // Asked for every few seconds: one dump of the routes and one of the rules have to do. What is
-    // written below is wanted and therefore never stale.
+    let desired = Desired::new(plan, index, &surroundings);
+    // Runs every few seconds, so one dump of the routes and one of the rules have to suffice.
+    // Routes written below are desired, hence never stale.
     let routes = surroundings.ours;
-    for route in &wanted.routes {
-        if !routes.iter().any(|old| route_state::is_there(route, old)) {
+    for route in &desired.routes {
+        if !routes.iter().any(|old| presence::is_route(route, old)) {
             write_route(&rtnl, tun, route.clone()).await?;
             let parts = &mut restored.parts;
             parts.push(format!("route {}", destination(route).unwrap_or_default()));
         }
     }
-    let rules = our_rules(&rtnl).await.map_err(failed(tun, "list rules"))?;
-    for rule in &wanted.rules {
+    let rules = list_our_rules(&rtnl)
+        .await
+        .map_err(failed(tun, "list rules"))?;
+    for rule in &desired.rules {
         let mut present = rules.iter();
-        if !present.any(|old| route_state::rule_is_there(rule, old))
+        if !present.any(|old| presence::is_rule(rule, old))
             && add_rule(&rtnl, tun, rule.clone()).await?
         {
-            match wanted::spared(rule) {
-                Some(network) => restored.spared.push(network),
-                None => restored.parts.push(wanted::words(rule)),
+            match desired::exempt_network(rule) {
+                Some(network) => restored.exempted.push(network),
+                None => restored.parts.push(desired::describe(rule)),
             }
         }
     }
-    remove_stale(&rtnl, tun, &wanted, rules, routes).await?;
+    remove_stale(&rtnl, tun, &desired, rules, routes).await?;
     restore_tables(plan, &mut restored.parts).await
 }
 
-/// A connection to the kernel, the index of the device, and what the host is connected to.
-async fn look_around(tun: &str) -> Result<(Rtnl, u32, Surroundings), RouteError> {
+/// Returns a connection to the kernel, the index of the device and the host's surroundings.
+async fn read_surroundings(tun: &str) -> Result<(Rtnl, u32, Surroundings), RouteError> {
     crate::check_interface_name(tun)?;
     let rtnl = Rtnl::connect().map_err(failed(tun, "connect to rtnetlink"))?;
     let index = links::index_of(&rtnl, tun)
         .await
         .map_err(failed(tun, "find the device"))?;
-    let surroundings = near::surroundings(&rtnl, index)
+    let surroundings = surroundings::read(&rtnl, index)
         .await
         .map_err(failed(tun, "list routes"))?;
     Ok((rtnl, index, surroundings))
 }
 
-/// Puts back the tables that are missing, wherever the kernel can tell and `nft` is there: where it
-/// could not be had when the plan was installed, a warning was given then.
+/// Restores missing nftables tables where the kernel can list them and `nft` exists. Where they
+/// could not be installed, `install` returned a warning.
 async fn restore_tables(plan: &RoutePlan, restored: &mut Vec<String>) -> Result<(), RouteError> {
     let tun = plan.tun.as_str();
     let guard = address_guard::tables(tun, plan.address);
     let mark = reverse_path::table(tun);
     if mark.is_some() {
-        // Where it cannot be set the warning was given at the start.
+        // `install` returned a warning where this fails.
         let _ = reverse_path::use_mark();
     }
     for table in guard.into_iter().chain(mark) {
@@ -188,42 +190,42 @@ async fn restore_tables(plan: &RoutePlan, restored: &mut Vec<String>) -> Result<
     Ok(())
 }
 
-/// What has to be in the kernel for a plan.
-struct Wanted {
+/// The desired routes and rules of a plan.
+struct Desired {
     identity: RouteIdentity,
     routes: Vec<RouteMessage>,
     rules: Vec<RuleMessage>,
 }
 
-impl Wanted {
+impl Desired {
     fn new(plan: &RoutePlan, index: u32, surroundings: &Surroundings) -> Self {
         Self {
             identity: RouteIdentity::of(&plan.tun),
-            routes: wanted::routes(plan, index),
-            rules: wanted::rules(plan, &surroundings.near),
+            routes: desired::routes(plan, index),
+            rules: desired::rules(plan, &surroundings.local),
         }
     }
 }
 
-/// Removes rules and routes of this tunnel that are not wanted (any more).
+/// Removes rules and routes of this tunnel that the plan does not contain.
 async fn remove_stale(
     rtnl: &Rtnl,
     tun: &str,
-    wanted: &Wanted,
+    desired: &Desired,
     rules: Vec<RuleMessage>,
     routes: Vec<RouteMessage>,
 ) -> Result<(), RouteError> {
     for old in rules {
-        let mut rules = wanted.rules.iter();
-        let kept = rules.any(|rule| route_state::rule_is_there(rule, &old));
-        if identity_of(&old) == Some(wanted.identity) && !kept {
+        let mut rules = desired.rules.iter();
+        let kept = rules.any(|rule| presence::is_rule(rule, &old));
+        if identity_of(&old) == Some(desired.identity) && !kept {
             delete_rule(rtnl, tun, old).await?;
         }
     }
     for old in routes {
-        let mut routes = wanted.routes.iter();
-        let kept = routes.any(|route| route_state::is_there(route, &old));
-        if table(&old) == Some(wanted.identity.table()) && !kept {
+        let mut routes = desired.routes.iter();
+        let kept = routes.any(|route| presence::is_route(route, &old));
+        if table(&old) == Some(desired.identity.table()) && !kept {
             delete_route(rtnl, tun, old).await?;
         }
     }
@@ -236,7 +238,7 @@ async fn write_route(rtnl: &Rtnl, tun: &str, route: RouteMessage) -> Result<(), 
     added.map_err(os_error).map_err(failed(tun, &step))
 }
 
-/// Adds a rule; `false` when there is one that says the same.
+/// Adds a rule; returns `false` when an equal one exists.
 async fn add_rule(rtnl: &Rtnl, tun: &str, rule: RuleMessage) -> Result<bool, RouteError> {
     let mut add = rtnl.handle.rule().add().v4();
     *add.message_mut() = rule;
@@ -247,18 +249,18 @@ async fn add_rule(rtnl: &Rtnl, tun: &str, rule: RuleMessage) -> Result<bool, Rou
     }
 }
 
-/// Whether connections from outside are to be answered the way they came: where the tunnel takes
-/// everything and the internet can reach this host by an address outside our tunnels.
-fn answers_inbound(plan: &RoutePlan, surroundings: &Surroundings) -> bool {
+/// Returns whether replies to connections from outside need a mark: where the plan has a default
+/// route and the host has a public address outside our tunnels.
+fn needs_inbound_mark(plan: &RoutePlan, surroundings: &Surroundings) -> bool {
     let outside = |index: &u32| !surroundings.devices.contains(index);
     let mut addresses = surroundings.addresses.iter();
-    wanted::takes_everything(plan)
+    desired::takes_everything(plan)
         && addresses.any(|(index, address)| outside(index) && inbound::is_public(*address))
 }
 
-/// An error where another interface has the tunnel's address already: what came in by one of the
-/// two would be lost.
-async fn refuse_taken_address(
+/// Fails where another interface has the tunnel's address: packets to one of the two would be
+/// lost.
+async fn check_address_conflict(
     rtnl: &Rtnl,
     plan: &RoutePlan,
     own: u32,
@@ -274,14 +276,14 @@ async fn refuse_taken_address(
                     interface,
                 });
             }
-            // An interface that has just gone holds no address.
+            // The interface was removed concurrently.
             _ => {}
         }
     }
     Ok(())
 }
 
-/// What adding this route does, for an error.
+/// Describes the installation of a route, for an error.
 fn step(route: &RouteMessage) -> String {
     let network = destination(route).unwrap_or_default();
     if route.header.kind == RouteType::Throw {
@@ -291,18 +293,24 @@ fn step(route: &RouteMessage) -> String {
     }
 }
 
-/// Removes the rules and routes of every identity that is `ours`.
+/// Removes the rules and routes of every identity that `ours` accepts.
 async fn remove(
     rtnl: &Rtnl,
     tun: &str,
     ours: impl Fn(RouteIdentity) -> bool + Send,
 ) -> Result<(), RouteError> {
-    for rule in our_rules(rtnl).await.map_err(failed(tun, "list rules"))? {
+    for rule in list_our_rules(rtnl)
+        .await
+        .map_err(failed(tun, "list rules"))?
+    {
         if identity_of(&rule).is_some_and(&ours) {
             delete_rule(rtnl, tun, rule).await?;
         }
     }
-    for route in our_routes(rtnl).await.map_err(failed(tun, "list routes"))? {
+    for route in list_our_routes(rtnl)
+        .await
+        .map_err(failed(tun, "list routes"))?
+    {
         let identity = table(&route).and_then(RouteIdentity::of_table);
         if identity.is_some_and(&ours) {
             delete_route(rtnl, tun, route).await?;
@@ -311,8 +319,8 @@ async fn remove(
     Ok(())
 }
 
-/// The IPv4 rules that carry our protocol number and one of our priorities.
-async fn our_rules(rtnl: &Rtnl) -> io::Result<Vec<RuleMessage>> {
+/// Lists the IPv4 rules with our protocol number and one of our tables or priorities.
+async fn list_our_rules(rtnl: &Rtnl) -> io::Result<Vec<RuleMessage>> {
     let all = rtnl.handle.rule().get(IpVersion::V4).execute();
     let all: Vec<_> = all.try_collect().await.map_err(os_error)?;
     Ok(all
@@ -321,7 +329,7 @@ async fn our_rules(rtnl: &Rtnl) -> io::Result<Vec<RuleMessage>> {
         .collect())
 }
 
-/// The tunnel a rule belongs to; `None` when it is not one of ours.
+/// Returns the tunnel that a rule belongs to; `None` for a foreign rule.
 fn identity_of(rule: &RuleMessage) -> Option<RouteIdentity> {
     let ours = RuleAttribute::Protocol(RouteProtocol::Other(RouteIdentity::PROTOCOL));
     if !rule.attributes.contains(&ours) {
@@ -334,7 +342,7 @@ fn identity_of(rule: &RuleMessage) -> Option<RouteIdentity> {
             RuleAttribute::Table(table) => RouteIdentity::of_table(*table),
             _ => None,
         });
-    // Rules that ask the main table are known by where they stand.
+    // Rules that look up the main table are recognised by their priority.
     table.or_else(|| RouteIdentity::of_priority(priority(rule)?))
 }
 
@@ -361,8 +369,8 @@ async fn delete_rule(rtnl: &Rtnl, tun: &str, rule: RuleMessage) -> Result<(), Ro
     }
 }
 
-/// The IPv4 routes of every table.
-pub(super) async fn all(rtnl: &Rtnl) -> io::Result<Vec<RouteMessage>> {
+/// Lists the IPv4 routes of every table.
+pub(super) async fn list_routes(rtnl: &Rtnl) -> io::Result<Vec<RouteMessage>> {
     let all = rtnl
         .handle
         .route()
@@ -371,14 +379,14 @@ pub(super) async fn all(rtnl: &Rtnl) -> io::Result<Vec<RouteMessage>> {
     all.try_collect().await.map_err(os_error)
 }
 
-/// Those that carry our protocol number.
-async fn our_routes(rtnl: &Rtnl) -> io::Result<Vec<RouteMessage>> {
-    let mut all = all(rtnl).await?;
+/// Lists the IPv4 routes with our protocol number.
+async fn list_our_routes(rtnl: &Rtnl) -> io::Result<Vec<RouteMessage>> {
+    let mut all = list_routes(rtnl).await?;
     all.retain(is_ours);
     Ok(all)
 }
 
-/// Whether a route carries our protocol number.
+/// Returns whether a route has our protocol number.
 pub(super) fn is_ours(route: &RouteMessage) -> bool {
     route.header.protocol == RouteProtocol::Other(RouteIdentity::PROTOCOL)
 }

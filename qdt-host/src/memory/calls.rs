@@ -158,14 +158,14 @@ impl Routes for MemoryHost {
         Ok(self.state().route_warnings)
     }
 
-    /// Records no [`Call`] where nothing is missing. Returns [`super::HostState::unspared`] as
-    /// spared from now on.
+    /// Records no [`Call`] where nothing is missing. Returns
+    /// [`super::HostState::missing_exemptions`] as exempted.
     async fn restore(&self, plan: &RoutePlan) -> Restored {
         // Taken first: a guard within the literal would live as long as all of it.
-        let spared = std::mem::take(&mut self.lock().state.unspared);
+        let exempted = std::mem::take(&mut self.lock().state.missing_exemptions);
         let mut restored = Restored {
             parts: Vec::new(),
-            spared,
+            exempted,
             warnings: self.state().route_warnings,
             failure: None,
         };

@@ -53,7 +53,7 @@ pub struct HostState {
     /// The warnings that every installation and repair of routes returns.
     pub route_warnings: Vec<RouteWarning>,
     /// Networks without a rule to exempt them until the next repair.
-    pub unspared: Vec<IpNet>,
+    pub missing_exemptions: Vec<IpNet>,
     /// Address translation by the name of its TUN device.
     pub nat: BTreeMap<String, NatPlan>,
     /// Whether the host forwards.

@@ -38,7 +38,7 @@ fn a_network_that_comes_up_over_the_pool_is_a_warning_and_not_something_that_was
     let network = "10.8.0.0/16".parse().unwrap();
     let restored = restore_all(&host, RouteMode::Default).unwrap();
     assert_eq!(restored.parts, [""; 0]);
-    assert_eq!(restored.spared, [network]);
+    assert_eq!(restored.exempted, [network]);
     let warnings: Vec<_> = restored.warnings.iter().map(ToString::to_string).collect();
     assert_eq!(warnings.len(), 2, "{warnings:?}");
     assert!(
@@ -53,13 +53,13 @@ fn a_network_that_comes_up_over_the_pool_is_a_warning_and_not_something_that_was
     // As long as it is there it is told, and nothing more is done.
     let again = restore_all(&host, RouteMode::Default).unwrap();
     assert_eq!(
-        (again.spared.len(), &again.warnings),
+        (again.exempted.len(), &again.warnings),
         (0, &restored.warnings)
     );
     host.namespace.sh("ip link del docker0");
     let gone = restore_all(&host, RouteMode::Default).unwrap();
     assert_eq!(
-        (gone.parts.len(), gone.spared.len(), gone.warnings.len()),
+        (gone.parts.len(), gone.exempted.len(), gone.warnings.len()),
         (0, 0, 0)
     );
     assert_eq!(host.way("10.8.0.7"), "qdt0");

@@ -1,10 +1,12 @@
-//! The networks that this host reaches without the tunnel, as its routing tables have them.
+//! The networks that this host reaches without the tunnel, read from its routing tables.
 //!
-//! Near are networks that an address of the host lies in, whoever wrote their route (the kernel or
-//! a DHCP client), and routes through point-to-point devices (other VPNs, modems). A route that
-//! names a router on a LAN, or leads to another network there, may come from a DHCP server and is
-//! left out, and so is whatever is wider than [`WIDEST`]. A DHCP server also chooses the host's
-//! address and mask, so whoever answers DHCP decides about one network up to that width.
+//! Local networks are connected ones, whether the kernel or a DHCP client wrote their route, and
+//! those routed through point-to-point devices (other VPNs, modems).
+//!
+//! Invariants: a route by way of a router on the LAN, or to another network there, is not local,
+//! since a DHCP server may have sent it; neither is one wider than [`SHORTEST_LOCAL_PREFIX`]. So a
+//! rogue DHCP server, which also chooses the host's address and mask, can keep at most one network
+//! of that width out of the tunnel.
 
 use std::{collections::HashMap, io, net::IpAddr};
 
@@ -23,50 +25,50 @@ use super::{
     rtnl::{Rtnl, os_error},
 };
 
-/// The shortest prefix of a network of one's own: 10.0.0.0/8 is the largest private one. A shorter
-/// one (0.0.0.0/1 and 128.0.0.0/1 are customary) stands for a default route.
-pub(super) const WIDEST: u8 = 8;
+/// The shortest prefix of a local network: 10.0.0.0/8 is the largest private one. A shorter one
+/// (customary: 0.0.0.0/1 and 128.0.0.0/1) counts as a default route.
+pub(super) const SHORTEST_LOCAL_PREFIX: u8 = 8;
 
-/// What the routing tables say, apart from our own table.
+/// The routing tables and addresses of the host at one moment.
 #[derive(Debug, Default)]
 pub(super) struct Surroundings {
-    /// The routes of every tunnel of qdt-client, as they were read.
+    /// The routes of every tunnel of qdt-client, unparsed.
     pub(super) ours: Vec<RouteMessage>,
-    /// The IPv4 addresses of the host and the indices of their interfaces.
+    /// The IPv4 addresses of the host, with the index of their interface.
     pub(super) addresses: Vec<(u32, IpAddr)>,
-    /// Networks that are reached on other interfaces.
-    pub(super) near: Vec<Reached>,
-    /// Routes of the main table that stand for a default route without being one.
-    pub(super) wide: Vec<Reached>,
-    /// What other tunnels of qdt-client carry.
-    pub(super) tunnels: Vec<(RouteIdentity, Reached)>,
-    /// The indices of the devices of all tunnels of qdt-client, this one included.
+    /// The local networks on other interfaces.
+    pub(super) local: Vec<RoutedNetwork>,
+    /// Routes of the main table that count as a default route by their width.
+    pub(super) wide: Vec<RoutedNetwork>,
+    /// The networks of other tunnels of qdt-client.
+    pub(super) tunnels: Vec<(RouteIdentity, RoutedNetwork)>,
+    /// The device indices of all tunnels of qdt-client, this one included.
     pub(super) devices: Vec<u32>,
 }
 
-/// A network and the interface on which it is reached.
+/// A network and the interface of its route.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Reached {
+pub(super) struct RoutedNetwork {
     pub(super) network: IpNet,
     pub(super) interface: String,
-    /// Whether an address of the host lies in it, rather than a route leading there.
+    /// Whether the host has an address in the network, not only a route to it.
     pub(super) connected: bool,
 }
 
-impl Reached {
-    /// Whether it keeps its own way although the tunnel carries `network`: what the host is
-    /// connected to always does where the two overlap, a mere route only where it is not wider.
-    pub(super) fn is_spared_by(&self, network: IpNet) -> bool {
+impl RoutedNetwork {
+    /// Returns whether it is exempt from the tunnel's `network`: a connected network is where the
+    /// two overlap, a routed one only where it is not wider.
+    pub(super) fn is_exempt_from(&self, network: IpNet) -> bool {
         network.contains(&self.network) || (self.connected && self.network.contains(&network))
     }
 }
 
-/// Reads the tables. `own` is the index of the tunnel's device.
-pub(super) async fn surroundings(rtnl: &Rtnl, own: u32) -> io::Result<Surroundings> {
+/// Reads the routing tables. `own` is the index of the tunnel's device.
+pub(super) async fn read(rtnl: &Rtnl, own: u32) -> io::Result<Surroundings> {
     let links = rtnl.handle.link().get().execute();
     let links: Vec<_> = links.try_collect().await.map_err(os_error)?;
     let links: HashMap<_, _> = links.iter().map(|link| (link.header.index, link)).collect();
-    let all = routes::all(rtnl).await?;
+    let all = routes::list_routes(rtnl).await?;
     let ours = all.iter().filter(|route| routes::is_ours(route));
     let ours: Vec<_> = ours.cloned().collect();
     let devices = ours.iter().filter_map(default_route::output);
@@ -97,7 +99,7 @@ pub(super) async fn surroundings(rtnl: &Rtnl, own: u32) -> io::Result<Surroundin
             continue;
         };
         let connected = is_connected(route, network, link.header.index, &networks);
-        let reached = Reached {
+        let reached = RoutedNetwork {
             network,
             interface,
             connected,
@@ -112,9 +114,9 @@ pub(super) async fn surroundings(rtnl: &Rtnl, own: u32) -> io::Result<Surroundin
         {
             match network.prefix_len() {
                 0 => {}
-                prefix if prefix < WIDEST => found.wide.push(reached),
+                prefix if prefix < SHORTEST_LOCAL_PREFIX => found.wide.push(reached),
                 _ if connected || link.header.flags.contains(LinkFlags::Pointopoint) => {
-                    found.near.push(reached);
+                    found.local.push(reached);
                 }
                 _ => {}
             }
@@ -123,8 +125,8 @@ pub(super) async fn surroundings(rtnl: &Rtnl, own: u32) -> io::Result<Surroundin
     Ok(found)
 }
 
-/// Whether `route` leads to what an address of its interface lies in, without a router between.
-/// Who wrote it does not matter: some DHCP clients do so in place of the kernel.
+/// Returns whether `route` leads to a network of its interface's address without a gateway. Its
+/// protocol may be any: some DHCP clients write the route in place of the kernel.
 fn is_connected(
     route: &RouteMessage,
     destination: IpNet,

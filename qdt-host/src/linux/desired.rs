@@ -1,23 +1,23 @@
-//! The routes and rules that a plan asks for, as rtnetlink messages.
+//! The desired routes and rules of a plan, as rtnetlink messages.
 //!
-//! Rules and one table, in the order in which the kernel asks them (of several tunnels, 1 and 2 of
-//! all stand before 3 and 4 of any):
+//! The rules in the order of their evaluation (with several tunnels, rules 1 and 2 of all precede
+//! rules 3 and 4 of any):
 //!
-//! 1. what is *spared* goes to the main table: networks that the host is connected to (or reaches
-//!    through another VPN) where the tunnel's networks overlap them;
-//! 2. what is not marked goes where our table has a network (not its default route): the tunnel's
-//!    own network and the one of `route_mode: cidr`;
-//! 3. everything goes where the main table has anything but a default route: the LAN stays
-//!    reachable (`route_mode: default` only, like the next). What is wider than /8 counts as a
-//!    default route;
-//! 4. what is not marked goes to our table's default route: into the tunnel.
+//! 1. *Exempt* destinations are looked up in the main table: connected networks (and those reached
+//!    through another VPN) that overlap the tunnel's networks.
+//! 2. Unmarked packets are looked up in our table, except its default route: the tunnel's own
+//!    network and that of `route_mode: cidr`.
+//! 3. All packets are looked up in the main table, except its default route, so the LAN stays
+//!    reachable (`route_mode: default` only, like rule 4). A route wider than /8 counts as a
+//!    default route.
+//! 4. Unmarked packets take our table's default route into the tunnel.
 //!
-//! Marked packets, those of the tunnel itself and answers to connections that came in from outside
-//! it, pass 2 and 4 by: then come the rules of the administrator and the main table. 4 spares those
-//! of other tunnels of qdt-client, too, so that two of them never carry each other. 2 of another
-//! tunnel spares nothing of this one: what came in through that tunnel is answered there. Multicast
-//! and broadcast that stays on a LAN is `throw` in our table: the kernel goes on to the main table
-//! and, where that has no route, finds none.
+//! Rules 2 and 4 do not match marked packets: those of the transport, and replies to connections
+//! from outside the tunnel. They reach the administrator's rules and the main table. Rule 4 exempts
+//! the marks of other tunnels of qdt-client too, so that no tunnel carries another. Rule 2 does
+//! not: a connection that came in through another tunnel is answered through it. Multicast and
+//! broadcast of a LAN have `throw` routes in our table: the lookup goes on to the main table, and
+//! fails where that has no route.
 
 use std::net::IpAddr;
 
@@ -32,20 +32,20 @@ use rtnetlink::{
 };
 
 use super::identity::RouteIdentity;
-use super::near::{Reached, WIDEST};
+use super::surroundings::{RoutedNetwork, SHORTEST_LOCAL_PREFIX};
 use crate::routes::{RouteMode, RoutePlan};
 
 /// `RT_TABLE_MAIN`
 const MAIN: u32 = 254;
-/// Link-local (RFC 5771, section 4) and administratively scoped (RFC 2365) multicast, limited
-/// broadcast: the names and services of a LAN are found there.
+/// Link-local (RFC 5771, section 4) and administratively scoped (RFC 2365) multicast, and limited
+/// broadcast: service discovery of a LAN uses them. Octets and prefix length.
 const LAN_ONLY: [([u8; 4], u8); 3] = [
     ([224, 0, 0, 0], 24),
     ([239, 0, 0, 0], 8),
     ([255, 255, 255, 255], 32),
 ];
 
-/// What goes into the tunnel: networks first, the default route last.
+/// Returns the destinations that go into the tunnel: networks first, the default route last.
 pub(super) fn destinations(plan: &RoutePlan) -> Vec<IpNet> {
     let mut all = vec![plan.network.trunc()];
     match plan.mode {
@@ -57,17 +57,17 @@ pub(super) fn destinations(plan: &RoutePlan) -> Vec<IpNet> {
     all
 }
 
-/// Every address of the plan's family.
+/// Returns the network of all addresses of the plan's family.
 fn everything(plan: &RoutePlan) -> IpNet {
     IpNet::new_assert(plan.network.addr(), 0).trunc()
 }
 
-/// Whether the plan sends everything into the tunnel.
+/// Returns whether the plan has a default route into the tunnel.
 pub(super) fn takes_everything(plan: &RoutePlan) -> bool {
     destinations(plan).contains(&everything(plan))
 }
 
-/// The routes of our table, in the order in which they are to be added. `index` is the device's.
+/// Returns the routes of our table in the order of their installation. `index` is the device's.
 pub(super) fn routes(plan: &RoutePlan, index: u32) -> Vec<RouteMessage> {
     let identity = RouteIdentity::of(&plan.tun);
     let new = |network: IpNet| {
@@ -86,8 +86,8 @@ pub(super) fn routes(plan: &RoutePlan, index: u32) -> Vec<RouteMessage> {
         .iter()
         .map(|(octets, prefix_len)| IpNet::new_assert((*octets).into(), *prefix_len))
         .map(|network| new(network).kind(RouteType::Throw).build());
-    // They name no source: the device's one address is taken, and the route stays when that
-    // address is replaced by another.
+    // Without a preferred source the kernel uses the device's only address, and the route survives
+    // a change of that address.
     let into_tunnel = destinations(plan).into_iter().map(|network| {
         new(network)
             .output_interface(index)
@@ -97,38 +97,39 @@ pub(super) fn routes(plan: &RoutePlan, index: u32) -> Vec<RouteMessage> {
     thrown.chain(into_tunnel).collect()
 }
 
-/// The rules, in the order in which the kernel asks them.
-pub(super) fn rules(plan: &RoutePlan, near: &[Reached]) -> Vec<RuleMessage> {
+/// Returns the rules in the order of their evaluation.
+pub(super) fn rules(plan: &RoutePlan, local_networks: &[RoutedNetwork]) -> Vec<RuleMessage> {
     let identity = RouteIdentity::of(&plan.tun);
     let networks = destinations(plan);
     let networks = networks.iter().filter(|network| network.prefix_len() > 0);
     let mut rules = Vec::new();
-    for reached in near {
+    for local in local_networks {
         if networks
             .clone()
-            .any(|network| reached.is_spared_by(*network))
+            .any(|network| local.is_exempt_from(*network))
         {
-            let mut spared = rule(identity.spared_priority(), MAIN);
-            spared.header.dst_len = reached.network.prefix_len();
-            let address = reached.network.network();
-            spared.attributes.push(RuleAttribute::Destination(address));
-            // Where the host has left that network, nothing else may take what was meant for it.
-            spared
+            let mut exempt = rule(identity.exempt_priority(), MAIN);
+            exempt.header.dst_len = local.network.prefix_len();
+            let address = local.network.network();
+            exempt.attributes.push(RuleAttribute::Destination(address));
+            // After the host has left that network, no wider route may take its packets.
+            exempt
                 .attributes
-                .push(no_wider_than(reached.network.prefix_len()));
-            if !rules.contains(&spared) {
-                rules.push(spared);
+                .push(suppress_shorter_than(local.network.prefix_len()));
+            if !rules.contains(&exempt) {
+                rules.push(exempt);
             }
         }
     }
     let mut networks = rule(identity.networks_priority(), identity.table());
     networks.header.flags = RuleFlags::Invert;
     push_mark(&mut networks, identity.mark(), !RouteIdentity::INBOUND);
-    networks.attributes.push(no_wider_than(1));
+    networks.attributes.push(suppress_shorter_than(1));
     rules.push(networks);
     if takes_everything(plan) {
         let mut lan = rule(identity.lan_priority(), MAIN);
-        lan.attributes.push(no_wider_than(WIDEST));
+        lan.attributes
+            .push(suppress_shorter_than(SHORTEST_LOCAL_PREFIX));
         rules.push(lan);
         let mut rest = rule(identity.default_priority(), identity.table());
         rest.header.flags = RuleFlags::Invert;
@@ -138,8 +139,8 @@ pub(super) fn rules(plan: &RoutePlan, near: &[Reached]) -> Vec<RuleMessage> {
     rules
 }
 
-/// Leaves out what the table finds by a route with a shorter prefix than this.
-fn no_wider_than(prefix: u8) -> RuleAttribute {
+/// Suppresses routes of the table with a shorter prefix than this.
+fn suppress_shorter_than(prefix: u8) -> RuleAttribute {
     RuleAttribute::SuppressPrefixLen(u32::from(prefix) - 1)
 }
 
@@ -160,8 +161,8 @@ fn rule(priority: u32, table: u32) -> RuleMessage {
     rule
 }
 
-/// A rule in a few words, for the log.
-pub(super) fn words(rule: &RuleMessage) -> String {
+/// Describes a rule for the log.
+pub(super) fn describe(rule: &RuleMessage) -> String {
     let priority = rule.attributes.iter().find_map(|part| match part {
         RuleAttribute::Priority(priority) => Some(*priority),
         _ => None,
@@ -169,8 +170,8 @@ pub(super) fn words(rule: &RuleMessage) -> String {
     format!("rule {}", priority.unwrap_or_default())
 }
 
-/// The network that a rule spares; `None` for every other rule.
-pub(super) fn spared(rule: &RuleMessage) -> Option<IpNet> {
+/// Returns the network that a rule exempts; `None` for every other rule.
+pub(super) fn exempt_network(rule: &RuleMessage) -> Option<IpNet> {
     rule.attributes.iter().find_map(|part| match part {
         RuleAttribute::Destination(to) => IpNet::new(*to, rule.header.dst_len).ok(),
         _ => None,
