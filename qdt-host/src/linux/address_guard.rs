@@ -1,11 +1,10 @@
-//! Keeps the tunnel's address from the networks the host is in.
+//! nftables tables that hide the tunnel's address from the host's networks.
 //!
-//! Linux answers for every address it has on every interface: ARP for the tunnel's address on the
-//! LAN tells everybody there that this host is in the tunnel, and packets sent to it from there are
-//! delivered. The switches against that (`arp_ignore`) belong to the LAN's interfaces and would
-//! change how they answer for all their addresses, also on interfaces that appear later, and would
-//! have to be given back. Instead two tables of our own drop exactly what asks for or goes to this
-//! one address by any other way than the tunnel and the loopback interface.
+//! Linux answers ARP for each of its addresses on every interface and accepts packets to it there,
+//! so a host on the LAN could find out that this host has a tunnel. `arp_ignore` would prevent
+//! that, but it is a parameter of the LAN's interfaces: it would affect all of their addresses and
+//! have to be restored. Instead two tables drop ARP requests for the address, and packets to it
+//! from interfaces other than the tunnel and the loopback.
 
 use std::net::IpAddr;
 
@@ -17,7 +16,7 @@ use crate::routes::RouteWarning;
 
 pub(super) const TABLE_PREFIX: &str = "qdtguard";
 
-/// The guard of `address`.
+/// Returns the tables that guard `address`.
 pub(super) fn tables(tun: &str, address: IpAddr) -> [Table; 2] {
     let name = nft::table_name(TABLE_PREFIX, tun);
     let table = |family, rule| Table {
@@ -38,9 +37,9 @@ pub(super) fn tables(tun: &str, address: IpAddr) -> [Table; 2] {
     ]
 }
 
-/// Puts the guard of `address` in place of that of an earlier address.
+/// Installs the guard of `address`, in place of one of an earlier address.
 pub(super) async fn install(tun: &str, address: IpAddr) -> Vec<RouteWarning> {
-    // One after the other: a kernel without ARP tables still gets the second.
+    // One by one, so that a kernel without ARP tables gets the second.
     let mut warnings = Vec::new();
     for table in tables(tun, address) {
         if let Err(error) = table.install().await {
@@ -52,13 +51,13 @@ pub(super) async fn install(tun: &str, address: IpAddr) -> Vec<RouteWarning> {
     warnings
 }
 
-/// Removes the guard, if there is one.
+/// Removes the guard, if it exists.
 pub(super) async fn remove(tun: &str) {
     let table = nft::table_name(TABLE_PREFIX, tun);
     let script = |family| format!("add table {family} {table}\ndelete table {family} {table}\n");
     let (arp, ip) = (script("arp"), script("ip"));
-    // Without `nft` or the family there never was a table. One that stays behind would drop what
-    // is for a later tunnel of the same address: `leftover_tables` removes it at the next start. In
-    // parallel: each may take the time of a helper.
+    // Ignore errors: without `nft` or the family there is no table, and `leftover_tables` removes a
+    // leftover one, which would block a later tunnel with this address. In parallel, since each may
+    // take a helper's timeout.
     let _ = tokio::join!(nft::apply(&arp), nft::apply(&ip));
 }

@@ -1,4 +1,4 @@
-//! Reading the IPv4 addresses of interfaces from rtnetlink answers.
+//! IPv4 addresses of interfaces, from rtnetlink messages.
 
 use std::{io, net::IpAddr};
 
@@ -11,7 +11,7 @@ use rtnetlink::packet_route::{
 
 use super::rtnl::{Rtnl, os_error};
 
-/// All IPv4 addresses of the interface with this index, as the kernel describes them.
+/// Lists the IPv4 addresses of the interface `index`.
 pub(super) async fn ipv4_of(rtnl: &Rtnl, index: u32) -> io::Result<Vec<AddressMessage>> {
     let all = rtnl
         .handle
@@ -26,7 +26,7 @@ pub(super) async fn ipv4_of(rtnl: &Rtnl, index: u32) -> io::Result<Vec<AddressMe
         .collect())
 }
 
-/// The IPv4 addresses of all interfaces.
+/// Lists the IPv4 addresses of all interfaces.
 pub(super) async fn all_ipv4(rtnl: &Rtnl) -> io::Result<Vec<AddressMessage>> {
     let all = rtnl.handle.address().get().execute();
     let mut all: Vec<_> = all.try_collect().await.map_err(os_error)?;
@@ -34,7 +34,7 @@ pub(super) async fn all_ipv4(rtnl: &Rtnl) -> io::Result<Vec<AddressMessage>> {
     Ok(all)
 }
 
-/// The local address that `message` names.
+/// Returns the local address in `message`.
 pub(super) fn local(message: &AddressMessage) -> Option<IpAddr> {
     message
         .attributes
@@ -45,22 +45,22 @@ pub(super) fn local(message: &AddressMessage) -> Option<IpAddr> {
         })
 }
 
-/// The network that an address connects its interface to, without host bits; of a
-/// point-to-point link the other end.
+/// Returns the network of an address, without host bits; of a point-to-point link the peer's
+/// address.
 pub(super) fn network(message: &AddressMessage) -> Option<IpNet> {
-    let other_end = message
+    let peer = message
         .attributes
         .iter()
         .find_map(|attribute| match attribute {
             AddressAttribute::Address(address) => Some(*address),
             _ => None,
         });
-    let address = other_end.or_else(|| local(message))?;
+    let address = peer.or_else(|| local(message))?;
     let network = IpNet::new(address, message.header.prefix_len).ok()?;
     Some(network.trunc())
 }
 
-/// Whether the kernel would choose this address as a source toward the rest of the world.
+/// Returns whether the kernel may choose this address as a source for global destinations.
 pub(super) fn is_primary(message: &AddressMessage) -> bool {
     message.header.scope == AddressScope::Universe
         && !message.header.flags.contains(AddressHeaderFlags::Secondary)

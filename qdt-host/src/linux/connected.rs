@@ -8,7 +8,7 @@ use std::{
 use super::{addresses, links, rtnl::Rtnl};
 use crate::network::ConnectedNetwork;
 
-/// See [`crate::Network::connected_networks`].
+/// Implements [`crate::Network::connected_networks`].
 pub(super) async fn connected_networks() -> io::Result<Vec<ConnectedNetwork>> {
     let rtnl = Rtnl::connect()?;
     let all = addresses::all_ipv4(&rtnl).await?;
@@ -22,7 +22,7 @@ pub(super) async fn connected_networks() -> io::Result<Vec<ConnectedNetwork>> {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(unknown) => match links::name_of(&rtnl, *unknown.key()).await {
                 Ok(name) => unknown.insert(name),
-                // It was removed meanwhile.
+                // The interface was removed concurrently.
                 Err(error) if error.raw_os_error() == Some(libc::ENODEV) => continue,
                 Err(error) => return Err(error),
             },

@@ -1,4 +1,4 @@
-//! The interface and the source address that this host uses toward the rest of the world.
+//! The interface and source address of the host's default route.
 
 use std::{io, net::IpAddr};
 
@@ -14,7 +14,7 @@ use super::{
     rtnl::{Rtnl, list_routes_request, os_error},
 };
 
-/// See [`crate::Network::default_route_interface`]; the route is the main table's.
+/// Implements [`crate::Network::default_route_interface`] for the main table.
 pub(super) async fn default_route_interface() -> io::Result<Option<String>> {
     let rtnl = Rtnl::connect()?;
     match default_route(&rtnl, AddressFamily::Inet)
@@ -27,7 +27,7 @@ pub(super) async fn default_route_interface() -> io::Result<Option<String>> {
     }
 }
 
-/// See [`crate::Network::default_route_source`].
+/// Implements [`crate::Network::default_route_source`].
 pub(super) async fn default_route_source() -> io::Result<Option<IpAddr>> {
     let rtnl = Rtnl::connect()?;
     for family in [AddressFamily::Inet, AddressFamily::Inet6] {
@@ -92,7 +92,7 @@ fn metric(route: &RouteMessage) -> u32 {
     priority.unwrap_or_default()
 }
 
-/// The interface of a route; of the first of its next hops where it has several.
+/// Returns the interface of a route, or of its first next hop where it has several.
 pub(super) fn output(route: &RouteMessage) -> Option<u32> {
     route
         .attributes

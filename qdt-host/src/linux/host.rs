@@ -1,4 +1,4 @@
-//! The machine this program runs on: the parts of this folder as one [`Host`].
+//! [`Host`] for Linux: the bundle of this folder's parts.
 
 use super::{
     HostConntrack, HostDns, HostFirewall, HostLinks, HostNetwork, HostRoutes, HostTuns, HostWatch,
@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{Host, Outside, OwnerError, OwnerWarning};
 
-/// The network namespace of the threads that use it.
+/// The machine as the network namespace of the calling thread shows it.
 #[derive(Debug, Clone, Default)]
 pub struct LinuxHost {
     dns: HostDns,

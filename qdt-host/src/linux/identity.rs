@@ -1,40 +1,41 @@
-//! The numbers of one client's tunnel: its policy rules, its routing table, its marks.
+//! The numbers of one client's tunnel: rule priorities, routing table and marks.
 //!
-//! Traffic is looked up in a table of our own by rules that spare whatever carries the tunnel's
-//! mark, which the tunnel's own sockets set. When the TUN device disappears, its routes disappear
-//! with it and the rules that stay behind lead to an empty table.
+//! Rules look up unmarked packets in a table of our own; the transport's sockets set the mark. When
+//! the TUN device disappears, the kernel removes its routes, and the remaining rules lead to an
+//! empty table.
 
-/// The numbers by which rules, table and packets of one tunnel are told from everybody else's.
+/// The numbers that identify rules, table and packets of one tunnel.
 ///
-/// They follow from the device's name alone, so that a later run finds what an earlier one left,
-/// and two tunnels of one host do not meet (with a chance of 1 in 4096 for any two names).
+/// They depend on the device's name only, so that a later run finds the leftovers of an earlier
+/// one. Two names collide with a probability of 1 in 4096.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RouteIdentity(u16);
 
 impl RouteIdentity {
-    /// The number that names us as the author of rules and routes (`FRA_PROTOCOL`,
-    /// `rtm_protocol`); nobody in `iproute2/etc/iproute2/rt_protos` has it.
+    /// The protocol number of our rules and routes (`FRA_PROTOCOL`, `rtm_protocol`), which is free
+    /// in `iproute2/etc/iproute2/rt_protos`.
     pub const PROTOCOL: u8 = 113;
-    /// Tables and marks are this plus a number below 4096: bits that Kubernetes and Docker use in
-    /// marks (0x4000, 0x8000) are never set.
+    /// The base of tables and marks, to which a number below 4096 is added. The mark bits of
+    /// Kubernetes and Docker (0x4000, 0x8000) stay clear.
     const TABLE_BASE: u32 = 0x7164_0000;
     const NUMBERS: u16 = 4096;
-    /// What the marks of all tunnels, [`Self::mark`] and [`Self::inbound_mark`], have in common.
+    /// The common part of the marks of all tunnels, [`Self::mark`] and [`Self::inbound_mark`].
     pub(in crate::linux) const ANY_MARK: u32 = Self::TABLE_BASE;
-    /// The bits of a mark that make [`Self::ANY_MARK`].
+    /// The mask of [`Self::ANY_MARK`].
     pub(in crate::linux) const ANY_MASK: u32 = 0xffff_e000;
-    /// The bit by which [`Self::inbound_mark`] differs from [`Self::mark`].
+    /// The bit that distinguishes [`Self::inbound_mark`] from [`Self::mark`].
     pub(in crate::linux) const INBOUND: u32 = 0x1000;
-    /// Rules stand before those of the main table (32766) and behind whatever an administrator
-    /// wants to be first. Each tunnel has two priorities for what is its own, and behind those of
-    /// all tunnels two for what `route_mode: default` takes: that never takes another's network.
+    /// The first priority: before the main table's rule (32766), after the lower priorities that
+    /// administrators use. Each tunnel has two priorities for its own networks and, after those of
+    /// all tunnels, two for `route_mode: default`, which thus never takes another tunnel's
+    /// network.
     const PRIORITY_BASE: u32 = 10_000;
     const DEFAULT_BASE: u32 = Self::PRIORITY_BASE + 2 * Self::NUMBERS as u32;
 
-    /// The numbers of the tunnel whose device is called `tun`.
+    /// Returns the numbers of the tunnel of the device `tun`.
     #[must_use]
     pub fn of(tun: &str) -> Self {
-        // FNV-1a, folded: it must give the same number in every version of the program.
+        // FNV-1a, folded. Every version of the program must compute the same number.
         let hash = tun.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
             (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
         });
@@ -42,57 +43,57 @@ impl RouteIdentity {
         Self(u16::try_from(folded % u32::from(Self::NUMBERS)).expect("below 4096"))
     }
 
-    /// The number of our routing table.
+    /// Returns the number of the tunnel's routing table.
     #[must_use]
     pub fn table(self) -> u32 {
         Self::TABLE_BASE + u32::from(self.0)
     }
 
-    /// The mark that the tunnel's own UDP sockets set by `SO_MARK` (this needs CAP_NET_ADMIN).
+    /// Returns the mark of the transport's UDP sockets (`SO_MARK`, which needs CAP_NET_ADMIN).
     #[must_use]
     pub fn mark(self) -> u32 {
         self.table()
     }
 
-    /// The mark of connections that came in from outside the tunnel, and of the answers to them.
+    /// Returns the mark of connections from outside the tunnel, and of replies to them.
     #[must_use]
     pub fn inbound_mark(self) -> u32 {
         self.table() + Self::INBOUND
     }
 
-    /// The priority of the rules that send to the main table what the tunnel does not take.
+    /// Returns the priority of the rules that look up exempt networks in the main table.
     #[must_use]
     pub fn exempt_priority(self) -> u32 {
         Self::PRIORITY_BASE + 2 * u32::from(self.0)
     }
 
-    /// The priority of the rule that sends what is not marked to the networks in our table; only
-    /// its default route is left out.
+    /// Returns the priority of the rule that looks up unmarked packets in our table, except its
+    /// default route.
     #[must_use]
     pub fn networks_priority(self) -> u32 {
         self.exempt_priority() + 1
     }
 
-    /// The priority of the rule that asks the main table for anything but a default route.
+    /// Returns the priority of the rule that looks up the main table, except its default route.
     #[must_use]
     pub fn lan_priority(self) -> u32 {
         Self::DEFAULT_BASE + 2 * u32::from(self.0)
     }
 
-    /// The priority of the rule that sends everything else that is not marked to the default
-    /// route in our table.
+    /// Returns the priority of the rule that sends all other unmarked packets to the default route
+    /// of our table.
     #[must_use]
     pub fn default_priority(self) -> u32 {
         self.lan_priority() + 1
     }
 
-    /// The identity whose routes stand in this table, if it is one of ours.
+    /// Returns the identity of a routing table, if the table is ours.
     pub(in crate::linux) fn of_table(table: u32) -> Option<Self> {
         let number = u16::try_from(table.checked_sub(Self::TABLE_BASE)?).ok()?;
         (number < Self::NUMBERS).then_some(Self(number))
     }
 
-    /// The identity that a rule of this priority belongs to, if it is one of ours.
+    /// Returns the identity of a rule's priority, if the priority is ours.
     pub(in crate::linux) fn of_priority(priority: u32) -> Option<Self> {
         let number = priority.checked_sub(Self::PRIORITY_BASE)? / 2;
         let number = u16::try_from(number).ok()?;

@@ -1,20 +1,22 @@
-//! Connections that come in from outside the tunnel, and how they are answered the way they came.
+//! Replies to connections from outside the tunnel, which have to bypass it.
 //!
-//! With `route_mode: default` the answers to a connection from beyond the LAN (SSH to a machine in
-//! a data centre) would go into the tunnel, with a source that the server refuses. So on a host
-//! that has a public address one nftables table marks what somebody outside began, on the
-//! connection, and from there its answers; the rules that lead into the tunnel spare that mark.
+//! With `route_mode: default`, replies to a connection from beyond the LAN (SSH to a machine in a
+//! data centre) would enter the tunnel with a source that the server refuses. So on a host with a
+//! public address an nftables table marks inbound connections and their replies, and the rules into
+//! the tunnel exempt that mark.
 //!
-//! Nothing that this host began ever gets the mark. A connection counts as begun outside when its
-//! first packet came in on another interface than the tunnel, for an address of the host; for TCP
-//! that packet has to be a SYN, because connection tracking that has just been switched on takes
-//! the direction of any packet for that of the connection. What comes in by a device that is no
-//! Ethernet (another tunnel) counts where its answers leave by that device again, so that they
-//! never leave another tunnel for the network in the clear. Connections from before the table are
-//! taken from the socket table: TCP where the local port listens. UDP to ports of the ephemeral
-//! range that were in use then is left alone, since who began those flows cannot be known. What
-//! comes in through the tunnel for any other address than the tunnel's own is dropped: nobody
-//! behind the server can have this host answer beside the tunnel.
+//! Invariants:
+//!
+//! * No connection that this host opened gets the mark. A connection is inbound if its first packet
+//!   arrived on an interface other than the tunnel, for an address of the host. For TCP that packet
+//!   must be a SYN, because connection tracking that was just enabled takes any packet for the
+//!   first.
+//! * A connection from a device that is not Ethernet (another tunnel) is inbound only if its
+//!   replies leave by that device, so that they never leave another tunnel in the clear.
+//! * TCP connections from before the table are inbound if the local port listens. UDP flows to
+//!   ephemeral ports that were bound by then are not, since their initiator is unknown.
+//! * Packets from the tunnel to an address other than the tunnel's are dropped: no host behind the
+//!   server can make this host reply outside the tunnel.
 
 use std::{
     collections::HashSet,
@@ -32,16 +34,17 @@ use super::{
 use crate::routes::{Restored, RoutePlan, RouteWarning};
 
 pub(super) const TABLE_PREFIX: &str = "qdtinbound";
-/// How many connections from before are looked after; a host with more is a server whose clients
-/// come again.
-const MOST: usize = 16_384;
+/// The most earlier connections to keep working. A host with more is a server whose clients
+/// reconnect.
+const MAX_CONNECTIONS: usize = 16_384;
 
-/// Sets the table up for this plan, or renews its rules where it stands. What could not be helped.
+/// Installs the table of `plan`, or replaces the rules of an existing one.
 pub(super) async fn install(plan: &RoutePlan) -> Vec<RouteWarning> {
     let table = nft::table_name(TABLE_PREFIX, &plan.tun);
     let applied = match listed(&table).await {
         Some(shown) if is_complete(&shown, plan) => Ok(()),
-        // What was there before the tunnel is known only when the table is made.
+        // Keep the sets: connections from before the tunnel are known only at the first
+        // installation.
         Some(_) => nft::apply(&format!("flush table ip {table}\n{}", chains(&table, plan))).await,
         None => {
             let sets = sets(&table, plan.address);
@@ -56,7 +59,7 @@ pub(super) async fn install(plan: &RoutePlan) -> Vec<RouteWarning> {
         let reason = error.to_string();
         return vec![RouteWarning::InboundLost { reason }];
     }
-    // Only then a strict filter looks the way back up with the mark.
+    // With this parameter a strict filter looks up the reverse route with the mark.
     if reverse_path::is_strict().unwrap_or(false)
         && let Err(error) = sysctl::ensure("conf/all/src_valid_mark", "1")
     {
@@ -66,15 +69,15 @@ pub(super) async fn install(plan: &RoutePlan) -> Vec<RouteWarning> {
     Vec::new()
 }
 
-/// Puts the table back where it is `asked` for and missing, and removes it where it is not; says so
-/// in `restored`.
-pub(super) async fn restore(plan: &RoutePlan, asked: bool, restored: &mut Restored) {
+/// Restores the table where it is `required` and incomplete, removes it where it is not required.
+/// Records that in `restored`.
+pub(super) async fn restore(plan: &RoutePlan, required: bool, restored: &mut Restored) {
     let table = nft::table_name(TABLE_PREFIX, &plan.tun);
-    // A kernel that cannot tell has no such table, or had a warning when it was installed.
+    // Without an answer the kernel has no such table, or `install` returned a warning.
     let Ok(rules) = nft_table::rules_of(Family::Ip, &table) else {
         return;
     };
-    if !asked {
+    if !required {
         if rules > 0 {
             remove(&plan.tun).await;
         }
@@ -87,27 +90,27 @@ pub(super) async fn restore(plan: &RoutePlan, asked: bool, restored: &mut Restor
     }
 }
 
-/// How many rules a script has: every line within a chain but the one with its hook.
+/// Counts the rules of a script: every line of a chain except the one with its hook.
 fn rules_in(script: &str) -> usize {
     let lines = script.lines().filter(|line| line.starts_with("\t\t"));
     lines.filter(|line| !line.starts_with("\t\ttype ")).count()
 }
 
-/// Removes the table where it stands, without an event where it does not.
+/// Removes an existing table; causes no event otherwise.
 pub(super) async fn remove(tun: &str) {
     let table = nft::table_name(TABLE_PREFIX, tun);
     if listed(&table).await.is_some() {
-        // One that stays behind only sets a mark that nobody asks for any more.
+        // Ignore errors: a leftover table only sets an unused mark.
         let _ = nft::apply(&format!("delete table ip {table}\n")).await;
     }
 }
 
-/// The table as `nft` shows it. Without `nft` there never was one.
+/// Returns the table as `nft` prints it. Without `nft` there is none.
 async fn listed(table: &str) -> Option<String> {
     nft::read(&["list", "table", "ip", table]).await.ok()
 }
 
-/// Whether every chain of the table has its rules.
+/// Returns whether every chain of the table has its last rule.
 fn is_complete(shown: &str, plan: &RoutePlan) -> bool {
     let own = format!("iifname \"{}\" ip daddr != {} drop", plan.tun, plan.address);
     let ends = [
@@ -121,8 +124,8 @@ fn is_complete(shown: &str, plan: &RoutePlan) -> bool {
     ends.iter().all(|rule| shown.contains(rule))
 }
 
-/// Whether an address can be reached from the internet (RFC 6890). Those for documentation count:
-/// nobody has them but who tries such things out. No IPv6 address counts.
+/// Returns whether an IPv4 address is reachable from the internet (RFC 6890). Documentation
+/// addresses count, since only tests use them. IPv6 addresses do not.
 pub(super) fn is_public(address: IpAddr) -> bool {
     let IpAddr::V4(address) = address else {
         return false;
@@ -134,7 +137,7 @@ pub(super) fn is_public(address: IpAddr) -> bool {
     !not_global && first != 0 && first != 127 && first < 224
 }
 
-/// What is known from before: connections that came in, and ports that say nothing.
+/// Returns the sets of inbound connections and of bound UDP ports from before the table.
 fn sets(table: &str, inner: IpAddr) -> String {
     let sockets = sockets::ipv4();
     let listening: HashSet<_> = sockets.listening.iter().copied().collect();
@@ -143,7 +146,7 @@ fn sets(table: &str, inner: IpAddr) -> String {
         .iter()
         .filter(|(local, _)| listening.contains(&local.port()))
         .filter(|(local, _)| !local.ip().is_loopback() && local.ip() != inner)
-        .take(MOST)
+        .take(MAX_CONNECTIONS)
         .map(|(local, peer)| elements(local, peer))
         .collect();
     let ephemeral = ephemeral_ports();
@@ -172,7 +175,7 @@ fn elements(local: &SocketAddr, peer: &SocketAddr) -> String {
     format!("{} . {} . {} . {}", from.0, from.1, to.0, to.1)
 }
 
-/// The range that the kernel takes ports from; Linux's own default where it cannot be read.
+/// Reads the range of ephemeral ports; Linux's default where it is unreadable.
 fn ephemeral_ports() -> std::ops::RangeInclusive<u16> {
     let read = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
     let mut bounds = read.split_whitespace().map(str::parse);

@@ -1,8 +1,9 @@
-//! nftables tables of tunnels whose client was killed.
+//! Removal of nftables tables of killed clients.
 //!
-//! Invariants: a table goes only where no device has its name and no client owns it, or where it is
-//! the caller's own; the guard of an address would otherwise make a later tunnel deaf that gets the
-//! same address by another device.
+//! The guard of an address would block a later tunnel that gets this address on another device.
+//!
+//! Invariants: a table is removed only if it is the caller's own, or if its device does not exist
+//! and no client owns it.
 
 use super::{
     address_guard, identity::RouteIdentity, inbound, nft, owner, reverse_path, tun::exists,
@@ -18,16 +19,16 @@ const PREFIXES: [&str; 3] = [
 /// Removes the tables of the device `tun`, which the caller owns, and those without an owner.
 ///
 /// # Errors
-/// `nft` lists such tables and does not remove them.
+/// [`FirewallError`] where `nft` lists such tables but cannot remove them.
 pub(super) async fn remove(tun: &str) -> Result<(), FirewallError> {
-    // Where tables cannot be listed (no `nft`, no nftables in the kernel) there never were any.
+    // Without a list (no `nft`, or a kernel without nftables) there are no tables.
     let Ok(tables) = nft::tables_of(&["ip", "arp"], &PREFIXES).await else {
         return Ok(());
     };
     let left = |device: &str| {
         device == tun || (!exists(device) && !owner::is_owned(RouteIdentity::of(device)))
     };
-    // Declared first, so that deleting cannot fail where somebody was faster.
+    // Declare each table first, so that deleting it cannot fail after a concurrent removal.
     let script: String = tables
         .iter()
         .filter(|(_, device)| left(device))

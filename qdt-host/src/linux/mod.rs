@@ -1,4 +1,4 @@
-//! Linux: TUN by ioctl, addresses and routes by rtnetlink, NAT by nftables, conntrack by ctnetlink.
+//! The host on Linux: ioctl for TUN, rtnetlink for addresses and routes, nftables, ctnetlink.
 
 mod address_guard;
 mod addresses;

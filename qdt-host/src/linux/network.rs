@@ -1,11 +1,11 @@
-//! The host's own network, read through rtnetlink.
+//! [`Network`] for Linux, through rtnetlink.
 
 use std::{io, net::IpAddr};
 
 use super::{connected, default_route};
 use crate::network::{ConnectedNetwork, Network};
 
-/// The network of this host.
+/// Reads the network of this host.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct HostNetwork;
 

@@ -1,4 +1,4 @@
-//! Sockets of the tunnel itself: `SO_MARK` and `SO_BINDTOIFINDEX` (socket(7)).
+//! [`Outside`] for Linux: `SO_MARK` and `SO_BINDTOIFINDEX` (socket(7)).
 
 use std::{io, num::NonZeroU32};
 
@@ -7,10 +7,10 @@ use socket2::Socket;
 use crate::Outside;
 
 impl Outside {
-    /// Lets what `socket` sends from now on leave outside the tunnel.
+    /// Makes packets of `socket` bypass the tunnel from now on.
     ///
     /// # Errors
-    /// What the kernel answered. A mark needs CAP_NET_ADMIN; an index of 0 names no interface.
+    /// The kernel's error. A mark needs CAP_NET_ADMIN; index 0 is invalid.
     pub fn apply(self, socket: &Socket) -> io::Result<()> {
         match self {
             Self::Mark(mark) => socket.set_mark(mark),

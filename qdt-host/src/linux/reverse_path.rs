@@ -1,11 +1,11 @@
-//! Strict reverse path filtering, and how the server's answers pass it.
+//! Compatibility with strict reverse path filtering.
 //!
-//! With `rp_filter` 1 the kernel drops a packet unless the way back to its source leads out of the
-//! interface it came in by. Without a mark the way back to the server leads into the tunnel. So
-//! where a strict filter is on, one small nftables table writes the mark of the tunnel's packets
-//! onto their connection and from there onto the answers, and `src_valid_mark` lets the filter use
-//! it. Where no filter is strict nothing is done. `src_valid_mark` is left on: it only matters to
-//! packets that carry a mark.
+//! With `rp_filter` 1 the kernel drops a packet whose source is not routed through the incoming
+//! interface. Without a mark the route to the server leads into the tunnel. So where a filter is
+//! strict, an nftables table copies the mark of the transport's packets to their connection and
+//! from there to the server's packets, and `src_valid_mark` makes the filter use it.
+//! `src_valid_mark` stays on: it affects marked packets only. Without a strict filter this module
+//! changes nothing.
 
 use std::{fs, io};
 
@@ -19,9 +19,9 @@ use crate::{routes::RouteWarning, sysctl::SysctlError};
 
 pub(super) const TABLE_PREFIX: &str = "qdtmark";
 
-/// What has to be there at this moment; `None` where no filter is strict.
+/// Returns the table that the current filters require; `None` where no filter is strict.
 pub(super) fn table(tun: &str) -> Option<Table> {
-    // Where this cannot be read there is no filter to be told about anything either.
+    // An unreadable parameter means a kernel without the filter.
     if !is_strict().unwrap_or(false) {
         return None;
     }
@@ -49,12 +49,12 @@ pub(super) fn table(tun: &str) -> Option<Table> {
     })
 }
 
-/// Lets the filter use the mark.
+/// Makes the filter use the mark.
 pub(super) fn use_mark() -> Result<(), SysctlError> {
     sysctl::ensure("conf/all/src_valid_mark", "1")
 }
 
-/// Arranges that strict filtering does not drop the server's answers.
+/// Installs the table where a filter is strict, so that it does not drop the server's packets.
 pub(super) async fn install(tun: &str) -> Vec<RouteWarning> {
     let Some(table) = table(tun) else {
         return Vec::new();
@@ -72,13 +72,12 @@ pub(super) async fn install(tun: &str) -> Vec<RouteWarning> {
 /// Removes the table, if there is one.
 pub(super) async fn remove(tun: &str) {
     let table = nft::table_name(TABLE_PREFIX, tun);
-    // Without `nft` there never was a table, and a table that stays behind only sets a mark that
-    // nobody asks for any more.
+    // Ignore errors: without `nft` there is no table, and a leftover one only sets an unused mark.
     let _ = nft::apply(&format!("add table ip {table}\ndelete table ip {table}\n")).await;
 }
 
-/// Whether any interface, or one that is still to come, filters strictly: the kernel takes the
-/// greater of the interface's value and that of `all`.
+/// Returns whether an existing or future interface filters strictly. The kernel applies the greater
+/// of the interface's value and that of `all`.
 pub(super) fn is_strict() -> io::Result<bool> {
     let mut values = Vec::new();
     for entry in fs::read_dir("/proc/sys/net/ipv4/conf")? {
@@ -88,7 +87,7 @@ pub(super) fn is_strict() -> io::Result<bool> {
         };
         match sysctl::read(&format!("conf/{name}/rp_filter")) {
             Ok(value) => values.push((name == "all", value)),
-            // The interface was removed after the directory was listed.
+            // The interface was removed concurrently.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }

@@ -1,4 +1,4 @@
-//! The IPv4 sockets of this network namespace, from /proc/net.
+//! The IPv4 sockets of this network namespace, parsed from /proc/net.
 
 use std::{
     fs,
@@ -9,21 +9,21 @@ use std::{
 const ESTABLISHED: u8 = 0x01;
 const LISTEN: u8 = 0x0a;
 
-/// What there is at one moment.
+/// The sockets at one moment.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Sockets {
-    /// TCP ports that connections can come in to.
+    /// The listening TCP ports.
     pub(super) listening: Vec<u16>,
-    /// TCP connections that stand or are being closed: this host's end, the other.
+    /// TCP connections that are established or closing: local address, peer.
     pub(super) established: Vec<(SocketAddr, SocketAddr)>,
-    /// UDP ports in use.
+    /// The bound UDP ports.
     pub(super) udp_ports: Vec<u16>,
 }
 
-/// Reads them; those of IPv6 count where they carry IPv4. What cannot be read is left out.
+/// Reads the sockets, including IPv6 sockets that carry IPv4. Skips unreadable tables.
 pub(super) fn ipv4() -> Sockets {
     let read = |table: &str| {
-        // Of this thread's namespace, as all of this crate: `/proc/net` is that of the process.
+        // This crate works in the thread's namespace; `/proc/net` is that of the process.
         fs::read_to_string(format!("/proc/thread-self/net/{table}")).unwrap_or_default()
     };
     let mut found = Sockets::default();
@@ -33,14 +33,14 @@ pub(super) fn ipv4() -> Sockets {
     for table in ["udp", "udp6"] {
         found
             .udp_ports
-            .extend(lines(&read(table)).map(|(local, ..)| local.port()));
+            .extend(parse(&read(table)).map(|(local, ..)| local.port()));
     }
     found
 }
 
 impl Sockets {
     fn add_tcp(&mut self, text: &str) {
-        for (local, peer, state) in lines(text) {
+        for (local, peer, state) in parse(text) {
             match state {
                 LISTEN => self.listening.push(local.port()),
                 ESTABLISHED..LISTEN if local.is_ipv4() && peer.is_ipv4() => {
@@ -52,20 +52,20 @@ impl Sockets {
     }
 }
 
-/// `sl local_address rem_address st ...`: both ends and the state of each socket.
-fn lines(text: &str) -> impl Iterator<Item = (SocketAddr, SocketAddr, u8)> {
+/// Parses `sl local_address rem_address st ...`: local address, peer and state of each socket.
+fn parse(text: &str) -> impl Iterator<Item = (SocketAddr, SocketAddr, u8)> {
     text.lines().filter_map(|line| {
         let mut words = line.split_whitespace().skip(1);
-        let local = end(words.next()?)?;
-        let peer = end(words.next()?)?;
+        let local = socket_address(words.next()?)?;
+        let peer = socket_address(words.next()?)?;
         let state = u8::from_str_radix(words.next()?, 16).ok()?;
         Some((local, peer, state))
     })
 }
 
-/// `0100007F:0016`: words of the address as the machine has them in memory, the port as a number.
-/// An IPv4 address within IPv6 is returned as the former.
-fn end(text: &str) -> Option<SocketAddr> {
+/// Parses `0100007F:0016`: the address as 32-bit words in host byte order, the port as a number.
+/// Returns an IPv4-mapped address as IPv4.
+fn socket_address(text: &str) -> Option<SocketAddr> {
     let (address, port) = text.split_once(':')?;
     let port = u16::from_str_radix(port, 16).ok()?;
     let words: Option<Vec<[u8; 4]>> = (0..address.len())

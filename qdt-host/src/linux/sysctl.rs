@@ -1,4 +1,4 @@
-//! Reading and writing switches under /proc/sys/net/ipv4, in this thread's network namespace.
+//! Kernel parameters under /proc/sys/net/ipv4, in this thread's network namespace.
 
 use std::{fs, io, path::PathBuf};
 
@@ -8,12 +8,12 @@ fn path(name: &str) -> PathBuf {
     PathBuf::from("/proc/sys/net/ipv4").join(name)
 }
 
-/// The value of a switch, without the line end.
+/// Reads a parameter, without the line end.
 pub(crate) fn read(name: &str) -> io::Result<String> {
     Ok(fs::read_to_string(path(name))?.trim_end().to_owned())
 }
 
-/// Makes the switch `name` have `value`; writes only where it has another.
+/// Sets the parameter `name` to `value`; writes only where the value differs.
 pub(crate) fn ensure(name: &str, value: &str) -> Result<(), SysctlError> {
     let failed = |source| SysctlError {
         path: path(name),
