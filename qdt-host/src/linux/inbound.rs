@@ -74,7 +74,7 @@ pub(super) async fn install(plan: &RoutePlan) -> Vec<RouteWarning> {
 pub(super) async fn restore(plan: &RoutePlan, required: bool, restored: &mut Restored) {
     let table = nft::table_name(TABLE_PREFIX, &plan.tun);
     // Without an answer the kernel has no such table, or `install` returned a warning.
-    let Ok(rules) = nft_table::rules_of(Family::Ip, &table) else {
+    let Ok(rules) = nft_table::rule_count(Family::Ip, &table) else {
         return;
     };
     if !required {

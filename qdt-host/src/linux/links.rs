@@ -1,4 +1,4 @@
-//! Addresses and properties of interfaces through rtnetlink.
+//! [`Links`] for Linux, through rtnetlink.
 
 use std::io;
 
@@ -33,9 +33,9 @@ impl Links for HostLinks {
             .into_iter()
             .filter(|old| net_of(old) != Some(address))
             .collect();
-        // In the network of another address of the same prefix the kernel would make this one a
-        // secondary address, and delete it together with that other one. Everywhere else it comes
-        // first: with its last address an interface loses all its routes.
+        // The kernel would make this address a secondary one of another address in the same network
+        // and delete both together, so delete that one before. Delete all others after, because an
+        // interface loses its routes with its last address.
         let shared =
             |old: &AddressMessage| net_of(old).is_some_and(|o| o.trunc() == address.trunc());
         let (before, after): (Vec<_>, Vec<_>) = old.into_iter().partition(shared);
@@ -99,7 +99,7 @@ async fn change(
         .map_err(failed)
 }
 
-/// The address in `message` with its prefix.
+/// Returns the address in `message` with its prefix length.
 fn net_of(message: &AddressMessage) -> Option<IpNet> {
     IpNet::new(addresses::local(message)?, message.header.prefix_len).ok()
 }
@@ -114,7 +114,7 @@ async fn delete_all(rtnl: &Rtnl, addresses: Vec<AddressMessage>) -> io::Result<(
             .await
             .map_err(os_error)
         {
-            // A secondary address leaves together with its primary one.
+            // The kernel removes secondary addresses with their primary one.
             Err(error) if is_any(&error, &[libc::EADDRNOTAVAIL]) => {}
             other => other?,
         }
@@ -122,7 +122,7 @@ async fn delete_all(rtnl: &Rtnl, addresses: Vec<AddressMessage>) -> io::Result<(
     Ok(())
 }
 
-/// The interface called `name`; the error is `ENODEV` when there is none.
+/// Returns the index of the interface `name`. The error is `ENODEV` where it does not exist.
 pub(super) async fn index_of(rtnl: &Rtnl, name: &str) -> io::Result<u32> {
     Ok(by_name(rtnl, name).await?.header.index)
 }
@@ -138,14 +138,14 @@ async fn by_name(rtnl: &Rtnl, name: &str) -> io::Result<LinkMessage> {
     message.ok_or_else(missing)
 }
 
-/// The name of the interface with this index; the error is `ENODEV` when there is none.
+/// Returns the name of the interface `index`. The error is `ENODEV` where it does not exist.
 pub(super) async fn name_of(rtnl: &Rtnl, index: u32) -> io::Result<String> {
     let mut found = rtnl.handle.link().get().match_index(index).execute();
     let message = found.try_next().await.map_err(os_error)?;
     message.as_ref().and_then(name).ok_or_else(missing)
 }
 
-/// The name that `message` gives.
+/// Returns the name in `message`.
 pub(super) fn name(message: &LinkMessage) -> Option<String> {
     message
         .attributes

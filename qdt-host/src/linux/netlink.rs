@@ -1,7 +1,7 @@
-//! A small synchronous netlink socket: one request, its answers, its acknowledgement.
+//! A synchronous netlink socket: one request, its answers, its acknowledgement.
 //!
-//! For the two places that cannot use rtnetlink: opening a TUN device, which is synchronous, and
-//! conntrack, for which there is no maintained encoder. RFC 3549 and
+//! For callers that cannot use the crate rtnetlink: opening a TUN device is synchronous, and for
+//! the other families there is no maintained encoder. RFC 3549 and
 //! `Documentation/userspace-api/netlink/intro.rst` of Linux.
 
 use std::{
@@ -21,11 +21,11 @@ const TYPE_MASK: u16 = 0x3fff;
 /// Answers to a dump come in messages of at most 32 KiB (`netlink_dump`).
 const BUFFER_LEN: usize = 64 * 1024;
 
-/// A socket of one netlink family. Requests are made one after the other.
+/// A socket of one netlink family. Its requests are sequential.
 #[derive(Debug)]
 pub(super) struct NetlinkSocket {
     fd: OwnedFd,
-    /// The number of the latest request: what answers an earlier one, which failed, is not for it.
+    /// The number of the latest request. Answers to an earlier, failed one are skipped by it.
     sequence: AtomicU32,
 }
 
@@ -41,12 +41,12 @@ impl NetlinkSocket {
         })
     }
 
-    /// Sends one request and hands the type and body of every answer to `each`, until the kernel
-    /// has acknowledged the request or ended the dump (`flags` with `NLM_F_DUMP`).
+    /// Sends one request and calls `each` with type and body of every answer, until the kernel has
+    /// acknowledged the request or ended the dump (`flags` with `NLM_F_DUMP`).
     ///
     /// # Errors
-    /// What the kernel answered, as an operating system error; `EINTR` when what was dumped
-    /// changed meanwhile and the answers may be incomplete.
+    /// The kernel's error; `EINTR` when the dumped objects changed concurrently, so that the
+    /// answers may be incomplete.
     pub(super) fn request(
         &self,
         kind: u16,
@@ -112,7 +112,7 @@ struct Header {
     sequence: u32,
 }
 
-/// Splits the first message off `bytes`: header, body, what follows.
+/// Splits the first message off `bytes`: header, body, rest.
 fn split_message(bytes: &[u8]) -> Option<(Header, &[u8], &[u8])> {
     let len = u32::from_ne_bytes(*bytes.first_chunk()?) as usize;
     let message = bytes

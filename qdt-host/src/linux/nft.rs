@@ -1,4 +1,4 @@
-//! Running `nft`: a script on its standard input is one transaction, applied whole or not at all.
+//! Calls of `nft`. A script on its standard input is one atomic transaction.
 
 use std::io;
 
@@ -10,7 +10,7 @@ pub(super) async fn apply(script: &str) -> Result<(), FirewallError> {
     run(&["-f", "-"], Some(script)).await.map(drop)
 }
 
-/// The output of `nft` with these arguments.
+/// Returns the output of `nft` with these arguments.
 pub(super) async fn read(arguments: &[&str]) -> Result<String, FirewallError> {
     run(arguments, None).await
 }
@@ -23,7 +23,7 @@ async fn run(arguments: &[&str], input: Option<&str>) -> Result<String, Firewall
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// What `nft -j` writes with these arguments. What is no JSON is an error of the program.
+/// Returns the output of `nft -j` with these arguments. Invalid JSON is an error.
 pub(super) async fn read_json(arguments: &[&str]) -> Result<serde_json::Value, FirewallError> {
     let text = read(&[&["-j"], arguments].concat()).await?;
     serde_json::from_str(&text).map_err(|error| FirewallError::Refused {
@@ -32,7 +32,7 @@ pub(super) async fn read_json(arguments: &[&str]) -> Result<serde_json::Value, F
     })
 }
 
-/// An error unless the program ended with success.
+/// Returns an error unless the program succeeded.
 pub(super) fn check(
     program: &'static str,
     output: &std::process::Output,
@@ -64,8 +64,8 @@ fn cannot_run(source: io::Error) -> FirewallError {
     }
 }
 
-/// The name of our table for the device `tun`: its letters and digits as they are, every other
-/// byte as `_` and two hexadecimal digits, so that no two devices have one table.
+/// Returns the name of our table for the device `tun`: letters and digits unchanged, every other
+/// byte as `_` and two hexadecimal digits, so that no two devices share a table.
 pub(super) fn table_name(prefix: &str, tun: &str) -> String {
     let mut name = format!("{prefix}_");
     for byte in tun.bytes() {
@@ -78,8 +78,7 @@ pub(super) fn table_name(prefix: &str, tun: &str) -> String {
     name
 }
 
-/// The tables that are there of these families and prefixes, each as `family name`, with the device
-/// that it belongs to.
+/// Lists the tables of these families and prefixes, each as `family name` and its device.
 pub(super) async fn tables_of(
     families: &[&str],
     prefixes: &[&str],
@@ -97,7 +96,7 @@ pub(super) async fn tables_of(
     Ok(tables.filter_map(ours).collect())
 }
 
-/// The device whose table is called `table`; `None` when it is no table of this prefix.
+/// Returns the device of a table; `None` for a table without this prefix.
 fn device_of(prefix: &str, table: &str) -> Option<String> {
     let rest = table.strip_prefix(prefix)?.strip_prefix('_')?;
     let mut name = Vec::new();

@@ -1,7 +1,7 @@
-//! A whole nftables table of our own: put in place in one transaction, and looked for later.
+//! An nftables table that is installed in one transaction and checked later.
 //!
-//! Looking asks the kernel itself, not `nft`: it is done at every change of the ruleset, by whoever
-//! made it, and every few seconds.
+//! Checks query the kernel by netlink instead of running `nft`, because they run at every change of
+//! the ruleset and every few seconds.
 
 use std::{fmt, io};
 
@@ -13,10 +13,10 @@ use super::{
 };
 use crate::firewall::FirewallError;
 
-/// A dump that a change of the ruleset interrupted is repeated this often.
-const ATTEMPTS: usize = 4;
+/// The most attempts at a dump that changes of the ruleset interrupt.
+const MAX_ATTEMPTS: usize = 4;
 
-/// The packets a table sees.
+/// The address family of a table.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Family {
     Ip,
@@ -40,7 +40,7 @@ impl Family {
     }
 }
 
-/// A base chain with its rules, each one line of nft's language.
+/// A base chain with its rules, each one line of nft syntax.
 #[derive(Debug)]
 pub(super) struct Chain {
     pub(super) name: &'static str,
@@ -49,7 +49,7 @@ pub(super) struct Chain {
     pub(super) rules: Vec<String>,
 }
 
-/// A table and everything in it.
+/// A table with its chains.
 #[derive(Debug)]
 pub(super) struct Table {
     pub(super) family: Family,
@@ -58,21 +58,22 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// Puts the table in place of whatever has its name.
+    /// Installs the table, in place of one with its name.
     pub(super) async fn install(&self) -> Result<(), FirewallError> {
         nft::apply(&self.script()).await
     }
 
-    /// Whether the table is there with as many rules as it was given, or more.
+    /// Returns whether the table exists with at least its number of rules.
     ///
     /// # Errors
-    /// The kernel cannot tell: it has no nftables, or the process may not ask.
+    /// The kernel has no nftables, or the process lacks the permission.
     pub(super) fn is_complete(&self) -> io::Result<bool> {
         let wanted: usize = self.chains.iter().map(|chain| chain.rules.len()).sum();
-        Ok(rules_of(self.family, &self.name)? >= wanted)
+        Ok(rule_count(self.family, &self.name)? >= wanted)
     }
 
-    /// Declares the table first, so that deleting it cannot fail.
+    /// Returns the script that installs the table. It declares the table first, so that deleting it
+    /// cannot fail.
     fn script(&self) -> String {
         let (family, name) = (self.family.word(), &self.name);
         let mut script = format!(
@@ -95,15 +96,15 @@ impl fmt::Display for Table {
     }
 }
 
-/// How many rules the table `name` has; none when there is no such table.
+/// Returns the number of rules of the table `name`; 0 where the table does not exist.
 ///
 /// # Errors
-/// The kernel cannot tell: it has no nftables, or the process may not ask.
-pub(super) fn rules_of(family: Family, name: &str) -> io::Result<usize> {
+/// The kernel has no nftables, or the process lacks the permission.
+pub(super) fn rule_count(family: Family, name: &str) -> io::Result<usize> {
     let mut attempt = 1;
     loop {
         match count_rules(family, name) {
-            Err(error) if error.raw_os_error() == Some(libc::EINTR) && attempt < ATTEMPTS => {
+            Err(error) if error.raw_os_error() == Some(libc::EINTR) && attempt < MAX_ATTEMPTS => {
                 attempt += 1;
             }
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(0),

@@ -1,10 +1,9 @@
-//! Ownership of a tunnel as a bound socket with an abstract name.
+//! Ownership of a tunnel by an abstract Unix socket.
 //!
-//! Such a name belongs to the network namespace, as the tunnel's device, rules and tables do, and
-//! it is free again once its process is gone. Any user may bind one; one bound by a user who could
-//! not run a tunnel counts for nothing when a tunnel is claimed, and for an owner when it is about
-//! leaving things alone. The socket is a datagram one, because those can be connected to, which
-//! tells that they are there, without anybody who accepts.
+//! An abstract name belongs to the network namespace, as the tunnel's device, rules and tables do,
+//! and is released with its process. Any user may bind one: a claim ignores the socket of a user
+//! who cannot run a tunnel, while a removal of leftovers respects it. The socket is a datagram
+//! socket, because a process can probe it by `connect` without an `accept` on the other side.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -23,7 +22,7 @@ use super::{
 };
 use crate::owner::{OwnerError, OwnerWarning};
 
-/// The right to a tunnel of one name in this network namespace, while this value lives.
+/// Exclusive ownership of a tunnel in this network namespace; released on drop.
 #[derive(Debug)]
 pub struct TunnelOwner {
     _socket: Option<OwnedFd>,
@@ -31,27 +30,27 @@ pub struct TunnelOwner {
 }
 
 impl TunnelOwner {
-    /// Claims the tunnel whose device is called `tun`, in this thread's network namespace.
+    /// Claims the tunnel of the device `tun` in this thread's network namespace.
     ///
     /// # Errors
     /// [`OwnerError::Running`] while another process owns it, [`OwnerError::Tun`] while another
-    /// program has the device open; nothing is changed then.
+    /// program has the device open; nothing changes then.
     pub fn claim(tun: &str) -> Result<Self, OwnerError> {
         crate::check_interface_name(tun).map_err(crate::TunError::from)?;
         let identity = RouteIdentity::of(tun);
-        let owner = match bound(identity) {
+        let owner = match bind_name(identity) {
             Ok(socket) => Self {
                 _socket: Some(socket),
                 warning: None,
             },
             Err(Errno::ADDRINUSE) => {
-                let Some(uid) = stranger(identity) else {
+                let Some(uid) = foreign_user(identity) else {
                     return Err(OwnerError::Running {
                         tun: tun.to_owned(),
                         table: identity.table(),
                     });
                 };
-                Self::in_name(
+                Self::without_socket(
                     tun,
                     format!(
                         "a process of user {uid} holds the abstract socket `@{}`; find it with \
@@ -60,18 +59,18 @@ impl TunnelOwner {
                     ),
                 )
             }
-            // A sandbox without such sockets must not keep the tunnel from starting.
-            Err(error) => Self::in_name(
+            // A sandbox without abstract sockets must not prevent the start.
+            Err(error) => Self::without_socket(
                 tun,
                 format!("the abstract socket `@{}`: {error}", name(identity)),
             ),
         };
-        // A program that knows nothing of owners may have the device.
+        // A program that binds no such socket may have the device open.
         tun::check_unused(tun)?;
         Ok(owner)
     }
 
-    fn in_name(tun: &str, reason: String) -> Self {
+    fn without_socket(tun: &str, reason: String) -> Self {
         Self {
             _socket: None,
             warning: Some(OwnerWarning {
@@ -81,21 +80,21 @@ impl TunnelOwner {
         }
     }
 
-    /// What stands in the way of refusing others, for the log.
+    /// Returns why a second client cannot be refused, for the log.
     #[must_use]
     pub fn warning(&self) -> Option<&OwnerWarning> {
         self.warning.as_ref()
     }
 }
 
-/// Whether a tunnel of this identity has an owner. What cannot be found out counts as owned, so
-/// that nothing of a running client is removed by mistake.
+/// Returns whether a tunnel of this identity has an owner. An unknown state counts as owned, so
+/// that nothing of a running client is removed.
 pub(super) fn is_owned(identity: RouteIdentity) -> bool {
     let connected = || connect(&socket()?, &address(identity)?);
     connected() != Err(Errno::CONNREFUSED)
 }
 
-fn bound(identity: RouteIdentity) -> Result<OwnedFd, Errno> {
+fn bind_name(identity: RouteIdentity) -> Result<OwnedFd, Errno> {
     let socket = socket()?;
     bind(&socket, &address(identity)?)?;
     Ok(socket)
@@ -113,14 +112,14 @@ fn socket() -> Result<OwnedFd, Errno> {
     let kind = SocketType::DGRAM;
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::UNIX, kind, flags, None)?;
-    // Nobody shall fill its queue.
+    // Other processes must not fill its queue.
     shutdown(socket.as_fd(), Shutdown::Read)?;
     Ok(socket)
 }
 
-/// The user who holds the name of `identity`, if that is neither root nor the user we are. `None`
-/// also when the kernel cannot tell (`CONFIG_UNIX_DIAG`, Linux 5.3 for the user).
-fn stranger(identity: RouteIdentity) -> Option<u32> {
+/// Returns the user who bind_name the name of `identity`, unless that is root or our own user.
+/// `None` also where the kernel does not tell (`CONFIG_UNIX_DIAG`; since Linux 5.3).
+fn foreign_user(identity: RouteIdentity) -> Option<u32> {
     // `linux/sock_diag.h`, `linux/unix_diag.h`
     const SOCK_DIAG_BY_FAMILY: u16 = 20;
     const UDIAG_SHOW_NAME: u32 = 1;

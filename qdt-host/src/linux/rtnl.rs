@@ -1,7 +1,7 @@
-//! One rtnetlink connection for the length of one operation, and its errors as the kernel's.
+//! An rtnetlink connection for one operation, and its errors.
 //!
-//! A connection belongs to the network namespace of the thread that opened it and is not kept:
-//! the control side uses it at start, stop and reconnect only.
+//! A connection belongs to the network namespace of the thread that opened it. It is not kept,
+//! since the control side needs it only for single operations.
 
 use std::{io, net::IpAddr};
 
@@ -11,9 +11,9 @@ use rtnetlink::{
 };
 use tokio::task::JoinHandle;
 
-/// An open connection; its task ends with it.
+/// An open connection. Dropping it ends its task.
 pub(super) struct Rtnl {
-    /// Makes requests.
+    /// Sends requests.
     pub(super) handle: Handle,
     task: JoinHandle<()>,
 }
@@ -42,7 +42,7 @@ pub(super) fn list_routes_request(family: AddressFamily) -> RouteMessage {
     request
 }
 
-/// The kernel's answer as an operating system error.
+/// Converts the kernel's answer into an operating system error.
 pub(super) fn os_error(error: rtnetlink::Error) -> io::Error {
     match error {
         rtnetlink::Error::NetlinkError(message) => message.to_io(),
@@ -50,7 +50,7 @@ pub(super) fn os_error(error: rtnetlink::Error) -> io::Error {
     }
 }
 
-/// Whether `error` is one of these error numbers.
+/// Returns whether `error` has one of these numbers.
 pub(super) fn is_any(error: &io::Error, numbers: &[i32]) -> bool {
     error
         .raw_os_error()

@@ -1,9 +1,9 @@
-//! Opening TUN devices with offload and several queues, new ones and those that exist already.
+//! [`TunOpener`] for Linux: new and existing devices, with offload and several queues.
 //!
-//! An existing device is asked what it is first (rtnetlink, `IFLA_LINKINFO`), because attaching
-//! changes it: `TUNSETIFF` gives it the header flag of whoever attached last, and a program that
-//! expects plain packets would find super-packets there afterwards. So a persistent device keeps
-//! its number of queues and gets offload only where it already had the header.
+//! The properties of an existing device are queried first (rtnetlink, `IFLA_LINKINFO`), because
+//! attaching changes it: `TUNSETIFF` sets its header flag, and a program that expects plain packets
+//! would later read super-packets. So a persistent device keeps its number of queues, and gets
+//! offload only where it already has the header.
 
 use std::io;
 
@@ -16,10 +16,10 @@ use super::{
 };
 use crate::tun::{Offload, Tun, TunError, TunOpener, TunQueue, TunSpec};
 
-/// The most queues one device can have (`MAX_TAP_QUEUES` in `drivers/net/tun.c`).
+/// The most queues of a device (`MAX_TAP_QUEUES` in `drivers/net/tun.c`).
 const MAX_QUEUES: u16 = 256;
 
-/// Opens TUN devices of this host through /dev/net/tun.
+/// Opens TUN devices through /dev/net/tun.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct HostTuns;
 
@@ -67,8 +67,8 @@ impl TunOpener for HostTuns {
                 tun_driver::set_vnet_header_len(&fd).map_err(kernel("TUNSETVNETHDRSZ"))?;
                 set_best_offload(&fd)
             } else {
-                // A device remembers what an earlier user allowed; without the header before it a
-                // super-packet could not be told from a broken packet.
+                // A device keeps the offload that an earlier program set; without the header a
+                // super-packet looks like a corrupt packet.
                 tun_driver::set_offload(&fd, 0).map_err(kernel("TUNSETOFFLOAD"))?;
                 Offload::NONE
             };
@@ -87,7 +87,7 @@ struct Wanted {
     queues: u16,
 }
 
-/// Allows the super-packets that this kernel has: UDP came with Linux 6.2, TCP long before.
+/// Enables the super-packets that this kernel supports: UDP since Linux 6.2, TCP long before.
 fn set_best_offload(fd: &std::os::fd::OwnedFd) -> Offload {
     const TCP: c_uint = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6;
     const UDP: c_uint = libc::TUN_F_USO4 | libc::TUN_F_USO6;
@@ -116,7 +116,7 @@ fn from_kernel(name: &str, step: &'static str, source: io::Error) -> TunError {
     }
 }
 
-/// Fails when a process has the device `name` open; its being absent is no error.
+/// Fails when a process has the device `name` open. Succeeds without such a device.
 pub(super) fn check_unused(name: &str) -> Result<(), TunError> {
     let asked = existing(name);
     let found = asked.map_err(|source| from_kernel(name, "asking for the interface", source))?;
@@ -128,7 +128,7 @@ pub(super) fn check_unused(name: &str) -> Result<(), TunError> {
     }
 }
 
-/// What is known of an interface before it is attached to.
+/// The properties of an existing interface.
 struct Existing {
     is_tun: bool,
     multi_queue: bool,
@@ -138,14 +138,14 @@ struct Existing {
 }
 
 impl Existing {
-    /// Whether a process has the device open. The kernel counts the queues of a device that can
-    /// have several; one that cannot has a carrier while its queue is attached.
+    /// Returns whether a process has the device open. The kernel reports the number of queues of a
+    /// multi-queue device; a single-queue one has a carrier while its queue is attached.
     fn is_attached(&self) -> bool {
         self.attached_queues > 0 || (!self.multi_queue && self.carrier)
     }
 }
 
-/// Asks for the interface `name`; `None` when there is none.
+/// Queries the interface `name`; `None` where it does not exist.
 fn existing(name: &str) -> io::Result<Option<Existing>> {
     // `include/uapi/linux/if_link.h`
     const IFLA_INFO_KIND: u16 = 1;
@@ -210,7 +210,8 @@ fn existing(name: &str) -> io::Result<Option<Existing>> {
     }
 }
 
-/// The index of the interface `name` in this network namespace, or `None` when there is none.
+/// Returns the index of the interface `name` in this network namespace; `None` where it does not
+/// exist.
 pub(super) fn interface_index(name: &str) -> io::Result<Option<u32>> {
     let socket = rustix::net::socket_with(
         AddressFamily::INET,
@@ -225,8 +226,8 @@ pub(super) fn interface_index(name: &str) -> io::Result<Option<u32>> {
     }
 }
 
-/// Whether there is such an interface. One that cannot be asked about counts as there, so that
-/// nothing of a running program is removed by mistake.
+/// Returns whether the interface exists. An unknown state counts as existing, so that nothing of a
+/// running program is removed.
 pub(super) fn exists(interface: &str) -> bool {
     !matches!(interface_index(interface), Ok(None))
 }

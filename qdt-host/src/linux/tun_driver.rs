@@ -1,7 +1,7 @@
-//! The ioctls of /dev/net/tun, each behind a safe function.
+//! Safe functions for the ioctls of /dev/net/tun.
 //!
-//! `include/uapi/linux/if_tun.h` and `drivers/net/tun.c` of Linux. A descriptor that was attached
-//! is one queue of one device; all of them are non-blocking and closed on exec.
+//! `include/uapi/linux/if_tun.h` and `drivers/net/tun.c` of Linux. An attached descriptor is one
+//! queue of one device. All descriptors are non-blocking and closed on exec.
 
 use std::{
     io,
@@ -14,14 +14,14 @@ use rustix::fs::{Mode, OFlags};
 /// Length of the header before each packet: `struct virtio_net_hdr` without `num_buffers`.
 const VNET_HEADER_LEN: c_int = 10;
 
-/// Opens the driver: a descriptor that is no queue yet.
+/// Opens the driver and returns a descriptor that is not attached yet.
 pub(super) fn open() -> io::Result<OwnedFd> {
     let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
     Ok(rustix::fs::open("/dev/net/tun", flags, Mode::empty())?)
 }
 
-/// Attaches `fd` as a queue of the TUN device `name`, creating the device when there is none.
-/// Returns whether each packet has a header before it (`IFF_VNET_HDR`), as the kernel reports it.
+/// Attaches `fd` as a queue of the TUN device `name`; creates a missing device. Returns whether a
+/// header precedes each packet (`IFF_VNET_HDR`), as the kernel reports it.
 pub(super) fn attach(
     fd: &OwnedFd,
     name: &str,
@@ -47,17 +47,17 @@ pub(super) fn attach(
     Ok(flags & libc::IFF_VNET_HDR != 0)
 }
 
-/// Tells the driver that the header before each packet has 10 bytes: a persistent device may have
-/// been left with another length.
+/// Sets the length of the header to 10 bytes: a persistent device may have kept another length.
 pub(super) fn set_vnet_header_len(fd: &OwnedFd) -> io::Result<()> {
     let len = VNET_HEADER_LEN;
     // SAFETY: TUNSETVNETHDRSZ reads one `int` through the pointer, which outlives the call.
     check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETVNETHDRSZ, &raw const len) })
 }
 
-/// Tells the driver which super-packets (`TUN_F_*`) it may hand out.
+/// Sets the super-packets (`TUN_F_*`) that the driver may deliver.
 ///
-/// `EINVAL` names a bit that this kernel does not know.
+/// # Errors
+/// `EINVAL` for a bit that this kernel does not know.
 pub(super) fn set_offload(fd: &OwnedFd, features: c_uint) -> io::Result<()> {
     // SAFETY: TUNSETOFFLOAD takes its argument by value.
     check(unsafe {
@@ -69,7 +69,7 @@ pub(super) fn set_offload(fd: &OwnedFd, features: c_uint) -> io::Result<()> {
     })
 }
 
-/// A `struct ifreq` that names an interface, otherwise zero. `name` has at most 15 bytes.
+/// Returns a `struct ifreq` for `name` (at most 15 bytes), otherwise zero.
 fn request(name: &str) -> libc::ifreq {
     // SAFETY: `ifreq` is plain data for which all bits zero is a value.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };

@@ -1,4 +1,4 @@
-//! One queue of a TUN device as a descriptor of /dev/net/tun.
+//! A queue of a TUN device: a descriptor of /dev/net/tun.
 
 use std::{
     io,
@@ -9,7 +9,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use crate::Offload;
 
-/// One queue of a TUN device: non-blocking, one IP packet (or super-packet) a call.
+/// A queue of a TUN device: non-blocking, one IP packet or super-packet per call.
 #[derive(Debug)]
 pub struct TunQueue {
     fd: OwnedFd,
@@ -17,17 +17,17 @@ pub struct TunQueue {
 }
 
 impl TunQueue {
-    /// Wraps a descriptor that carries one packet per read and write and is non-blocking already.
+    /// Wraps a non-blocking descriptor that transfers one packet per read and write.
     #[must_use]
     pub fn from_fd(fd: OwnedFd, offload: Offload) -> Self {
         Self { fd, offload }
     }
 
-    /// Two queues of no device that are each other's far end: what is written to one is read from
-    /// the other, packet by packet, without header and offload.
+    /// Creates two connected queues without a device: a packet written to one is read from the
+    /// other, without header and offload.
     ///
     /// # Errors
-    /// The process is out of descriptors.
+    /// The process has no free descriptor.
     pub fn pair() -> io::Result<(Self, Self)> {
         // SOCK_SEQPACKET keeps packet boundaries, is ordered and can be polled, as a TUN queue is.
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
@@ -38,36 +38,36 @@ impl TunQueue {
         ))
     }
 
-    /// What this queue hands out and accepts beside plain packets. It does not change.
+    /// Returns the offload of the queue, which never changes.
     #[must_use]
     pub fn offload(&self) -> Offload {
         self.offload
     }
 
     /// Reads one packet (with its `virtio_net_hdr` where [`Offload::vnet_header`]) into `buffer`
-    /// and returns its length in bytes. A packet longer than `buffer` is cut by the kernel: give
+    /// and returns its length in bytes. The kernel truncates a packet longer than `buffer`: pass
     /// 10 + 65 535 bytes.
     ///
     /// # Errors
-    /// `WouldBlock` when there is none; anything else means that the device is gone, which the text
-    /// says, or down (`EIO`).
+    /// `WouldBlock` without a packet; `EIO` while the device is down; otherwise the device was
+    /// deleted, which the text says.
     pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        rustix::io::retry_on_intr(|| rustix::io::read(&self.fd, &mut *buffer)).map_err(in_words)
+        rustix::io::retry_on_intr(|| rustix::io::read(&self.fd, &mut *buffer)).map_err(explain)
     }
 
     /// Writes one packet (with its `virtio_net_hdr` where [`Offload::vnet_header`]) and returns
-    /// its length in bytes: it is taken whole or not at all.
+    /// its length in bytes. There are no partial writes.
     ///
     /// # Errors
-    /// `WouldBlock` when there is no room, `EINVAL` for what is no IP packet or a header the
-    /// kernel does not take, `EIO` while the device is down; once it is deleted the text says so.
+    /// `WouldBlock` when the queue is full, `EINVAL` for an invalid IP packet or header, `EIO`
+    /// while the device is down; a text for a deleted device.
     pub fn write(&self, packet: &[u8]) -> io::Result<usize> {
-        rustix::io::retry_on_intr(|| rustix::io::write(&self.fd, packet)).map_err(in_words)
+        rustix::io::retry_on_intr(|| rustix::io::write(&self.fd, packet)).map_err(explain)
     }
 }
 
-/// The kernel says "File descriptor in bad state" of a queue whose device was deleted.
-fn in_words(error: rustix::io::Errno) -> io::Error {
+/// Explains `EBADFD` ("File descriptor in bad state"), the kernel's error for a deleted device.
+fn explain(error: rustix::io::Errno) -> io::Error {
     match error {
         rustix::io::Errno::BADFD => io::Error::other(
             "the TUN device was deleted by another program: find out which one (`ip monitor link`) and start again",

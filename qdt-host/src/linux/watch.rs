@@ -1,8 +1,8 @@
-//! Events of the kernel's network: rtnetlink and nf_tables multicast groups.
+//! [`Watch`] for Linux: multicast groups of rtnetlink and nf_tables.
 //!
-//! Two sockets, because the groups belong to two netlink families. Each is optional: a kernel
-//! without nf_tables, or a process that may not subscribe, still gets a report every [`PERIOD`], at
-//! which a socket that is missing is opened again.
+//! Two sockets, because the groups belong to two netlink families. Both are optional: without
+//! nf_tables, or without the permission to subscribe, a report is due every [`POLL_INTERVAL`], and
+//! a missing socket is reopened then.
 
 use std::{
     io,
@@ -23,15 +23,16 @@ use tokio::{
 use super::netlink::kinds;
 use crate::watch::{Changes, Watch};
 
-/// A report is made at least this often.
-const PERIOD: Duration = Duration::from_secs(3);
-/// How long a burst of events is gathered: a link that goes down takes its addresses and routes
-/// with it in as many messages.
-const GATHER: Duration = Duration::from_millis(20);
-/// The least time between two reports: a router's table can change thousands of times a second.
-const DISTANCE: Duration = Duration::from_millis(200);
-/// The most messages read in one go, so that a flood of them does not hold the control side.
-const READS: usize = 1024;
+/// The longest interval between two reports.
+const POLL_INTERVAL: Duration = Duration::from_secs(3);
+/// The time to collect a burst of events: one for each address and route of a link that goes down,
+/// for example.
+const COLLECT_TIME: Duration = Duration::from_millis(20);
+/// The shortest interval between two reports: a router's table can change thousands of times a
+/// second.
+const MIN_INTERVAL: Duration = Duration::from_millis(200);
+/// The most messages per read, so that a flood of events does not block the control side.
+const MAX_READS: usize = 1024;
 
 /// `RTNLGRP_*` of `linux/rtnetlink.h`: LINK, IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR,
 /// IPV6_ROUTE, IPV6_RULE, IPV4_NETCONF.
@@ -41,28 +42,28 @@ const NETCONF: [u16; 2] = [80, 81];
 /// `NFNLGRP_NFTABLES` of `linux/netfilter/nfnetlink.h`.
 const NFTABLES_GROUPS: [u32; 1] = [7];
 
-/// Watches the network namespace of the thread that opens it.
+/// Watches the network namespace of the thread that opened it.
 #[derive(Debug)]
 pub struct HostWatch {
     routing: Option<Listener>,
     firewall: Option<Listener>,
-    seen: Changes,
-    /// When the next report is due: soon after an event, otherwise after [`PERIOD`].
+    pending: Changes,
+    /// The time of the next report: soon after an event, otherwise after [`POLL_INTERVAL`].
     due: Instant,
-    last: Option<Instant>,
+    last_report: Option<Instant>,
 }
 
 impl HostWatch {
-    /// Subscribes to the events. What happens from now on is reported. Must be called within a
-    /// tokio runtime; it cannot fail, since without events a report is made every few seconds.
+    /// Subscribes to events from now on. Must be called within a tokio runtime. Never fails:
+    /// without a subscription a report is due every few seconds.
     #[must_use]
     pub fn open() -> Self {
         let mut watch = Self {
             routing: None,
             firewall: None,
-            seen: Changes::NONE,
-            due: Instant::now() + PERIOD,
-            last: None,
+            pending: Changes::NONE,
+            due: Instant::now() + POLL_INTERVAL,
+            last_report: None,
         };
         watch.subscribe();
         watch
@@ -85,40 +86,40 @@ impl HostWatch {
         }
     }
 
-    /// Notes an event and reports soon.
-    fn note(&mut self, changes: Changes) {
+    /// Records an event and schedules a report.
+    fn record(&mut self, changes: Changes) {
         if changes.is_empty() {
             return;
         }
-        if self.seen.is_empty() {
+        if self.pending.is_empty() {
             let now = Instant::now();
-            let spaced = self.last.map_or(now, |last| last + DISTANCE);
-            self.due = self.due.min(spaced.max(now + GATHER));
+            let spaced = self.last_report.map_or(now, |last| last + MIN_INTERVAL);
+            self.due = self.due.min(spaced.max(now + COLLECT_TIME));
         }
-        self.seen = self.seen.union(changes);
+        self.pending = self.pending.union(changes);
     }
 
-    /// Reads what waits; a socket that cannot be read any more is given up.
+    /// Reads pending events; closes a socket that fails.
     fn read(&mut self) {
-        for side in [Side::Routing, Side::Firewall] {
-            let listener = self.listener(side);
-            let Some(read) = listener.as_ref().map(|listener| listener.read(side)) else {
+        for source in [Source::Routing, Source::Firewall] {
+            let listener = self.listener(source);
+            let Some(read) = listener.as_ref().map(|listener| listener.read(source)) else {
                 continue;
             };
             match read {
-                Ok(changes) => self.note(changes),
+                Ok(changes) => self.record(changes),
                 Err(_) => {
-                    *self.listener(side) = None;
-                    self.note(Changes::ALL);
+                    *self.listener(source) = None;
+                    self.record(Changes::ALL);
                 }
             }
         }
     }
 
-    fn listener(&mut self, side: Side) -> &mut Option<Listener> {
-        match side {
-            Side::Routing => &mut self.routing,
-            Side::Firewall => &mut self.firewall,
+    fn listener(&mut self, source: Source) -> &mut Option<Listener> {
+        match source {
+            Source::Routing => &mut self.routing,
+            Source::Firewall => &mut self.firewall,
         }
     }
 }
@@ -126,33 +127,33 @@ impl HostWatch {
 impl Watch for HostWatch {
     async fn changed(&mut self) -> Changes {
         loop {
-            let gathering = !self.seen.is_empty();
+            let collecting = !self.pending.is_empty();
             tokio::select! {
                 biased;
                 () = sleep_until(self.due) => {
                     self.read();
                     self.subscribe();
                     let now = Instant::now();
-                    self.last = Some(now);
-                    self.due = now + PERIOD;
-                    let seen = std::mem::take(&mut self.seen);
-                    return if seen.is_empty() { Changes::ALL } else { seen };
+                    self.last_report = Some(now);
+                    self.due = now + POLL_INTERVAL;
+                    let pending = std::mem::take(&mut self.pending);
+                    return if pending.is_empty() { Changes::ALL } else { pending };
                 }
-                () = readable(self.routing.as_ref()), if !gathering => self.read(),
-                () = readable(self.firewall.as_ref()), if !gathering => self.read(),
+                () = readable(self.routing.as_ref()), if !collecting => self.read(),
+                () = readable(self.firewall.as_ref()), if !collecting => self.read(),
             }
         }
     }
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Side {
+enum Source {
     Routing,
     Firewall,
 }
 
-impl Side {
-    /// What a message of this type tells.
+impl Source {
+    /// Returns the changes that a message of this type reports.
     fn changes(self, kind: u16) -> Changes {
         let mut changes = Changes::NONE;
         match (self, kind) {
@@ -185,23 +186,23 @@ impl Listener {
         Ok(Self { socket })
     }
 
-    /// What the waiting messages tell.
-    fn read(&self, side: Side) -> io::Result<Changes> {
-        // Only the types are of interest: what does not fit is cut off.
+    /// Returns the changes of all pending messages.
+    fn read(&self, source: Source) -> io::Result<Changes> {
+        // Only the types matter, so the kernel may truncate a message.
         let mut buffer = [0; 8 * 1024];
         let mut changes = Changes::NONE;
-        for _ in 0..READS {
+        for _ in 0..MAX_READS {
             let read = self.socket.try_io(Interest::READABLE, |socket| {
                 Ok(recv(socket.as_fd(), &mut buffer[..], RecvFlags::empty())?.0)
             });
             match read {
                 Ok(len) => {
-                    let told = kinds(&buffer[..len]).map(|kind| side.changes(kind));
-                    changes = told.fold(changes, Changes::union);
+                    let reported = kinds(&buffer[..len]).map(|kind| source.changes(kind));
+                    changes = reported.fold(changes, Changes::union);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // Events were lost; the socket goes on.
+                // Events were lost; the socket stays usable.
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => changes = Changes::ALL,
                 Err(error) => return Err(error),
             }

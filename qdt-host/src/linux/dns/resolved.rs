@@ -59,7 +59,7 @@ impl<'a> Resolved<'a> {
 
     async fn call(&self, verb: &'static str, arguments: &[&str]) -> Result<(), DnsError> {
         let call = async {
-            let mut command = program::command_on("resolvectl", self.programs)?;
+            let mut command = program::command_in("resolvectl", self.programs)?;
             command.arg(verb).args(arguments);
             program::run(command, None).await
         };
