@@ -8,7 +8,9 @@
 //! What always holds: an IPv4 address that is mapped into IPv6, as a dual-stack socket shows it, is
 //! the same key as the address itself.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 
 /// How much a [`LimitKey`] stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -50,19 +52,16 @@ impl LimitKey {
     }
 
     fn new(address: IpAddr, reach: Reach) -> Option<Self> {
-        let network = match (address.to_canonical(), reach) {
+        let address = address.to_canonical();
+        let prefix_len = match (address, reach) {
+            (IpAddr::V4(_), Reach::Host) => 32,
             (IpAddr::V4(_), Reach::Subscriber) => return None,
-            (IpAddr::V4(v4), Reach::Host) => v4.into(),
-            (IpAddr::V4(v4), Reach::Site) => Ipv4Addr::from_bits(v4.to_bits() & !0xff).into(),
-            (IpAddr::V6(v6), reach) => {
-                let prefix = match reach {
-                    Reach::Host => 64,
-                    Reach::Subscriber => 56,
-                    Reach::Site => 48,
-                };
-                Ipv6Addr::from_bits(v6.to_bits() & u128::MAX << (128 - prefix)).into()
-            }
+            (IpAddr::V4(_), Reach::Site) => 24,
+            (IpAddr::V6(_), Reach::Host) => 64,
+            (IpAddr::V6(_), Reach::Subscriber) => 56,
+            (IpAddr::V6(_), Reach::Site) => 48,
         };
+        let network = IpNet::new_assert(address, prefix_len).network();
         Some(Self { network, reach })
     }
 }
