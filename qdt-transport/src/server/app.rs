@@ -156,7 +156,7 @@ impl<A: Admission> ServerApp<A> {
         link.pace = grant.caps.is_empty().then(|| Pace::new(now));
         link.app.stream_frames = link.quic.stats().frame_rx.stream + endpoint.stream_frames();
         let bucket = |counted| Bucket::new(grant.limits, grant.mtu, &grant.usage, counted);
-        let key = self.sessions.insert(|key| Served {
+        let location = self.sessions.insert(|key| Served {
             session,
             carrier: CarrierRef::new(link.handle, stream),
             inner: grant.inner,
@@ -167,8 +167,7 @@ impl<A: Admission> ServerApp<A> {
             to_client: bucket(Counted::ToClient),
             upkeep: bucket(Counted::Upkeep),
         });
-        link.app.session = Some(key);
-        let location = Location::new(self.worker, key, grant.number);
+        link.app.session = Some(location.key);
         if let Some(index) = self.shared.pool.index(grant.inner) {
             self.shared.table.set(index, location);
         }

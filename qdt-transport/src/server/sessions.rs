@@ -56,13 +56,13 @@ pub(super) struct Sessions {
 }
 
 impl Sessions {
-    /// Adds the session that `make` makes of its key.
-    pub(super) fn insert(&mut self, make: impl FnOnce(SessionKey) -> Served) -> SessionKey {
+    /// Adds the session that `make` makes of its key, and returns where it is.
+    pub(super) fn insert(&mut self, make: impl FnOnce(SessionKey) -> Served) -> Location {
         let entry = self.slab.vacant_entry();
         let key = SessionKey(entry.key() as u32);
         let served = entry.insert(Box::new(make(key)));
         self.by_id.insert(served.session.id, key);
-        key
+        served.location
     }
 
     /// Returns the session with this key.
@@ -107,7 +107,7 @@ mod tests {
             let usage = SessionUsage::default();
             Bucket::new(SessionLimits::OFF, 1350, &usage, Counted::Upkeep)
         };
-        let key = sessions.insert(|key| Served {
+        sessions.insert(|key| Served {
             session: Session::new(&Terms {
                 id: SessionId(id),
                 aead: Aead::Aes256Gcm,
@@ -125,8 +125,7 @@ mod tests {
             upkeep: bucket(),
             share: Share::default(),
             counters: Arc::default(),
-        });
-        sessions.get_mut(key).expect("just added").location
+        })
     }
 
     #[test]
