@@ -1,7 +1,7 @@
 //! server.yaml that does not do: each error names the file, the key, what is wrong and what to do.
 
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -507,8 +507,8 @@ fn link_local_addresses_are_opened_one_by_one() {
     assert_eq!(
         config.host.forward_link_local,
         [
-            Ipv4Addr::new(169, 254, 169, 254),
-            Ipv4Addr::new(169, 254, 1, 2)
+            IpAddr::from([169, 254, 169, 254]),
+            IpAddr::from([169, 254, 1, 2])
         ]
     );
     for text in ["169.254.0.0/16", "127.0.0.1", "10.0.0.1", "fe80::1", "any"] {

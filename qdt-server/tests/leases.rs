@@ -1,7 +1,7 @@
 //! For whom an inner address is held, and the tickets that claim one.
 #![allow(clippy::unwrap_used, reason = "a test ends where an expectation fails")]
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use ipnet::IpNet;
@@ -13,7 +13,7 @@ use qdt_transport::PoolIndex;
 const KEEP: Duration = Duration::from_secs(120);
 
 fn leases(cidr: &str) -> Leases {
-    let gateway = Ipv4Addr::new(10, 8, 0, 1);
+    let gateway = address(1);
     Leases::new(
         AddressPool::new(cidr.parse::<IpNet>().unwrap(), gateway).unwrap(),
         KEEP,
@@ -24,8 +24,8 @@ fn at(last: u8) -> PoolIndex {
     PoolIndex(last.into())
 }
 
-fn address(last: u8) -> Ipv4Addr {
-    Ipv4Addr::new(10, 8, 0, last)
+fn address(last: u8) -> IpAddr {
+    [10, 8, 0, last].into()
 }
 
 #[test]
@@ -265,6 +265,13 @@ fn a_ticket_opens_under_the_same_tls_key_also_in_another_process() {
     assert_eq!(other.open(&text, now), Err(TicketError::NotOurs));
     let reloaded = TicketSealer::new(&[2; 32], Some(&[1; 32]));
     assert_eq!(reloaded.open(&text, now), Ok(opened));
+}
+
+#[test]
+fn an_ipv6_address_gets_no_ticket() {
+    let sealer = TicketSealer::new(&[1; 32], None);
+    let address = "fd00::9".parse().unwrap();
+    assert_eq!(sealer.seal(address, 1, SystemTime::now()), None);
 }
 
 #[test]

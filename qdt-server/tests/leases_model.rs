@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where an expectation fails")]
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
@@ -53,7 +52,7 @@ proptest! {
     fn an_address_has_one_holder_and_is_kept_and_cleaned_before_the_next(
         steps in proptest::collection::vec(step(), 1..200)
     ) {
-        let gateway = Ipv4Addr::new(10, 8, 0, 1);
+        let gateway = [10, 8, 0, 1].into();
         let network: IpNet = "10.8.0.0/29".parse().unwrap();
         let mut leases = Leases::new(AddressPool::new(network, gateway).unwrap(), KEEP);
         let mut now = Instant::now();

@@ -4,9 +4,9 @@
 //! given out again only after the cursor has gone once around. The network, broadcast and gateway
 //! addresses are never given out.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use qdt_transport::{Pool, PoolIndex};
 
 /// Why a network cannot serve as a pool.
@@ -30,7 +30,6 @@ pub struct Exhausted;
 /// One bit per address: a /8 is 2 MiB, and the kernel hands out the pages only once they are used.
 #[derive(Debug)]
 pub struct AddressPool {
-    network: Ipv4Net,
     pool: Pool,
     taken: Vec<u64>,
     /// The index that is looked at first.
@@ -44,33 +43,22 @@ impl AddressPool {
     ///
     /// # Errors
     /// [`PoolError`] for an IPv6 network and for one smaller than a /30.
-    pub fn new(network: IpNet, gateway: Ipv4Addr) -> Result<Self, PoolError> {
-        let IpNet::V4(network) = network else {
-            return Err(PoolError::NotIpv4);
-        };
-        let network = network.trunc();
-        if network.prefix_len() > 30 {
+    pub fn new(network: IpNet, gateway: IpAddr) -> Result<Self, PoolError> {
+        let pool = Pool::new(network).ok_or(PoolError::NotIpv4)?;
+        let PoolIndex(last) = pool.last();
+        if last < 3 {
             return Err(PoolError::TooSmall);
         }
-        let last_host = host_count(network);
-        let words = (u64::from(last_host) + 2).div_ceil(64);
-        let mut pool = Self {
-            network,
-            pool: Pool::new(network.network(), network.broadcast()),
-            taken: vec![0; usize::try_from(words).expect("at most 2^26 words")],
+        let mut addresses = Self {
+            pool,
+            taken: vec![0; last as usize / 64 + 1],
             cursor: 1,
-            free: last_host,
+            free: last - 1,
         };
-        if let Some(gateway) = pool.pool.index(gateway) {
-            pool.take(gateway);
+        if let Some(gateway) = pool.index(gateway) {
+            addresses.take(gateway);
         }
-        Ok(pool)
-    }
-
-    /// The network, without host bits.
-    #[must_use]
-    pub fn network(&self) -> Ipv4Net {
-        self.network
+        Ok(addresses)
     }
 
     /// The mapping between addresses and indices.
@@ -93,7 +81,7 @@ impl AddressPool {
         if self.free == 0 {
             return Err(Exhausted);
         }
-        let last = host_count(self.network);
+        let last = self.last_host();
         let offset = self
             .first_free(self.cursor, last)
             .or_else(|| self.first_free(1, self.cursor.saturating_sub(1)))
@@ -122,7 +110,7 @@ impl AddressPool {
         if let Some(offset) = self.host(index)
             && offset >= self.cursor
         {
-            let last = host_count(self.network);
+            let last = self.last_host();
             self.cursor = if offset == last { 1 } else { offset + 1 };
         }
     }
@@ -136,11 +124,14 @@ impl AddressPool {
         }
     }
 
+    /// The last index before the broadcast address.
+    fn last_host(&self) -> u32 {
+        self.pool.last().0 - 1
+    }
+
     /// The bit of a host address; `None` for anything that is never given out.
     fn host(&self, PoolIndex(index): PoolIndex) -> Option<u32> {
-        (1..=host_count(self.network))
-            .contains(&index)
-            .then_some(index)
+        (1..=self.last_host()).contains(&index).then_some(index)
     }
 
     fn get(&self, offset: u32) -> bool {
@@ -171,9 +162,4 @@ impl AddressPool {
         }
         None
     }
-}
-
-/// Addresses between the network and the broadcast address.
-fn host_count(network: Ipv4Net) -> u32 {
-    u32::from(network.broadcast()) - u32::from(network.network()) - 1
 }

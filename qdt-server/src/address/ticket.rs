@@ -8,7 +8,7 @@
 //! ones. A ticket never stands in for the token; it only says which address its bearer had.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -46,7 +46,7 @@ pub enum TicketError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ticket {
     /// The inner address its bearer had: not its index, because the pool may be another by now.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// The lineage of the grant.
     pub lineage: u64,
     /// Until when, in whole seconds since 1970.
@@ -118,9 +118,13 @@ impl TicketSealer {
     /// Seals a ticket for `address` in `lineage` that is good for [`TICKET_LIFETIME`] from `now`.
     ///
     /// # Errors
-    /// `None` if the system gives no random bytes: the session works, only without a ticket.
+    /// `None` for an IPv6 address, which this version of tickets does not hold, and if the system
+    /// gives no random bytes: the session works, only without a ticket.
     #[must_use]
-    pub fn seal(&self, address: Ipv4Addr, lineage: u64, now: SystemTime) -> Option<String> {
+    pub fn seal(&self, address: IpAddr, lineage: u64, now: SystemTime) -> Option<String> {
+        let IpAddr::V4(address) = address else {
+            return None;
+        };
         let expires = seconds(now).saturating_add(TICKET_LIFETIME.as_secs());
         let mut plain = [0; PLAIN_LEN];
         plain[0] = VERSION;
@@ -163,7 +167,7 @@ impl TicketSealer {
             return Err(TicketError::Malformed);
         }
         let ticket = Ticket {
-            address: Ipv4Addr::new(plain[1], plain[2], plain[3], plain[4]),
+            address: [plain[1], plain[2], plain[3], plain[4]].into(),
             lineage: be_u64(&plain[5..13]),
             expires: be_u64(&plain[13..21]),
         };

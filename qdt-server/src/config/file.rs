@@ -3,8 +3,6 @@
 //! A value of zero, an empty text and an absent key are the same: the default. Nothing is judged
 //! here.
 
-use std::net::Ipv4Addr;
-
 use ipnet::Ipv4Net;
 use qdt_program::{GoDuration, Token};
 use serde::Deserialize;
@@ -82,8 +80,9 @@ pub struct NatFile {
 fn first_host(pool_cidr: &str) -> String {
     pool_cidr
         .parse::<Ipv4Net>()
-        .map(|pool| Ipv4Addr::from(u32::from(pool.network()).wrapping_add(1)).to_string())
-        .unwrap_or_default()
+        .ok()
+        .and_then(|pool| pool.hosts().next())
+        .map_or_else(String::new, |host| host.to_string())
 }
 
 impl ServerFile {

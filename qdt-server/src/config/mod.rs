@@ -10,12 +10,12 @@ mod first_start;
 mod keys;
 mod values;
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use qdt_program::{HostPort, Loaded, LogConfig, ReadError, Token, read_config_yaml};
 
 pub use file::{HandshakeIpRateFile, NatFile, RateFile, ServerFile};
@@ -57,11 +57,11 @@ pub struct Credentials {
 #[derive(Clone, Debug, PartialEq)]
 pub struct AddressConfig {
     /// `pool_cidr`: where inner addresses come from, prefix at most 30; host bits as written.
-    pub pool: Ipv4Net,
+    pub pool: IpNet,
     /// `pool_cidr` as the file spells it: what clients are told.
     pub pool_text: String,
     /// `gateway_ip`: the server's own inner address, a host of the pool.
-    pub gateway: Ipv4Addr,
+    pub gateway: IpAddr,
     /// Resolvers that clients are told, as written.
     pub dns: Vec<String>,
     /// How long a session whose connection is gone keeps its address.
@@ -78,7 +78,7 @@ pub struct HostConfig {
     /// Whether clients may reach each other.
     pub client_to_client: bool,
     /// Link-local addresses (169.254.0.0/16) that clients may reach.
-    pub forward_link_local: Vec<Ipv4Addr>,
+    pub forward_link_local: Vec<IpAddr>,
 }
 
 /// The listeners for metrics, health and profiles (TCP).

@@ -1,12 +1,12 @@
 //! The checks of single values: each gives what the configuration has, or the problem with its key
 //! and its remedy. What can be adjusted is, with a warning.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use qdt_host::check_interface_name;
 use qdt_program::{ConfigProblem, GoDuration, HostPort, Warning};
 use qdt_proto::handshake::MIN_MTU;
@@ -38,20 +38,22 @@ pub(super) fn mtu(mtu: i64, warnings: &mut Vec<Warning>) -> u16 {
     u16::try_from(used).expect("clamped to the range of u16")
 }
 
-pub(super) fn pool(text: &str) -> Result<Ipv4Net, ConfigProblem> {
+pub(super) fn pool(text: &str) -> Result<IpNet, ConfigProblem> {
     let problem = |what: &str| {
         ConfigProblem::new(
             "pool_cidr",
             format!("{text:?} {what}; use for example 10.8.0.0/24"),
         )
     };
-    let pool = Ipv4Net::from_str(text).map_err(|_| {
-        if text.contains(':') {
-            problem("is not IPv4, and only IPv4 is supported for the pool")
-        } else {
-            problem("is no network")
+    let pool = match IpNet::from_str(text) {
+        Ok(pool @ IpNet::V4(_)) => pool,
+        _ if text.contains(':') => {
+            return Err(problem(
+                "is not IPv4, and only IPv4 is supported for the pool",
+            ));
         }
-    })?;
+        _ => return Err(problem("is no network")),
+    };
     if pool.prefix_len() > MAX_PREFIX {
         return Err(problem(
             "is too small: the gateway and one client need at least a /30",
@@ -60,7 +62,7 @@ pub(super) fn pool(text: &str) -> Result<Ipv4Net, ConfigProblem> {
     Ok(pool)
 }
 
-pub(super) fn gateway(text: &str, pool: Ipv4Net) -> Result<Ipv4Addr, ConfigProblem> {
+pub(super) fn gateway(text: &str, pool: IpNet) -> Result<IpAddr, ConfigProblem> {
     let problem = |what: &str| {
         ConfigProblem::new(
             "gateway_ip",
@@ -69,7 +71,10 @@ pub(super) fn gateway(text: &str, pool: Ipv4Net) -> Result<Ipv4Addr, ConfigProbl
             ),
         )
     };
-    let gateway = Ipv4Addr::from_str(text).map_err(|_| problem("is no IPv4 address"))?;
+    let gateway = IpAddr::from_str(text)
+        .ok()
+        .filter(IpAddr::is_ipv4)
+        .ok_or_else(|| problem("is no IPv4 address"))?;
     if !pool.contains(&gateway) {
         return Err(problem(&format!("is outside the pool {pool}")));
     }
@@ -79,16 +84,16 @@ pub(super) fn gateway(text: &str, pool: Ipv4Net) -> Result<Ipv4Addr, ConfigProbl
     Ok(gateway)
 }
 
-pub(super) fn link_local(texts: &[String]) -> Result<Vec<Ipv4Addr>, ConfigProblem> {
-    let parse = |text: &String| {
-        let address = Ipv4Addr::from_str(text).ok();
-        address.filter(Ipv4Addr::is_link_local).ok_or_else(|| {
+pub(super) fn link_local(texts: &[String]) -> Result<Vec<IpAddr>, ConfigProblem> {
+    let parse = |text: &String| match IpAddr::from_str(text) {
+        Ok(address @ IpAddr::V4(v4)) if v4.is_link_local() => Ok(address),
+        _ => {
             let remedy = "name single addresses, for example [169.254.169.254]";
-            ConfigProblem::new(
+            Err(ConfigProblem::new(
                 "forward_link_local",
                 format!("{text:?} is not an address of 169.254.0.0/16; {remedy}"),
-            )
-        })
+            ))
+        }
     };
     texts.iter().map(parse).collect()
 }

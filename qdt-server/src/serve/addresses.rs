@@ -125,7 +125,7 @@ impl<C: Conntrack> Kernel<C> {
         }
         let addresses: Vec<_> = given
             .iter()
-            .map(|index| self.pool.address(*index).into())
+            .map(|index| self.pool.address(*index))
             .collect();
         match self.flows.delete_flows(&addresses).await {
             Ok(_) => {

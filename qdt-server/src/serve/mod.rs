@@ -81,8 +81,8 @@ impl<H: Host> Server<H> {
     ) -> Result<Self, ServeError> {
         let listen = settings::listen_address(&config.transport)?;
         let control_addresses = settings::control_addresses(&config.control);
-        let pool = AddressPool::new(IpNet::V4(config.addresses.pool), config.addresses.gateway)?;
-        let (network, indices) = (IpNet::from(pool.network()), pool.pool());
+        let (network, gateway) = (config.addresses.pool.trunc(), config.addresses.gateway);
+        let pool = AddressPool::new(network, gateway)?;
         let overlaps = OverlapWatch::start(host.clone(), network, &config.host.tun_name)
             .await
             .map_err(ServeError::Overlap)?;
@@ -104,19 +104,17 @@ impl<H: Host> Server<H> {
         let (tun_name, queues) = (tun.name, tun.queues.len());
         let (exited, exits) = unbounded_channel();
         let workers = ServerWorkers::start(
-            settings::transport(&config, listen, tls.clone(), tun.queues, indices),
+            settings::transport(&config, listen, tls.clone(), tun.queues, keeper.pool()),
             keeper.clone(),
             move |worker, exit| {
                 // The receiver goes only when the server does.
                 let _ = exited.send((worker, exit));
             },
         )?;
-        let gateway = IpNet::new(config.addresses.gateway.into(), network.prefix_len())
-            .expect("the prefix is that of a network");
         let device = Device {
             host: host.clone(),
             name: tun_name.clone(),
-            address: gateway,
+            address: IpNet::new_assert(gateway, network.prefix_len()),
             // A packet of the device fits one datagram.
             mtu: u32::from(config.transport.mtu) - OVERHEAD as u32,
         };
@@ -127,7 +125,7 @@ impl<H: Host> Server<H> {
         let nat = Nat::install(host, &config.host, &tun_name, network, status.clone()).await?;
         let upkeep = Upkeep::start(device, nat, overlaps, status.clone(), watch);
 
-        let guard = Arc::new(Guard::new(network, config.addresses.gateway.into()));
+        let guard = Arc::new(Guard::new(network, gateway));
         let counters = workers.counters();
         let metrics = Metrics::new({
             let (keeper, guard, status) = (keeper.clone(), guard.clone(), status.clone());
@@ -147,7 +145,7 @@ impl<H: Host> Server<H> {
             addr = %workers.local_addr(),
             tun = tun_name,
             pool = %network,
-            gateway = %config.addresses.gateway,
+            %gateway,
             workers = queues,
             shards = keeper.sessions().shards(),
             pin = tls.pin(),

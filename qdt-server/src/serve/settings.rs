@@ -56,7 +56,7 @@ pub(super) fn admission(config: &ServerConfig) -> AdmissionSettings {
     } = config;
     AdmissionSettings {
         cidr: addresses.pool_text.clone(),
-        gateway: addresses.gateway.into(),
+        gateway: addresses.gateway,
         dns: addresses.dns.clone(),
         mtu: transport.mtu,
         max_sessions: admission.max_sessions.map(Into::into),

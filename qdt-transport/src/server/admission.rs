@@ -7,7 +7,7 @@
 //! [`Admission::Reservation`]; one that is dropped on the way gives its slot back.
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -125,7 +125,7 @@ pub struct Grant {
     /// What both ends can do beyond the Go programs.
     pub caps: Capabilities,
     /// The client's inner address: the only source it may use.
-    pub inner: Ipv4Addr,
+    pub inner: IpAddr,
     /// Rises with every grant of an address: where two sessions were granted the same one at the
     /// same moment, by two workers, packets go to the later grant.
     pub number: u64,
@@ -170,7 +170,7 @@ mod tests {
             keys: SessionKeys::derive(b"token", &nonce, &nonce).expect("keys"),
             aead: Aead::Aes256Gcm,
             caps: Capabilities::all(),
-            inner: Ipv4Addr::new(10, 8, 0, 2),
+            inner: [10, 8, 0, 2].into(),
             number: 1,
             mtu: 1350,
             response: b"ticket".to_vec(),

@@ -6,7 +6,7 @@
 //! exactly once for every session that was granted.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -56,9 +56,9 @@ pub(super) struct Shared {
     pub(super) pool: Pool,
     pub(super) table: AddressTable,
     pub(super) inboxes: Vec<Inbox>,
-    pub(super) gateway: Ipv4Addr,
+    pub(super) gateway: IpAddr,
     pub(super) client_to_client: bool,
-    pub(super) forward_link_local: Vec<Ipv4Addr>,
+    pub(super) forward_link_local: Vec<IpAddr>,
     pub(super) max_reassembly_bytes: usize,
 }
 

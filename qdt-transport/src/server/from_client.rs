@@ -4,7 +4,7 @@
 //! Every datagram is charged to the session's limits, whatever is in it. A drop has one reason and
 //! is counted here.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -178,11 +178,14 @@ enum Way {
     Client,
 }
 
-/// Whether `destination` means something on the server's host and its links only: 169.254.0.0/16,
-/// where clouds serve the host's credentials, and 127.0.0.0/8. Decided here and not by firewall
-/// rules, so that it holds with and without NAT, for addresses of the host itself too.
-const fn stays_on_host(destination: Ipv4Addr) -> bool {
-    destination.is_link_local() || destination.is_loopback()
+/// Whether `destination` means something on the server's host and its links only: a link-local
+/// address, where clouds serve the host's credentials, or a loopback address. Decided here and not
+/// by firewall rules, so that it holds with and without NAT, for addresses of the host itself too.
+const fn stays_on_host(destination: IpAddr) -> bool {
+    match destination {
+        IpAddr::V4(v4) => v4.is_link_local() || v4.is_loopback(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.is_loopback(),
+    }
 }
 
 /// Whether a packet may pass, and where to; clamps the MSS of one that does.
@@ -193,15 +196,10 @@ fn judge(
     limit: usize,
 ) -> Result<Way, DropReason> {
     let parsed = InnerPacket::parse(packet).map_err(|_| DropReason::BadPacket)?;
-    let (IpAddr::V4(source), IpAddr::V4(destination)) = (parsed.source(), parsed.destination())
-    else {
-        // Inner addresses are IPv4; a packet of another family has a source that is not the
-        // session's.
-        return Err(DropReason::SrcMismatch);
-    };
-    if source != served.inner {
+    if parsed.source() != served.inner {
         return Err(DropReason::SrcMismatch);
     }
+    let destination = parsed.destination();
     let to_a_client = destination != shared.gateway && shared.pool.index(destination).is_some();
     if to_a_client && !shared.client_to_client {
         return Err(DropReason::ClientToClient);

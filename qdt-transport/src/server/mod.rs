@@ -20,7 +20,7 @@ mod virtual_end;
 mod worker;
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -61,12 +61,12 @@ pub struct ServerSettings {
     /// The clients' inner addresses.
     pub pool: Pool,
     /// The server's own inner address.
-    pub gateway: Ipv4Addr,
+    pub gateway: IpAddr,
     /// Whether clients may reach each other.
     pub client_to_client: bool,
     /// Link-local addresses that clients may reach; all others, and loopback addresses, are closed
     /// to them.
-    pub forward_link_local: Vec<Ipv4Addr>,
+    pub forward_link_local: Vec<IpAddr>,
     /// Bound on the fragments of one session that wait for the rest, in bytes.
     pub max_reassembly_bytes: usize,
     /// Silence after which a client counts as gone, 15 to 30 seconds (the nearest is taken). Our

@@ -4,7 +4,9 @@
 //! keeps something per client keeps it by index and does not know the address family; that is known
 //! here and at the edges: in packets, texts, tickets and what the kernel is asked.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 
 /// The position of an inner address in its pool; 0 is the network's own address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -16,7 +18,7 @@ impl PoolIndex {
     }
 }
 
-/// The addresses of one network.
+/// The addresses of one IPv4 network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pool {
     first: u32,
@@ -25,13 +27,18 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// The addresses `first` to `last`, both included: the network's and its broadcast address.
+    /// Returns the pool of all addresses of `network`, the network's own and its broadcast address
+    /// included; `None` for an IPv6 network.
     #[must_use]
-    pub fn new(first: Ipv4Addr, last: Ipv4Addr) -> Self {
-        Self {
-            first: first.to_bits(),
-            last: last.to_bits().saturating_sub(first.to_bits()),
-        }
+    pub fn new(network: IpNet) -> Option<Self> {
+        let IpNet::V4(network) = network else {
+            return None;
+        };
+        let first = network.network().to_bits();
+        Some(Self {
+            first,
+            last: network.broadcast().to_bits() - first,
+        })
     }
 
     /// Returns the largest index.
@@ -43,15 +50,18 @@ impl Pool {
     /// Returns the index of `address`, if the pool has it.
     #[inline]
     #[must_use]
-    pub fn index(self, address: Ipv4Addr) -> Option<PoolIndex> {
+    pub fn index(self, address: IpAddr) -> Option<PoolIndex> {
+        let IpAddr::V4(address) = address else {
+            return None;
+        };
         let index = address.to_bits().wrapping_sub(self.first);
         (index <= self.last).then_some(PoolIndex(index))
     }
 
     /// Returns the address of `index`. One beyond [`last`](Self::last) has no address of the pool.
     #[must_use]
-    pub fn address(self, index: PoolIndex) -> Ipv4Addr {
-        Ipv4Addr::from_bits(self.first.wrapping_add(index.0))
+    pub fn address(self, index: PoolIndex) -> IpAddr {
+        self.first.wrapping_add(index.0).to_be_bytes().into()
     }
 }
 
@@ -59,27 +69,38 @@ impl Pool {
 mod tests {
     use super::*;
 
+    fn pool(network: &str) -> Option<Pool> {
+        Pool::new(network.parse().expect("a network"))
+    }
+
     #[test]
     fn an_address_of_the_pool_has_an_index_that_leads_back_to_it_and_no_other_address_has_one() {
-        let pool = Pool::new(Ipv4Addr::new(10, 8, 0, 0), Ipv4Addr::new(10, 8, 0, 255));
+        let pool = pool("10.8.0.77/24").expect("IPv4");
+        assert_eq!(pool.last(), PoolIndex(255));
         for last in [0, 7, 255] {
-            let address = Ipv4Addr::new(10, 8, 0, last);
+            let address = IpAddr::from([10, 8, 0, last]);
             assert_eq!(pool.index(address), Some(PoolIndex(last.into())));
             assert_eq!(pool.address(PoolIndex(last.into())), address);
         }
         for other in [
-            [10, 8, 1, 7],
-            [10, 7, 255, 7],
-            [0, 0, 0, 0],
-            [255, 255, 255, 255],
+            "10.8.1.7",
+            "10.7.255.7",
+            "0.0.0.0",
+            "255.255.255.255",
+            "::ffff:10.8.0.7",
         ] {
-            assert_eq!(pool.index(other.into()), None);
+            assert_eq!(pool.index(other.parse().expect("an address")), None);
         }
     }
 
     #[test]
     fn a_pool_of_all_addresses_has_the_last_of_them() {
-        let pool = Pool::new(Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST);
-        assert_eq!(pool.index(Ipv4Addr::BROADCAST), Some(pool.last()));
+        let pool = pool("0.0.0.0/0").expect("IPv4");
+        assert_eq!(pool.index([255; 4].into()), Some(pool.last()));
+    }
+
+    #[test]
+    fn an_ipv6_network_is_no_pool() {
+        assert_eq!(pool("fd00::/112"), None);
     }
 }

@@ -5,7 +5,7 @@
 //! [`Location`] tells apart.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -27,7 +27,7 @@ pub(super) struct SessionKey(pub(super) u32);
 pub(super) struct Served {
     pub(super) session: Session,
     pub(super) carrier: CarrierRef,
-    pub(super) inner: Ipv4Addr,
+    pub(super) inner: IpAddr,
     pub(super) location: Location,
     pub(super) from_client: Bucket,
     pub(super) to_client: Bucket,
@@ -118,7 +118,7 @@ mod tests {
                 max_reassembly_bytes: 65_535,
             }),
             carrier: CarrierRef::new(ConnectionHandle(0), StreamId::new(Side::Client, Dir::Bi, 0)),
-            inner: Ipv4Addr::new(10, 8, 0, 2),
+            inner: [10, 8, 0, 2].into(),
             location: Location::new(0, key, grant),
             from_client: bucket(),
             to_client: bucket(),

@@ -3,7 +3,7 @@
 //! A super-packet is looked up once; its segments share the session, the path's limit and the
 //! order.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::Instant;
 
 use qdt_proto::datagram::OVERHEAD;
@@ -50,7 +50,7 @@ impl<A: Admission> ServerApp<A> {
         let Some(location) = read
             .get(header..)
             .and_then(ipv4_addresses)
-            .and_then(|addresses| self.shared.pool.index(addresses.destination))
+            .and_then(|addresses| self.shared.pool.index(addresses.destination.into()))
             .and_then(|index| self.shared.table.get(index))
         else {
             self.counters.dropped(DropReason::NoSession);
@@ -152,9 +152,9 @@ impl<A: Admission> ServerApp<A> {
 ///
 /// It comes from the client's address: the kernel takes nothing from a device whose source is an
 /// address of this host (martian), so the gateway's own would never be believed.
-fn too_big(packet: &[u8], mtu: u16, client: Ipv4Addr) -> Option<([u8; ICMP_BUFFER], usize)> {
+fn too_big(packet: &[u8], mtu: u16, client: IpAddr) -> Option<([u8; ICMP_BUFFER], usize)> {
     let mut answer = [0; ICMP_BUFFER];
     let carries = mtu.saturating_sub(OVERHEAD as u16);
-    let len = icmp_packet_too_big(packet, carries, IpAddr::V4(client), &mut answer)?;
+    let len = icmp_packet_too_big(packet, carries, client, &mut answer)?;
     Some((answer, len))
 }

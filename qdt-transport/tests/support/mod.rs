@@ -148,7 +148,7 @@ impl Server {
         let addr = "127.0.0.1:0".parse().expect("address");
         let settings = ServerSettings {
             client_to_client,
-            forward_link_local: vec![OPEN_LINK_LOCAL],
+            forward_link_local: vec![OPEN_LINK_LOCAL.into()],
             ..server_settings(addr, tls.clone(), queues)
         };
         let running = ServerWorkers::start(settings, policy.clone(), |_, _| {}).expect("start");
