@@ -1,9 +1,11 @@
 //! The parity probe finds faults: a server with one fault on purpose is caught by the check that is
 //! about it, and the same build without a fault passes.
 //!
-//! The server is a build with the cargo feature `mutants`, which no release can have.
+//! The server is built by `scripts/lib/build-mutants` from a copy of the tree, with the faults of
+//! `mutants/*.patch`.
 
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Stdio;
 
 use conformance::{Config, Lab, Server, Token};
 
@@ -106,31 +108,19 @@ fn an_mtu_above_the_clamp_is_caught() {
 }
 
 #[test]
-fn a_build_without_debug_assertions_refuses_the_feature() {
-    let folder = tempfile::tempdir().expect("the temporary folder is writable");
-    let compile = |assertions: &str| {
-        Command::new("rustc")
-            .current_dir(folder.path())
-            .args([
-                "--edition=2024",
-                "--crate-type=lib",
-                "--emit=metadata",
-                "--crate-name=mutants",
-            ])
-            .args(["--cfg", "feature=\"mutants\"", "-C"])
-            .arg(format!("debug-assertions={assertions}"))
-            .arg(concat!(
-                env!("CARGO_MANIFEST_DIR"),
-                "/../qdt-proto/src/mutants.rs"
-            ))
-            .output()
-            .expect("rustc can be started")
-    };
-    assert!(compile("on").status.success());
-    let refused = compile("off");
-    assert!(!refused.status.success());
-    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(said.contains("no release has it"), "{said}");
+fn every_fault_has_a_test_that_catches_it() {
+    let tests = include_str!("mutants.rs");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mutants");
+    for entry in std::fs::read_dir(folder).expect("the patches are there") {
+        let path = entry.expect("the folder is readable").path();
+        let name = path.file_stem().expect("a patch has a name").display();
+        assert!(tests.contains(&format!("\"{name}\"")), "{name} has none");
+        let patch = std::fs::read_to_string(&path).expect("the patch is readable");
+        assert!(
+            patch.contains(&format!("Ok(\"{name}\")")),
+            "{name} waits for another name"
+        );
+    }
 }
 
 #[test]

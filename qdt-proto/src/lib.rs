@@ -3,5 +3,4 @@
 pub mod datagram;
 pub mod handshake;
 pub mod http3;
-pub mod mutants;
 pub mod packet;

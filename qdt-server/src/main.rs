@@ -22,10 +22,6 @@ use tracing::{error, info};
 fn main() -> ExitCode {
     let _log = FlushLogAtExit;
     forbid_core_dumps();
-    #[cfg(feature = "mutants")]
-    if !choose_mutant() {
-        return ExitCode::FAILURE;
-    }
     let path = match CommandLine::read(std::env::args_os(), "server.yaml") {
         Ok(command_line) => command_line.config,
         Err(exit) => return exit.report(),
@@ -47,18 +43,6 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Chooses the fault that QDT_MUTANT names; false where it names none that exists.
-#[cfg(feature = "mutants")]
-fn choose_mutant() -> bool {
-    std::env::var_os("QDT_MUTANT").is_none_or(|name| {
-        let known = name.to_str().is_some_and(qdt_proto::mutants::choose);
-        if !known {
-            startup_error("server init error", &"QDT_MUTANT names no mutant");
-        }
-        known
-    })
 }
 
 fn run(runtime: &Runtime, path: PathBuf) -> ExitCode {

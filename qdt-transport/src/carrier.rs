@@ -151,7 +151,6 @@ impl Carrier for QuicCarrier<'_> {
         let written = self.write(prefix.len() + len, |space| {
             let (head, body) = space.split_at_mut(prefix.len());
             head.copy_from_slice(prefix);
-            qdt_proto::mutant!(QuarterStreamId0 => head.fill(0));
             Ok::<_, SealError>(seal(body)?.map(|len| head.len() + len))
         });
         match written {

@@ -47,18 +47,19 @@ impl Binaries {
     }
 
     /// The path of the `qdt-server` that has faults on purpose: `QDT_MUTANTS_SERVER`, else
-    /// `mutants/qdt-server` in cargo's target folder.
+    /// `mutants/debug/qdt-server` in cargo's target folder.
     ///
     /// # Panics
     /// When it was not built.
     #[must_use]
     pub fn mutants() -> PathBuf {
-        let path = std::env::var_os("QDT_MUTANTS_SERVER")
-            .map_or_else(|| Self::target().join("mutants/qdt-server"), PathBuf::from);
+        let path = std::env::var_os("QDT_MUTANTS_SERVER").map_or_else(
+            || Self::target().join("mutants/debug/qdt-server"),
+            PathBuf::from,
+        );
         assert!(
             path.is_file(),
-            "{} does not exist: run scripts/test, or `cargo build -p qdt-server --features mutants` and copy \
-             target/debug/qdt-server there",
+            "{} does not exist: run scripts/lib/build-mutants",
             path.display()
         );
         path

@@ -212,7 +212,5 @@ pub fn encode_refusal(status: u16, message: &str, date: &str, head_request: bool
         (b"content-length", &body.len().to_string().into_bytes()),
         (b"date", date.as_bytes()),
     ];
-    crate::mutant!(MissingNosniff => return encode_response(status, &[headers[0], headers[2], headers[3]],
-        (!head_request).then_some(body.as_bytes())));
     encode_response(status, &headers, (!head_request).then_some(body.as_bytes()))
 }

@@ -79,7 +79,6 @@ impl Outcome {
     /// What the worker answers.
     #[must_use]
     pub fn refusal(self) -> Refusal {
-        qdt_proto::mutant!(WrongStatus => if self == Self::BadNonce { return Refusal { status: 403, body: self.body() }; });
         Refusal {
             status: self.status(),
             body: self.body(),
@@ -94,7 +93,6 @@ pub struct HandshakeCounters([AtomicU64; Outcome::COUNTED.len()]);
 impl HandshakeCounters {
     /// Counts one handshake; outcomes without a label are not counted.
     pub fn count(&self, outcome: Outcome) {
-        qdt_proto::mutant!(WrongLabel => if outcome == Outcome::KeyDerivationError { return self.count(Outcome::Busy); });
         if let Some(index) = Outcome::COUNTED
             .iter()
             .position(|counted| *counted == outcome)

@@ -340,9 +340,7 @@ impl<R> Exchanges<R> {
                 warn!(id = session.id.0, ip = %session.inner, %err, "connect response failed");
                 self.session_given_up = true;
             }
-            (Sending::Done, Some(_)) => {
-                qdt_proto::mutant!(FinOn200 => _ = quic.send_stream(id).finish());
-            }
+            (Sending::Done, Some(_)) => {}
             (Sending::Done | Sending::Refused(_), None) => {
                 self.requests.swap_remove(position);
             }
