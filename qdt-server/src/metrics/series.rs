@@ -143,7 +143,7 @@ const SERIES: [Series; 20] = [
     },
     Series {
         name: "qdt_udp_trains_total",
-        help: "Trains of UDP datagrams that the kernel handed over or took at once (GRO, GSO)",
+        help: "Batches of UDP datagrams that the kernel delivered or accepted at once (GRO, GSO)",
         label: Some("direction"),
         kind: MetricType::COUNTER,
         values: |now| {
@@ -167,7 +167,7 @@ const SERIES: [Series; 20] = [
     },
     Series {
         name: "qdt_udp_handed_over_total",
-        help: "UDP datagrams that the kernel merged into those of another connection and that one packet worker gave to another",
+        help: "UDP datagrams that the kernel merged into those of another connection and that one packet worker handed over to another",
         label: None,
         kind: MetricType::COUNTER,
         values: |now| vec![("", float(now.traffic.udp_handed_over))],
@@ -213,7 +213,7 @@ const SERIES: [Series; 20] = [
     },
     Series {
         name: "qdt_addresses",
-        help: "Inner addresses by state, beside those of active sessions",
+        help: "Inner addresses by state, without those of active sessions",
         label: Some("state"),
         kind: MetricType::GAUGE,
         values: |now| {
@@ -251,14 +251,14 @@ const SERIES: [Series; 20] = [
     },
     Series {
         name: "qdt_nat_missing",
-        help: "1 while nat.enabled asks for NAT that does not work: no default route yet, rules refused or taken away, or forwarding off",
+        help: "1 while nat.enabled asks for NAT that does not work: no default route yet, rules refused or removed, or forwarding off",
         label: None,
         kind: MetricType::GAUGE,
         values: |now| vec![("", f64::from(u8::from(now.nat_missing)))],
     },
     Series {
         name: "qdt_host_repairs_total",
-        help: "What was put back on the host after another program had changed it",
+        help: "Host settings that the server restored after another program had changed them",
         label: Some("what"),
         kind: MetricType::COUNTER,
         values: |now| {
