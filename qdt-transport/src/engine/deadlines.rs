@@ -1,13 +1,11 @@
-//! When which connection needs to be looked at: a heap that is corrected late.
+//! The deadlines of all connections: a heap that is corrected lazily.
 //!
-//! A connection's deadline moves with nearly every packet, mostly to later. So the heap keeps an
-//! entry that is at or before the true deadline; when it comes up, the engine compares and pushes
-//! the true one again. Entries that nobody waits for any more stay until they are due, or until
-//! there are too many of them.
+//! A connection's deadline moves with nearly every packet, mostly to later. So the heap has an
+//! entry at or before the true deadline; when it comes up, the engine compares and pushes the true
+//! one. Stale entries stay until they are due or too many.
 //!
-//! What is far off (the end of a silent connection) need not be met to the millisecond: such
-//! entries are moved later to one of a few moments a second, so that thousands of idle connections
-//! are looked at in a few turns and not in one each.
+//! Deadlines that are far off (idle timeouts) are rounded up to a few instants per second, so that
+//! thousands of idle connections cost a few turns instead of one each.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -17,27 +15,26 @@ use quinn_proto::ConnectionHandle;
 
 use super::Link;
 
-/// Entries that are never worth a pass over all of them.
+/// The heap is never pruned below this many entries.
 const STALE_MIN: usize = 256;
-/// Entries per connection from which on there is one: each pass is paid for by as many pushes.
+/// Entries per connection above which it is pruned, so that many pushes pay for each pass.
 const STALE_RATIO: usize = 8;
 
-/// What is further off than this is far.
+/// Deadlines further off than this are rounded up.
 const FAR: Duration = Duration::from_secs(2);
-/// The distance between the moments at which far entries are due.
+/// The distance between the instants that they are rounded to.
 const GRID: Duration = Duration::from_millis(250);
 
-/// See the module.
 #[derive(Debug)]
 pub(super) struct Deadlines {
-    /// The grid begins here.
+    /// The start of the grid.
     origin: Instant,
     heap: BinaryHeap<Reverse<(Instant, usize)>>,
 }
 
 impl Deadlines {
-    /// Returns an empty heap whose grid begins `now`, with room for all the entries that a few
-    /// connections ever have: it does not grow while packets pass.
+    /// Returns an empty heap with a grid from `now`. Its capacity suffices for a few connections
+    /// without another allocation.
     pub(super) fn new(now: Instant) -> Self {
         Self {
             origin: now,
@@ -49,11 +46,10 @@ impl Deadlines {
         self.heap.push(Reverse((at, handle.0)));
     }
 
-    /// Sees to it that a connection is looked at when it has to be. A deadline that has moved later
-    /// is found when its earlier entry comes up.
+    /// Pushes the connection's next deadline unless an earlier entry exists, which leads to it.
     pub(super) fn keep<C>(&mut self, link: &mut Link<C>, now: Instant) {
         if let Some(next) = link.next_deadline(now) {
-            let at = self.moment(next, now);
+            let at = self.round_up(next, now);
             if link.scheduled.is_none_or(|scheduled| at < scheduled) {
                 link.scheduled = Some(at);
                 self.push(at, link.handle);
@@ -61,8 +57,8 @@ impl Deadlines {
         }
     }
 
-    /// When something is looked at that has to be done at `at`.
-    fn moment(&self, at: Instant, now: Instant) -> Instant {
+    /// Returns the instant at which a deadline `at` is due.
+    fn round_up(&self, at: Instant, now: Instant) -> Instant {
         if at <= now + FAR {
             return at;
         }
@@ -70,31 +66,30 @@ impl Deadlines {
             .saturating_duration_since(self.origin)
             .as_nanos()
             .div_ceil(GRID.as_nanos());
-        // Beyond what 32 bits count (34 years) nothing is gathered any more.
+        // Beyond 32 bits (34 years) nothing is rounded.
         u32::try_from(steps).map_or(at, |steps| self.origin + GRID * steps)
     }
 
-    /// Removes the entries that `waits` does not know, once there are many more than the
-    /// `connections`.
+    /// Removes the entries that `is_live` rejects, once there are many more than `connections`.
     pub(super) fn prune(
         &mut self,
         connections: usize,
-        waits: impl Fn(Instant, ConnectionHandle) -> bool,
+        is_live: impl Fn(Instant, ConnectionHandle) -> bool,
     ) {
         if self.heap.len() > STALE_MIN + STALE_RATIO * connections {
             self.heap
-                .retain(|Reverse((at, handle))| waits(*at, ConnectionHandle(*handle)));
+                .retain(|Reverse((at, handle))| is_live(*at, ConnectionHandle(*handle)));
         }
     }
 
-    /// The earliest entry.
+    /// Returns the earliest entry.
     pub(super) fn next(&self) -> Option<Instant> {
         self.heap.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// Removes and returns one entry that is due. It counts only if its connection still waits for
-    /// exactly this time: an earlier entry may have taken its place, or another connection its
-    /// handle.
+    /// Removes and returns one due entry. It is stale unless its connection is still scheduled for
+    /// exactly this instant: an earlier entry may have replaced it, or another connection may have
+    /// its handle.
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<(Instant, ConnectionHandle)> {
         if self.next()? > now {
             return None;
@@ -111,7 +106,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn what_is_due_comes_out_in_order_and_nothing_earlier() {
+    fn entries_are_popped_in_order_once_they_are_due() {
         let now = Instant::now();
         let mut deadlines = Deadlines::new(Instant::now());
         for (millis, handle) in [(30, 3), (10, 1), (20, 2)] {
@@ -131,31 +126,31 @@ mod tests {
     }
 
     #[test]
-    fn what_is_far_off_is_due_a_little_later_and_with_others() {
+    fn far_deadlines_are_rounded_up_to_four_instants_a_second() {
         let deadlines = Deadlines::new(Instant::now());
         let now = deadlines.origin + Duration::from_secs(1000);
-        let mut moments = std::collections::BTreeSet::new();
+        let mut instants = std::collections::BTreeSet::new();
         for millis in 0..1000 {
             let at = now + Duration::from_secs(30) + Duration::from_millis(millis);
-            let moment = deadlines.moment(at, now);
-            assert!(moment >= at && moment < at + GRID, "{millis} ms");
-            moments.insert(moment);
+            let instant = deadlines.round_up(at, now);
+            assert!(instant >= at && instant < at + GRID, "{millis} ms");
+            instants.insert(instant);
         }
-        assert_eq!(moments.len(), 5, "four a second and the one it began with");
+        assert_eq!(instants.len(), 5, "four a second, both ends included");
     }
 
     #[test]
-    fn what_is_near_is_due_when_it_has_to_be() {
+    fn near_deadlines_are_not_rounded() {
         let deadlines = Deadlines::new(Instant::now());
         let now = deadlines.origin + Duration::from_secs(1000);
         for millis in [0, 1, 25, 333, 1999] {
             let at = now + Duration::from_millis(millis);
-            assert_eq!(deadlines.moment(at, now), at);
+            assert_eq!(deadlines.round_up(at, now), at);
         }
     }
 
     #[test]
-    fn entries_that_nobody_waits_for_do_not_pile_up() {
+    fn stale_entries_do_not_pile_up() {
         let now = Instant::now();
         let at = |n: u32| now + Duration::from_secs(30) + Duration::from_millis(1) * n;
         let mut deadlines = Deadlines::new(Instant::now());

@@ -1,19 +1,19 @@
-//! UDP datagrams that one worker received and another owns, with what is known of how they came.
+//! UDP datagrams that one worker received and another one owns, with their metadata.
 //!
-//! They are gathered in a turn, given away as a whole and taken as a whole, so that their order
-//! stays; two buffers circulate, so that this allocates nothing in the long run. What a flood made
-//! large is given back.
+//! They are collected during a turn and handed over as a whole, which keeps their order. Two
+//! buffers circulate, so that this allocates nothing in the steady state. Memory that a flood
+//! needed is freed.
 
 use std::net::{IpAddr, SocketAddr};
 
 use quinn_proto::EcnCodepoint;
 
-/// Buffers that hold more than this are not kept.
+/// Buffers above this capacity are not kept.
 const KEPT_BYTES: usize = 1 << 20;
-/// What is held of a datagram beside its bytes.
-const EACH: usize = size_of::<(Arrival, usize)>();
+/// The overhead per datagram, in bytes.
+const OVERHEAD: usize = size_of::<(Arrival, usize)>();
 
-/// How a datagram came.
+/// The metadata of a received datagram.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arrival {
     pub(crate) from: SocketAddr,
@@ -21,38 +21,37 @@ pub(crate) struct Arrival {
     pub(crate) ecn: Option<EcnCodepoint>,
 }
 
-/// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Handover {
     bytes: Vec<u8>,
-    /// How each came, and its length.
+    /// Metadata and length of each datagram.
     arrivals: Vec<(Arrival, usize)>,
 }
 
 impl Handover {
-    /// Appends one.
+    /// Appends a datagram.
     pub(super) fn push(&mut self, arrival: Arrival, datagram: &[u8]) {
         self.bytes.extend_from_slice(datagram);
         self.arrivals.push((arrival, datagram.len()));
     }
 
-    /// How many there are.
+    /// Returns the number of datagrams.
     pub(crate) fn len(&self) -> usize {
         self.arrivals.len()
     }
 
-    /// Whether there is none.
+    /// Returns whether there are none.
     pub(crate) fn is_empty(&self) -> bool {
         self.arrivals.is_empty()
     }
 
-    /// How many bytes are held.
+    /// Returns the bytes held, overhead included.
     fn size(&self) -> usize {
-        self.bytes.len() + self.arrivals.len() * EACH
+        self.bytes.len() + self.arrivals.len() * OVERHEAD
     }
 
-    /// Appends those of `other` where the whole then holds `max_bytes` at most, and says whether it
-    /// did; `other` is empty afterwards.
+    /// Appends the datagrams of `other` if the whole then has at most `max_bytes`, and returns
+    /// whether it did. `other` is empty afterwards.
     pub(crate) fn append(&mut self, other: &mut Self, max_bytes: usize) -> bool {
         let fits = self.size() + other.size() <= max_bytes;
         if fits {
@@ -63,16 +62,16 @@ impl Handover {
         fits
     }
 
-    /// Forgets all of them.
+    /// Removes all datagrams.
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
         self.arrivals.clear();
-        if self.bytes.capacity() + self.arrivals.capacity() * EACH > KEPT_BYTES {
+        if self.bytes.capacity() + self.arrivals.capacity() * OVERHEAD > KEPT_BYTES {
             *self = Self::default();
         }
     }
 
-    /// Each, in the order in which they came.
+    /// Calls `each` with every datagram, in order of arrival.
     pub(super) fn for_each(&self, mut each: impl FnMut(Arrival, &[u8])) {
         let mut rest = self.bytes.as_slice();
         for (arrival, len) in &self.arrivals {
@@ -103,9 +102,9 @@ mod tests {
     }
 
     #[test]
-    fn datagrams_keep_their_order_and_sender_and_what_does_not_fit_is_left_out() {
+    fn datagrams_keep_order_and_sender_and_those_that_do_not_fit_are_dropped() {
         let mut waiting = Handover::default();
-        let three = 3 * (100 + EACH);
+        let three = 3 * (100 + OVERHEAD);
         assert!(waiting.append(&mut of(&[1, 2]), three));
         let mut too_many = of(&[3, 4]);
         assert!(!waiting.append(&mut too_many, three));
@@ -124,12 +123,12 @@ mod tests {
         let mut flood = Handover::default();
         let arrival = of(&[1]).arrivals[0].0;
         (0..1000).for_each(|_| flood.push(arrival, &[]));
-        assert!(!Handover::default().append(&mut flood, 1000 * EACH - 1));
+        assert!(!Handover::default().append(&mut flood, 1000 * OVERHEAD - 1));
     }
 
     #[test]
-    fn the_memory_of_a_flood_is_not_kept() {
-        let mut handover = of(&vec![1; KEPT_BYTES / EACH]);
+    fn memory_of_a_flood_is_freed() {
+        let mut handover = of(&vec![1; KEPT_BYTES / OVERHEAD]);
         handover.clear();
         assert_eq!(handover.bytes.capacity() + handover.arrivals.capacity(), 0);
         let mut small = of(&[1; 100]);

@@ -6,46 +6,44 @@ use quinn_proto::{Connection, ConnectionHandle};
 
 use super::Accepted;
 
-/// How long QUIC lets an acknowledgement wait (max_ack_delay, RFC 9000 section 18.2: what
-/// quinn-proto announces).
+/// The max_ack_delay that quinn-proto announces (RFC 9000 section 18.2).
 const ACK_DELAY: Duration = Duration::from_millis(25);
 
-/// Keeps bursts short for a peer that queues few datagrams (quic-go: 32 per stream, the newest
-/// dropped).
+/// A pacer for peers that queue few datagrams (quic-go: 32 per stream, the newest dropped).
 ///
-/// What counts are DATAGRAM frames, however they are spread: many packets of one frame each overrun
-/// the peer's queue, and so do a few packets full of small frames.
+/// It counts DATAGRAM frames, because a few packets full of small frames overrun the peer's queue
+/// as many packets of one frame do.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
-    /// When the next [`Self::TRAIN`] datagrams may leave.
+    /// When the next [`Self::BURST`] datagrams may be sent.
     next_at: Instant,
-    /// Datagrams that may still leave before that.
+    /// Datagrams that may be sent before that.
     room: u64,
-    /// How many datagrams a packet carried of late.
+    /// A recent maximum of datagrams per packet.
     per_packet: u64,
 }
 
 impl Pace {
-    /// Datagrams at once: half of what quic-go queues, so that they may wait while as many more
+    /// Datagrams per interval: half of quic-go's queue, so that they may wait while as many more
     /// arrive.
-    const TRAIN: u64 = 16;
-    /// In this time: 32,000 datagrams per second, more than a Go peer opens.
-    const GAP: Duration = Duration::from_micros(500);
+    const BURST: u64 = 16;
+    /// The interval: 32,000 datagrams per second, more than a Go peer opens.
+    const INTERVAL: Duration = Duration::from_micros(500);
 
-    /// The first datagrams may leave at once.
+    /// Returns a pacer that allows a burst at once.
     pub(crate) fn new(now: Instant) -> Self {
         Self {
             next_at: now,
             room: 0,
-            per_packet: Self::TRAIN,
+            per_packet: Self::BURST,
         }
     }
 
-    /// How many packets may leave now, by what they carried of late.
+    /// Returns how many packets may be sent now, by the recent datagrams per packet.
     pub(super) fn packets(&mut self, now: Instant) -> usize {
         if now >= self.next_at {
-            self.next_at = now + Self::GAP;
-            self.room = Self::TRAIN;
+            self.next_at = now + Self::INTERVAL;
+            self.room = Self::BURST;
         }
         match self.room {
             0 => 0,
@@ -53,46 +51,46 @@ impl Pace {
         }
     }
 
-    /// So many packets left, and so many datagrams in them.
+    /// Counts packets and the datagrams in them.
     pub(super) fn sent(&mut self, packets: usize, datagrams: u64) {
         self.room = self.room.saturating_sub(datagrams);
         if datagrams > 0 {
-            // Forgotten slowly: a packet of few datagrams does not promise that the next has few.
+            // Decays slowly: a packet of few datagrams does not mean that the next has few.
             let carried = datagrams.div_ceil(packets.max(1) as u64);
             self.per_packet = carried.max(self.per_packet / 2);
         }
     }
 
-    /// When more may leave, where nothing may now.
+    /// Returns when more may be sent, if nothing may now.
     pub(super) fn resumes_at(&self) -> Option<Instant> {
         (self.room == 0).then_some(self.next_at)
     }
 }
 
-/// A QUIC connection, what the application keeps for it, and when to look at it again.
+/// A QUIC connection, the application's state for it, and its deadlines.
 pub(crate) struct Link<C> {
     pub(crate) handle: ConnectionHandle,
     pub(crate) quic: Connection,
     pub(crate) app: C,
-    /// The application's own deadline, beside QUIC's.
+    /// The application's deadline, in addition to QUIC's.
     pub(crate) app_deadline: Option<Instant>,
-    /// Toward a peer with a short queue: at most so many datagrams at once.
+    /// The pacer, toward a peer with a short queue.
     pub(crate) pace: Option<Pace>,
-    /// Datagrams wait for longer than the turn in which they were queued.
+    /// Whether datagrams of an earlier turn wait.
     pub(crate) backlog: bool,
-    /// What [`crate::queue::CongestionSignal`] keeps for the connection.
+    /// The state of [`crate::queue::CongestionSignal`].
     pub(crate) signals_sent: u64,
-    /// `send_buffer_space` while no datagram waits.
+    /// `send_buffer_space` of an empty queue.
     unqueued: usize,
-    /// When something last arrived on it.
+    /// When a packet last arrived on it.
     pub(crate) heard: Instant,
-    /// What arrived in this turn is the first for a while.
+    /// Whether this turn brought the first packet after a silence.
     pub(super) after_silence: bool,
-    /// Whether the application was told that the connection has ended.
+    /// Whether [`super::Application::lost`] was called.
     pub(super) is_lost: bool,
-    /// Whether the engine's list of changed connections has this one.
+    /// Whether the engine's `touched` has this connection.
     pub(super) touched: bool,
-    /// The earliest time for which the heap holds an entry.
+    /// The earliest instant for which the heap has an entry.
     pub(super) scheduled: Option<Instant>,
 }
 
@@ -122,25 +120,25 @@ impl<C> Link<C> {
         }
     }
 
-    /// Notes whether what was to be sent has left.
+    /// Updates `backlog` after sending.
     pub(super) fn note_backlog(&mut self) {
         self.backlog = self.quic.datagrams().send_buffer_space() < self.unqueued;
     }
 
-    /// When something has to be done for the connection next, whatever it is.
+    /// Returns when the connection needs attention next.
     pub(super) fn next_deadline(&mut self, now: Instant) -> Option<Instant> {
-        // Where the pace lets packets leave by now, they have left, or wait for the socket.
+        // A pacer that allows packets now has let them pass, or they wait for the socket.
         let paced = self.paced_until().filter(|at| *at > now);
         self.timers().chain(paced).min()
     }
 
-    /// Whether one of the things that [`Self::next_deadline`] names has to be done now.
+    /// Returns whether a deadline of [`Self::next_deadline`] has passed.
     pub(super) fn is_due(&mut self, now: Instant) -> bool {
         let paced = self.paced_until();
         self.timers().chain(paced).any(|at| at <= now)
     }
 
-    /// QUIC's next timer and the application's.
+    /// Returns QUIC's next timer and the application's deadline.
     fn timers(&mut self) -> impl Iterator<Item = Instant> + use<C> {
         self.quic
             .poll_timeout()
@@ -152,14 +150,13 @@ impl<C> Link<C> {
         self.pace.and_then(|pace| pace.resumes_at())
     }
 
-    /// Lets the acknowledgement of the connection's first packet after a silence leave now; false
-    /// where none waits.
+    /// Makes the acknowledgement of the first packet after a silence due now. Returns false if none
+    /// is pending.
     ///
-    /// QUIC lets it wait for something that it can travel with. Where nothing was said for a while
-    /// and nothing is to be said now, that only wakes the worker a second time. quinn-proto has no
-    /// word for this, so its clock is moved to its next timer where that is the acknowledgement's:
-    /// set by what was heard at `now`, so due exactly one delay later. An earlier one, of a packet
-    /// that may be lost, keeps its time.
+    /// QUIC delays it to send it along with other frames. After a silence there are none, and the
+    /// delay only wakes the worker twice. quinn-proto has no call for this, so its clock is moved
+    /// to its next timer if that is the acknowledgement's: a packet received at `now` sets it
+    /// exactly one delay later. The timer of an earlier packet, which may be lost, is not touched.
     pub(super) fn acknowledge_at_once(&mut self, now: Instant) -> bool {
         let due = self
             .quic
@@ -171,8 +168,8 @@ impl<C> Link<C> {
         due.is_some()
     }
 
-    /// Asks for [`super::Application::deadline`] at `at`, or earlier if it was already asked for
-    /// earlier. The engine learns of it when it next flushes the connection.
+    /// Requests [`super::Application::deadline`] at `at`, unless an earlier one is requested. The
+    /// engine sees it at the connection's next flush.
     pub(crate) fn wake_at(&mut self, at: Instant) {
         self.app_deadline = Some(self.app_deadline.map_or(at, |earlier| earlier.min(at)));
     }
@@ -182,8 +179,8 @@ impl<C> Link<C> {
 mod tests {
     use super::*;
 
-    /// What leaves at one moment of what waits: the engine's loop, with packets of `per_packet`
-    /// datagrams.
+    /// Returns how many of `waiting` datagrams the engine's loop sends at one instant, with
+    /// `per_packet` in each packet.
     fn burst(pace: &mut Pace, now: Instant, mut waiting: u64, per_packet: u64) -> u64 {
         let mut sent = 0;
         while waiting > 0 {
@@ -200,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_never_exceeds_what_quic_go_queues_however_full_the_packets_are() {
+    fn a_burst_never_exceeds_the_queue_of_quic_go_however_full_the_packets_are() {
         let mut now = Instant::now();
         for per_packet in [1, 2, 5, 12] {
             let mut pace = Pace::new(now);
@@ -218,11 +215,11 @@ mod tests {
         let mut pace = Pace::new(now);
         let sent: u64 = (0..100).map(|_| burst(&mut pace, now, 1, 1)).sum();
         assert_eq!(sent, 16);
-        assert_eq!(burst(&mut pace, now + Pace::GAP, 100, 1), 16);
+        assert_eq!(burst(&mut pace, now + Pace::INTERVAL, 100, 1), 16);
     }
 
     #[test]
-    fn acknowledgements_alone_use_up_nothing() {
+    fn acknowledgements_alone_are_not_paced() {
         let now = Instant::now();
         let mut pace = Pace::new(now);
         for _ in 0..100 {

@@ -1,18 +1,18 @@
 //! The QUIC engine of a worker: one endpoint, its connections, their timers, one UDP socket.
 //!
-//! The engine moves packets between the socket and quinn-proto's state machines and tells an
-//! [`Application`] what happened; it knows neither sessions nor the TUN. Call order in a turn of
-//! the loop: [`Engine::receive`], [`Engine::expire`], then [`Engine::flush`], which sends what
-//! every touched connection has to send. Whoever changes a connection from outside calls
-//! [`Engine::touch`], or its packets wait for the next timer.
+//! The engine moves packets between the socket and quinn-proto's state machines and reports events
+//! to an [`Application`]; it knows neither sessions nor the TUN. A turn of the loop calls
+//! [`Engine::receive`], [`Engine::expire`], then [`Engine::flush`], which sends on every touched
+//! connection. A caller that changes a connection from outside calls [`Engine::touch`]; otherwise
+//! its packets wait for the next timer.
 //!
-//! Invariants: a connection is in `touched` exactly when its `touched` flag is set, and whoever was
-//! put there first is served first, and goes to the end where the socket is full before it is done;
-//! the earliest deadline of every connection is in the heap, or the moment soon after it when it is
-//! far off; nothing is polled for transmission while the socket is full; the endpoint sees
-//! datagrams of this worker's connection ids only, so that nothing is answered for those of
-//! another.
+//! Invariants: a connection is in `touched` exactly when its `touched` flag is set; `touched` is
+//! first in, first out, and a connection that a full socket interrupts goes to the end; the heap
+//! has every connection's earliest deadline, rounded up where it is far off; nothing is polled for
+//! transmission while the socket is full; the endpoint gets only datagrams with this worker's
+//! connection ids, and answers no others.
 
+mod batches;
 mod deadlines;
 mod handover;
 mod link;
@@ -22,7 +22,6 @@ mod silence_tests;
 mod socket;
 #[cfg(test)]
 mod tests;
-mod trains;
 
 use std::collections::VecDeque;
 use std::io;
@@ -36,18 +35,19 @@ use deadlines::Deadlines;
 pub(crate) use handover::Handover;
 pub(crate) use link::{Link, Pace};
 
-/// Datagrams per send call at most; more gains nothing (26 to 44 measured the same).
+/// The most datagrams per send call; more gains nothing (26 to 44 measured the same).
 const SEND_SEGMENTS: usize = 44;
-/// The largest UDP payload of one GSO send (UDP_MAX_SEGMENTS and the 16-bit length, minus headers).
+/// The largest UDP payload of one GSO send (`UDP_MAX_SEGMENTS` and the 16-bit length, minus
+/// headers).
 const SEND_BYTES: usize = 65_507;
 
-/// What the owner of the connections does with them.
+/// The protocol above QUIC: accepts connections and handles their events.
 pub(crate) trait Application: Sized {
-    /// What the application keeps for each connection.
+    /// The application's state of one connection.
     type Connection;
 
-    /// A first packet of `len` bytes arrived: accept it (and give the connection's state), or deal
-    /// with it otherwise through `gate`.
+    /// Accepts a first packet of `len` bytes and returns the connection's state, or answers it
+    /// through `gate`.
     fn incoming(
         &mut self,
         now: Instant,
@@ -56,35 +56,36 @@ pub(crate) trait Application: Sized {
         gate: &mut Gate<'_>,
     ) -> Option<Accepted<Self::Connection>>;
 
-    /// Something happened on a connection.
+    /// Handles an event of a connection.
     fn event(&mut self, now: Instant, link: &mut Link<Self::Connection>, event: Event);
 
-    /// Datagrams may be waiting on a connection.
+    /// Reads the datagrams of a connection, of which there may be none.
     fn datagrams(&mut self, now: Instant, link: &mut Link<Self::Connection>);
 
-    /// The application's own deadline of a connection has passed.
+    /// Handles the application's own deadline of a connection.
     fn deadline(&mut self, now: Instant, link: &mut Link<Self::Connection>);
 
-    /// A connection has ended, by whichever side; its last packets are still being sent.
+    /// Handles the end of a connection, closed by either side. Its last packets are still to be
+    /// sent.
     fn lost(&mut self, now: Instant, link: &mut Link<Self::Connection>);
 
-    /// A connection is over and forgotten.
+    /// Takes back a connection that is drained (RFC 9000 section 10.2).
     fn gone(&mut self, link: Box<Link<Self::Connection>>);
 
-    /// The system refused to send on a connection (never `WouldBlock`).
+    /// Handles a send error of a connection, never `WouldBlock`.
     fn unsendable(&mut self, now: Instant, link: &mut Link<Self::Connection>, error: &io::Error);
 }
 
-/// A connection that the application took.
+/// A connection that the application accepted.
 pub(crate) struct Accepted<C> {
     pub(crate) handle: ConnectionHandle,
     pub(crate) quic: quinn_proto::Connection,
     pub(crate) app: C,
-    /// When the application first wants to look at it.
+    /// The application's first deadline.
     pub(crate) wake_at: Option<Instant>,
 }
 
-/// Where the application answers an incoming connection.
+/// The answer to an incoming connection.
 pub(crate) struct Gate<'a> {
     pub(crate) endpoint: &'a mut Endpoint,
     pub(crate) response: &'a mut Vec<u8>,
@@ -92,13 +93,13 @@ pub(crate) struct Gate<'a> {
 }
 
 impl Gate<'_> {
-    /// Sends what the endpoint wrote into `response`.
+    /// Sends the packet that the endpoint wrote into `response`.
     pub(crate) fn respond(&mut self, transmit: Transmit) {
         self.transmit = Some(transmit);
     }
 }
 
-/// A packet train, or the rest of one, that the socket had no room for.
+/// A batch of packets, or the rest of one, for which the socket had no room.
 struct Unsent {
     handle: ConnectionHandle,
     transmit: Transmit,
@@ -106,14 +107,13 @@ struct Unsent {
 }
 
 impl Unsent {
-    /// The first `bytes` of it have left.
+    /// Removes the first `bytes`, which the socket took.
     fn has_sent(&mut self, bytes: usize) {
         self.contents.drain(..bytes);
         self.transmit.size -= bytes;
     }
 }
 
-/// See the module.
 pub(crate) struct Engine<A: Application, P = UdpPort> {
     endpoint: Endpoint,
     port: P,
@@ -123,9 +123,9 @@ pub(crate) struct Engine<A: Application, P = UdpPort> {
     scratch: Vec<u8>,
     unsent: Option<Unsent>,
     steering: Steering,
-    /// What belongs to other workers, by their number.
+    /// Datagrams for other workers, by worker.
     handovers: Vec<Handover>,
-    /// Any of them has something.
+    /// Whether any of `handovers` is not empty.
     has_handovers: bool,
 }
 
@@ -147,33 +147,33 @@ impl<A: Application, P: DatagramPort> Engine<A, P> {
         }
     }
 
-    /// What dialling needs.
+    /// Returns the parts that a dial needs.
     pub(crate) fn endpoint_and_port(&mut self) -> (&mut Endpoint, &P) {
         (&mut self.endpoint, &self.port)
     }
 
-    /// Whether the socket is full; the caller then waits for it to become writable and reads no
-    /// more packets that would have to be sent.
+    /// Returns whether the socket is full. The caller then waits for it to become writable and
+    /// reads no more packets to send.
     pub(crate) fn is_blocked(&self) -> bool {
         self.unsent.is_some()
     }
 
-    /// When [`Self::expire`] has something to do next.
+    /// Returns when [`Self::expire`] is due.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.deadlines.next()
     }
 
-    /// A connection by its handle.
+    /// Returns the connection of a handle.
     pub(crate) fn link(&mut self, handle: ConnectionHandle) -> Option<&mut Link<A::Connection>> {
         self.links.get_mut(handle.0)?.as_deref_mut()
     }
 
-    /// Every connection.
+    /// Iterates over all connections.
     pub(crate) fn links(&mut self) -> impl Iterator<Item = &mut Link<A::Connection>> {
         self.links.iter_mut().filter_map(Option::as_deref_mut)
     }
 
-    /// Takes a connection in.
+    /// Adds a connection.
     pub(crate) fn insert(&mut self, now: Instant, accepted: Accepted<A::Connection>) {
         let handle = accepted.handle;
         if self.links.len() <= handle.0 {
@@ -187,7 +187,7 @@ impl<A: Application, P: DatagramPort> Engine<A, P> {
         self.touch(handle);
     }
 
-    /// Marks a connection as changed: [`Self::flush`] will look at it.
+    /// Marks a connection as changed, for the next [`Self::flush`].
     pub(crate) fn touch(&mut self, handle: ConnectionHandle) {
         if let Some(link) = self.links.get_mut(handle.0).and_then(Option::as_mut)
             && !link.touched
@@ -197,8 +197,8 @@ impl<A: Application, P: DatagramPort> Engine<A, P> {
         }
     }
 
-    /// Runs the timers that are due. A connection whose deadline has meanwhile moved costs a glance
-    /// and nothing more: thousands of idle ones have theirs moved by every sign of life.
+    /// Runs the timers that are due. A deadline that has moved later costs one comparison: every
+    /// keep-alive moves those of thousands of idle connections.
     pub(crate) fn expire(&mut self, app: &mut A, now: Instant) {
         while let Some((at, handle)) = self.deadlines.pop_due(now) {
             let Some(link) = self.links.get_mut(handle.0).and_then(Option::as_deref_mut) else {
@@ -223,7 +223,7 @@ impl<A: Application, P: DatagramPort> Engine<A, P> {
         }
     }
 
-    /// Sends what every touched connection has to send, and forgets those that are over.
+    /// Sends what every touched connection has to send, and removes the drained ones.
     pub(crate) fn flush(&mut self, app: &mut A, now: Instant, counters: &WorkerCounters) {
         if self.unsent.is_some() && !self.retry_unsent(app, now, counters) {
             return;
@@ -262,8 +262,7 @@ impl<A: Application, P: DatagramPort> Engine<A, P> {
             let blocked = self.unsent.is_some();
             self.deadlines.keep(&mut link, now);
             if blocked {
-                // Its remaining packets go out once the socket has room, behind those of who waits
-                // already.
+                // Its remaining packets follow those of the connections that wait already.
                 link.touched = true;
                 self.touched.push_back(handle);
             }
@@ -274,7 +273,8 @@ impl<A: Application, P: DatagramPort> Engine<A, P> {
         }
     }
 
-    /// Sends what a connection has to send; whether that was anything.
+    /// Sends on a connection until it has nothing to send or the socket is full. Returns whether it
+    /// had anything.
     fn transmit(
         &mut self,
         app: &mut A,
@@ -288,7 +288,7 @@ impl<A: Application, P: DatagramPort> Engine<A, P> {
             .min(SEND_BYTES / mtu)
             .max(1);
         if link.quic.is_closed() {
-            // The last packet waits for nobody.
+            // CONNECTION_CLOSE is not paced.
             link.pace = None;
         }
         let mut sent = false;
@@ -329,7 +329,7 @@ impl<A: Application, P: DatagramPort> Engine<A, P> {
         }
     }
 
-    /// Tries the waiting train again; true when the socket has taken (or refused) it.
+    /// Sends the unsent batch again. Returns true once the socket has taken or refused it.
     fn retry_unsent(&mut self, app: &mut A, now: Instant, counters: &WorkerCounters) -> bool {
         let Some(mut unsent) = self.unsent.take() else {
             return true;
@@ -353,7 +353,7 @@ impl<A: Application, P: DatagramPort> Engine<A, P> {
         true
     }
 
-    /// Keeps entries that no connection waits for any more from piling up.
+    /// Removes stale entries from the heap once there are many.
     fn prune_deadlines(&mut self) {
         let links = &self.links;
         self.deadlines.prune(links.len(), |at, handle| {

@@ -1,5 +1,5 @@
-//! The receiving half of a turn: what the socket holds and what other workers received, given to
-//! the endpoint.
+//! The receiving half of a turn: datagrams from the socket and from other workers, into the
+//! endpoint.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -7,54 +7,60 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use quinn_proto::DatagramEvent;
 
+use super::batches::Batches;
 use super::handover::{Arrival, Handover};
-use super::trains::Trains;
 use super::{Application, Engine, Gate};
 use crate::counters::{UdpReject, WorkerCounters};
 use crate::udp::{DatagramPort, Received};
 
-/// Receive calls per turn: enough to empty a burst, few enough that the TUN is not left waiting.
+/// Receive calls per turn: enough to empty a burst, few enough to keep serving the TUN.
 const RECEIVE_CALLS: usize = 4;
-/// After so long without a packet the next one is acknowledged at once.
+/// After this time without a packet the next one is acknowledged at once.
 const SILENCE: Duration = Duration::from_secs(1);
 
 impl<A: Application, P: DatagramPort> Engine<A, P> {
     /// Reads the socket within the budget of a turn. Returns whether there may be more.
     pub(crate) fn receive(&mut self, app: &mut A, now: Instant, counters: &WorkerCounters) -> bool {
         for _ in 0..RECEIVE_CALLS {
-            let mut trains = Trains::default();
-            match self.port.receive(|received| trains.push(received)) {
+            let mut batches = Batches::default();
+            match self.port.receive(|received| batches.push(received)) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
-                // An ICMP error of an earlier send, or the network's trouble: neither ends the
-                // socket.
+                // An ICMP error of an earlier send or a passing network fault; the socket stays
+                // usable.
                 Err(_) => continue,
             }
-            let was_full = trains.is_full();
-            for received in trains.into_iter() {
-                self.train(app, now, received, counters);
+            let was_full = batches.is_full();
+            for received in batches.into_iter() {
+                self.receive_batch(app, now, received, counters);
             }
             self.deliver(app, now);
             if !was_full {
-                // The socket was empty then; what came since wakes the next turn.
+                // The socket was empty; what has arrived since wakes the next turn.
                 return false;
             }
         }
         true
     }
 
-    fn train(&mut self, app: &mut A, now: Instant, received: Received, counters: &WorkerCounters) {
+    fn receive_batch(
+        &mut self,
+        app: &mut A,
+        now: Instant,
+        received: Received,
+        counters: &WorkerCounters,
+    ) {
         let Received {
             from,
             local_ip,
             ecn,
             stride,
-            mut train,
+            mut batch,
         } = received;
-        let datagrams = train.len().div_ceil(stride);
+        let datagrams = batch.len().div_ceil(stride);
         counters.udp_read(datagrams);
         if from.port() == 0 {
-            // Nobody can be answered there.
+            // An answer to port 0 is impossible.
             counters.udp_rejected(UdpReject::PortZero, datagrams);
             return;
         }
@@ -63,9 +69,9 @@ impl<A: Application, P: DatagramPort> Engine<A, P> {
             local_ip,
             ecn,
         };
-        while !train.is_empty() {
-            let datagram = train.split_to(stride.min(train.len()));
-            match self.steering.elsewhere(&datagram) {
+        while !batch.is_empty() {
+            let datagram = batch.split_to(stride.min(batch.len()));
+            match self.steering.other_owner(&datagram) {
                 None => self.datagram(app, now, arrival, datagram),
                 Some(owner) => {
                     self.handovers[owner].push(arrival, &datagram);
@@ -75,7 +81,7 @@ impl<A: Application, P: DatagramPort> Engine<A, P> {
         }
     }
 
-    /// Gives what was received for other workers to `give`, with the number of each.
+    /// Calls `give` with the datagrams for each other worker and its number.
     pub(crate) fn hand_over(&mut self, mut give: impl FnMut(usize, &mut Handover)) {
         if !std::mem::take(&mut self.has_handovers) {
             return;
@@ -88,7 +94,7 @@ impl<A: Application, P: DatagramPort> Engine<A, P> {
         }
     }
 
-    /// Takes what another worker received for this one.
+    /// Handles datagrams that another worker received for this one.
     pub(crate) fn take_over(&mut self, app: &mut A, now: Instant, handover: &Handover) {
         if handover.is_empty() {
             return;
@@ -99,7 +105,7 @@ impl<A: Application, P: DatagramPort> Engine<A, P> {
         self.deliver(app, now);
     }
 
-    /// Takes one datagram of this worker's.
+    /// Handles one datagram that this worker owns.
     fn datagram(&mut self, app: &mut A, now: Instant, arrival: Arrival, datagram: BytesMut) {
         let Arrival {
             from,
@@ -135,12 +141,12 @@ impl<A: Application, P: DatagramPort> Engine<A, P> {
                     self.insert(now, accepted);
                 }
             }
-            // Unsolicited answers (resets, version negotiation) are never worth waiting for.
+            // Unsolicited answers (resets, version negotiation) are not worth waiting for.
             Some(DatagramEvent::Response(transmit)) => self.port.answer(&transmit, &self.scratch),
         }
     }
 
-    /// Tells the application what the received packets meant.
+    /// Reports events and datagrams of the touched connections to the application.
     pub(super) fn deliver(&mut self, app: &mut A, now: Instant) {
         for index in 0..self.touched.len() {
             let handle = self.touched[index];

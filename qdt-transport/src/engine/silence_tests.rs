@@ -1,5 +1,4 @@
-//! When the first packet after a silence is acknowledged. Two QUIC connections in memory, in
-//! simulated time.
+//! Tests of the acknowledgement after a silence: two QUIC connections in memory, in simulated time.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -22,7 +21,7 @@ struct Pair {
 }
 
 impl Pair {
-    /// Two ends that have said everything they had to say to each other.
+    /// Returns two ends of a connection that have nothing left to send.
     fn established() -> Self {
         let now = Instant::now();
         let tls = certificate();
@@ -54,8 +53,7 @@ impl Pair {
         pair
     }
 
-    /// Lets time pass until the next timer of either end that is due soon; false when there is
-    /// none.
+    /// Advances to the next timer of either end within a second. Returns false if there is none.
     fn run_timers(&mut self) -> bool {
         let soon = self.now + Duration::from_secs(1);
         let server = &mut self.server.1.as_mut().expect("accepted").quic;
@@ -74,7 +72,7 @@ impl Pair {
         true
     }
 
-    /// Delivers what the client has to send; the number of datagrams.
+    /// Delivers the client's packets. Returns the number of datagrams.
     fn deliver_to_server(&mut self) -> usize {
         let mut sent = 0;
         let (endpoint, link) = &mut self.server;
@@ -107,7 +105,7 @@ impl Pair {
         sent
     }
 
-    /// Delivers what the server has to send; the number of datagrams.
+    /// Delivers the server's packets. Returns the number of datagrams.
     fn deliver_to_client(&mut self) -> usize {
         let mut sent = 0;
         let (endpoint, link) = &mut self.server;
@@ -164,7 +162,7 @@ fn take(quic: &mut Connection, now: Instant) -> Option<BytesMut> {
 }
 
 #[test]
-fn the_first_packet_after_a_silence_can_be_acknowledged_at_once_and_wakes_nobody_again() {
+fn the_first_packet_after_a_silence_can_be_acknowledged_at_once_without_another_wake_up() {
     let mut pair = Pair::established();
     pair.now += Duration::from_secs(20);
     let acknowledged = pair.client.2.stats().frame_rx.acks;
@@ -188,7 +186,7 @@ fn the_first_packet_after_a_silence_can_be_acknowledged_at_once_and_wakes_nobody
 }
 
 #[test]
-fn what_is_sent_anyway_carries_the_acknowledgement() {
+fn other_frames_carry_the_acknowledgement() {
     let mut pair = Pair::established();
     pair.now += Duration::from_secs(20);
     pair.client.2.ping();

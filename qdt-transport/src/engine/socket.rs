@@ -1,4 +1,4 @@
-//! What only an engine with a socket can do: be waited for, and wait until the last packets left.
+//! The part of the engine that needs a real socket: waiting for it, and draining at the end.
 
 use std::time::{Duration, Instant};
 
@@ -9,17 +9,17 @@ use crate::counters::WorkerCounters;
 use crate::http3_streams::error_code;
 use crate::wake::Source;
 
-/// How long the last packets may take to leave.
-const LEAVE_WITHIN: Duration = Duration::from_millis(500);
+/// The limit on the time until the socket has taken the last packets.
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
 
 impl<A: Application> Engine<A> {
-    /// Returns what a datagram to read makes ready, and room for one to send.
+    /// Returns the socket as something to wait for.
     pub(crate) fn source(&self) -> Source<'_> {
         Source::of(&self.port)
     }
 
-    /// Closes every connection with H3_NO_ERROR and a reason, and waits until the socket has taken
-    /// that or [`LEAVE_WITHIN`] has passed on `clock`.
+    /// Closes every connection with H3_NO_ERROR and `reason`, and waits until the socket has taken
+    /// the packets or [`DRAIN_TIMEOUT`] has passed on `clock`.
     pub(crate) fn leave(
         &mut self,
         app: &mut A,
@@ -36,7 +36,7 @@ impl<A: Application> Engine<A> {
             }
             self.touch(handle);
         }
-        let until = now + LEAVE_WITHIN;
+        let until = now + DRAIN_TIMEOUT;
         loop {
             self.flush(app, clock(), counters);
             if !self.is_blocked() || clock() >= until {

@@ -1,4 +1,4 @@
-//! What the engine does when the socket refuses, and whom it serves first.
+//! Tests of full sockets, the order of service and the handover between workers.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
@@ -17,9 +17,9 @@ use crate::udp::{SteeredConnectionIds, bind_client};
 use crate::wake::{Bell, Sources};
 
 /// An application without connections.
-struct Nobody;
+struct NoConnections;
 
-impl Application for Nobody {
+impl Application for NoConnections {
     type Connection = ();
 
     fn incoming(
@@ -39,13 +39,13 @@ impl Application for Nobody {
     fn unsendable(&mut self, _: Instant, _: &mut Link<()>, _: &io::Error) {}
 }
 
-/// Flushes an engine whose socket was full when it had a datagram for `to`; the datagrams counted
-/// as sent.
+/// Flushes an engine whose socket was full when it had a datagram for `to`. Returns the datagrams
+/// counted as sent.
 fn sent_after_waiting(to: &str) -> u64 {
     let port = bind_client(None).expect("a socket");
     let destination = port.address_for(to.parse::<SocketAddr>().expect("an address"));
     let config = Arc::new(EndpointConfig::default());
-    let mut engine = Engine::<Nobody>::new(
+    let mut engine = Engine::<NoConnections>::new(
         Instant::now(),
         Endpoint::new(config, None, false, None),
         port,
@@ -64,7 +64,7 @@ fn sent_after_waiting(to: &str) -> u64 {
     });
     assert!(engine.is_blocked());
     let counters = WorkerCounters::default();
-    engine.flush(&mut Nobody, Instant::now(), &counters);
+    engine.flush(&mut NoConnections, Instant::now(), &counters);
     assert!(!engine.is_blocked(), "the worker goes on");
     let mut sum = Counters::default();
     counters.add_to(&mut sum);
@@ -84,7 +84,7 @@ fn a_datagram_that_waited_for_room_and_is_refused_does_not_count_as_sent() {
 }
 
 #[test]
-fn of_a_train_that_left_in_part_before_the_socket_was_full_only_the_rest_is_sent() {
+fn after_a_partial_send_only_the_rest_of_a_batch_is_sent() {
     let peer = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     let mut engine = dialling(&peer, 0);
     let destination = peer.local_addr().expect("bound");
@@ -101,7 +101,11 @@ fn of_a_train_that_left_in_part_before_the_socket_was_full_only_the_rest_is_sent
     };
     unsent.has_sent(1_000);
     engine.unsent = Some(unsent);
-    engine.flush(&mut Nobody, Instant::now(), &WorkerCounters::default());
+    engine.flush(
+        &mut NoConnections,
+        Instant::now(),
+        &WorkerCounters::default(),
+    );
     peer.set_read_timeout(Some(Duration::from_secs(10)))
         .expect("a deadline");
     let mut datagram = [9; 2_000];
@@ -111,9 +115,9 @@ fn of_a_train_that_left_in_part_before_the_socket_was_full_only_the_rest_is_sent
     }
 }
 
-/// An engine with `count` connections that have their first packet to send, all to `peer`. The
-/// packets of the n-th are known by its destination connection id, in which every byte is n.
-fn dialling(peer: &UdpSocket, count: u8) -> Engine<Nobody> {
+/// Returns an engine with `count` connections to `peer` that have their first packet to send. Every
+/// byte of the n-th one's destination connection id is n.
+fn dialling(peer: &UdpSocket, count: u8) -> Engine<NoConnections> {
     let port = bind_client(None).expect("a socket");
     let to = port.address_for(peer.local_addr().expect("a bound socket"));
     let mut endpoint = Endpoint::new(Arc::new(EndpointConfig::default()), None, false, None);
@@ -141,7 +145,7 @@ fn dialling(peer: &UdpSocket, count: u8) -> Engine<Nobody> {
     engine
 }
 
-/// Whose first packets arrive, in that order.
+/// Returns the connections' numbers in the order in which their first packets arrive.
 fn order_of_arrival(peer: &UdpSocket, count: u8) -> Vec<u8> {
     peer.set_read_timeout(Some(Duration::from_secs(10)))
         .expect("a deadline");
@@ -159,16 +163,21 @@ fn order_of_arrival(peer: &UdpSocket, count: u8) -> Vec<u8> {
 }
 
 #[test]
-fn connections_are_served_in_the_order_in_which_they_had_something_to_send() {
+fn connections_are_served_in_the_order_in_which_they_were_touched() {
     let peer = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     let mut engine = dialling(&peer, 5);
-    engine.flush(&mut Nobody, Instant::now(), &WorkerCounters::default());
+    engine.flush(
+        &mut NoConnections,
+        Instant::now(),
+        &WorkerCounters::default(),
+    );
     assert_eq!(order_of_arrival(&peer, 5), [0, 1, 2, 3, 4]);
 }
 
-/// Sends `train` to `to` in one call as datagrams of `segment` bytes (UDP_SEGMENT, udp(7)). On
-/// loopback nothing cuts it, and a socket with UDP_GRO gets it as what the kernel merged.
-fn send_train(sender: &UdpSocket, to: SocketAddr, train: &[u8], segment: u16) {
+/// Sends `batch` to `to` in one call as datagrams of `segment` bytes (UDP_SEGMENT, udp(7)). On
+/// loopback nothing splits it, and a socket with UDP_GRO gets it like datagrams that the kernel
+/// merged.
+fn send_batch(sender: &UdpSocket, to: SocketAddr, batch: &[u8], segment: u16) {
     let segment = libc::c_int::from(segment);
     // SAFETY: the descriptor is open for the call, and the option's value is a `c_int` of the given
     // length.
@@ -182,11 +191,11 @@ fn send_train(sender: &UdpSocket, to: SocketAddr, train: &[u8], segment: u16) {
         )
     };
     assert_eq!(result, 0, "{}", io::Error::last_os_error());
-    sender.send_to(train, to).expect("sent");
+    sender.send_to(batch, to).expect("sent");
 }
 
 #[test]
-fn of_a_merged_train_only_a_workers_own_datagrams_are_answered_and_the_others_are_handed_over() {
+fn of_a_merged_batch_a_worker_answers_its_own_datagrams_and_hands_the_others_over() {
     const LEN: usize = 100;
     let mut config = EndpointConfig::default();
     config
@@ -195,12 +204,13 @@ fn of_a_merged_train_only_a_workers_own_datagrams_are_answered_and_the_others_ar
     let port = bind_client(None).expect("a socket");
     let at = (std::net::Ipv4Addr::LOCALHOST, port.local_addr().port()).into();
     let endpoint = Endpoint::new(Arc::new(config), None, false, None);
-    let mut engine = Engine::<Nobody>::new(Instant::now(), endpoint, port, Steering::new(0, 3));
+    let mut engine =
+        Engine::<NoConnections>::new(Instant::now(), endpoint, port, Steering::new(0, 3));
     let sender = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-    // Short headers with connection ids that nobody has: the worker that may answers with a
-    // stateless reset.
+    // Short headers with unknown connection ids, which their own worker answers with a stateless
+    // reset.
     let ids = [0, 1, 2, 3, 4, 7, 9];
-    let train: Vec<u8> = ids
+    let batch: Vec<u8> = ids
         .iter()
         .flat_map(|id| {
             let mut datagram = [*id; LEN];
@@ -208,7 +218,7 @@ fn of_a_merged_train_only_a_workers_own_datagrams_are_answered_and_the_others_ar
             datagram
         })
         .collect();
-    send_train(&sender, at, &train, LEN as u16);
+    send_batch(&sender, at, &batch, LEN as u16);
     let counters = WorkerCounters::default();
     let bell = Bell::new().expect("eventfd");
     let deadline = Instant::now() + Duration::from_secs(10);
@@ -226,8 +236,8 @@ fn of_a_merged_train_only_a_workers_own_datagrams_are_answered_and_the_others_ar
             reads_tun: false,
         };
         sources.wait(false, Some(deadline)).expect("poll");
-        assert!(Instant::now() < deadline, "the train arrives");
-        engine.receive(&mut Nobody, Instant::now(), &counters);
+        assert!(Instant::now() < deadline, "the batch arrives");
+        engine.receive(&mut NoConnections, Instant::now(), &counters);
     }
     let mut handed_over = Vec::new();
     engine.hand_over(|worker, handover| {

@@ -1,8 +1,7 @@
-//! What the engine needs of a UDP port. Static dispatch only: the engine is made for one kind of
-//! port.
+//! The UDP port that an engine needs. Dispatch is static.
 //!
-//! Invariants: no call waits; each error is about the datagrams of its call, and none ends the
-//! port.
+//! Invariants: no call blocks; an error concerns the datagrams of its call only, and the port stays
+//! usable.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -13,46 +12,43 @@ use quinn_proto::{EcnCodepoint, Transmit};
 
 use crate::counters::WorkerCounters;
 
-/// A train of datagrams of one sender, as one buffer.
+/// A batch of datagrams from one sender, in one buffer.
 #[derive(Debug)]
 pub(crate) struct Received {
     pub(crate) from: SocketAddr,
     pub(crate) local_ip: Option<IpAddr>,
     pub(crate) ecn: Option<EcnCodepoint>,
-    /// Length of every datagram in `train` but the last, which may be shorter.
+    /// Length of every datagram in `batch` except the last, which may be shorter.
     pub(crate) stride: usize,
-    pub(crate) train: BytesMut,
+    pub(crate) batch: BytesMut,
 }
 
-/// Why a train, or the rest of it, was not sent.
+/// The error of a batch that was sent in part or not at all.
 #[derive(Debug)]
 pub(crate) struct SendError {
-    /// What the system said: `WouldBlock` when the port's buffer is full.
+    /// The system's error; `WouldBlock` when the port's buffer is full.
     pub(crate) error: io::Error,
-    /// Bytes at the beginning of the train that have left.
+    /// Bytes at the start of the batch that were sent.
     pub(crate) sent: usize,
 }
 
-/// See the module.
 pub(crate) trait DatagramPort {
-    /// Returns how many equal datagrams one send call may carry at most now.
+    /// Returns how many equal datagrams one send call may carry now.
     fn max_segments(&self, now: Instant) -> usize;
 
-    /// Returns an address as this port writes it: IPv4 in its mapped form on a dual-stack socket.
+    /// Returns an address in this port's form: IPv4-mapped on a dual-stack socket.
     fn address_for(&self, addr: SocketAddr) -> SocketAddr;
 
-    /// Reads what has arrived, one call and at most [`super::RECEIVE_BATCH`] trains; `each` gets
-    /// every train.
+    /// Reads once, up to [`super::RECEIVE_BUFFERS`] batches, and calls `each` with every batch.
     ///
     /// # Errors
-    /// `WouldBlock` when nothing is there; anything else is the network's trouble of the moment.
+    /// `WouldBlock` when nothing has arrived; any other error is transient.
     fn receive(&mut self, each: impl FnMut(Received)) -> io::Result<()>;
 
-    /// Sends one train: in one call, or datagram by datagram where the system takes it no other
-    /// way.
+    /// Sends one batch: in one call, or datagram by datagram where the system refuses that.
     ///
     /// # Errors
-    /// `WouldBlock` when the port's buffer is full; otherwise what the system said about these
+    /// `WouldBlock` when the port's buffer is full; otherwise the system's error for these
     /// datagrams.
     fn send(
         &mut self,
@@ -62,7 +58,7 @@ pub(crate) trait DatagramPort {
         counters: &WorkerCounters,
     ) -> Result<(), SendError>;
 
-    /// Sends one datagram that no connection waits for: an answer to whoever asked. It is lost
-    /// where the port is full or the system refuses it.
+    /// Sends one datagram outside any connection. It is lost if the port is full or the system
+    /// refuses it.
     fn answer(&self, transmit: &Transmit, contents: &[u8]);
 }

@@ -1,5 +1,5 @@
-//! The UDP side of a worker: one socket with GSO and GRO, and the steering that brings every QUIC
-//! packet of a connection to the same worker.
+//! The UDP side of a worker: one socket with GSO and GRO, and the steering that brings all packets
+//! of a QUIC connection to one worker.
 
 mod datagrams;
 mod port;
@@ -8,5 +8,7 @@ mod steering;
 
 pub(crate) use datagrams::{DatagramPort, Received, SendError};
 pub use port::BindError;
-pub(crate) use port::{RECEIVE_BATCH, UdpPort, bind_client, bind_server, canonical, is_too_large};
+pub(crate) use port::{
+    RECEIVE_BUFFERS, UdpPort, bind_client, bind_server, canonical, is_too_large,
+};
 pub(crate) use steering::{SteeredConnectionIds, Steering};

@@ -1,8 +1,8 @@
-//! One UDP socket: bound, with large buffers, read in batches of GRO trains, written in GSO trains.
+//! One UDP socket with large buffers, GRO and GSO.
 //!
-//! The socket never blocks. Errors of single sends are values for the caller; none of them closes
-//! the socket, because a network that is away comes back (promise A22). What is answered to
-//! strangers changes nothing about how connections are sent for.
+//! Invariants: the socket never blocks; send errors are returned and never close it, because a
+//! network that is away comes back (promise A22); answers outside connections do not change how
+//! connections send.
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -22,29 +22,29 @@ use super::steering;
 use crate::arena::Arena;
 use crate::counters::WorkerCounters;
 
-/// Socket buffer asked for: what a burst of some milliseconds at 10 Gbit/s needs.
+/// Requested socket buffer: a burst of some milliseconds at 10 Gbit/s.
 const SOCKET_BUFFER: usize = 8 << 20;
-/// Buffers per receive call; each may hold a GRO train.
-pub(crate) const RECEIVE_BATCH: usize = 8;
-/// The largest GRO train: a UDP payload's maximum.
-const TRAIN: usize = 65_535;
-/// Each receive buffer holds several trains so that memory seldom has to start over.
-const RECEIVE_ARENA: usize = 4 * (TRAIN + 1);
+/// Buffers per receive call; each may hold a GRO batch.
+pub(crate) const RECEIVE_BUFFERS: usize = 8;
+/// The largest GRO batch: the maximum UDP payload.
+const MAX_BATCH: usize = 65_535;
+/// Each receive arena holds several batches, so that it seldom starts over.
+const RECEIVE_ARENA: usize = 4 * (MAX_BATCH + 1);
 
-/// Why no UDP socket could be had.
+/// Why a UDP socket could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// Somebody listens there already.
+    /// Another program listens on this port.
     #[error("addr {0}: another program listens on this UDP port; stop it or choose another `addr`")]
     InUse(SocketAddr),
     /// The system refused.
     #[error("addr {addr}: cannot {action}: {source}")]
     System {
-        /// The address asked for.
+        /// The requested address.
         addr: SocketAddr,
-        /// What was being done.
+        /// The refused action.
         action: &'static str,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -53,11 +53,11 @@ pub enum BindError {
 #[derive(Debug)]
 pub(crate) struct UdpPort {
     socket: Socket,
-    /// What sends and receives. What it says about GSO is read once: it takes every EINVAL and EIO,
-    /// of a datagram sent alone to an impossible address, too, for the end of GSO for good.
+    /// Sends and receives. Its GSO limit is read once, because it takes any EINVAL or EIO, even of
+    /// a single datagram to an impossible address, for the permanent end of GSO.
     state: UdpSocketState,
     segmentation: Segmentation,
-    buffers: [Arena; RECEIVE_BATCH],
+    buffers: [Arena; RECEIVE_BUFFERS],
     local: SocketAddr,
 }
 
@@ -89,7 +89,7 @@ impl UdpPort {
         })
     }
 
-    /// The address the socket is bound to.
+    /// Returns the bound address.
     pub(crate) fn local_addr(&self) -> SocketAddr {
         self.local
     }
@@ -110,12 +110,12 @@ impl DatagramPort for UdpPort {
     }
 
     fn receive(&mut self, mut each: impl FnMut(Received)) -> io::Result<()> {
-        let mut meta = [RecvMeta::default(); RECEIVE_BATCH];
+        let mut meta = [RecvMeta::default(); RECEIVE_BUFFERS];
         let count = {
             let mut slices = self.buffers.each_mut().map(|arena| {
                 arena.rewind();
-                let space = arena.space(TRAIN);
-                IoSliceMut::new(&mut space[..TRAIN])
+                let space = arena.space(MAX_BATCH);
+                IoSliceMut::new(&mut space[..MAX_BATCH])
             });
             self.state
                 .recv((&self.socket).into(), &mut slices, &mut meta)?
@@ -126,9 +126,9 @@ impl DatagramPort for UdpPort {
                 local_ip: meta.dst_ip,
                 ecn: meta.ecn.and_then(|ecn| EcnCodepoint::from_bits(ecn as u8)),
                 stride: meta.stride.max(1),
-                // What a peer makes QUIC keep (stream data with gaps before it) must not keep what
-                // others sent.
-                train: arena.take_or_copy(meta.len),
+                // Data that a peer makes QUIC keep (streams with gaps) must not pin the datagrams
+                // of others.
+                batch: arena.take_or_copy(meta.len),
             });
         }
         Ok(())
@@ -158,7 +158,7 @@ impl DatagramPort for UdpPort {
                     }
                     return Ok(());
                 }
-                Err(error) if Segmentation::may_be_why(&error) => refusal = Some(error),
+                Err(error) if Segmentation::may_be_refusal(&error) => refusal = Some(error),
                 Err(error) => return Err(not_sent(error)),
             }
         }
@@ -182,7 +182,7 @@ impl DatagramPort for UdpPort {
 }
 
 impl UdpPort {
-    /// One system call. The tunnel's packets are sent Not-ECT: RFC 9484 section 9 leaves the
+    /// Makes one system call. The tunnel's packets are Not-ECT: RFC 9484 section 9 leaves the
     /// congestion control of tunnelled traffic to the inner connections.
     fn call(
         &self,
@@ -209,12 +209,12 @@ impl AsFd for UdpPort {
     }
 }
 
-/// Returns whether the system refused to send because the way out carries no datagram of this size.
+/// Returns whether the system refused a datagram because of its size.
 pub(crate) fn is_too_large(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EMSGSIZE)
 }
 
-/// Asks for a large buffer, past the system's limit where the process may.
+/// Requests a large buffer, above the system's limit where permitted.
 fn enlarge(socket: &Socket, force: libc::c_int, polite: libc::c_int) {
     let size = SOCKET_BUFFER as libc::c_int;
     for option in [force, polite] {
@@ -269,13 +269,13 @@ fn open(addr: SocketAddr, shared: bool) -> Result<Socket, BindError> {
     Ok(socket)
 }
 
-/// The sockets of `workers` server workers on one address, steered by connection id.
+/// Binds the sockets of `workers` server workers to one address, steered by connection id.
 ///
 /// # Errors
-/// The address is taken (also by a program that shares ports), not ours, or needs a privilege.
+/// The address is in use (also by a program that shares ports), not local, or needs a privilege.
 pub(crate) fn bind_server(addr: SocketAddr, workers: usize) -> Result<Vec<UdpPort>, BindError> {
-    // A socket that does not share its port finds out whether anybody else, sharing or not, is
-    // there.
+    // Binding without SO_REUSEPORT fails if any other program has the port, even one that shares
+    // it.
     let alone = open(addr, false)?;
     if workers == 1 {
         return Ok(vec![UdpPort::new(alone, addr, Arc::default())?]);
@@ -299,11 +299,11 @@ pub(crate) fn bind_server(addr: SocketAddr, workers: usize) -> Result<Vec<UdpPor
     Ok(ports)
 }
 
-/// A client's socket: any port, dual-stack where the kernel has IPv6, whose packets stay `outside`
-/// the tunnel.
+/// Binds a client's socket: any port, dual-stack where the kernel has IPv6, with its packets kept
+/// `outside` the tunnel.
 ///
 /// # Errors
-/// The system refused the socket, or to keep it outside (a mark needs `CAP_NET_ADMIN`).
+/// The system refused the socket or the way to keep it outside (a mark needs `CAP_NET_ADMIN`).
 pub(crate) fn bind_client(outside: Option<Outside>) -> Result<UdpPort, BindError> {
     let any6 = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 0);
     let any4 = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
@@ -326,7 +326,7 @@ pub(crate) fn bind_client(outside: Option<Outside>) -> Result<UdpPort, BindError
     UdpPort::new(socket, addr, Arc::default())
 }
 
-/// An IPv4 address in its own form, however a dual-stack socket wrote it.
+/// Returns the address with an IPv4-mapped IPv6 address as IPv4.
 pub(crate) fn canonical(peer: SocketAddr) -> SocketAddr {
     match peer.ip() {
         IpAddr::V6(v6) => match v6.to_ipv4_mapped() {

@@ -1,15 +1,15 @@
-//! Steering: the kernel gives a QUIC packet to the worker that owns its connection.
+//! Steering: the kernel delivers a QUIC packet to the worker that owns its connection.
 //!
 //! Workers share a port (`SO_REUSEPORT`). A classic BPF program on the group
 //! (`SO_ATTACH_REUSEPORT_CBPF`, socket(7)) returns the index of the socket: the first byte of the
-//! destination connection id, modulo the number of workers. That byte stands at offset 1 of short
-//! headers and at offset 6 of long ones (RFC 8999 section 5). Worker k gives out connection ids
-//! whose first byte is k modulo that number, so that every later packet of a connection comes to
-//! the worker that accepted it, whatever address it comes from.
+//! destination connection id modulo the number of workers. That byte is at offset 1 of short
+//! headers and at offset 6 of long ones (RFC 8999 section 5). Worker k issues connection ids whose
+//! first byte is k modulo that number, so every later packet of a connection reaches the worker
+//! that accepted it, whatever its source address.
 //!
-//! The program sees the first datagram of what the kernel merged (GRO), and the kernel merges by
-//! addresses and ports. So [`Steering`] says the same of each datagram, and the worker that got it
-//! hands it over: no worker may answer for a connection id of another's (RFC 9000 section 21.11),
+//! The program sees only the first datagram of those that the kernel merged (GRO), by addresses and
+//! ports. So the worker that gets them applies [`Steering`] to each datagram and hands over those
+//! of others: a worker must not answer for another's connection id (RFC 9000 section 21.11),
 //! because its stateless reset would be valid.
 
 use std::io;
@@ -19,14 +19,13 @@ use std::time::Duration;
 use quinn_proto::{ConnectionId, ConnectionIdGenerator};
 use rand::RngCore;
 
-/// Length of the connection ids we give out: room for a worker's mark and 56 bits of randomness.
+/// Length of our connection ids: a byte for the worker and 56 random bits.
 const ID_LEN: usize = 8;
 
-/// Attaches the program to a group of `workers` sockets that were bound in the order of their
-/// workers.
+/// Attaches the program to a group of `workers` sockets, bound in the order of their workers.
 ///
 /// # Errors
-/// The kernel has no such option or refuses it.
+/// The kernel lacks the option or refuses the program.
 pub(super) fn attach(socket: BorrowedFd<'_>, workers: usize) -> io::Result<()> {
     let op = |code: u32, jt, jf, k| libc::sock_filter {
         code: code as u16,
@@ -71,9 +70,8 @@ pub(super) fn attach(socket: BorrowedFd<'_>, workers: usize) -> io::Result<()> {
     }
 }
 
-/// Which datagrams belong to a worker: those that the program of [`attach`] gives it. What is too
-/// short for a connection id belongs to the first worker, and what has one of no length to whom the
-/// byte in its place names.
+/// Tells which datagrams belong to a worker, like the program of [`attach`]. Datagrams too short
+/// for a connection id belong to the first worker.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Steering {
     worker: u8,
@@ -81,13 +79,13 @@ pub(crate) struct Steering {
 }
 
 impl Steering {
-    /// For the only worker of a socket.
+    /// The steering of a socket's only worker.
     pub(crate) const ALONE: Self = Self {
         worker: 0,
         workers: 1,
     };
 
-    /// For worker `worker` of `workers`.
+    /// Returns the steering of worker `worker` of `workers`.
     pub(crate) fn new(worker: usize, workers: usize) -> Self {
         Self {
             worker: byte(worker),
@@ -95,13 +93,13 @@ impl Steering {
         }
     }
 
-    /// How many workers there are.
+    /// Returns the number of workers.
     pub(crate) fn workers(self) -> usize {
         self.workers.into()
     }
 
-    /// The worker that the datagram belongs to, where that is another one.
-    pub(crate) fn elsewhere(self, datagram: &[u8]) -> Option<usize> {
+    /// Returns the owner of a datagram if it is another worker.
+    pub(crate) fn other_owner(self, datagram: &[u8]) -> Option<usize> {
         if self.workers == 1 {
             return None;
         }
@@ -118,7 +116,7 @@ fn byte(n: usize) -> u8 {
     u8::try_from(n).expect("a server has at most 128 workers")
 }
 
-/// Gives out connection ids that come back to one worker.
+/// A generator of connection ids that lead to one worker.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SteeredConnectionIds {
     worker: u8,
@@ -126,7 +124,7 @@ pub(crate) struct SteeredConnectionIds {
 }
 
 impl SteeredConnectionIds {
-    /// Ids for worker `worker` of `workers`.
+    /// Returns a generator for worker `worker` of `workers`.
     pub(crate) fn new(worker: usize, workers: usize) -> Self {
         Self {
             worker: byte(worker),
@@ -159,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_workers_ids_name_that_worker_whatever_their_number() {
+    fn the_ids_of_a_worker_lead_to_it_for_every_number_of_workers() {
         for workers in 1..=128 {
             for worker in [0, workers / 2, workers - 1] {
                 let mut ids = SteeredConnectionIds::new(worker, workers);

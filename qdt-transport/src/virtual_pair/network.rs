@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use quinn_proto::Transmit;
 
 use crate::counters::WorkerCounters;
-use crate::udp::{DatagramPort, RECEIVE_BATCH, Received, SendError};
+use crate::udp::{DatagramPort, RECEIVE_BUFFERS, Received, SendError};
 
 /// Random numbers that are the same for a seed on every machine (splitmix64).
 pub(super) struct Random(u64);
@@ -173,14 +173,14 @@ impl DatagramPort for VirtualPort {
         if arrived.is_empty() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let count = arrived.len().min(RECEIVE_BATCH);
+        let count = arrived.len().min(RECEIVE_BUFFERS);
         for (from, payload) in arrived.drain(..count) {
             each(Received {
                 from,
                 local_ip: None,
                 ecn: None,
                 stride: payload.len().max(1),
-                train: payload.as_slice().into(),
+                batch: payload.as_slice().into(),
             });
         }
         Ok(())

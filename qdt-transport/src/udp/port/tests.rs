@@ -1,4 +1,4 @@
-//! Real sockets on loopback: who gets which datagram, and what the kernel refuses.
+//! Tests on loopback: steering of datagrams and refused segmentation.
 
 use super::*;
 
@@ -14,13 +14,13 @@ fn a_port_that_another_server_shares_is_still_in_use() {
     assert!(matches!(bind_server(addr, 1), Err(BindError::InUse(_))));
 }
 
-/// Datagrams of every shape, most with a connection id.
+/// Returns datagrams of every shape, most with a connection id.
 fn datagrams() -> impl Iterator<Item = Vec<u8>> {
     let ids = (0..=255u8).flat_map(|id| {
         [
             vec![0x40, id, 1, 2, 3, 4, 5, 6, 7, 8],
             vec![0xc0, 0, 0, 0, 1, 8, id, 1, 2, 3, 4, 5, 6, 7],
-            // An id of no length, and the beginning of what may become a header.
+            // A zero-length id, followed by the start of a longer header.
             vec![0xc0, 0, 0, 0, 1, 0, id, 1, 2],
             vec![0x00, id],
         ]
@@ -30,7 +30,7 @@ fn datagrams() -> impl Iterator<Item = Vec<u8>> {
 }
 
 #[test]
-fn every_datagram_reaches_the_worker_that_it_belongs_to_however_short_it_is() {
+fn every_datagram_reaches_its_owner_however_short_it_is() {
     for workers in [2, 3, 4] {
         let mut ports = bind_server(loopback(), workers).expect("bind");
         let to = ports[0].local_addr();
@@ -43,8 +43,8 @@ fn every_datagram_reaches_the_worker_that_it_belongs_to_however_short_it_is() {
             let steering = steering::Steering::new(worker, workers);
             loop {
                 let outcome = port.receive(|received| {
-                    for datagram in received.train.chunks(received.stride) {
-                        assert_eq!(steering.elsewhere(datagram), None, "{datagram:?}");
+                    for datagram in received.batch.chunks(received.stride) {
+                        assert_eq!(steering.other_owner(datagram), None, "{datagram:?}");
                         seen += 1;
                     }
                 });
@@ -67,7 +67,7 @@ fn to(destination: SocketAddr, size: usize, segment_size: Option<usize>) -> Tran
     }
 }
 
-/// Makes the kernel refuse segmented sends of the port and no others: they need checksums (udp(7),
+/// Makes the kernel refuse the port's segmented sends only: they need checksums (udp(7),
 /// socket(7)).
 fn refuse_segmentation(port: &UdpPort, refuse: bool) {
     let value = libc::c_int::from(refuse);
@@ -85,7 +85,7 @@ fn refuse_segmentation(port: &UdpPort, refuse: bool) {
     assert_eq!(result, 0, "{}", io::Error::last_os_error());
 }
 
-/// Sends 2,500 bytes in datagrams of 1,000; calls and datagrams that were counted.
+/// Sends 2,500 bytes in datagrams of 1,000. Returns the counted calls and datagrams.
 fn send_three(
     port: &mut UdpPort,
     now: Instant,
@@ -105,7 +105,7 @@ fn send_three(
 }
 
 #[test]
-fn a_refused_answer_and_a_datagram_to_nowhere_leave_segmentation_on() {
+fn a_refused_answer_and_a_refused_datagram_leave_segmentation_on() {
     let mut port = bind_client(None).expect("a socket");
     let nowhere = port.address_for(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0));
     let now = Instant::now();
@@ -118,8 +118,8 @@ fn a_refused_answer_and_a_datagram_to_nowhere_leave_segmentation_on() {
         &[0; 90],
         &WorkerCounters::default(),
     );
-    let train = send_three(&mut port, now, nowhere);
-    for refused in [alone, train.map(|_| ())] {
+    let batch = send_three(&mut port, now, nowhere);
+    for refused in [alone, batch.map(|_| ())] {
         let refused = refused.expect_err("port 0 is no destination");
         assert_eq!(refused.error.raw_os_error(), Some(libc::EINVAL));
         assert_eq!(refused.sent, 0);
@@ -128,8 +128,7 @@ fn a_refused_answer_and_a_datagram_to_nowhere_leave_segmentation_on() {
 }
 
 #[test]
-fn a_train_that_the_kernel_does_not_segment_arrives_in_datagrams_and_a_second_later_it_is_tried_again()
- {
+fn a_batch_that_the_kernel_refuses_to_segment_arrives_in_datagrams_and_segmentation_is_retried() {
     let receiver = std::net::UdpSocket::bind(loopback()).expect("a socket");
     receiver
         .set_read_timeout(Some(std::time::Duration::from_secs(10)))
@@ -151,7 +150,7 @@ fn a_train_that_the_kernel_does_not_segment_arrives_in_datagrams_and_a_second_la
 
     refuse_segmentation(&port, true);
     for _ in 0..3 {
-        // Refused, and then no longer tried.
+        // Refused once, then not tried until a second has passed.
         for _ in 0..2 {
             assert_eq!(send_three(&mut port, now, peer).expect("sent"), (3, 3));
             assert_eq!(arrived(), [1_000, 1_000, 500]);
