@@ -40,7 +40,7 @@ pub enum KeyDefault {
     PerCpu(i64),
     /// The value of another key.
     SameAs(&'static str),
-    /// A file of this name beside server.yaml.
+    /// A file of this name next to server.yaml.
     Beside(&'static str),
     /// The first host of `pool_cidr`.
     FirstHost,
@@ -166,7 +166,7 @@ impl fmt::Display for KeyDefault {
             PerCpu(1) => f.write_str("CPUs"),
             PerCpu(number) => write!(f, "{number} x CPUs"),
             SameAs(key) => write!(f, "`{key}`"),
-            Beside(name) => write!(f, "`{name}` beside server.yaml"),
+            Beside(name) => write!(f, "`{name}` next to server.yaml"),
             FirstHost => f.write_str("first host of the pool"),
         }
     }
