@@ -11,12 +11,6 @@ impl Cause {
     pub fn new(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self(Arc::from(error.into()))
     }
-
-    /// Returns the error itself, to be asked for its type.
-    #[must_use]
-    pub fn get(&self) -> &(dyn Error + Send + Sync + 'static) {
-        &*self.0
-    }
 }
 
 impl PartialEq for Cause {
@@ -50,10 +44,10 @@ mod tests {
         let interface = "qdt0".to_owned();
         let cause = Cause::new(LinkError::Missing { interface });
         assert!(matches!(
-            cause.get().downcast_ref(),
+            cause.0.downcast_ref(),
             Some(LinkError::Missing { .. })
         ));
-        assert!(cause.get().downcast_ref::<TunError>().is_none());
+        assert!(cause.0.downcast_ref::<TunError>().is_none());
         assert_eq!(cause, Cause::new("interface `qdt0` does not exist"));
         assert_ne!(cause, Cause::new("interface `qdt1` does not exist"));
     }

@@ -127,14 +127,6 @@ pub enum ListenAddress {
 }
 
 impl ListenAddress {
-    /// The port, 0 for one that the kernel picks.
-    pub fn port(&self) -> u16 {
-        match self {
-            Self::Any { port } => *port,
-            Self::One(address) => address.port(),
-        }
-    }
-
     /// Returns the addresses to try in order: the first that the kernel supports is the one to
     /// listen on. An IPv6 socket made for [`ListenAddress::Any`] must have `IPV6_V6ONLY` off.
     pub fn candidates(&self) -> Vec<SocketAddr> {

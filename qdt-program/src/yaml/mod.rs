@@ -61,7 +61,9 @@ impl fmt::Display for Warning {
 /// The reason why a text could not be read into typed fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct YamlError {
+    /// The line of the offending place, from 1, where it is known.
     line: Option<usize>,
+    /// The key in question, with dots for nested ones; empty for the file as a whole.
     key: String,
     problem: String,
 }
@@ -73,16 +75,6 @@ impl YamlError {
             key: key.to_owned(),
             problem: problem.into(),
         }
-    }
-
-    /// The line of the offending place, from 1, where it is known.
-    pub fn line(&self) -> Option<usize> {
-        self.line
-    }
-
-    /// The key in question, with dots for nested ones; empty for the file as a whole.
-    pub fn key(&self) -> &str {
-        &self.key
     }
 }
 

@@ -89,11 +89,3 @@ fn check_name(token: &[u8], name: &[u8]) -> Result<(), Http3Error> {
     }
     Ok(())
 }
-
-/// Returns the value of the first field named `name`.
-pub(super) fn first<'a>(fields: &'a [Field], name: &[u8]) -> Option<&'a [u8]> {
-    fields
-        .iter()
-        .find(|field| field.0 == name)
-        .map(|field| field.1.as_slice())
-}

@@ -30,7 +30,8 @@ pub struct RequestHead {
 impl RequestHead {
     /// The value of the first field called `name` (lower case).
     pub fn header(&self, name: &[u8]) -> Option<&[u8]> {
-        super::fields::first(&self.headers, name)
+        let field = self.headers.iter().find(|field| field.0 == name)?;
+        Some(&field.1)
     }
 
     /// Sorts the fields of a request into place and judges its pseudo-header fields.

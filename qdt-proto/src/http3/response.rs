@@ -22,11 +22,6 @@ pub struct ResponseHead {
 }
 
 impl ResponseHead {
-    /// The value of the first field called `name` (lower case).
-    pub fn header(&self, name: &[u8]) -> Option<&[u8]> {
-        super::fields::first(&self.headers, name)
-    }
-
     /// Sorts the fields of a response, interim ones included.
     fn from_fields(fields: Vec<Field>) -> Result<Self, Http3Error> {
         let mut status = None;

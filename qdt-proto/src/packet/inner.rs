@@ -153,13 +153,6 @@ impl<'a> Ipv4Packet<'a> {
     pub fn protocol(&self) -> u8 {
         self.0[9]
     }
-
-    /// The whole packet.
-    #[inline]
-    #[must_use]
-    pub fn bytes(&self) -> &'a [u8] {
-        self.0
-    }
 }
 
 impl<'a> Ipv6Packet<'a> {
@@ -195,13 +188,6 @@ impl<'a> Ipv6Packet<'a> {
     #[must_use]
     pub fn destination(&self) -> Ipv6Addr {
         Ipv6Addr::from(self.field::<24>())
-    }
-
-    /// The whole packet.
-    #[inline]
-    #[must_use]
-    pub fn bytes(&self) -> &'a [u8] {
-        self.0
     }
 
     fn field<const AT: usize>(&self) -> [u8; 16] {
