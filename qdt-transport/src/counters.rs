@@ -107,8 +107,8 @@ pub struct SessionTraffic {
 impl SessionCounters {
     pub(crate) fn packet(&self, direction: Direction, bytes: usize) {
         let (packets, total) = match direction {
-            Direction::In => (&self.packets_in, &self.bytes_in),
-            Direction::Out => (&self.packets_out, &self.bytes_out),
+            Direction::ToServer => (&self.packets_in, &self.bytes_in),
+            Direction::ToClient => (&self.packets_out, &self.bytes_out),
         };
         bump(packets, 1);
         bump(total, bytes as u64);
@@ -187,13 +187,11 @@ pub struct Counters {
     pub drops: [u64; DropReason::ALL.len()],
 }
 
-/// Which way an inner packet went, seen from the server.
+/// Which way an inner packet went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
-    /// Client to server.
-    In,
-    /// Server to client.
-    Out,
+    ToServer,
+    ToClient,
 }
 
 /// Only the owning worker writes, so a load and a store replace the locked addition.
@@ -296,9 +294,9 @@ mod tests {
     #[test]
     fn sums_over_workers_name_every_drop_by_its_reason() {
         let workers = [WorkerCounters::default(), WorkerCounters::default()];
-        workers[0].packet(Direction::In, 100);
-        workers[1].packet(Direction::In, 50);
-        workers[1].packet(Direction::Out, 7);
+        workers[0].packet(Direction::ToServer, 100);
+        workers[1].packet(Direction::ToServer, 50);
+        workers[1].packet(Direction::ToClient, 7);
         workers[0].dropped(DropReason::Replay);
         workers[1].dropped_many(DropReason::Replay, 2);
         let mut sum = Counters::default();

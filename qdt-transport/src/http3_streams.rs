@@ -8,7 +8,7 @@ use bytes::Bytes;
 use qdt_proto::http3::{
     CriticalStreams, Http3Error, Scope, Side, UniStream, code, control_stream_preface,
 };
-use quinn_proto::{Connection, Dir, ReadError, StreamId, VarInt, WriteError};
+use quinn_proto::{Connection, ConnectionError, Dir, ReadError, StreamId, VarInt, WriteError};
 
 /// The peer's unidirectional streams of one connection.
 #[derive(Debug)]
@@ -157,6 +157,20 @@ pub(crate) fn fail(
 /// An HTTP/3 code as QUIC's application error code.
 pub(crate) fn error_code(code: u64) -> VarInt {
     VarInt::from_u64(code).expect("HTTP/3 codes are small")
+}
+
+/// Returns in words why a connection has ended whose other end is `peer`.
+pub(crate) fn end_text(reason: &ConnectionError, peer: &str) -> String {
+    match reason {
+        ConnectionError::TimedOut => "timeout: no recent network activity".into(),
+        ConnectionError::ApplicationClosed(close) => {
+            let words = String::from_utf8_lossy(&close.reason);
+            let code = close.error_code.into_inner();
+            let text = format!("closed by the {peer}: code {code:#x} {words}");
+            text.trim_end().into()
+        }
+        other => other.to_string(),
+    }
 }
 
 /// Bytes on their way out on a stream, for as long as flow control holds them back.

@@ -27,6 +27,7 @@ mod clock;
 mod counters;
 mod engine;
 mod http3_streams;
+mod inner;
 mod limit_key;
 mod limits;
 mod path;

@@ -7,7 +7,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use qdt_host::tun::TunQueue;
-use qdt_proto::packet::{Coalescer, Offload};
+use qdt_proto::packet::{Coalescer, Offload, SegmentError, Segments, VnetHeader};
 
 use crate::clock;
 use crate::counters::{DropReason, WorkerCounters};
@@ -22,9 +22,10 @@ pub(crate) const SEALED_READ: usize = READ_BUFFER + 65_535 / 536 * 128;
 /// See the module.
 pub(crate) struct TunPort {
     queue: TunQueue,
-    pub(crate) has_vnet_header: bool,
-    pub(crate) out: Coalescer,
-    out_is_open: bool,
+    has_vnet_header: bool,
+    coalescer: Coalescer,
+    /// Something was committed and not flushed yet.
+    has_packets: bool,
     complaint: Complaint,
 }
 
@@ -34,13 +35,13 @@ impl TunPort {
         Self {
             queue,
             has_vnet_header: offload.vnet_header,
-            out: Coalescer::new(Offload {
+            coalescer: Coalescer::new(Offload {
                 vnet_header: offload.vnet_header,
                 tcp4: offload.tcp4,
                 tcp6: offload.tcp6,
                 udp: offload.udp,
             }),
-            out_is_open: false,
+            has_packets: false,
             complaint: Complaint::default(),
         }
     }
@@ -57,32 +58,50 @@ impl TunPort {
         Ok(len)
     }
 
-    /// The packet of `len` bytes in the coalescer's slot goes to the kernel, perhaps with others.
+    /// Returns the packets that a read from this queue stands for.
+    pub(crate) fn segments<'a>(&self, read: &'a mut [u8]) -> Result<Segments<'a>, SegmentError> {
+        Segments::new(read, self.has_vnet_header)
+    }
+
+    /// Returns what stands before a packet of this queue that needs nothing done to it.
+    pub(crate) fn plain_header(&self) -> &'static [u8] {
+        if self.has_vnet_header {
+            &[0; VnetHeader::LEN]
+        } else {
+            &[]
+        }
+    }
+
+    /// Returns `len` bytes to write a packet into. It is forgotten unless [`Self::commit`] follows.
+    pub(crate) fn slot(&mut self, len: usize) -> &mut [u8] {
+        self.coalescer.slot(len)
+    }
+
+    /// The packet in the first `len` bytes of the slot goes to the kernel, perhaps with others.
     pub(crate) fn commit(&mut self, len: usize, counters: &WorkerCounters) {
         let (queue, complaint) = (&self.queue, &mut self.complaint);
-        self.out.commit(len, &mut |packet: &[u8]| {
+        self.coalescer.commit(len, &mut |packet: &[u8]| {
             write(queue, packet, counters, complaint);
         });
-        self.out_is_open = true;
+        self.has_packets = true;
     }
 
     /// A packet from elsewhere goes to the kernel, after those before it.
     pub(crate) fn put(&mut self, packet: &[u8], counters: &WorkerCounters) {
-        self.out.slot(packet.len())[..packet.len()].copy_from_slice(packet);
+        self.slot(packet.len())[..packet.len()].copy_from_slice(packet);
         self.commit(packet.len(), counters);
     }
 
-    /// What was committed reaches the kernel now. Says whether there was anything: the kernel
+    /// What was committed reaches the kernel now. Returns whether there was anything: the kernel
     /// answers within the write where it can (TCP's acknowledgements, an echo reply), so its
     /// answers can be read at once.
     pub(crate) fn flush(&mut self, counters: &WorkerCounters) -> bool {
-        let had_packets = self.out_is_open;
+        let had_packets = std::mem::take(&mut self.has_packets);
         if had_packets {
             let (queue, complaint) = (&self.queue, &mut self.complaint);
-            self.out.flush(&mut |packet: &[u8]| {
+            self.coalescer.flush(&mut |packet: &[u8]| {
                 write(queue, packet, counters, complaint);
             });
-            self.out_is_open = false;
         }
         had_packets
     }

@@ -6,7 +6,6 @@
 //! hang-up.
 
 use std::io;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -18,16 +17,14 @@ use quinn_proto::{
 
 use super::asking::{Answer, Asking, Granted};
 use super::dialling::dialling_config;
-use super::tunnels::{Tunnel, TunnelKey, Tunnels};
+use super::tunnels::{Inside, Tunnel, TunnelKey, Tunnels};
 use super::watch::{Peer, Watch};
 use super::{AttemptId, ClientEvent, ClientSettings, Dial, DialError, Pulse, Ticket};
-use crate::arena::Arena;
 use crate::carrier::CarrierRef;
-use crate::counters::WorkerCounters;
 use crate::engine::{Accepted, Application, Gate, Link, Pace};
-use crate::http3_streams::{UniStreams, error_code, fail, open_control_stream};
+use crate::http3_streams::{self, UniStreams, error_code, fail, open_control_stream};
+use crate::inner::DataPath;
 use crate::path::PacketSize;
-use crate::tun_port::TunPort;
 use crate::udp::{DatagramPort, is_too_large};
 
 /// How long one attempt's request may be out before another one with a ticket follows. Attempts run
@@ -68,9 +65,7 @@ pub(super) struct Attempt {
 /// The client's side of the worker.
 pub(super) struct ClientApp {
     pub(super) settings: ClientSettings,
-    pub(super) counters: Arc<WorkerCounters>,
-    pub(super) arena: Arena,
-    pub(super) tun: Option<TunPort>,
+    pub(super) path: DataPath,
     pub(super) tunnels: Tunnels,
     /// The connection whose request went out last, and when.
     turn: Option<(ConnectionHandle, Instant)>,
@@ -82,16 +77,12 @@ pub(super) struct ClientApp {
 impl ClientApp {
     pub(super) fn new(
         settings: ClientSettings,
-        counters: Arc<WorkerCounters>,
-        arena: Arena,
         report: Box<dyn Fn(ClientEvent) + Send>,
         now: Instant,
     ) -> Self {
         Self {
             settings,
-            counters,
-            arena,
-            tun: None,
+            path: DataPath::new(None),
             tunnels: Tunnels::default(),
             turn: None,
             started: now,
@@ -260,7 +251,7 @@ impl ClientApp {
             stream,
             response,
         } = *granted;
-        let (Ok(inner), Ok(gateway)) = (response.client_ip.parse(), response.gateway_ip.parse())
+        let (Ok(address), Ok(gateway)) = (response.client_ip.parse(), response.gateway_ip.parse())
         else {
             let error = DialError::InvalidAnswer(format!(
                 "client_ip {:?} and gateway_ip {:?} must be IPv4 addresses",
@@ -284,10 +275,12 @@ impl ClientApp {
         let tunnel = self.tunnels.insert(Tunnel {
             session,
             carrier: CarrierRef::new(link.handle, stream),
-            inner,
-            gateway,
-            inner_received: 0,
-            inner_sent: 0,
+            inside: Inside {
+                address,
+                gateway,
+                received: 0,
+                sent: 0,
+            },
         });
         attempt.phase = Phase::Established(tunnel, Box::new(watch));
         self.report(ClientEvent::Established {
@@ -409,17 +402,7 @@ fn dial_error(reason: ConnectionError) -> DialError {
 
 fn end_text(reason: &ConnectionError) -> String {
     match reason {
-        ConnectionError::TimedOut => "timeout: no recent network activity".into(),
         ConnectionError::Reset => "the server does not know this connection (restarted)".into(),
-        ConnectionError::ApplicationClosed(close) => {
-            let words = String::from_utf8_lossy(&close.reason);
-            format!(
-                "closed by the server: code {:#x} {words}",
-                close.error_code.into_inner()
-            )
-            .trim_end()
-            .into()
-        }
-        other => other.to_string(),
+        other => http3_streams::end_text(other, "server"),
     }
 }

@@ -4,9 +4,9 @@
 mod app;
 mod asking;
 mod dialling;
-mod from_server;
+mod packets;
+mod probes;
 mod pulse;
-mod to_server;
 mod tunnels;
 #[cfg(test)]
 mod virtual_end;
@@ -254,7 +254,7 @@ impl ClientWorker {
             orders,
             Box::new(events.clone()),
         );
-        let counters = this.app.counters.clone();
+        let counters = this.app.path.counters.clone();
         let thread = std::thread::Builder::new()
             .name("qdt-worker".into())
             .spawn(move || {

@@ -14,12 +14,18 @@ use crate::session::Session;
 pub(super) struct Tunnel {
     pub(super) session: Session,
     pub(super) carrier: CarrierRef,
-    pub(super) inner: Ipv4Addr,
+    pub(super) inside: Inside,
+}
+
+/// The inner side of a session.
+pub(super) struct Inside {
+    /// The client's address.
+    pub(super) address: Ipv4Addr,
     pub(super) gateway: Ipv4Addr,
-    /// Inner packets that arrived and were accepted.
-    pub(super) inner_received: u64,
-    /// Inner packets sent.
-    pub(super) inner_sent: u64,
+    /// Packets that arrived and were accepted.
+    pub(super) received: u64,
+    /// Packets sent.
+    pub(super) sent: u64,
 }
 
 /// Where a session lies among the client's.

@@ -14,7 +14,6 @@ use quinn_proto::{Endpoint, EndpointConfig};
 
 use super::app::{ClientApp, Phase};
 use super::{AttemptId, ClientCommand, ClientEvent, ClientSettings};
-use crate::arena::Arena;
 use crate::clock;
 use crate::counters::WorkerCounters;
 use crate::engine::Engine;
@@ -23,8 +22,6 @@ use crate::udp::{DatagramPort, Steering, UdpPort};
 use crate::wake::{Bell, Ready, Sources};
 use crate::worker_thread;
 
-/// Sealed datagrams of a turn: several TUN super-packets.
-const SEAL_ARENA: usize = 1 << 20;
 /// TUN reads per turn: one super-packet is 50 segments, plain packets are few bytes each.
 const TUN_BUDGET: usize = 32;
 
@@ -60,7 +57,7 @@ impl ClientLoop {
 
     /// Ends every connection, none of which is reported.
     fn leave(&mut self) {
-        let counters = self.app.counters.clone();
+        let counters = self.app.path.counters.clone();
         self.engine
             .links()
             .for_each(|link| link.app.phase = Phase::Over);
@@ -73,7 +70,7 @@ impl ClientLoop {
             udp: self.engine.source(),
             udp_is_full: self.engine.is_blocked(),
             bell: self.bell.source(),
-            tun: self.app.tun.as_ref().map(TunPort::source),
+            tun: self.app.path.tun.as_ref().map(TunPort::source),
             reads_tun: self.reads_tun(),
         };
         sources.wait(busy, self.engine.next_deadline())
@@ -95,10 +92,9 @@ impl<P: DatagramPort> ClientLoop<P> {
         let mut config = EndpointConfig::default();
         config.rng_seed(seed);
         let endpoint = Endpoint::new(Arc::new(config), None, true, None);
-        let (counters, arena) = (Arc::default(), Arena::new(SEAL_ARENA));
         Self {
             engine: Engine::new(now, endpoint, port, Steering::ALONE),
-            app: ClientApp::new(settings, counters, arena, report, now),
+            app: ClientApp::new(settings, report, now),
             bell,
             orders,
         }
@@ -113,7 +109,7 @@ impl<P: DatagramPort> ClientLoop<P> {
         buffer: &mut [u8],
     ) -> ControlFlow<(), bool> {
         let mut more = false;
-        let counters = self.app.counters.clone();
+        let counters = self.app.path.counters.clone();
         if ready.udp {
             more |= self.engine.receive(&mut self.app, now, &counters);
         }
@@ -137,7 +133,11 @@ impl<P: DatagramPort> ClientLoop<P> {
     }
 
     fn flush_tun(&mut self, counters: &WorkerCounters) -> bool {
-        self.app.tun.as_mut().is_some_and(|tun| tun.flush(counters))
+        self.app
+            .path
+            .tun
+            .as_mut()
+            .is_some_and(|tun| tun.flush(counters))
     }
 
     /// Whether the TUN is read: not while there is nowhere to send to.
@@ -146,14 +146,14 @@ impl<P: DatagramPort> ClientLoop<P> {
     }
 
     fn read_tun(&mut self, buffer: &mut [u8]) -> bool {
-        let counters = self.app.counters.clone();
-        self.app.arena.rewind();
+        let counters = self.app.path.counters.clone();
+        self.app.path.arena.rewind();
         for reads in 0..TUN_BUDGET {
             // What is sealed so far leaves first, so that its memory can be used again.
-            if reads > 0 && self.app.arena.has_less_than(SEALED_READ) {
+            if reads > 0 && self.app.path.arena.has_less_than(SEALED_READ) {
                 return true;
             }
-            let Some(tun) = &self.app.tun else {
+            let Some(tun) = &self.app.path.tun else {
                 return false;
             };
             match tun.read(buffer, &counters) {
@@ -175,9 +175,10 @@ impl<P: DatagramPort> ClientLoop<P> {
     fn check_tun(&mut self, buffer: &mut [u8]) {
         let read = self
             .app
+            .path
             .tun
             .as_ref()
-            .map(|tun| tun.read(buffer, &self.app.counters));
+            .map(|tun| tun.read(buffer, &self.app.path.counters));
         if let Some(Err(error)) = read
             && error.kind() != io::ErrorKind::WouldBlock
         {
@@ -186,7 +187,7 @@ impl<P: DatagramPort> ClientLoop<P> {
     }
 
     fn lose_tun(&mut self, error: &io::Error) {
-        self.app.tun = None;
+        self.app.path.tun = None;
         self.app.report(ClientEvent::TunFailed {
             error: error.to_string(),
         });
@@ -204,7 +205,7 @@ impl<P: DatagramPort> ClientLoop<P> {
                 }
                 ClientCommand::Adopt(attempt) => self.adopt(now, attempt),
                 ClientCommand::Hangup(attempt) => self.hang_up(now, |id| id == attempt),
-                ClientCommand::AttachTun(queue) => self.app.tun = Some(TunPort::new(queue)),
+                ClientCommand::AttachTun(queue) => self.app.path.tun = Some(TunPort::new(queue)),
                 ClientCommand::Stop => return ControlFlow::Break(()),
             }
         }

@@ -23,16 +23,14 @@ use super::pending::{Reply, RequestId};
 use super::pool::Pool;
 use super::sessions::{Served, SessionKey, Sessions};
 use super::table::{AddressTable, Location};
-use crate::arena::Arena;
 use crate::carrier::CarrierRef;
-use crate::counters::WorkerCounters;
 use crate::engine::{Accepted, Application, Gate, Link, Pace};
-use crate::http3_streams::{UniStreams, error_code, fail, open_control_stream};
+use crate::http3_streams::{self, UniStreams, error_code, fail, open_control_stream};
+use crate::inner::DataPath;
 use crate::limit_key::LimitKey;
 use crate::limits::{Bucket, Counted};
 use crate::queue::{FairShare, Share};
 use crate::session::{Session, Terms};
-use crate::tun_port::TunPort;
 use crate::udp::canonical;
 use crate::worker_thread;
 
@@ -102,13 +100,11 @@ pub(super) struct ServerApp<A> {
     pub(super) shared: Arc<Shared>,
     pub(super) door: Doorkeeper,
     pub(super) sessions: Sessions,
-    pub(super) counters: Arc<WorkerCounters>,
-    pub(super) tun: TunPort,
-    pub(super) arena: Arena,
+    pub(super) path: DataPath,
     /// Who takes how much of the TUN queue.
     pub(super) shares: FairShare,
     /// Packets from one client to another, until the end of the turn.
-    pub(super) sideways: PacketBatch,
+    pub(super) peer_to_peer: PacketBatch,
     /// Sessions of this worker that a newer one replaced.
     pub(super) replaced: Vec<SessionId>,
     /// Connections so far.
@@ -414,18 +410,10 @@ impl<A: Admission> Application for ServerApp<A> {
     }
 }
 
-/// The `err` of `session closed`.
+/// Returns the `err` of `session closed`.
 fn end_text(reason: &ConnectionError) -> String {
     match reason {
-        ConnectionError::TimedOut => "timeout: no recent network activity".into(),
-        ConnectionError::ApplicationClosed(close) => format!(
-            "closed by the client: code {:#x} {}",
-            close.error_code.into_inner(),
-            String::from_utf8_lossy(&close.reason)
-        )
-        .trim_end()
-        .into(),
         ConnectionError::LocallyClosed => "closed by the server".into(),
-        other => other.to_string(),
+        other => http3_streams::end_text(other, "client"),
     }
 }

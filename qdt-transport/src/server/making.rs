@@ -15,10 +15,9 @@ use super::sessions::Sessions;
 use super::table::AddressTable;
 use super::worker::ServerWorker;
 use super::{ServerSettings, StartError};
-use crate::arena::Arena;
 use crate::clock;
-use crate::counters::WorkerCounters;
 use crate::engine::Engine;
+use crate::inner::DataPath;
 use crate::path::{BASE_PACKET, IDLE, Limits};
 use crate::queue::FairShare;
 use crate::tun_port::TunPort;
@@ -29,8 +28,6 @@ const RECEIVE_QUEUE: usize = 4 << 20;
 /// No client is given up sooner: Go clients say something every ten seconds, ours a third earlier
 /// than this.
 const IDLE_MIN: Duration = Duration::from_secs(15);
-/// Sealed datagrams of a turn: several TUN super-packets.
-const SEAL_ARENA: usize = 1 << 20;
 /// A worker sends one stateless reset in this time at most: after a restart it tells a thousand
 /// connections a second that they are over. A reset is shorter than its cause, so it amplifies
 /// nothing, a loop of them ends by itself, and what a forged address can be sent is a megabyte a
@@ -91,9 +88,9 @@ pub(super) fn worker<A: Admission, P: DatagramPort>(
         send: settings.datagram_queue.max(64) * (usize::from(settings.mtu) + 64),
         receive: RECEIVE_QUEUE,
     };
-    let counters = Arc::new(WorkerCounters::default());
+    let path = DataPath::new(Some(TunPort::new(tun)));
     // Kernels without it never refuse it.
-    counters.segmentation_off(port.max_segments(now) == 1);
+    path.counters.segmentation_off(port.max_segments(now) == 1);
     let mut door = Doorkeeper::new(settings.tls.clone(), limits);
     let mut config = EndpointConfig::new(door.reset_key());
     config
@@ -109,11 +106,9 @@ pub(super) fn worker<A: Admission, P: DatagramPort>(
             shared: shared.clone(),
             door,
             sessions: Sessions::default(),
-            counters,
-            tun: TunPort::new(tun),
-            arena: Arena::new(SEAL_ARENA),
+            path,
             shares: FairShare::default(),
-            sideways: PacketBatch::default(),
+            peer_to_peer: PacketBatch::default(),
             replaced: Vec::new(),
             connections: 0,
             newcomers: 0,

@@ -3,18 +3,17 @@
 mod admission;
 mod app;
 mod exchange;
-mod from_client;
 mod gate;
 mod inbox;
 mod making;
 mod opening;
+mod packets;
 mod pending;
 mod places;
 mod pool;
 mod route;
 mod sessions;
 mod table;
-mod to_client;
 #[cfg(test)]
 mod virtual_end;
 mod worker;
@@ -182,7 +181,7 @@ impl ServerWorkers {
                 seed: None,
             };
             let mut this = making::worker(&settings, admission.clone(), shared.clone(), parts);
-            let counters = this.app.counters.clone();
+            let counters = this.app.path.counters.clone();
             let on_exit = on_exit.clone();
             let opening = running.opening.clone();
             let thread = std::thread::Builder::new()

@@ -17,13 +17,13 @@ use super::WorkerExit;
 use super::admission::Admission;
 use super::app::{REPLACED, ServerApp, Shared};
 use super::inbox::{Order, PacketBatch};
-use super::to_client::Waited;
+use super::packets::Waited;
 use crate::clock;
-use crate::counters::{DropReason, UdpReject};
+use crate::counters::{DropReason, UdpReject, WorkerCounters};
 use crate::engine::{Engine, Handover};
 use crate::http3_streams::error_code;
 use crate::limits::SessionLimits;
-use crate::tun_port::{READ_BUFFER, SEALED_READ};
+use crate::tun_port::{READ_BUFFER, SEALED_READ, TunPort};
 use crate::udp::{DatagramPort, UdpPort};
 use crate::wake::{Ready, Sources};
 use crate::worker_thread;
@@ -91,7 +91,7 @@ impl<A: Admission> ServerWorker<A> {
 
     /// Tells every client that it ends, and why.
     pub(super) fn leave(&mut self, reason: &'static str) -> WorkerExit {
-        let counters = self.app.counters.clone();
+        let counters = self.app.path.counters.clone();
         self.engine
             .leave(&mut self.app, clock::now, reason, &counters);
         // Sessions that were granted meanwhile end, too.
@@ -100,7 +100,7 @@ impl<A: Admission> ServerWorker<A> {
                 self.app.answer(&mut self.engine, clock::now(), verdict);
             }
         }
-        self.app.tun.flush(&counters);
+        self.flush_tun(&counters);
         WorkerExit::Drained
     }
 
@@ -109,7 +109,13 @@ impl<A: Admission> ServerWorker<A> {
             udp: self.engine.source(),
             udp_is_full: self.engine.is_blocked(),
             bell: self.shared.inboxes[self.app.worker].source(),
-            tun: (!self.engine.is_blocked()).then(|| self.app.tun.source()),
+            tun: self
+                .app
+                .path
+                .tun
+                .as_ref()
+                .filter(|_| !self.engine.is_blocked())
+                .map(TunPort::source),
             reads_tun: true,
         };
         sources.wait(busy, self.engine.next_deadline())
@@ -132,14 +138,14 @@ impl<A: Admission, P: DatagramPort> ServerWorker<A, P> {
             datagrams,
         } = buffers;
         let mut busy = false;
-        let counters = self.app.counters.clone();
+        let counters = self.app.path.counters.clone();
         if ready.udp {
             busy |= self.engine.receive(&mut self.app, now, &counters);
             self.hand_over_datagrams();
         }
         self.engine.expire(&mut self.app, now);
         // What the kernel answers to these packets leaves together with their acknowledgement.
-        let answered = self.app.tun.flush(&counters);
+        let answered = self.flush_tun(&counters);
         if (ready.tun || answered) && !self.engine.is_blocked() {
             match self.read_tun(now, buffer, elsewhere) {
                 Ok(more) => {
@@ -152,8 +158,8 @@ impl<A: Admission, P: DatagramPort> ServerWorker<A, P> {
             // Nobody said that there is something to read.
             self.app.shares.queue_read(now, true);
         }
-        if !self.app.sideways.is_empty() {
-            std::mem::swap(&mut self.app.sideways, taken);
+        if !self.app.peer_to_peer.is_empty() {
+            std::mem::swap(&mut self.app.peer_to_peer, taken);
             taken.for_each(|packet| {
                 self.app.send_to_client(
                     &mut self.engine,
@@ -197,11 +203,16 @@ impl<A: Admission, P: DatagramPort> ServerWorker<A, P> {
             self.end_session(now, id, REPLACED);
             self.engine.flush(&mut self.app, now, &counters);
         }
-        self.app.tun.flush(&counters);
+        self.flush_tun(&counters);
         if self.app.door.crowd_has_left() {
             worker_thread::give_free_memory_back();
         }
         ControlFlow::Continue(busy)
+    }
+
+    fn flush_tun(&mut self, counters: &WorkerCounters) -> bool {
+        let tun = self.app.path.tun.as_mut();
+        tun.is_some_and(|tun| tun.flush(counters))
     }
 
     /// Reads the TUN within its budget; true when there may be more.
@@ -211,15 +222,18 @@ impl<A: Admission, P: DatagramPort> ServerWorker<A, P> {
         buffer: &mut [u8],
         elsewhere: &mut [PacketBatch],
     ) -> io::Result<bool> {
-        let counters = self.app.counters.clone();
+        let counters = self.app.path.counters.clone();
         let mut more = true;
-        self.app.arena.rewind();
+        self.app.path.arena.rewind();
         for reads in 0..self.tun_budget {
             // What is sealed so far leaves first, so that its memory can be used again.
-            if reads > 0 && self.app.arena.has_less_than(SEALED_READ) {
+            if reads > 0 && self.app.path.arena.has_less_than(SEALED_READ) {
                 break;
             }
-            match self.app.tun.read(buffer, &counters) {
+            let Some(tun) = &self.app.path.tun else {
+                break;
+            };
+            match tun.read(buffer, &counters) {
                 Ok(len) => self.app.send_to_client(
                     &mut self.engine,
                     now,
@@ -243,6 +257,7 @@ impl<A: Admission, P: DatagramPort> ServerWorker<A, P> {
             if !batch.is_empty() {
                 let refused = inbox.give(batch);
                 self.app
+                    .path
                     .counters
                     .dropped_many(DropReason::QueueFull, refused as u64);
             }
@@ -251,7 +266,7 @@ impl<A: Admission, P: DatagramPort> ServerWorker<A, P> {
 
     /// Gives other workers the datagrams that the kernel had merged into what this one received.
     fn hand_over_datagrams(&mut self) {
-        let (inboxes, counters) = (&self.shared.inboxes, &self.app.counters);
+        let (inboxes, counters) = (&self.shared.inboxes, &self.app.path.counters);
         self.engine.hand_over(|worker, datagrams| {
             let count = datagrams.len();
             if inboxes[worker].give_datagrams(datagrams) {

@@ -1,0 +1,244 @@
+//! What a server decides about inner packets, in both directions.
+//!
+//! Invariants: nothing reaches the TUN whose source is not the session's own address or whose
+//! lengths lie; every datagram from a client is charged to its session's limits, whatever is in it.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use qdt_proto::datagram::{Header, MessageType};
+use qdt_proto::handshake::Capability;
+use qdt_proto::packet::{InnerPacket, ipv4_addresses};
+
+use super::admission::Admission;
+use super::app::{Client, ServerApp, Shared};
+use super::inbox::PacketBatch;
+use super::table::Location;
+use crate::counters::{Direction, DropReason, SessionCounters};
+use crate::engine::{Engine, Link};
+use crate::inner::{self, InboundPolicy, OutboundPolicy, Route};
+use crate::limits::Bucket;
+use crate::udp::DatagramPort;
+
+/// Where a packet waited for this worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Waited {
+    /// In the worker's own TUN queue, of which its sessions have shares.
+    InTun,
+    /// Another worker read it, or another client of this one sent it.
+    Elsewhere,
+}
+
+impl<A: Admission> ServerApp<A> {
+    /// Sends one TUN packet or super-packet to its session, or hands it to the worker that has it.
+    pub(super) fn send_to_client(
+        &mut self,
+        engine: &mut Engine<Self, impl DatagramPort>,
+        now: Instant,
+        read: &mut [u8],
+        waited: Waited,
+        elsewhere: &mut [PacketBatch],
+    ) {
+        let sent = self.location_of(read).and_then(|location| {
+            if location.worker == self.worker {
+                return self.seal(engine, now, location, read, waited);
+            }
+            elsewhere.get_mut(location.worker)?.push(&[read]);
+            Some(())
+        });
+        if sent.is_none() {
+            self.path.counters.dropped(DropReason::NoSession);
+        }
+    }
+
+    /// Returns where the session is that a TUN packet is for.
+    fn location_of(&self, read: &[u8]) -> Option<Location> {
+        let packet = read.get(self.path.tun.as_ref()?.plain_header().len()..)?;
+        let index = self
+            .shared
+            .pool
+            .index(ipv4_addresses(packet)?.destination.into())?;
+        self.shared.table.get(index)
+    }
+
+    /// Sends what one TUN read brought for a session of this worker; `None` where it has gone.
+    fn seal(
+        &mut self,
+        engine: &mut Engine<Self, impl DatagramPort>,
+        now: Instant,
+        location: Location,
+        read: &mut [u8],
+        waited: Waited,
+    ) -> Option<()> {
+        let served = self.sessions.at(location)?;
+        let link = served.carrier.link(engine)?;
+        if !link.app.uni.peer_takes_datagrams {
+            return None;
+        }
+        let over_share = match waited {
+            Waited::InTun => self.shares.over_share(&mut served.share, read.len()),
+            Waited::Elsewhere => None,
+        };
+        let mut policy = ToClient {
+            now,
+            to_client: &served.to_client,
+            inner: served.inner,
+            counters: &served.counters,
+        };
+        let session = (&mut served.session, &served.carrier.codec);
+        inner::send(&mut self.path, link, session, &mut policy, over_share, read);
+        served.carrier.touch(engine);
+        Some(())
+    }
+
+    /// Opens and delivers every datagram that waits on a connection.
+    pub(super) fn receive_from_client(
+        &mut self,
+        now: Instant,
+        link: &mut Link<Client<A::Reservation>>,
+    ) {
+        let session = link.app.session;
+        if let Some(served) = session.and_then(|key| self.sessions.get_mut(key)) {
+            let mut policy = FromClient {
+                now,
+                shared: &self.shared,
+                inner: served.inner,
+                from_client: &served.from_client,
+                upkeep: &served.upkeep,
+                counters: &served.counters,
+                answers_pings: link.app.uni.peer_takes_datagrams
+                    && served.session.caps.contains(Capability::Ping),
+                peer_to_peer: &mut self.peer_to_peer,
+            };
+            let quic = (&mut link.quic, link.backlog);
+            let session = (&mut served.session, &served.carrier.codec);
+            inner::receive(now, &mut self.path, quic, session, &mut policy);
+            if let Some(at) = served.session.next_expiry() {
+                link.wake_at(at);
+            }
+        }
+        while link.quic.datagrams().recv().is_some() {
+            self.path.counters.dropped(DropReason::NoSession);
+        }
+    }
+}
+
+/// Packets to one client.
+struct ToClient<'a> {
+    now: Instant,
+    to_client: &'a Bucket,
+    inner: IpAddr,
+    counters: &'a SessionCounters,
+}
+
+impl OutboundPolicy for ToClient<'_> {
+    const DIRECTION: Direction = Direction::ToClient;
+
+    fn check(&self, _packet: &[u8]) -> Result<(), DropReason> {
+        self.to_client
+            .take(self.now)
+            .then_some(())
+            .ok_or(DropReason::RateOut)
+    }
+
+    fn sent(&mut self, len: usize) {
+        self.counters.packet(Self::DIRECTION, len);
+    }
+
+    /// The client's address: the kernel takes nothing from a device whose source is an address of
+    /// this host (martian), so the gateway's own would never be believed.
+    fn error_source(&self) -> IpAddr {
+        self.inner
+    }
+}
+
+/// What arrives from one client.
+struct FromClient<'a> {
+    now: Instant,
+    shared: &'a Shared,
+    inner: IpAddr,
+    from_client: &'a Bucket,
+    upkeep: &'a Bucket,
+    counters: &'a SessionCounters,
+    answers_pings: bool,
+    peer_to_peer: &'a mut PacketBatch,
+}
+
+impl InboundPolicy for FromClient<'_> {
+    const DIRECTION: Direction = Direction::ToServer;
+    const CLOSED: &'static [u8] = b"closed by the client";
+
+    /// Charges the bucket of what the datagram claims to be before it costs more than that: opening
+    /// it, and what follows.
+    fn charge<'d>(&self, stripped: Result<&'d [u8], DropReason>) -> Result<&'d [u8], DropReason> {
+        // Both buckets have one rate.
+        if self.upkeep.is_off() {
+            return stripped;
+        }
+        let within = match stripped.ok().and_then(claimed_type) {
+            Some(MessageType::Data) => self.from_client.take(self.now),
+            Some(MessageType::Fragment) => self.upkeep.take_fragment(self.now),
+            _ => self.upkeep.take(self.now),
+        };
+        if within {
+            stripped
+        } else {
+            Err(DropReason::RateIn)
+        }
+    }
+
+    fn charge_reassembled(&self) -> Result<(), DropReason> {
+        let within = self.from_client.take(self.now);
+        within.then_some(()).ok_or(DropReason::RateIn)
+    }
+
+    fn check_inner(&mut self, packet: &[u8]) -> Result<Route, DropReason> {
+        let parsed = InnerPacket::parse(packet).map_err(|_| DropReason::BadPacket)?;
+        if parsed.source() != self.inner {
+            return Err(DropReason::SrcMismatch);
+        }
+        let (shared, destination) = (self.shared, parsed.destination());
+        if destination == shared.gateway {
+            return Ok(Route::Kernel);
+        }
+        if shared.pool.index(destination).is_some() {
+            return if shared.client_to_client {
+                Ok(Route::Peer)
+            } else {
+                Err(DropReason::ClientToClient)
+            };
+        }
+        if stays_on_host(destination) && !shared.forward_link_local.contains(&destination) {
+            return Err(DropReason::LinkLocal);
+        }
+        Ok(Route::Kernel)
+    }
+
+    fn passed(&mut self, len: usize) {
+        self.counters.packet(Self::DIRECTION, len);
+    }
+
+    fn to_peer(&mut self, header: &[u8], packet: &[u8]) {
+        self.peer_to_peer.push(&[header, packet]);
+    }
+
+    fn answers_pings(&self) -> bool {
+        self.answers_pings
+    }
+}
+
+/// What a datagram says it carries. Where that is not true it does not open.
+fn claimed_type(sealed: &[u8]) -> Option<MessageType> {
+    let header = Header::parse(sealed).ok()?;
+    MessageType::from_wire(header.kind)
+}
+
+/// Whether `destination` means something on the server's host and its links only: a link-local
+/// address, where clouds serve the host's credentials, or a loopback address. Decided here and not
+/// by firewall rules, so that it holds with and without NAT, for addresses of the host itself too.
+const fn stays_on_host(destination: IpAddr) -> bool {
+    match destination {
+        IpAddr::V4(v4) => v4.is_link_local() || v4.is_loopback(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.is_loopback(),
+    }
+}
