@@ -7,26 +7,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use qdt_server::control::{ControlServer, Guard, MAX_CONNECTIONS, Pages, Role};
+use qdt_server::control::{ControlServer, MAX_CONNECTIONS, Pages, PeerFilter, Role};
 use qdt_server::metrics::{Metrics, Snapshot};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
 struct Control {
     server: ControlServer,
-    guard: Arc<Guard>,
+    filter: Arc<PeerFilter>,
     healthy: Arc<AtomicBool>,
     _runtime: tokio::runtime::Runtime,
 }
 
-/// Listeners for `roles`, all asked for at `at`; peers from `inside` count as clients.
+/// Listeners for `roles`, all configured at `at`; peers in `inside` count as clients.
 fn control(roles: &[Role], at: &[SocketAddr], inside: &str) -> Control {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .unwrap();
     let healthy = Arc::new(AtomicBool::new(true));
-    let guard = Arc::new(Guard::new(
+    let filter = Arc::new(PeerFilter::new(
         inside.parse().unwrap(),
         "10.8.0.1".parse().unwrap(),
     ));
@@ -37,12 +37,12 @@ fn control(roles: &[Role], at: &[SocketAddr], inside: &str) -> Control {
     let health = Arc::clone(&healthy);
     let pages = Pages::new(metrics, move || health.load(Ordering::Relaxed));
     let _entered = runtime.enter();
-    let asked = roles.iter().map(|role| (*role, Ok(at.to_vec()))).collect();
-    let server = ControlServer::start(asked, &pages, &guard);
+    let addresses = roles.iter().map(|role| (*role, Ok(at.to_vec()))).collect();
+    let server = ControlServer::start(addresses, &pages, &filter);
     drop(_entered);
     Control {
         server,
-        guard,
+        filter,
         healthy,
         _runtime: runtime,
     }
@@ -58,7 +58,7 @@ fn any_port() -> Vec<SocketAddr> {
     vec!["127.0.0.1:0".parse().unwrap()]
 }
 
-/// Head and body of the answer to `GET path`, or `None` if the connection was reset.
+/// Head and body of the response to `GET path`; `None` if the connection was reset.
 fn get(address: SocketAddr, path: &str) -> Option<(String, Vec<u8>)> {
     let mut stream = TcpStream::connect_timeout(&address, DEADLINE).ok()?;
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -67,12 +67,12 @@ fn get(address: SocketAddr, path: &str) -> Option<(String, Vec<u8>)> {
         "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
     )
     .ok()?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).ok()?;
-    let split = answer.windows(4).position(|four| four == b"\r\n\r\n")?;
+    let mut response = Vec::new();
+    stream.read_to_end(&mut response).ok()?;
+    let split = response.windows(4).position(|four| four == b"\r\n\r\n")?;
     Some((
-        String::from_utf8_lossy(&answer[..split]).to_lowercase(),
-        answer[split + 4..].to_vec(),
+        String::from_utf8_lossy(&response[..split]).to_lowercase(),
+        response[split + 4..].to_vec(),
     ))
 }
 
@@ -152,7 +152,7 @@ fn a_busy_address_costs_its_own_pages_only() {
 }
 
 #[test]
-fn every_address_means_ipv4_and_ipv6() {
+fn an_unspecified_address_accepts_ipv4_and_ipv6() {
     let control = control(&[Role::Health], &["[::]:0".parse().unwrap()], "10.8.0.0/24");
     let port = control.address().port();
     for host in ["127.0.0.1", "[::1]"] {
@@ -168,32 +168,32 @@ fn h4_a_peer_from_inside_the_tunnel_is_reset_at_accept_and_counted() {
         get(control.address(), "/metrics").is_none(),
         "a client read the metrics"
     );
-    assert_eq!(control.guard.refused(), 1);
+    assert_eq!(control.filter.refused(), 1);
 }
 
 #[test]
-fn h4_the_gateways_own_address_is_no_client() {
-    let guard = Guard::new("10.8.0.0/24".parse().unwrap(), "10.8.0.1".parse().unwrap());
-    assert!(guard.admits("10.8.0.1".parse().unwrap()));
-    assert!(guard.admits("192.0.2.1".parse().unwrap()));
-    assert!(guard.admits("2001:db8::1".parse().unwrap()));
-    assert!(!guard.admits("10.8.0.2".parse().unwrap()));
-    assert!(!guard.admits("::ffff:10.8.0.2".parse().unwrap()));
-    assert_eq!(guard.refused(), 2);
+fn h4_the_gateways_own_address_is_not_a_client() {
+    let filter = PeerFilter::new("10.8.0.0/24".parse().unwrap(), "10.8.0.1".parse().unwrap());
+    assert!(filter.allows("10.8.0.1".parse().unwrap()));
+    assert!(filter.allows("192.0.2.1".parse().unwrap()));
+    assert!(filter.allows("2001:db8::1".parse().unwrap()));
+    assert!(!filter.allows("10.8.0.2".parse().unwrap()));
+    assert!(!filter.allows("::ffff:10.8.0.2".parse().unwrap()));
+    assert_eq!(filter.refused(), 2);
 }
 
 #[test]
-fn idle_connections_however_many_keep_nobody_from_healthz_and_take_few_descriptors() {
+fn many_idle_connections_neither_block_healthz_nor_exhaust_descriptors() {
     let control = control(&[Role::Metrics], &any_port(), "10.8.0.0/24");
     let idle: Vec<_> = (0..4 * MAX_CONNECTIONS)
         .map(|_| TcpStream::connect(control.address()).unwrap())
         .collect();
     assert_eq!(get(control.address(), "/healthz").unwrap().1, b"ok");
-    // All but as many as there are places find their connection closed.
+    // All but the newest MAX_CONNECTIONS are closed.
     for mut stream in idle.iter().take(3 * MAX_CONNECTIONS - 1) {
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         let end = stream.read(&mut [0; 16]);
-        assert!(!matches!(end, Ok(1..)), "an answer to nothing");
+        assert!(!matches!(end, Ok(1..)), "a response without a request");
         let timed_out = end.is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
         assert!(
             !timed_out,
@@ -203,13 +203,13 @@ fn idle_connections_however_many_keep_nobody_from_healthz_and_take_few_descripto
 }
 
 #[test]
-fn beginnings_of_requests_and_answers_that_nobody_reads_keep_nobody_from_healthz() {
+fn unfinished_requests_and_unread_responses_do_not_block_healthz() {
     let control = control(&[Role::Metrics], &any_port(), "10.8.0.0/24");
     let stuck: Vec<_> = (0..2 * MAX_CONNECTIONS)
         .map(|n| {
             let mut stream = TcpStream::connect(control.address()).unwrap();
             let end = if n % 2 == 0 { "" } else { "\r\n\r\n" };
-            // Those that had to give way already are reset.
+            // Those that were evicted already are reset.
             let _ = write!(stream, "GET /metrics HTTP/1.1\r\nhost: x{end}");
             stream
         })
@@ -219,7 +219,7 @@ fn beginnings_of_requests_and_answers_that_nobody_reads_keep_nobody_from_healthz
 }
 
 #[test]
-fn a_connection_serves_one_request_after_the_other() {
+fn a_connection_serves_several_requests() {
     let control = control(&[Role::Health], &any_port(), "10.8.0.0/24");
     let mut stream = TcpStream::connect(control.address()).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -227,12 +227,12 @@ fn a_connection_serves_one_request_after_the_other() {
         stream
             .write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
             .unwrap();
-        let mut answer = Vec::new();
-        while !answer.ends_with(b"\r\n\r\nok") {
+        let mut response = Vec::new();
+        while !response.ends_with(b"\r\n\r\nok") {
             let mut part = [0; 512];
             let len = stream.read(&mut part).unwrap();
-            assert_ne!(len, 0, "closed after {answer:?}");
-            answer.extend_from_slice(&part[..len]);
+            assert_ne!(len, 0, "closed after {response:?}");
+            response.extend_from_slice(&part[..len]);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The page that dashboards read.
+//! The metrics page.
 #![allow(clippy::unwrap_used, reason = "a test ends where an expectation fails")]
 
 use qdt_server::metrics::{Metrics, Snapshot};
@@ -35,7 +35,7 @@ fn the_help_and_type_lines_are_the_go_servers() {
 }
 
 #[test]
-fn values_stand_behind_the_labels_they_belong_to() {
+fn each_value_has_its_name_and_label() {
     let mut snapshot = Snapshot {
         handshakes: handshakes(),
         sessions: 2,
@@ -122,7 +122,7 @@ fn every_drop_reason_exists_at_zero_from_the_start() {
 }
 
 #[test]
-fn the_process_series_tell_of_this_process() {
+fn the_process_series_describe_this_process() {
     let page = page(Snapshot {
         handshakes: handshakes(),
         ..Snapshot::default()

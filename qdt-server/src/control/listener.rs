@@ -1,8 +1,7 @@
-//! The TCP listeners of the control side: opened, and served with HTTP/1.
+//! The TCP listeners of the control side, which serve HTTP/1.
 //!
-//! What always holds: a peer that the [`Guard`] does not admit is reset before a byte of it is
-//! read; one that keeps a connection without a request is cut off after a while, and at once when
-//! its place is needed.
+//! Invariants: a peer that the [`PeerFilter`] refuses is reset before a byte of it is read; a
+//! connection without a request is closed after [`REQUEST_TIMEOUT`], or at once when evicted.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
@@ -18,17 +17,17 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::warn;
 
-use super::connections::{Connections, Taken};
-use super::guard::Guard;
+use super::connection_slots::{ConnectionSlots, SlotGuard};
+use super::peer_filter::PeerFilter;
 
-/// How long a connection may take to send the head of a request, and may wait between two: longer
-/// than scrapers pause.
-const REQUEST_WITHIN: Duration = Duration::from_secs(90);
+/// How long a connection may take to send the head of a request, idle time before it included;
+/// longer than the interval of scrapers.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// Opens the first of `addresses` that can be had. An unspecified IPv6 address takes IPv4 too.
+/// Opens the first of `addresses` that can be bound. An unspecified IPv6 address takes IPv4 too.
 ///
 /// # Errors
-/// The error of the last address, if none can be bound.
+/// Returns the error of the last address if none can be bound.
 pub fn bind(addresses: &[SocketAddr]) -> io::Result<(TcpListener, SocketAddr)> {
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for address in addresses {
@@ -48,7 +47,7 @@ fn open(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
     };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
-    // Without it a restarted server waits for the connections of its predecessor to time out.
+    // Else a restarted server could not bind while old connections are in TIME_WAIT.
     sockopt::set_socket_reuseaddr(&socket, true)?;
     if address.is_ipv6() && address.ip().is_unspecified() {
         sockopt::set_ipv6_v6only(&socket, false)?;
@@ -60,28 +59,26 @@ fn open(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
     Ok((listener, address))
 }
 
-/// Serves `router` on `listener` for ever, to whom `guard` admits.
-pub(super) async fn serve(listener: TcpListener, guard: Arc<Guard>, router: Router) {
+/// Serves `router` forever to the peers that `filter` allows.
+pub(super) async fn serve(listener: TcpListener, filter: Arc<PeerFilter>, router: Router) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
-        .header_read_timeout(REQUEST_WITHIN);
-    let connections = Arc::<Connections>::default();
+        .header_read_timeout(REQUEST_TIMEOUT);
+    let slots = Arc::<ConnectionSlots>::default();
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let admitted = guard.admits(peer.ip()).then(|| connections.enter());
-                if let Some(taken) = admitted.flatten() {
+                let slot = filter.allows(peer.ip()).then(|| slots.acquire());
+                if let Some(slot) = slot.flatten() {
                     let http = http.clone();
-                    tokio::spawn(converse(http, stream, taken, router.clone()));
+                    tokio::spawn(serve_connection(http, stream, slot, router.clone()));
                 } else {
-                    // A reset instead of an orderly end: no state stays behind for a turned-away
-                    // peer.
+                    // A reset leaves no TIME_WAIT state behind for a refused peer.
                     let _ = stream.set_zero_linger();
                 }
             }
             Err(error) => {
-                // Out of descriptors or memory, most likely. What waits in the kernel's queue makes
-                // the next accept return at once, so give others time to free some.
+                // Most likely out of descriptors or memory: the next accept would fail at once.
                 warn!(err = %error, "accept on a control listener failed");
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
@@ -89,22 +86,27 @@ pub(super) async fn serve(listener: TcpListener, guard: Arc<Guard>, router: Rout
     }
 }
 
-/// Answers the requests of one connection until it ends or has to give way.
-async fn converse(http: http1::Builder, stream: TcpStream, taken: Taken, router: Router) {
+/// Serves one connection until it ends or is evicted.
+async fn serve_connection(
+    http: http1::Builder,
+    stream: TcpStream,
+    slot: SlotGuard,
+    router: Router,
+) {
     let pages = TowerToHyperService::new(router);
     let service = service_fn(|request| {
-        let busy = taken.busy();
-        let answer = pages.call(request);
+        let busy = slot.busy();
+        let response = pages.call(request);
         async move {
-            let answer = answer.await;
+            let response = response.await;
             drop(busy);
-            answer
+            response
         }
     });
     let connection = http.serve_connection(TokioIo::new(stream), service);
     tokio::select! {
-        // Whatever ends it, a peer that went away or did not speak HTTP, is the peer's business.
+        // An error here is the peer's: it went away or does not speak HTTP.
         _ = connection => {}
-        () = taken.must_give_way() => {}
+        () = slot.evicted() => {}
     }
 }

@@ -1,15 +1,14 @@
 //! The HTTP listeners of the control side: metrics, health, profiles.
 //!
-//! What always holds: a listener that cannot be opened costs its own pages and nothing else - the
-//! tunnel runs; peers from inside the tunnel are turned away at accept, whatever address of the
-//! server they chose; and the number of connections is bounded, so that nobody can use these ports
-//! to take the file descriptors that the tunnel needs, nor keep others from their pages by holding
-//! connections open.
+//! Invariants: a listener that cannot be opened costs its own pages only; peers from inside the
+//! tunnel are refused at accept on every address of the server; the number of connections is
+//! bounded, so that no peer takes the descriptors that the tunnel needs or blocks the pages by
+//! holding connections open.
 
-mod connections;
-mod guard;
+mod connection_slots;
 mod listener;
 mod pages;
+mod peer_filter;
 mod profile;
 
 use std::net::SocketAddr;
@@ -18,12 +17,12 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use tracing::{error, info};
 
-pub use connections::MAX_CONNECTIONS;
-pub use guard::Guard;
+pub use connection_slots::MAX_CONNECTIONS;
 pub use listener::bind;
 pub use pages::{Pages, Roles, router};
+pub use peer_filter::PeerFilter;
 
-/// One of the listeners that the configuration names.
+/// The purpose of a listener, one per configuration key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// `metrics_addr`: `/metrics` and `/healthz`.
@@ -34,11 +33,11 @@ pub enum Role {
     Pprof,
 }
 
-/// Where a role shall listen: the addresses its configuration text stands for, the first that can
-/// be bound is used; or why the text stands for none.
+/// A role and its candidate addresses, of which the first that can be bound is used; or why they
+/// could not be resolved.
 pub type RoleAddress = (Role, Result<Vec<SocketAddr>, String>);
 
-/// The listeners that are open, and their tasks; dropping it closes them.
+/// The open listeners; dropping it closes them.
 #[derive(Debug, Default)]
 pub struct ControlServer {
     tasks: JoinSet<Roles>,
@@ -46,10 +45,10 @@ pub struct ControlServer {
 }
 
 impl ControlServer {
-    /// Opens the listeners. Roles with the same addresses share one. A failure is logged under the
-    /// role's name (`metrics server error` and so on) and leaves the others alone.
+    /// Opens the listeners; roles with the same addresses share one. A failure is logged and
+    /// leaves the others alone.
     #[must_use]
-    pub fn start(addresses: Vec<RoleAddress>, pages: &Pages, guard: &Arc<Guard>) -> Self {
+    pub fn start(addresses: Vec<RoleAddress>, pages: &Pages, filter: &Arc<PeerFilter>) -> Self {
         let mut groups: Vec<(Roles, Result<Vec<SocketAddr>, String>)> = Vec::new();
         for (role, at) in addresses {
             match groups
@@ -71,9 +70,9 @@ impl ControlServer {
             match opened {
                 Ok((socket, address)) => {
                     info!(addr = %address, serves = %roles, "control listener");
-                    let (guard, pages) = (Arc::clone(guard), router(roles, pages));
+                    let (filter, pages) = (Arc::clone(filter), router(roles, pages));
                     server.tasks.spawn(async move {
-                        listener::serve(socket, guard, pages).await;
+                        listener::serve(socket, filter, pages).await;
                         roles
                     });
                     server.open.push((roles, address));
@@ -84,7 +83,7 @@ impl ControlServer {
         server
     }
 
-    /// The roles of a listener that has ended, which none does by itself; waits for ever otherwise.
+    /// Returns the roles of a listener whose task ended by itself, which is a bug; else never.
     pub async fn ended(&mut self) -> Roles {
         match self.tasks.join_next().await {
             Some(ended) => ended.unwrap_or_default(),
@@ -92,7 +91,7 @@ impl ControlServer {
         }
     }
 
-    /// What listens where.
+    /// Returns the open listeners with their roles.
     #[must_use]
     pub fn listening(&self) -> &[(Roles, SocketAddr)] {
         &self.open
@@ -100,7 +99,7 @@ impl ControlServer {
 }
 
 impl Roles {
-    /// One line per role, with the messages that log pipelines match on.
+    /// Logs one line per role; log pipelines match on the messages.
     fn log_failure(self, reason: &str) {
         for role in self.iter() {
             match role {

@@ -1,4 +1,4 @@
-//! The pages of the control listeners and which listener has which.
+//! The pages of the control listeners, by role.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::Role;
 use super::profile;
 use crate::metrics::{CONTENT_TYPE, Metrics};
 
-/// What the pages show.
+/// The sources of the pages' contents.
 #[derive(Clone)]
 pub struct Pages {
     metrics: Metrics,
@@ -29,7 +29,7 @@ impl fmt::Debug for Pages {
 }
 
 impl Pages {
-    /// Pages over `metrics`, and `healthy` for `/healthz`.
+    /// Makes pages that show `metrics`, and `healthy` on `/healthz`.
     #[must_use]
     pub fn new(metrics: Metrics, healthy: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Self {
@@ -48,7 +48,7 @@ pub struct Roles {
 }
 
 impl Roles {
-    /// These roles and `role`.
+    /// Returns these roles and `role`.
     #[must_use]
     pub fn with(mut self, role: Role) -> Self {
         match role {
@@ -59,7 +59,7 @@ impl Roles {
         self
     }
 
-    /// Whether `role` is among them.
+    /// Returns whether `role` is among them.
     #[must_use]
     pub fn has(self, role: Role) -> bool {
         match role {
@@ -90,7 +90,7 @@ impl fmt::Display for Roles {
     }
 }
 
-/// The routes of a listener with `roles`. `/healthz` is on the metrics listener too, as in Go.
+/// Returns the routes of a listener with `roles`; as in Go, metrics includes `/healthz`.
 pub fn router(roles: Roles, pages: &Pages) -> Router {
     let mut router = Router::new();
     if roles.metrics {

@@ -1,7 +1,7 @@
-//! CPU profiles under the paths and in the format that `go tool pprof` knows.
+//! CPU profiles of the running process, on the paths and in the format of `go tool pprof`.
 //!
-//! A profile samples the whole process 100 times per CPU second, the packet workers included, and
-//! comes with its symbols. It is taken of a running server without a restart; one at a time.
+//! A profile covers all threads, packet workers included, and contains its symbols. One can be
+//! taken at a time.
 
 use std::env;
 use std::os::unix::ffi::OsStrExt as _;
@@ -14,11 +14,11 @@ use pprof::ProfilerGuard;
 use pprof::protos::Message as _;
 use tokio::task::spawn_blocking;
 
-/// Samples per CPU second, as Go takes them.
+/// Samples per CPU second, as in Go.
 const FREQUENCY: i32 = 100;
-/// Length of a profile that names none.
+/// Duration of a profile without `seconds`.
 const DEFAULT_SECONDS: u64 = 30;
-/// The longest profile: samples are kept in memory until its end.
+/// The longest duration: samples stay in memory until its end.
 const MAX_SECONDS: u64 = 600;
 
 pub(super) async fn index() -> Html<&'static str> {
@@ -32,7 +32,7 @@ pub(super) async fn index() -> Html<&'static str> {
     )
 }
 
-/// The arguments as they were given; none of them is a secret.
+/// Returns the command line, which contains no secret.
 pub(super) async fn cmdline() -> Response {
     let arguments: Vec<_> = env::args_os()
         .map(|argument| argument.as_bytes().to_vec())
@@ -44,22 +44,22 @@ pub(super) async fn cmdline() -> Response {
         .into_response()
 }
 
-/// Tells pprof that there are symbols; the profiles carry theirs, so it asks no further.
+/// Says that symbols exist; profiles contain them, so pprof requests no more.
 pub(super) async fn symbol() -> &'static str {
     "num_symbols: 1\n"
 }
 
-/// Samples for `seconds` of the query and answers with a protobuf profile.
+/// Samples for `seconds` of the query and returns a protobuf profile.
 pub(super) async fn cpu(RawQuery(query): RawQuery) -> Response {
-    let length = Duration::from_secs(seconds(query.as_deref().unwrap_or_default()));
-    // Starting loads symbols and building resolves them: too long for a task of the control side.
+    let duration = Duration::from_secs(seconds(query.as_deref().unwrap_or_default()));
+    // Starting loads symbols and building resolves them, which would block the runtime.
     let started = spawn_blocking(|| ProfilerGuard::new(FREQUENCY)).await;
     let guard = match started {
         Ok(Ok(guard)) => guard,
         Ok(Err(error)) => return failure(&format!("could not enable CPU profiling: {error}")),
         Err(error) => return failure(&error.to_string()),
     };
-    tokio::time::sleep(length).await;
+    tokio::time::sleep(duration).await;
     let profile = spawn_blocking(move || -> Result<Vec<u8>, String> {
         let report = guard.report().build().map_err(|error| error.to_string())?;
         let profile = report.pprof().map_err(|error| error.to_string())?;
@@ -94,7 +94,7 @@ fn seconds(query: &str) -> u64 {
 }
 
 fn failure(reason: &str) -> Response {
-    // The header tells `go tool pprof` that the text is meant for its user.
+    // With this header `go tool pprof` shows the text to its user.
     (
         StatusCode::INTERNAL_SERVER_ERROR,
         [("x-go-pprof", "1")],

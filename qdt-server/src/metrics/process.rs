@@ -1,7 +1,7 @@
-//! The `process_*` series that Go's client library has in its default registry.
+//! The `process_*` series of Go's client library.
 //!
-//! The prometheus crate's own collector counts whole CPU seconds only and lacks three of the
-//! series, so this one reads /proc itself (proc(5)). What cannot be read is left out of the page.
+//! The prometheus crate's own collector counts whole CPU seconds only and lacks three series, so
+//! this one reads /proc (proc(5)). A value that cannot be read is left out.
 
 use std::collections::HashMap;
 use std::fs;
@@ -60,14 +60,14 @@ const SERIES: [(&str, &str, MetricType); 9] = [
     ),
 ];
 
-/// Reads the figures of this process at each scrape.
+/// Reads the values of this process at each scrape.
 #[derive(Debug)]
 pub struct ProcessCollector {
     descs: Vec<Desc>,
 }
 
 impl ProcessCollector {
-    /// A collector for the running process.
+    /// Makes a collector for the running process.
     #[must_use]
     pub fn new() -> Self {
         let descs = SERIES.iter().map(|(name, help, _)| {
@@ -92,11 +92,11 @@ impl Collector for ProcessCollector {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let figures = figures();
+        let values = values();
         SERIES
             .iter()
             .filter_map(|(name, help, kind)| {
-                let value = *figures.get(name)?;
+                let value = *values.get(name)?;
                 Some(family(name, help, *kind, None, &[("", value)]))
             })
             .collect()
@@ -107,8 +107,8 @@ impl Collector for ProcessCollector {
     clippy::cast_precision_loss,
     reason = "the text format has 64-bit floats only"
 )]
-fn figures() -> HashMap<&'static str, f64> {
-    let mut figures = HashMap::new();
+fn values() -> HashMap<&'static str, f64> {
+    let mut values = HashMap::new();
     let ticks = rustix::param::clock_ticks_per_second() as f64;
     // The command name stands in parentheses and may hold anything; fields count from behind it,
     // the first of them being field 3.
@@ -123,21 +123,21 @@ fn figures() -> HashMap<&'static str, f64> {
             .and_then(|text| f64::from_str(text).ok())
     };
     if let (Some(user), Some(system)) = (field(14), field(15)) {
-        figures.insert("process_cpu_seconds_total", (user + system) / ticks);
+        values.insert("process_cpu_seconds_total", (user + system) / ticks);
     }
     if let (Some(started), Some(boot)) = (field(22), boot_time()) {
-        figures.insert("process_start_time_seconds", boot + started / ticks);
+        values.insert("process_start_time_seconds", boot + started / ticks);
     }
     if let Some(virtual_bytes) = field(23) {
-        figures.insert("process_virtual_memory_bytes", virtual_bytes);
+        values.insert("process_virtual_memory_bytes", virtual_bytes);
     }
     if let Some(pages) = field(24) {
         let bytes = pages * rustix::param::page_size() as f64;
-        figures.insert("process_resident_memory_bytes", bytes);
+        values.insert("process_resident_memory_bytes", bytes);
     }
     if let Ok(open) = fs::read_dir("/proc/self/fd") {
         // The directory's own descriptor is among them.
-        figures.insert("process_open_fds", open.count().saturating_sub(1) as f64);
+        values.insert("process_open_fds", open.count().saturating_sub(1) as f64);
     }
     let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
     for (line, name) in [
@@ -145,7 +145,7 @@ fn figures() -> HashMap<&'static str, f64> {
         ("Max address space", "process_virtual_memory_max_bytes"),
     ] {
         if let Some(limit) = soft_limit(&limits, line) {
-            figures.insert(name, limit);
+            values.insert(name, limit);
         }
     }
     let netstat = fs::read_to_string("/proc/self/net/netstat").unwrap_or_default();
@@ -154,13 +154,13 @@ fn figures() -> HashMap<&'static str, f64> {
         ("OutOctets", "process_network_transmit_bytes_total"),
     ] {
         if let Some(octets) = ip_ext(&netstat, column) {
-            figures.insert(name, octets);
+            values.insert(name, octets);
         }
     }
-    figures
+    values
 }
 
-/// When the system was booted, in seconds since 1970.
+/// Returns the boot time of the system, in seconds since 1970.
 fn boot_time() -> Option<f64> {
     let stat = fs::read_to_string("/proc/stat").ok()?;
     stat.lines()
@@ -170,7 +170,7 @@ fn boot_time() -> Option<f64> {
         .ok()
 }
 
-/// The soft limit in the line that begins with `name`; no limit is 2^64, as Go's library writes it.
+/// Returns the soft limit in the line that begins with `name`; as in Go, 2^64 is no limit.
 fn soft_limit(limits: &str, name: &str) -> Option<f64> {
     let line = limits.lines().find_map(|line| line.strip_prefix(name))?;
     match line.split_ascii_whitespace().next()? {
@@ -179,7 +179,7 @@ fn soft_limit(limits: &str, name: &str) -> Option<f64> {
     }
 }
 
-/// One column of the two `IpExt:` lines, of which the first has the names.
+/// Returns one column of the two `IpExt:` lines, of which the first has the names.
 fn ip_ext(netstat: &str, column: &str) -> Option<f64> {
     let mut lines = netstat
         .lines()

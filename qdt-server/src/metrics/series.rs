@@ -1,4 +1,4 @@
-//! The `qdt_*` series: one snapshot of all counters, turned into metric families.
+//! The `qdt_*` series: a snapshot of all counters, turned into metric families.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -7,47 +7,47 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 use qdt_transport::{Counters, DropReason, UdpReject};
 
-/// Everything that `/metrics` shows about the tunnel, at one moment.
+/// The values behind the `qdt_*` series at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
-    /// Sessions that exist.
+    /// Active sessions.
     pub sessions: usize,
     /// The workers' counters, summed.
     pub traffic: Counters,
-    /// `result` label and count of every handshake outcome.
+    /// Label `result` and count of every handshake outcome.
     pub handshakes: Vec<(&'static str, u64)>,
-    /// Addresses kept for sessions whose connection is gone.
-    pub addresses_parked: usize,
-    /// Addresses that nobody has.
+    /// Addresses held for sessions whose connection is gone.
+    pub addresses_held: usize,
+    /// Addresses without a lease.
     pub addresses_free: u32,
-    /// Addresses remembered by the limit for wrong tokens.
+    /// Entries in the table of the limit on wrong tokens.
     pub guess_entries: usize,
-    /// Addresses remembered by the handshake limit.
+    /// Entries in the table of the handshake limit.
     pub handshake_entries: usize,
-    /// Connections from inside the tunnel to the metrics, health or pprof listeners, refused.
+    /// Connections from inside the tunnel that the control listeners refused.
     pub control_refused: u64,
-    /// Times that the kernel's flows of former owners of addresses could not be deleted.
+    /// Failed deletions of the conntrack entries of former owners of addresses.
     pub conntrack_failures: u64,
-    /// Whether NAT is asked for and not in place.
+    /// Whether NAT is enabled but does not work.
     pub nat_missing: bool,
-    /// Lines of the log that were dropped.
+    /// Log lines that were dropped.
     pub log_lines_dropped: u64,
-    /// What was put back on the host.
+    /// Repairs of the host's network.
     pub host_repairs: HostRepairs,
 }
 
-/// How often each thing was put back on the host after another program had changed it.
+/// How often each setting was restored after another program had changed it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct HostRepairs {
-    /// The device's address.
+    /// The TUN device's address.
     pub address: u64,
-    /// The kernel's switch for forwarding.
+    /// IPv4 forwarding.
     pub forwarding: u64,
-    /// The device, which was down.
+    /// The TUN device's state, which must be up.
     pub link: u64,
-    /// The device's MTU.
+    /// The TUN device's MTU.
     pub mtu: u64,
-    /// The rules of NAT.
+    /// The NAT rules.
     pub nat: u64,
 }
 
@@ -59,7 +59,6 @@ struct Series {
     values: fn(&Snapshot) -> Vec<(&'static str, f64)>,
 }
 
-/// As the text format does: integers above 2^53 lose their last digits.
 #[expect(
     clippy::cast_precision_loss,
     reason = "the text format has 64-bit floats only"
@@ -219,7 +218,7 @@ const SERIES: [Series; 20] = [
         values: |now| {
             vec![
                 ("free", float(u64::from(now.addresses_free))),
-                ("parked", size(now.addresses_parked)),
+                ("parked", size(now.addresses_held)),
             ]
         },
     },
@@ -287,7 +286,7 @@ const SERIES: [Series; 20] = [
     },
 ];
 
-/// Turns a snapshot into metric families at each scrape.
+/// Collects the series from a snapshot at each scrape.
 pub struct SnapshotCollector {
     descs: Vec<Desc>,
     read: Box<dyn Fn() -> Snapshot + Send + Sync>,
@@ -300,7 +299,7 @@ impl fmt::Debug for SnapshotCollector {
 }
 
 impl SnapshotCollector {
-    /// Asks `read` at each scrape.
+    /// Makes a collector that calls `read` at each scrape.
     #[must_use]
     pub fn new(read: impl Fn() -> Snapshot + Send + Sync + 'static) -> Self {
         let descs = SERIES
@@ -345,7 +344,8 @@ impl Collector for SnapshotCollector {
     }
 }
 
-/// A family of counters or gauges; each value has the label value in front, unused without `label`.
+/// Returns a family of counters or gauges from pairs of label value (unused without `label`) and
+/// value.
 pub(super) fn family(
     name: &str,
     help: &str,

@@ -37,7 +37,7 @@ use tracing::{error, info};
 use crate::address::{AddressPool, TicketSealer};
 use crate::admission::Doorkeeper;
 use crate::config::ServerConfig;
-use crate::control::{ControlServer, Guard, Pages};
+use crate::control::{ControlServer, Pages, PeerFilter};
 use crate::metrics::{Metrics, Snapshot};
 use heartbeat::Turning;
 use nat::Nat;
@@ -125,11 +125,11 @@ impl<H: Host> Server<H> {
         let nat = Nat::install(host, &config.host, &tun_name, network, status.clone()).await?;
         let upkeep = Upkeep::start(device, nat, overlaps, status.clone(), watch);
 
-        let guard = Arc::new(Guard::new(network, gateway));
+        let filter = Arc::new(PeerFilter::new(network, gateway));
         let counters = workers.counters();
         let metrics = Metrics::new({
-            let (keeper, guard, status) = (keeper.clone(), guard.clone(), status.clone());
-            move || snapshot(&keeper, &guard, &status, &counters)
+            let (keeper, filter, status) = (keeper.clone(), filter.clone(), status.clone());
+            move || snapshot(&keeper, &filter, &status, &counters)
         });
         let turning = Turning::new();
         let heartbeat = tokio::spawn(heartbeat::watch(workers.heartbeat(), turning.clone()));
@@ -137,7 +137,7 @@ impl<H: Host> Server<H> {
             let (keeper, status) = (keeper.clone(), status.clone());
             move || keeper.is_ready() && !status.nat_missing() && turning.all()
         });
-        let control = ControlServer::start(control_addresses, &pages, &guard);
+        let control = ControlServer::start(control_addresses, &pages, &filter);
         let address_care = tokio::spawn(addresses::take_care(keeper.clone(), status, flows));
         keeper.set_ready(true);
         workers.open();
@@ -238,7 +238,7 @@ fn worker_failure(worker: usize, exit: WorkerExit) -> ServeError {
 
 fn snapshot(
     keeper: &Doorkeeper,
-    guard: &Guard,
+    filter: &PeerFilter,
     host: &HostStatus,
     workers: &[Arc<WorkerCounters>],
 ) -> Snapshot {
@@ -251,11 +251,11 @@ fn snapshot(
         sessions: keeper.sessions().len(),
         traffic,
         handshakes: keeper.counters().snapshot().collect(),
-        addresses_parked: keeper.parked_addresses(),
+        addresses_held: keeper.parked_addresses(),
         addresses_free: keeper.free_addresses(),
         guess_entries,
         handshake_entries,
-        control_refused: guard.refused(),
+        control_refused: filter.refused(),
         conntrack_failures: host.conntrack_failures(),
         nat_missing: host.nat_missing(),
         host_repairs: host.repairs(),
