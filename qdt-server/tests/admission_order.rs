@@ -1,4 +1,4 @@
-//! Which answer a request gets, also one with several faults: the documented table, row by row.
+//! The response to each request, including requests with several faults.
 #![allow(clippy::unwrap_used, reason = "a test ends where an expectation fails")]
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -11,7 +11,9 @@ use qdt_proto::datagram::{Aead, SessionId};
 use qdt_proto::handshake::{ConnectRequest, ConnectResponse, Nonce, SessionKeys};
 use qdt_proto::http3::RequestHead;
 use qdt_server::address::{AddressPool, TicketSealer};
-use qdt_server::admission::{AdmissionSettings, Doorkeeper, Outcome, Reservation, SessionEntry};
+use qdt_server::admission::{
+    AdmissionController, AdmissionSettings, Outcome, Reservation, SessionEntry,
+};
 use qdt_server::config::Rate;
 use qdt_transport::{Admission as _, Decision, Grant, Refusal, RequestContext, SessionLimits};
 
@@ -39,18 +41,18 @@ fn settings() -> AdmissionSettings {
     }
 }
 
-/// A doorkeeper, and the moment at which everything in a test happens.
-struct Door {
-    keeper: Doorkeeper,
+/// A controller, and the moment at which a test happens.
+struct Server {
+    admission: AdmissionController,
     now: Instant,
 }
 
-fn door(settings: AdmissionSettings) -> Door {
+fn server(settings: AdmissionSettings) -> Server {
     let now = Instant::now();
     let network: IpNet = settings.cidr.parse().unwrap();
     let pool = AddressPool::new(network, GATEWAY.into()).unwrap();
     let tickets = TicketSealer::new(&[1; 32], None);
-    let keeper = Doorkeeper::new(
+    let admission = AdmissionController::new(
         settings,
         pool,
         Token::new(TOKEN),
@@ -58,8 +60,8 @@ fn door(settings: AdmissionSettings) -> Door {
         now,
         SystemTime::now,
     );
-    keeper.set_ready(true);
-    Door { keeper, now }
+    admission.set_ready(true);
+    Server { admission, now }
 }
 
 fn peer() -> SocketAddr {
@@ -112,36 +114,36 @@ fn context(peer: SocketAddr, now: Instant) -> RequestContext {
     }
 }
 
-impl Door {
+impl Server {
     fn context(&self) -> RequestContext {
         context(peer(), self.now)
     }
 
     fn head(&self, head: &RequestHead) -> Result<Reservation, Refusal> {
-        self.keeper.head(head, &self.context(), false)
+        self.admission.head(head, &self.context(), false)
     }
 
-    fn body(&self, permit: Reservation, body: Option<&[u8]>) -> Result<Grant, Refusal> {
-        match self.keeper.body(permit, body, &self.context()) {
+    fn body(&self, reservation: Reservation, body: Option<&[u8]>) -> Result<Grant, Refusal> {
+        match self.admission.body(reservation, body, &self.context()) {
             Decision::Granted(grant) => Ok(*grant),
             Decision::Refused(refusal) => Err(refusal),
-            Decision::Pending(_) => panic!("nobody else is to be asked"),
+            Decision::Pending(_) => panic!("the decision must be immediate"),
         }
     }
 
     fn connect(&self, request: &ConnectRequest) -> Result<Grant, Refusal> {
-        let permit = self.head(&good_head())?;
-        self.body(permit, Some(&request.encode()))
+        let reservation = self.head(&good_head())?;
+        self.body(reservation, Some(&request.encode()))
     }
 
     fn end(&self, session: SessionId) {
-        self.keeper
-            .session_ended(session, "the test is done with it", self.now);
+        self.admission
+            .session_ended(session, "the test ended it", self.now);
     }
 
-    /// What has been counted, without the zeros.
+    /// The counters above zero.
     fn counted(&self) -> Vec<(&'static str, u64)> {
-        self.keeper
+        self.admission
             .counters()
             .snapshot()
             .filter(|(_, count)| *count > 0)
@@ -149,12 +151,12 @@ impl Door {
     }
 }
 
-fn answer(admitted: &Grant) -> ConnectResponse {
-    ConnectResponse::decode(&admitted.response).unwrap()
+fn decode(grant: &Grant) -> ConnectResponse {
+    ConnectResponse::decode(&grant.response).unwrap()
 }
 
 fn refusal(result: Result<Grant, Refusal>) -> (u16, &'static str) {
-    let refusal = result.expect_err("admitted");
+    let refusal = result.expect_err("granted");
     (refusal.status, refusal.body)
 }
 
@@ -187,15 +189,15 @@ fn the_answers_are_the_documented_ones() {
 #[test]
 fn the_first_fault_in_the_documented_order_decides_the_answer() {
     // Each head has all the faults of the rows below it as well.
-    let door = door(AdmissionSettings {
+    let server = server(AdmissionSettings {
         handshakes: Some(Rate { pps: 1, burst: 1 }),
         max_sessions: Some(0),
         ..settings()
     });
-    door.keeper.set_ready(false);
-    let of = |head: &RequestHead| door.head(head).err().map(|r| (r.status, r.body));
+    server.admission.set_ready(false);
+    let of = |head: &RequestHead| server.head(head).err().map(|r| (r.status, r.body));
     assert_eq!(of(&head("GET", "/connect", None)), Some((503, "not ready")));
-    door.keeper.set_ready(true);
+    server.admission.set_ready(true);
     for method in ["GET", "HEAD", "PUT", "CONNECT", "post"] {
         assert_eq!(
             of(&head(method, "/connect", None)),
@@ -208,16 +210,15 @@ fn the_first_fault_in_the_documented_order_decides_the_answer() {
             Some((401, "unauthorized"))
         );
     }
-    // The one permission is for this request; it stands, because its ticket might need no new
-    // place.
-    let standing = door.head(&good_head()).unwrap();
+    // This request takes the only permission; a ticket might still need no slot.
+    let full = server.head(&good_head()).unwrap();
     assert_eq!(of(&good_head()), Some((429, "rate limited")));
     assert_eq!(
-        refusal(door.body(standing, Some(b"no json"))),
+        refusal(server.body(full, Some(b"no json"))),
         (503, "server busy")
     );
     assert_eq!(
-        door.counted(),
+        server.counted(),
         [
             ("not_ready", 1),
             ("method", 5),
@@ -229,12 +230,12 @@ fn the_first_fault_in_the_documented_order_decides_the_answer() {
 }
 
 #[test]
-fn a_body_is_judged_in_the_documented_order_too() {
-    let door = door(AdmissionSettings {
+fn the_body_is_checked_in_the_documented_order_too() {
+    let server = server(AdmissionSettings {
         cidr: "10.8.0.0/30".into(),
         ..settings()
     });
-    let body = |body: Option<&[u8]>| refusal(door.body(door.head(&good_head()).unwrap(), body));
+    let body = |body: Option<&[u8]>| refusal(server.body(server.head(&good_head()).unwrap(), body));
     let nonce = |text: &str| {
         ConnectRequest {
             client_nonce: text.into(),
@@ -242,7 +243,7 @@ fn a_body_is_judged_in_the_documented_order_too() {
         }
         .encode()
     };
-    let only = door.connect(&request()).unwrap();
+    let only = server.connect(&request()).unwrap();
     for bad in [
         None,
         Some(&b""[..]),
@@ -255,22 +256,22 @@ fn a_body_is_judged_in_the_documented_order_too() {
     }
     assert_eq!(body(Some(&nonce("=="))), (400, "bad nonce"));
     assert_eq!(body(Some(&nonce("AAAA"))), (503, "address pool exhausted"));
-    door.end(only.id);
-    let later = door.now + Duration::from_secs(120);
-    for address in door.keeper.expire_addresses(later) {
-        door.keeper.release_address(address);
+    server.end(only.id);
+    let later = server.now + Duration::from_secs(120);
+    for address in server.admission.expire_addresses(later) {
+        server.admission.release_address(address);
     }
     assert_eq!(body(Some(&nonce("AAAA"))), (500, "key derivation error"));
     assert_eq!(body(Some(&nonce(""))), (500, "key derivation error"));
     assert!(
-        door.connect(&request()).is_ok(),
+        server.connect(&request()).is_ok(),
         "a refused request took the address"
     );
 }
 
 #[test]
 fn the_first_value_of_the_token_header_counts() {
-    let door = door(settings());
+    let server = server(settings());
     let two = |first: &[u8], second: &[u8]| RequestHead {
         headers: vec![
             (b"x-qdt-token".to_vec(), first.to_vec()),
@@ -278,15 +279,19 @@ fn the_first_value_of_the_token_header_counts() {
         ],
         ..good_head()
     };
-    assert!(door.head(&two(TOKEN, b"wrong")).is_ok());
-    assert_eq!(door.head(&two(b"wrong", TOKEN)).err().unwrap().status, 401);
+    assert!(server.head(&two(TOKEN, b"wrong")).is_ok());
+    assert_eq!(
+        server.head(&two(b"wrong", TOKEN)).err().unwrap().status,
+        401
+    );
 }
 
 #[test]
 fn u5_a_thousand_guesses_from_one_address_get_the_configured_number_of_answers() {
-    let door = door(settings());
+    let server = server(settings());
     let guess = || {
-        door.head(&head("POST", "/connect", Some(b"guess")))
+        server
+            .head(&head("POST", "/connect", Some(b"guess")))
             .err()
             .unwrap()
             .status
@@ -294,17 +299,18 @@ fn u5_a_thousand_guesses_from_one_address_get_the_configured_number_of_answers()
     let answers: Vec<_> = (0..1000).map(|_| guess()).collect();
     assert_eq!(answers.iter().filter(|status| **status == 401).count(), 40);
     assert!(answers[40..].iter().all(|status| *status == 429));
-    // Not even the right token is told apart then, or the limit would be none.
-    assert_eq!(door.head(&good_head()).err().unwrap().status, 429);
-    let other = door.keeper.head(
+    // Then the right token is refused too, or guessing would go on.
+    assert_eq!(server.head(&good_head()).err().unwrap().status, 429);
+    let other = server.admission.head(
         &good_head(),
-        &context("192.0.2.2:1".parse().unwrap(), door.now),
+        &context("192.0.2.2:1".parse().unwrap(), server.now),
         false,
     );
     assert!(other.is_ok(), "another address pays for it");
-    let later = door.now + Duration::from_secs(1);
+    let later = server.now + Duration::from_secs(1);
     assert!(
-        door.keeper
+        server
+            .admission
             .head(&good_head(), &context(peer(), later), false)
             .is_ok()
     );
@@ -312,15 +318,15 @@ fn u5_a_thousand_guesses_from_one_address_get_the_configured_number_of_answers()
 
 #[test]
 fn u5_right_tokens_do_not_count_as_guesses() {
-    let door = door(settings());
+    let server = server(settings());
     for _ in 0..1000 {
-        assert!(door.head(&good_head()).is_ok());
+        assert!(server.head(&good_head()).is_ok());
     }
 }
 
 #[test]
-fn handshake_limits_hold_for_all_together_and_for_each_address() {
-    let door = door(AdmissionSettings {
+fn handshake_limits_hold_in_total_and_per_address() {
+    let server = server(AdmissionSettings {
         handshakes: Some(Rate { pps: 1, burst: 10 }),
         handshakes_per_address: Some(Rate { pps: 1, burst: 4 }),
         ..settings()
@@ -329,57 +335,64 @@ fn handshake_limits_hold_for_all_together_and_for_each_address() {
         let peer = format!("{address}:1").parse().unwrap();
         (0..100)
             .filter(|_| {
-                door.keeper
-                    .head(&good_head(), &context(peer, door.now), false)
+                server
+                    .admission
+                    .head(&good_head(), &context(peer, server.now), false)
                     .is_ok()
             })
             .count()
     };
     assert_eq!(from("192.0.2.1"), 4);
-    // What the first address was refused has not used up the limit of all.
+    // The refusals of the first address have not used up the total.
     assert_eq!(from("192.0.2.2"), 4);
     assert_eq!(from("192.0.2.3"), 2);
     assert_eq!(from("192.0.2.4"), 0);
 }
 
 #[test]
-fn max_sessions_is_never_exceeded_however_many_ask_at_once() {
-    let door = door(AdmissionSettings {
+fn concurrent_requests_never_exceed_max_sessions() {
+    let server = server(AdmissionSettings {
         max_sessions: Some(7),
         ..settings()
     });
-    let admitted: usize = std::thread::scope(|scope| {
+    let granted: usize = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..8)
-            .map(|_| scope.spawn(|| (0..5).filter(|_| door.connect(&request()).is_ok()).count()))
+            .map(|_| {
+                scope.spawn(|| {
+                    (0..5)
+                        .filter(|_| server.connect(&request()).is_ok())
+                        .count()
+                })
+            })
             .collect();
         threads
             .into_iter()
             .map(|thread| thread.join().unwrap())
             .sum()
     });
-    assert_eq!((admitted, door.keeper.sessions().len()), (7, 7));
-    assert_eq!(refusal(door.connect(&request())), (503, "server busy"));
+    assert_eq!((granted, server.admission.sessions().len()), (7, 7));
+    assert_eq!(refusal(server.connect(&request())), (503, "server busy"));
 }
 
 #[test]
-fn a_dropped_permit_and_an_ended_session_give_their_place_back() {
-    let door = door(AdmissionSettings {
+fn a_dropped_reservation_and_an_ended_session_free_their_slot() {
+    let server = server(AdmissionSettings {
         max_sessions: Some(1),
         ..settings()
     });
-    drop(door.head(&good_head()).unwrap());
-    let first = door.connect(&request()).unwrap();
-    assert_eq!(refusal(door.connect(&request())), (503, "server busy"));
-    door.end(first.id);
-    assert!(door.connect(&request()).is_ok());
+    drop(server.head(&good_head()).unwrap());
+    let first = server.connect(&request()).unwrap();
+    assert_eq!(refusal(server.connect(&request())), (503, "server busy"));
+    server.end(first.id);
+    assert!(server.connect(&request()).is_ok());
 }
 
 #[test]
 fn thirty_two_sessions_on_one_connection_are_one() {
-    let door = door(settings());
-    assert!(door.connect(&request()).is_ok());
+    let server = server(settings());
+    assert!(server.connect(&request()).is_ok());
     for _ in 1..32 {
-        let second = door.keeper.head(&good_head(), &door.context(), true);
+        let second = server.admission.head(&good_head(), &server.context(), true);
         assert_eq!(
             second.err().unwrap(),
             Refusal {
@@ -388,12 +401,12 @@ fn thirty_two_sessions_on_one_connection_are_one() {
             }
         );
     }
-    assert_eq!(door.counted(), [("busy", 31), ("ok", 1)]);
+    assert_eq!(server.counted(), [("busy", 31), ("ok", 1)]);
 }
 
 #[test]
 fn a_go_peer_gets_exactly_the_go_servers_fields_and_an_mtu_it_survives() {
-    let door = door(AdmissionSettings {
+    let server = server(AdmissionSettings {
         dns: vec!["1.1.1.1".into()],
         ..settings()
     });
@@ -401,57 +414,54 @@ fn a_go_peer_gets_exactly_the_go_servers_fields_and_an_mtu_it_survives() {
         caps: vec!["fragment".into(), "aead".into()],
         ..request()
     };
-    let admitted = door.connect(&go).unwrap();
-    let response = answer(&admitted);
+    let granted = server.connect(&go).unwrap();
+    let response = decode(&granted);
     let expected = format!(
         "{{\"version\":1,\"session_id\":{},\"server_nonce\":\"{}\",\"mtu\":1242,\
          \"client_ip\":\"10.8.0.2\",\"gateway_ip\":\"10.8.0.1\",\"cidr\":\"10.8.0.0/24\",\
          \"dns\":[\"1.1.1.1\"]}}\n",
-        admitted.id.0, response.server_nonce
+        granted.id.0, response.server_nonce
     );
     assert_eq!(
-        String::from_utf8(admitted.response.clone()).unwrap(),
+        String::from_utf8(granted.response.clone()).unwrap(),
         expected
     );
-    assert_eq!(
-        (admitted.mtu, admitted.aead),
-        (1242, Aead::ChaCha20Poly1305)
-    );
+    assert_eq!((granted.mtu, granted.aead), (1242, Aead::ChaCha20Poly1305));
 }
 
 #[test]
-fn both_ends_derive_the_same_keys_from_what_the_response_says() {
-    let door = door(settings());
-    let admitted = door.connect(&request()).unwrap();
-    let server_nonce = Nonce::from_text(&answer(&admitted).server_nonce).unwrap();
+fn both_ends_derive_the_same_keys_from_the_response() {
+    let server = server(settings());
+    let granted = server.connect(&request()).unwrap();
+    let server_nonce = Nonce::from_text(&decode(&granted).server_nonce).unwrap();
     let client_nonce = Nonce::from_text(NONCE).unwrap();
     let keys = SessionKeys::derive(TOKEN, &client_nonce, &server_nonce).unwrap();
-    assert_eq!(keys.client.key(), admitted.keys.client.key());
-    assert_eq!(keys.server.key(), admitted.keys.server.key());
+    assert_eq!(keys.client.key(), granted.keys.client.key());
+    assert_eq!(keys.server.key(), granted.keys.server.key());
 }
 
 #[test]
-fn a_client_of_ours_gets_what_both_can_do() {
-    let door = door(settings());
-    let admitted = door.connect(&ours()).unwrap();
-    let response = answer(&admitted);
-    assert_eq!((admitted.mtu, admitted.aead), (1350, Aead::Aes256Gcm));
+fn our_client_gets_the_capabilities_of_both_ends() {
+    let server = server(settings());
+    let granted = server.connect(&ours()).unwrap();
+    let response = decode(&granted);
+    assert_eq!((granted.mtu, granted.aead), (1350, Aead::Aes256Gcm));
     assert_eq!(response.caps.unwrap(), ["aes-256-gcm", "ping", "close"]);
     assert!(response.resume.is_some());
     let some = ConnectRequest {
         caps: vec!["ping".into(), "later".into()],
         ..ours()
     };
-    let admitted = door.connect(&some).unwrap();
-    assert_eq!(answer(&admitted).caps.unwrap(), ["ping"]);
-    assert_eq!(admitted.aead, Aead::ChaCha20Poly1305);
+    let granted = server.connect(&some).unwrap();
+    assert_eq!(decode(&granted).caps.unwrap(), ["ping"]);
+    assert_eq!(granted.aead, Aead::ChaCha20Poly1305);
 }
 
 #[test]
 fn h8_a_tiny_mtu_is_raised_to_the_floor_and_a_huge_one_cut() {
-    let door = door(settings());
+    let server = server(settings());
     for asked in (0..=60).chain([i64::MAX, 576, 575]) {
-        let mtu = door
+        let mtu = server
             .connect(&ConnectRequest {
                 mtu: asked,
                 ..request()
@@ -469,50 +479,54 @@ fn h8_a_tiny_mtu_is_raised_to_the_floor_and_a_huge_one_cut() {
         max_mtu: Some(1),
         ..ours()
     };
-    assert_eq!(door.connect(&tiny).unwrap().mtu, 576);
+    assert_eq!(server.connect(&tiny).unwrap().mtu, 576);
 }
 
 #[test]
 fn a_ticket_moves_the_address_from_the_old_session_to_the_new_one() {
-    let door = door(AdmissionSettings {
+    let server = server(AdmissionSettings {
         max_sessions: Some(1),
         ..settings()
     });
-    let first = door.connect(&ours()).unwrap();
-    let resume = answer(&first).resume;
-    // The server is full, but this needs no place of its own.
-    let second = door.connect(&ConnectRequest { resume, ..ours() }).unwrap();
+    let first = server.connect(&ours()).unwrap();
+    let resume = decode(&first).resume;
+    // The server is full, but this request needs no slot of its own.
+    let second = server
+        .connect(&ConnectRequest { resume, ..ours() })
+        .unwrap();
     assert_eq!(second.inner, first.inner);
     assert_eq!(second.replaces, Some((3, first.id)));
     assert_ne!(second.id, first.id);
-    door.end(first.id);
-    assert_eq!(door.keeper.sessions().len(), 1);
-    assert_eq!(door.keeper.parked_addresses(), 0);
-    assert_eq!(refusal(door.connect(&ours())), (503, "server busy"));
+    server.end(first.id);
+    assert_eq!(server.admission.sessions().len(), 1);
+    assert_eq!(server.admission.held_addresses(), 0);
+    assert_eq!(refusal(server.connect(&ours())), (503, "server busy"));
 }
 
 #[test]
-fn a_request_that_fails_after_its_ticket_ends_nobodys_session() {
-    let door = door(settings());
-    let first = door.connect(&ours()).unwrap();
-    let resume = answer(&first).resume;
+fn a_refused_request_with_a_ticket_ends_no_session() {
+    let server = server(settings());
+    let first = server.connect(&ours()).unwrap();
+    let resume = decode(&first).resume;
     let bad = ConnectRequest {
         resume: resume.clone(),
         client_nonce: "AAAA".into(),
         ..ours()
     };
-    assert_eq!(refusal(door.connect(&bad)), (500, "key derivation error"));
-    let again = door.connect(&ConnectRequest { resume, ..ours() }).unwrap();
+    assert_eq!(refusal(server.connect(&bad)), (500, "key derivation error"));
+    let again = server
+        .connect(&ConnectRequest { resume, ..ours() })
+        .unwrap();
     assert_eq!(again.replaces, Some((3, first.id)));
 }
 
 #[test]
-fn a_restarted_server_gives_the_bearer_its_address_back() {
-    let before = door(settings());
+fn a_restarted_server_gives_the_bearer_of_a_ticket_its_address() {
+    let before = server(settings());
     before.connect(&ours()).unwrap();
     let mine = before.connect(&ours()).unwrap();
-    let resume = answer(&mine).resume;
-    let after = door(settings());
+    let resume = decode(&mine).resume;
+    let after = server(settings());
     let again = after.connect(&ConnectRequest { resume, ..ours() }).unwrap();
     assert_eq!((again.inner, again.replaces), (mine.inner, None));
     let junk = ConnectRequest {
@@ -527,55 +541,58 @@ fn a_restarted_server_gives_the_bearer_its_address_back() {
 
 #[test]
 fn a_ticket_from_before_a_change_of_the_pool_claims_no_address_of_the_new_one() {
-    let before = door(settings());
+    let before = server(settings());
     before.connect(&ours()).unwrap();
-    let resume = answer(&before.connect(&ours()).unwrap()).resume;
+    let resume = decode(&before.connect(&ours()).unwrap()).resume;
     let cidr = "10.9.0.0/24".into();
-    let after = door(AdmissionSettings { cidr, ..settings() });
+    let after = server(AdmissionSettings { cidr, ..settings() });
     let fresh = after.connect(&ConnectRequest { resume, ..ours() }).unwrap();
     // The first of the new pool, which its gateway is not in, and not the third as before.
     assert_eq!(fresh.inner.to_string(), "10.9.0.1");
 }
 
 #[test]
-fn a_reloaded_token_decides_over_new_sessions_only() {
-    let door = door(settings());
-    let old = door.head(&good_head()).unwrap();
-    door.keeper.set_token(Token::new(&b"the new token"[..]));
-    assert_eq!(door.head(&good_head()).err().unwrap().status, 401);
+fn a_reloaded_token_applies_to_new_sessions_only() {
+    let server = server(settings());
+    let old = server.head(&good_head()).unwrap();
+    server
+        .admission
+        .set_token(Token::new(&b"the new token"[..]));
+    assert_eq!(server.head(&good_head()).err().unwrap().status, 401);
     assert!(
-        door.head(&head("POST", "/connect", Some(b"the new token")))
+        server
+            .head(&head("POST", "/connect", Some(b"the new token")))
             .is_ok()
     );
-    // Judged by its head already: the keys come from the token that the client used.
-    let admitted = door.body(old, Some(&request().encode())).unwrap();
-    let server_nonce = Nonce::from_text(&answer(&admitted).server_nonce).unwrap();
+    // Its head was checked before the reload: the keys come from the client's token.
+    let granted = server.body(old, Some(&request().encode())).unwrap();
+    let server_nonce = Nonce::from_text(&decode(&granted).server_nonce).unwrap();
     let keys =
         SessionKeys::derive(TOKEN, &Nonce::from_text(NONCE).unwrap(), &server_nonce).unwrap();
-    assert_eq!(keys.client.key(), admitted.keys.client.key());
+    assert_eq!(keys.client.key(), granted.keys.client.key());
 }
 
 #[test]
 fn l9_neither_token_nor_keys_show_in_debug_output() {
-    let door = door(settings());
+    let server = server(settings());
     let shown = format!(
         "{:?} {:?}",
-        door.keeper,
-        door.connect(&ours()).unwrap().keys
+        server.admission,
+        server.connect(&ours()).unwrap().keys
     );
     assert!(!shown.contains("a token of"), "{shown}");
     assert!(!shown.contains("key: ["), "{shown}");
 }
 
 #[test]
-fn the_control_side_reads_a_sessions_owner_and_the_counters_that_its_worker_has() {
-    let door = door(settings());
-    let granted = door.connect(&request()).unwrap();
-    let table = door.keeper.sessions();
+fn the_control_side_reads_a_sessions_owner_and_its_workers_counters() {
+    let server = server(settings());
+    let granted = server.connect(&request()).unwrap();
+    let table = server.admission.sessions();
     let owner = table.read(granted.id, |entry| entry.owner);
     assert_eq!(owner, Some(granted.owner));
     let is_the_workers = |entry: &SessionEntry| Arc::ptr_eq(&entry.counters, &granted.counters);
     assert_eq!(table.read(granted.id, is_the_workers), Some(true));
-    door.end(granted.id);
+    server.end(granted.id);
     assert_eq!(table.read(granted.id, is_the_workers), None);
 }

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
-use qdt_server::admission::{Guesses, Limiter};
+use qdt_server::admission::{GuessLimiter, Limiter};
 use qdt_server::config::Rate;
 use qdt_transport::LimitKey;
 
@@ -70,16 +70,16 @@ fn u5_the_table_is_capped_and_forgets_the_least_recently_seen() {
     for i in 0..50_000 {
         assert!(
             take(&limiter, &stranger(i), start),
-            "an honest newcomer is not kept out"
+            "an honest new address is admitted"
         );
         let guesser = take(&limiter, "198.51.100.7", start);
-        assert_eq!(guesser, i < 2, "who keeps coming keeps its bucket, {i}");
+        assert_eq!(guesser, i < 2, "an active address keeps its bucket, {i}");
         assert!(limiter.len() <= 100, "{} entries", limiter.len());
     }
 }
 
 #[test]
-fn an_address_that_was_silent_for_the_ttl_is_as_good_as_new() {
+fn an_address_idle_for_the_ttl_has_a_new_bucket() {
     let start = Instant::now();
     let limiter: Limiter<LimitKey> =
         Limiter::new(rate(1, 1000), Duration::from_secs(10), 10, start);
@@ -89,7 +89,11 @@ fn an_address_that_was_silent_for_the_ttl_is_as_good_as_new() {
             .count()
     };
     assert_eq!(all(start), 1000);
-    assert_eq!(all(start + Duration::from_secs(9)), 9, "not silent yet");
+    assert_eq!(
+        all(start + Duration::from_secs(9)),
+        9,
+        "not idle long enough"
+    );
     assert_eq!(all(start + Duration::from_secs(19)), 1000);
 }
 
@@ -107,17 +111,17 @@ fn a_refund_restores_exactly_one_permission() {
     assert_eq!((0..100).filter(|_| limiter.take(&key, start)).count(), 1);
 }
 
-/// The guesses that pass of `count`, one from each address in turn.
-fn passed(guesses: &Guesses, now: Instant, addresses: impl Iterator<Item = String>) -> usize {
+/// How many guesses pass, one from each address in turn.
+fn passed(guesses: &GuessLimiter, now: Instant, addresses: impl Iterator<Item = String>) -> usize {
     addresses
         .filter(|address| guesses.take(address.parse().unwrap(), now))
         .count()
 }
 
 #[test]
-fn u5_a_slash_48_guesses_no_more_than_sixteen_addresses_and_cannot_make_itself_forgotten() {
+fn u5_a_slash_48_has_the_limit_of_sixteen_addresses_and_cannot_overrun_its_entry() {
     let start = Instant::now();
-    let guesses = Guesses::new(rate(20, 40), TTL, start);
+    let guesses = GuessLimiter::new(rate(20, 40), TTL, start);
     let all = || (0..=u16::MAX).map(|n| format!("2001:db8:1:{n:x}::1"));
     assert_eq!(passed(&guesses, start, all()), 16 * 40);
     assert_eq!(passed(&guesses, start, all()), 0);
@@ -130,9 +134,9 @@ fn u5_a_slash_48_guesses_no_more_than_sixteen_addresses_and_cannot_make_itself_f
 }
 
 #[test]
-fn u5_a_slash_56_guesses_no_more_than_four_addresses_and_its_neighbours_do_not_notice() {
+fn u5_a_slash_56_has_the_limit_of_four_addresses_and_its_neighbours_keep_theirs() {
     let start = Instant::now();
-    let guesses = Guesses::new(rate(20, 40), TTL, start);
+    let guesses = GuessLimiter::new(rate(20, 40), TTL, start);
     let all = || (0..=255).map(|n| format!("2001:db8:1:42{n:02x}::1"));
     assert_eq!(passed(&guesses, start, all().chain(all())), 4 * 40);
     let neighbour = std::iter::repeat_n("2001:db8:1:4300::1".to_owned(), 100);
@@ -140,24 +144,24 @@ fn u5_a_slash_56_guesses_no_more_than_four_addresses_and_its_neighbours_do_not_n
 }
 
 #[test]
-fn u5_right_tokens_from_a_crowded_network_use_up_nothing() {
+fn u5_right_tokens_from_a_busy_network_use_up_nothing() {
     let start = Instant::now();
-    let guesses = Guesses::new(rate(20, 40), TTL, start);
+    let guesses = GuessLimiter::new(rate(20, 40), TTL, start);
     for n in 0..20_000_u32 {
         let address = IpAddr::from([100, 64, 7, n as u8]);
         assert!(guesses.take(address, start));
         guesses.refund(address);
     }
-    // One guesser among them uses up its own bucket and not the network's.
+    // A guesser among them uses up only its own bucket.
     let guesser = std::iter::repeat_n("100.64.7.1".to_owned(), 10_000);
     assert_eq!(passed(&guesses, start, guesser), 40);
     assert!(guesses.take("100.64.7.2".parse().unwrap(), start));
 }
 
 #[test]
-fn u5_guessers_of_an_ipv4_network_keep_none_of_their_neighbours_out() {
+fn u5_guessers_in_an_ipv4_network_do_not_lock_out_their_neighbours() {
     let start = Instant::now();
-    let guesses = Guesses::new(rate(20, 40), TTL, start);
+    let guesses = GuessLimiter::new(rate(20, 40), TTL, start);
     let guessers = || (0..100).map(|host| format!("100.64.7.{host}"));
     for _ in 0..40 {
         assert_eq!(passed(&guesses, start, guessers()), 100);

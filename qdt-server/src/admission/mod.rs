@@ -1,20 +1,18 @@
-//! Who gets a session: the judgement of every `POST /connect`.
+//! The admission controller, which decides every `POST /connect`.
 //!
-//! The packet workers speak HTTP/3 and own the sessions; they ask here, through
-//! [`qdt_transport::Admission`], once when the head of a request has arrived and once when its body
-//! has. Nothing here is called per packet and nothing blocks. The order of all checks stands in one
-//! place, `order.rs`; the answers in `outcome.rs`.
+//! The packet workers speak HTTP/3 and own the sessions; through [`qdt_transport::Admission`] they
+//! ask once with the head of a request and once with its body. Nothing here runs per packet or
+//! blocks. `checks.rs` holds all checks in their order, `outcome.rs` the responses.
 //!
-//! What always holds: a refusal changes nothing but counters and buckets; whatever a request had
-//! reserved comes back when its [`Reservation`] is dropped; the token is compared in constant time
-//! and never shown.
+//! Invariants: a refusal changes only counters and buckets; dropping a [`Reservation`] frees what
+//! it holds; the token is compared in constant time and never shown.
 
-mod guesses;
-mod limits;
-mod order;
+mod checks;
+mod guess_limiter;
+mod limiter;
 mod outcome;
-mod seats;
 mod sessions;
+mod slots;
 mod token;
 
 use std::net::IpAddr;
@@ -35,65 +33,65 @@ use tracing::info;
 use crate::address::{AddressPool, Leases, TICKET_KEY_LEN, TicketSealer};
 use crate::config::Rate;
 
-pub use guesses::Guesses;
-pub use limits::{Limiter, TABLE_CAP};
-pub use order::Reservation;
+pub use checks::Reservation;
+pub use guess_limiter::GuessLimiter;
+pub use limiter::{Limiter, TABLE_CAP};
 pub use outcome::{HandshakeCounters, Outcome};
-pub use seats::{Seat, Seats};
 pub use sessions::{SessionEntry, SessionTable};
+pub use slots::{SessionSlots, Slot};
 
-/// What admission needs to know; all of it comes from the configuration.
+/// The part of the configuration that admission needs.
 #[derive(Debug, Clone)]
 pub struct AdmissionSettings {
-    /// The pool as the configuration spells it; answered as `cidr`.
+    /// The pool as the configuration spells it; sent as `cidr`.
     pub cidr: String,
-    /// The server's own inner address, answered as `gateway_ip`.
+    /// The server's own inner address, sent as `gateway_ip`.
     pub gateway: IpAddr,
-    /// Answered as `dns`.
+    /// Sent as `dns`.
     pub dns: Vec<String>,
     /// The largest QDT datagram, in bytes.
     pub mtu: u16,
     /// Most sessions at a time; `None` for no limit.
     pub max_sessions: Option<usize>,
-    /// Handshakes of everybody together; `None` for no limit.
+    /// Handshakes of all addresses; `None` for no limit.
     pub handshakes: Option<Rate>,
     /// Handshakes of one address (/32 or /64); `None` for no limit.
     pub handshakes_per_address: Option<Rate>,
-    /// Wrong tokens of one address (/32 or /64), counted apart from handshakes. Networks have
-    /// multiples of it.
+    /// Wrong tokens of one address (/32 or /64), counted apart from handshakes; IPv6 networks
+    /// have multiples of it.
     pub guesses_per_address: Rate,
-    /// How long an idle address is remembered by the limits.
+    /// How long the limits remember an idle address.
     pub limit_ttl: Duration,
     /// Inner packets per session and direction.
     pub session_limits: SessionLimits,
-    /// How long the address of a session whose connection is gone is kept.
+    /// How long the address of a session whose connection is gone is held.
     pub session_timeout: Duration,
     /// Shards of the session table; rounded up to a power of two of at least 2.
     pub session_shards: usize,
 }
 
-/// The judge. One per server, shared by all workers and the control side.
+/// Decides which requests get a session; all workers and the control side share one.
 #[derive(Debug)]
-pub struct Doorkeeper {
+pub struct AdmissionController {
     settings: AdmissionSettings,
     ready: AtomicBool,
     token: ArcSwap<Token>,
     tickets: ArcSwap<TicketSealer>,
-    guesses: Guesses,
+    guesses: GuessLimiter,
     handshakes: Option<Limiter<()>>,
     handshakes_per_address: Option<Limiter<LimitKey>>,
-    seats: Seats,
+    slots: SessionSlots,
     pool: Pool,
     leases: Mutex<Leases>,
     sessions: SessionTable,
     counters: HandshakeCounters,
-    newcomer: Notify,
+    opened: Notify,
     wall_clock: fn() -> SystemTime,
 }
 
-impl Doorkeeper {
-    /// A doorkeeper that answers `not ready` until [`set_ready`](Self::set_ready). Limits count
-    /// from `now`; `wall_clock` dates the tickets.
+impl AdmissionController {
+    /// Makes a controller that answers `not ready` until [`set_ready`](Self::set_ready). Limits
+    /// count from `now`; `wall_clock` dates the tickets.
     #[must_use]
     pub fn new(
         settings: AdmissionSettings,
@@ -108,52 +106,52 @@ impl Doorkeeper {
             ready: AtomicBool::new(false),
             token: ArcSwap::from_pointee(token),
             tickets: ArcSwap::from_pointee(tickets),
-            guesses: Guesses::new(settings.guesses_per_address, ttl, now),
+            guesses: GuessLimiter::new(settings.guesses_per_address, ttl, now),
             handshakes: settings
                 .handshakes
                 .map(|rate| Limiter::new(rate, Duration::MAX, 1, now)),
             handshakes_per_address: settings
                 .handshakes_per_address
                 .map(|rate| Limiter::new(rate, ttl, TABLE_CAP, now)),
-            seats: Seats::new(settings.max_sessions),
+            slots: SessionSlots::new(settings.max_sessions),
             pool: pool.pool(),
             leases: Mutex::new(Leases::new(pool, settings.session_timeout)),
             sessions: SessionTable::new(settings.session_shards),
             counters: HandshakeCounters::default(),
-            newcomer: Notify::new(),
+            opened: Notify::new(),
             wall_clock,
             settings,
         }
     }
 
-    /// Opens (`true`) or closes the door for new sessions; closed, every request is `not ready`.
+    /// Sets whether new sessions are accepted; if not, every request is `not ready`.
     pub fn set_ready(&self, ready: bool) {
         self.ready.store(ready, Ordering::Release);
     }
 
-    /// Whether new sessions are taken.
+    /// Returns whether new sessions are accepted.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Acquire)
     }
 
-    /// From now on only `token` opens a session; sessions that exist stay.
+    /// Replaces the token; existing sessions stay.
     pub fn set_token(&self, token: Token) {
         self.token.store(token.into());
     }
 
-    /// From now on tickets are sealed under `key`; those under earlier keys stay good.
+    /// Replaces the key that seals tickets; tickets under earlier keys stay valid.
     pub fn change_ticket_key(&self, key: &[u8; TICKET_KEY_LEN]) {
         self.tickets.rcu(|tickets| tickets.changed_to(key));
     }
 
-    /// Every session there is.
+    /// Returns the table of all sessions.
     #[must_use]
     pub fn sessions(&self) -> &SessionTable {
         &self.sessions
     }
 
-    /// Results of all handshakes so far.
+    /// Returns the counters of all handshakes.
     #[must_use]
     pub fn counters(&self) -> &HandshakeCounters {
         &self.counters
@@ -165,19 +163,19 @@ impl Doorkeeper {
         self.pool
     }
 
-    /// Addresses held for sessions whose connection is gone.
+    /// Returns the number of addresses held for sessions whose connection is gone.
     #[must_use]
-    pub fn parked_addresses(&self) -> usize {
+    pub fn held_addresses(&self) -> usize {
         self.leases().parked()
     }
 
-    /// Addresses that nobody holds.
+    /// Returns the number of addresses without a lease.
     #[must_use]
     pub fn free_addresses(&self) -> u32 {
         self.leases().free()
     }
 
-    /// How many addresses the limits remember: for wrong tokens, and for handshakes.
+    /// Returns the table sizes of the limits on wrong tokens and on handshakes.
     #[must_use]
     pub fn limiter_entries(&self) -> (usize, usize) {
         (
@@ -186,38 +184,39 @@ impl Doorkeeper {
         )
     }
 
-    /// Addresses whose `session_timeout` is over at `now`. The caller makes the kernel forget their
-    /// flows and then calls [`release_address`](Self::release_address): a new owner must not
-    /// receive what was meant for the previous one.
+    /// Returns the addresses whose `session_timeout` is over at `now`. The caller deletes their
+    /// flows and then calls [`release_address`](Self::release_address), so that no new owner
+    /// receives packets meant for the previous one.
     #[must_use]
     pub fn expire_addresses(&self, now: Instant) -> Vec<PoolIndex> {
         self.leases().expire(now)
     }
 
-    /// Addresses of an earlier server process that newcomers have now: their flows must be
-    /// forgotten at once. [`wait_for_newcomer`](Self::wait_for_newcomer) tells when there are any.
+    /// Takes the addresses that new clients have and whose flows may be those of an earlier owner:
+    /// the caller deletes these flows at once. There may be some after each
+    /// [`wait_for_session`](Self::wait_for_session).
     #[must_use]
-    pub fn take_unclean_addresses(&self) -> Vec<PoolIndex> {
+    pub fn take_dirty_addresses(&self) -> Vec<PoolIndex> {
         self.leases().take_unclean()
     }
 
-    /// Returns once a session was opened since the last return.
-    pub async fn wait_for_newcomer(&self) {
-        self.newcomer.notified().await;
+    /// Waits until a session has been opened since the last return.
+    pub async fn wait_for_session(&self) {
+        self.opened.notified().await;
     }
 
-    /// The kernel did not forget the flows of `index`: others are given out before it.
-    pub fn keep_uncleaned_address(&self, index: PoolIndex) {
+    /// Keeps `index`, whose flows could not be deleted, as a last resort for new clients.
+    pub fn defer_address(&self, index: PoolIndex) {
         self.leases().keep_uncleaned(index);
     }
 
-    /// `index` may be given out again.
+    /// Returns `index` to the pool.
     pub fn release_address(&self, index: PoolIndex) {
         self.leases().release(index);
     }
 
-    /// The session's connection was last heard of at `heard` and is gone, because of `reason`. Its
-    /// address is kept for `session_timeout` from `heard` on.
+    /// Removes `session`, whose connection ended because of `reason` and was last heard from at
+    /// `heard`. Its address is held for `session_timeout` from `heard` on.
     pub fn session_ended(&self, session: SessionId, reason: &str, heard: Instant) {
         if let Some(entry) = self.sessions.remove(session) {
             self.leases().park(session.0, entry.index, heard);
@@ -227,7 +226,7 @@ impl Doorkeeper {
     }
 
     fn leases(&self) -> MutexGuard<'_, Leases> {
-        // Every change of the leases is complete before anything in it could panic.
+        // No panic can interrupt a change of the leases, so a poisoned lock guards valid data.
         self.leases.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -238,7 +237,7 @@ impl Doorkeeper {
     }
 }
 
-impl Admission for Doorkeeper {
+impl Admission for AdmissionController {
     type Reservation = Reservation;
 
     fn head(
@@ -261,7 +260,7 @@ impl Admission for Doorkeeper {
         self.check_body(reservation, body, request.worker)
             .inspect(|grant| {
                 self.counters.count(Outcome::Ok);
-                self.newcomer.notify_one();
+                self.opened.notify_one();
                 info!(id = grant.id.0, ip = %grant.inner, "session opened");
             })
             .map_err(|outcome| self.refuse(outcome, request.peer.ip()))

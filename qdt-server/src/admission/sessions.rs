@@ -1,7 +1,7 @@
-//! The session table of the control side: what exists, for metrics and for the log.
+//! The control side's table of sessions, for metrics and log lines.
 //!
-//! The packet path never looks here; each worker finds its own sessions without a lock. The table
-//! is sharded (`session_shards`), because every worker writes it whenever a session comes or goes.
+//! The packet path never reads it: each worker finds its own sessions without a lock. It is sharded
+//! (`session_shards`) because every worker writes to it when a session opens or ends.
 
 use std::sync::Arc;
 
@@ -9,24 +9,24 @@ use dashmap::DashMap;
 use qdt_proto::datagram::SessionId;
 use qdt_transport::{Owner, PoolIndex, SessionCounters};
 
-use super::seats::Taken;
+use super::slots::SlotGuard;
 
 /// One session.
 #[derive(Debug)]
 pub struct SessionEntry {
-    /// Whose it is.
+    /// The session's owner.
     pub owner: Owner,
     /// Its inner address in the pool.
     pub index: PoolIndex,
     /// The index of the worker that owns it.
     pub worker: usize,
-    /// What it has carried so far.
+    /// Its traffic so far.
     pub counters: Arc<SessionCounters>,
-    /// Its place among `max_sessions`; freed with the entry.
-    pub(super) _seat: Taken,
+    /// Its slot below `max_sessions`; freed with the entry.
+    pub(super) _slot: SlotGuard,
 }
 
-/// Every session by its id.
+/// All sessions by id.
 #[derive(Debug)]
 pub struct SessionTable {
     sessions: DashMap<u64, SessionEntry>,
@@ -34,7 +34,7 @@ pub struct SessionTable {
 }
 
 impl SessionTable {
-    /// A table of `shards` shards, rounded up to a power of two of at least 2.
+    /// Makes a table of `shards` shards, rounded up to a power of two of at least 2.
     #[must_use]
     pub fn new(shards: usize) -> Self {
         let shards = shards.clamp(2, 1 << 16).next_power_of_two();
@@ -44,31 +44,31 @@ impl SessionTable {
         }
     }
 
-    /// How many shards the table has.
+    /// Returns the number of shards.
     #[must_use]
     pub fn shards(&self) -> usize {
         self.shards
     }
 
-    /// How many sessions there are.
+    /// Returns the number of sessions.
     #[must_use]
     pub fn len(&self) -> usize {
         self.sessions.len()
     }
 
-    /// Whether there is none.
+    /// Returns whether there is no session.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.sessions.is_empty()
     }
 
-    /// Whether `session` exists.
+    /// Returns whether `session` exists.
     #[must_use]
     pub fn contains(&self, session: SessionId) -> bool {
         self.sessions.contains_key(&session.0)
     }
 
-    /// What `read` finds in the entry of `session`, where that exists. It must not touch the table.
+    /// Returns what `read` finds in the entry of `session`; `read` must not use the table.
     pub fn read<T>(&self, session: SessionId, read: impl FnOnce(&SessionEntry) -> T) -> Option<T> {
         self.sessions.get(&session.0).map(|entry| read(&entry))
     }

@@ -1,13 +1,13 @@
-//! A comparison of tokens that tells nothing by its duration.
+//! A constant-time comparison of tokens.
 //!
-//! Both sides are hashed first, so that neither the length nor the position of the first difference
-//! shows in the time. A token is bytes, not text: Go clients may send anything a header can carry.
+//! Hashing both sides first hides their lengths and the position of the first difference. A token
+//! is bytes, not text: Go clients may send any header value.
 
 use qdt_program::Token;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-/// Whether `offered` is `token`. An empty offer never is.
+/// Returns whether `offered` equals `token`; an empty offer never does.
 pub(super) fn matches(token: &Token, offered: &[u8]) -> bool {
     let ours = Sha256::digest(token.as_bytes());
     let theirs = Sha256::digest(offered);

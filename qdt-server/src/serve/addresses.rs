@@ -20,7 +20,7 @@ use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
 use super::status::HostStatus;
-use crate::admission::Doorkeeper;
+use crate::admission::AdmissionController;
 
 /// How late an address may be noticed to be free; it is kept for `session_timeout` at least.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -36,14 +36,14 @@ const LONGEST_REST: Duration = Duration::from_secs(1);
 /// are more likely that client's own.
 const TRIES: u32 = 3;
 
-/// Looks after the addresses of `keeper` for ever.
+/// Looks after the addresses of `admission` for ever.
 pub(super) async fn take_care<C: Conntrack>(
-    keeper: Arc<Doorkeeper>,
+    admission: Arc<AdmissionController>,
     status: Arc<HostStatus>,
     flows: C,
 ) {
     let kernel = Kernel {
-        pool: keeper.pool(),
+        pool: admission.pool(),
         flows,
         status,
     };
@@ -55,24 +55,24 @@ pub(super) async fn take_care<C: Conntrack>(
         let newcomer = async {
             tokio::time::sleep_until(rests_until.into()).await;
             if given.is_clean() {
-                keeper.wait_for_newcomer().await;
+                admission.wait_for_session().await;
             }
         };
         tokio::select! {
             _ = tick.tick() => {
-                let expired = keeper.expire_addresses(Instant::now());
+                let expired = admission.expire_addresses(Instant::now());
                 let clean = kernel.forget(&expired).await;
                 for address in expired {
                     if clean {
-                        keeper.release_address(address);
+                        admission.release_address(address);
                     } else {
-                        keeper.keep_uncleaned_address(address);
+                        admission.defer_address(address);
                     }
                 }
             }
             () = newcomer => {
                 let began = Instant::now();
-                given.add(keeper.take_unclean_addresses());
+                given.add(admission.take_dirty_addresses());
                 let clean = kernel.forget(&given.addresses()).await;
                 given.tried(clean);
                 let now = Instant::now();

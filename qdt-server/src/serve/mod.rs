@@ -35,7 +35,7 @@ use tokio::task::JoinHandle;
 use tracing::{error, info};
 
 use crate::address::{AddressPool, TicketSealer};
-use crate::admission::Doorkeeper;
+use crate::admission::AdmissionController;
 use crate::config::ServerConfig;
 use crate::control::{ControlServer, Pages, PeerFilter};
 use crate::metrics::{Metrics, Snapshot};
@@ -56,7 +56,7 @@ pub struct Server<H> {
     cpus: usize,
     log: LogHandle,
     tls: ServerTls,
-    keeper: Arc<Doorkeeper>,
+    admission: Arc<AdmissionController>,
     workers: Option<ServerWorkers>,
     exits: UnboundedReceiver<(usize, WorkerExit)>,
     control: ControlServer,
@@ -86,7 +86,7 @@ impl<H: Host> Server<H> {
         let overlaps = OverlapWatch::start(host.clone(), network, &config.host.tun_name)
             .await
             .map_err(ServeError::Overlap)?;
-        let keeper = Arc::new(Doorkeeper::new(
+        let admission = Arc::new(AdmissionController::new(
             settings::admission(&config),
             pool,
             config.credentials.token.clone(),
@@ -104,8 +104,8 @@ impl<H: Host> Server<H> {
         let (tun_name, queues) = (tun.name, tun.queues.len());
         let (exited, exits) = unbounded_channel();
         let workers = ServerWorkers::start(
-            settings::transport(&config, listen, tls.clone(), tun.queues, keeper.pool()),
-            keeper.clone(),
+            settings::transport(&config, listen, tls.clone(), tun.queues, admission.pool()),
+            admission.clone(),
             move |worker, exit| {
                 // The receiver goes only when the server does.
                 let _ = exited.send((worker, exit));
@@ -128,18 +128,18 @@ impl<H: Host> Server<H> {
         let filter = Arc::new(PeerFilter::new(network, gateway));
         let counters = workers.counters();
         let metrics = Metrics::new({
-            let (keeper, filter, status) = (keeper.clone(), filter.clone(), status.clone());
-            move || snapshot(&keeper, &filter, &status, &counters)
+            let (admission, filter, status) = (admission.clone(), filter.clone(), status.clone());
+            move || snapshot(&admission, &filter, &status, &counters)
         });
         let turning = Turning::new();
         let heartbeat = tokio::spawn(heartbeat::watch(workers.heartbeat(), turning.clone()));
         let pages = Pages::new(metrics, {
-            let (keeper, status) = (keeper.clone(), status.clone());
-            move || keeper.is_ready() && !status.nat_missing() && turning.all()
+            let (admission, status) = (admission.clone(), status.clone());
+            move || admission.is_ready() && !status.nat_missing() && turning.all()
         });
         let control = ControlServer::start(control_addresses, &pages, &filter);
-        let address_care = tokio::spawn(addresses::take_care(keeper.clone(), status, flows));
-        keeper.set_ready(true);
+        let address_care = tokio::spawn(addresses::take_care(admission.clone(), status, flows));
+        admission.set_ready(true);
         workers.open();
         info!(
             addr = %workers.local_addr(),
@@ -147,7 +147,7 @@ impl<H: Host> Server<H> {
             pool = %network,
             %gateway,
             workers = queues,
-            shards = keeper.sessions().shards(),
+            shards = admission.sessions().shards(),
             pin = tls.pin(),
             "server started"
         );
@@ -157,7 +157,7 @@ impl<H: Host> Server<H> {
             cpus,
             log,
             tls,
-            keeper,
+            admission,
             workers: Some(workers),
             exits,
             control,
@@ -177,7 +177,7 @@ impl<H: Host> Server<H> {
             tokio::select! {
                 signal = signals.next() => match signal {
                     Signal::Stop(name) => {
-                        info!(signal = name, sessions = self.keeper.sessions().len(), "draining");
+                        info!(signal = name, sessions = self.admission.sessions().len(), "draining");
                         break Ok(());
                     }
                     Signal::Reload => self.reload(),
@@ -207,7 +207,7 @@ impl<H: Host> Server<H> {
 
     /// Tells every client why and takes back what was changed on the host.
     async fn drain(mut self, reason: &'static str) {
-        self.keeper.set_ready(false);
+        self.admission.set_ready(false);
         // Workers that are told to stop answer no more.
         self.heartbeat.abort();
         if let Some(workers) = self.workers.take() {
@@ -237,7 +237,7 @@ fn worker_failure(worker: usize, exit: WorkerExit) -> ServeError {
 }
 
 fn snapshot(
-    keeper: &Doorkeeper,
+    admission: &AdmissionController,
     filter: &PeerFilter,
     host: &HostStatus,
     workers: &[Arc<WorkerCounters>],
@@ -246,13 +246,13 @@ fn snapshot(
     workers
         .iter()
         .for_each(|worker| worker.add_to(&mut traffic));
-    let (guess_entries, handshake_entries) = keeper.limiter_entries();
+    let (guess_entries, handshake_entries) = admission.limiter_entries();
     Snapshot {
-        sessions: keeper.sessions().len(),
+        sessions: admission.sessions().len(),
         traffic,
-        handshakes: keeper.counters().snapshot().collect(),
-        addresses_held: keeper.parked_addresses(),
-        addresses_free: keeper.free_addresses(),
+        handshakes: admission.counters().snapshot().collect(),
+        addresses_held: admission.held_addresses(),
+        addresses_free: admission.free_addresses(),
         guess_entries,
         handshake_entries,
         control_refused: filter.refused(),

@@ -44,8 +44,8 @@ impl<H> Server<H> {
                 "only token, certificate and log level were reloaded; other changes need a restart"
             );
         }
-        self.keeper.set_token(adopted.credentials.token.clone());
-        self.keeper.change_ticket_key(tls.secrets().ticket_key());
+        self.admission.set_token(adopted.credentials.token.clone());
+        self.admission.change_ticket_key(tls.secrets().ticket_key());
         if let Some(workers) = &self.workers {
             workers.use_tls(&tls);
         }

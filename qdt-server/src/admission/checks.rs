@@ -1,9 +1,8 @@
-//! The order of all checks of a handshake, from readiness to the keys.
+//! The checks of a handshake in their order, from readiness to key derivation.
 //!
-//! It is the Go server's order, with two checks more: wrong tokens are limited before the token is
-//! compared (there, guesses are unlimited), and a connection has one session at most (there, 32).
-//! The order can be seen from outside - which answer a request with several faults gets - and so it
-//! is part of the compatibility.
+//! It is the Go server's order with two additions: a limit on wrong tokens before the token check
+//! (the Go server allows unlimited guesses), and one session per connection (there, 32). A request
+//! with several faults shows the order, so it is part of the compatibility.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,22 +18,22 @@ use qdt_proto::http3::RequestHead;
 use qdt_transport::{Grant, Owner, SessionCounters};
 
 use super::outcome::Outcome;
-use super::seats::Seat;
+use super::slots::Slot;
 use super::token;
-use super::{Doorkeeper, SessionEntry};
+use super::{AdmissionController, SessionEntry};
 use crate::address::Claim;
 
-/// What a request has reserved between its head and its body.
+/// What a request holds between its head and its body.
 #[derive(Debug)]
 pub struct Reservation {
-    seat: Seat,
-    /// The token that the request came with: a reload in between must not give the two ends
-    /// different keys.
+    slot: Slot,
+    /// The token that the head was checked against: both ends derive keys from it, even after a
+    /// reload.
     token: Arc<Token>,
 }
 
-impl Doorkeeper {
-    /// Everything that the head of a request decides.
+impl AdmissionController {
+    /// Runs the checks that need only the head of a request.
     pub(super) fn check_head(
         &self,
         head: &RequestHead,
@@ -62,32 +61,31 @@ impl Doorkeeper {
         if connection_has_session {
             return Err(Outcome::Busy);
         }
-        // A full server refuses here too, except that a request may turn out to move a session that
-        // exists already; that shows in the body.
+        // A full server refuses only after the body, whose ticket may move an existing session.
         Ok(Reservation {
-            seat: self.seats.take(),
+            slot: self.slots.take(),
             token,
         })
     }
 
-    /// Everything that the body of a request decides. `body` is `None` if no complete JSON
-    /// value arrived in time.
+    /// Runs the checks that need the body and grants a session. `body` is `None` if no complete
+    /// JSON value arrived in time.
     pub(super) fn check_body(
         &self,
-        Reservation { seat, token }: Reservation,
+        Reservation { slot, token }: Reservation,
         body: Option<&[u8]>,
         worker: usize,
     ) -> Result<Grant, Outcome> {
         let request = body.and_then(|body| ConnectRequest::decode(body).ok());
         let claim = request.as_ref().and_then(|request| self.claim(request));
-        if seat.is_standing() && !claim.is_some_and(|claim| self.leases().replaces_live(claim)) {
+        if slot.is_full() && !claim.is_some_and(|claim| self.leases().replaces_live(claim)) {
             return Err(Outcome::Busy);
         }
         let request = request.ok_or(Outcome::BadRequest)?;
         let client_nonce =
             decode_nonce_text(&request.client_nonce).map_err(|_| Outcome::BadNonce)?;
         let server_nonce = Nonce::from_bytes(random().ok_or(Outcome::NonceError)?);
-        let id = self.fresh_session_id().ok_or(Outcome::SessionIdError)?;
+        let id = self.new_session_id().ok_or(Outcome::SessionIdError)?;
         let lineage = u64::from_be_bytes(random().ok_or(Outcome::SessionIdError)?);
 
         let keys = <[u8; Nonce::LEN]>::try_from(client_nonce)
@@ -98,12 +96,11 @@ impl Doorkeeper {
                     .map_err(|_| Outcome::KeyDerivationError)
             });
 
-        // Under one lock from the last check to the grant: a refused request takes no address, and
-        // above all takes none away from a living session.
+        // One lock from the last check to the grant: a refused request takes no address, least of
+        // all one from a live session.
         let mut leases = self.leases();
-        // The session that it was to replace may have ended meanwhile, and its place be somebody
-        // else's.
-        if seat.is_standing() && !claim.is_some_and(|claim| leases.replaces_live(claim)) {
+        // The session to replace may have ended meanwhile and another taken its slot.
+        if slot.is_full() && !claim.is_some_and(|claim| leases.replaces_live(claim)) {
             return Err(Outcome::Busy);
         }
         if !leases.can_grant(claim) {
@@ -114,7 +111,7 @@ impl Doorkeeper {
             .grant(id.0, claim, lineage)
             .map_err(|_exhausted| Outcome::PoolExhausted)?;
         let usage = leases.usage(grant.index);
-        let seat = seat.claim();
+        let slot = slot.into_guard();
         let owner = Owner::SHARED_TOKEN;
         let counters = Arc::<SessionCounters>::default();
         self.sessions.insert(
@@ -124,7 +121,7 @@ impl Doorkeeper {
                 index: grant.index,
                 worker,
                 counters: counters.clone(),
-                _seat: seat,
+                _slot: slot,
             },
         );
         drop(leases);
@@ -174,7 +171,7 @@ impl Doorkeeper {
         })
     }
 
-    /// The handshake limits, everybody's first. Who is over its own limit does not use up the
+    /// Takes a permission of both handshake limits. A peer over its own limit does not use up the
     /// common one.
     fn within_rate(&self, peer: IpAddr, now: Instant) -> bool {
         let common = self.handshakes.as_ref();
@@ -191,8 +188,8 @@ impl Doorkeeper {
         true
     }
 
-    /// What the request's ticket claims; one that does not hold, or names an address of another
-    /// pool, is as none.
+    /// Returns what the request's ticket claims; `None` for an invalid ticket and for an address
+    /// of another pool.
     fn claim(&self, request: &ConnectRequest) -> Option<Claim> {
         let text = request.resume.as_deref()?;
         match self.tickets.load().open(text, (self.wall_clock)()) {
@@ -207,7 +204,7 @@ impl Doorkeeper {
         }
     }
 
-    fn fresh_session_id(&self) -> Option<SessionId> {
+    fn new_session_id(&self) -> Option<SessionId> {
         loop {
             let id = SessionId(u64::from_be_bytes(random()?));
             if id.0 != 0 && !self.sessions.contains(id) {
@@ -217,11 +214,11 @@ impl Doorkeeper {
     }
 }
 
-/// The size of the largest QDT datagram of a session, in bytes.
+/// Returns the size of the largest QDT datagram of a session, in bytes.
 ///
-/// A peer that names one of our extensions is asked by `max_mtu`; any other may be a Go program,
-/// which must not be sent more than [`GO_PEER_MTU`]. Never below [`MIN_MTU`]: a tiny value would
-/// turn one packet into hundreds of datagrams.
+/// A peer with one of our extensions asks by `max_mtu`; any other may be a Go program, which must
+/// not receive more than [`GO_PEER_MTU`]. The size is at least [`MIN_MTU`]: a tiny one would turn a
+/// packet into hundreds of datagrams.
 fn agreed_mtu(configured: u16, request: &ConnectRequest, caps: Capabilities) -> u16 {
     let asked = u16::try_from(request.mtu).unwrap_or(u16::MAX);
     let asked = if caps.is_empty() {

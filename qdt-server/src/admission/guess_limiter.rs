@@ -1,35 +1,33 @@
-//! The limit on wrong tokens: by address, and by the networks around it.
+//! The limit on wrong tokens, per address and per IPv6 network.
 //!
-//! Whoever has a whole network has a bucket for each address of it, and enough addresses that the
-//! table forgets those that are used up. Wider networks have larger buckets in tables of their own,
-//! which those addresses cannot overrun.
+//! An attacker with a whole network has a bucket per address, and enough addresses to overrun the
+//! table. Wider networks therefore have larger buckets in tables of their own.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use qdt_transport::{LimitKey, Reach};
 
-use super::limits::{Limiter, TABLE_CAP};
+use super::limiter::{Limiter, TABLE_CAP};
 use crate::config::Rate;
 
-/// An IPv6 /56 may guess as much as so many of its networks.
+/// The limit of an IPv6 /56, as a multiple of that of one address.
 const SUBSCRIBER: u32 = 4;
-/// An IPv6 /48 may guess as much as so many of its networks. An IPv4 network has no bucket:
-/// behind an address translation the neighbours of sixteen guessers would be refused with the right
-/// token.
+/// The limit of an IPv6 /48, likewise. An IPv4 network has none: behind NAT, sixteen guessers would
+/// lock out their neighbours.
 const SITE: u32 = 16;
 
-/// See the module.
+/// Limits wrong tokens per address and network.
 #[derive(Debug)]
-pub struct Guesses {
+pub struct GuessLimiter {
     hosts: Limiter<LimitKey>,
     subscribers: Limiter<LimitKey>,
     sites: Limiter<LimitKey>,
 }
 
-impl Guesses {
-    /// A limit of `rate` for each address, and multiples of it for networks; idle entries are
-    /// forgotten after `ttl`.
+impl GuessLimiter {
+    /// Makes a limit of `rate` per address and multiples of it per network, which forgets idle
+    /// entries after `ttl`.
     #[must_use]
     pub fn new(rate: Rate, ttl: Duration, start: Instant) -> Self {
         let limiter = |times: u32| {
@@ -46,13 +44,15 @@ impl Guesses {
         }
     }
 
-    /// Takes one guess of `peer`; says whether there was one.
+    /// Takes one guess of `peer` and returns whether one was left.
     pub fn take(&self, peer: IpAddr, now: Instant) -> bool {
         let mut taken = Vec::with_capacity(3);
-        for network in counted(peer) {
+        for network in charged(peer) {
             if !self.limiter(network).take(&network, now) {
-                // Whoever is over one limit uses up no other.
-                taken.iter().for_each(|network| self.give_back(network));
+                // A guess over one limit is not charged to the others.
+                taken
+                    .iter()
+                    .for_each(|network| self.refund_network(network));
                 return false;
             }
             taken.push(network);
@@ -60,18 +60,18 @@ impl Guesses {
         true
     }
 
-    /// Gives a guess of `peer` back: the token was right.
+    /// Returns one guess to `peer`, whose token was right.
     pub fn refund(&self, peer: IpAddr) {
-        counted(peer).for_each(|network| self.give_back(&network));
+        charged(peer).for_each(|network| self.refund_network(&network));
     }
 
-    /// Addresses that are remembered.
+    /// Returns the number of addresses in the table.
     #[must_use]
     pub fn addresses(&self) -> usize {
         self.hosts.len()
     }
 
-    fn give_back(&self, network: &LimitKey) {
+    fn refund_network(&self, network: &LimitKey) {
         self.limiter(*network).refund(network);
     }
 
@@ -84,8 +84,8 @@ impl Guesses {
     }
 }
 
-/// What a guess of `peer` is charged to.
-fn counted(peer: IpAddr) -> impl Iterator<Item = LimitKey> {
+/// Returns the networks that a guess of `peer` is charged to.
+fn charged(peer: IpAddr) -> impl Iterator<Item = LimitKey> {
     let ipv4 = peer.to_canonical().is_ipv4();
     LimitKey::from(peer)
         .networks()

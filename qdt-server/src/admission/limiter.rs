@@ -1,16 +1,15 @@
-//! Rate limits of the handshake, with bounded tables.
+//! The rate limiter of handshakes and wrong tokens, with bounded tables.
 //!
-//! The buckets are governor's (GCRA); this file gives them a store of our own, because three things
-//! matter here that its stores do not have: a hard cap on entries, so that a flood from many
-//! addresses costs a fixed amount of memory; `handshake_ip_rate.ttl`, after which an idle address
-//! is as good as new; and a refund, so that a good token does not count as a guess.
+//! The buckets are governor's (GCRA) in a store of our own, for three properties: a hard cap on
+//! entries, so that a flood from many addresses costs a fixed amount of memory;
+//! `handshake_ip_rate.ttl`, after which an idle address is forgotten; and refunds, so that a right
+//! token does not count as a guess.
 //!
-//! Addresses are counted by /32 and /64 ([`qdt_transport::LimitKey`]). A full table forgets those
-//! it has not seen for longest, so that a crowd of strangers never keeps an honest newcomer out;
-//! who can overrun the table has more addresses, and so more buckets, than the table could hold
-//! anyway.
+//! Addresses are counted by /32 and /64 ([`qdt_transport::LimitKey`]). A full table evicts the
+//! addresses not seen for longest, so that a flood never locks out an honest new address. An
+//! attacker who can overrun the table has more addresses, and so more buckets, than it holds.
 //!
-//! Time comes in with the calls; nothing here reads a clock.
+//! Callers pass the time; nothing here reads a clock.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -27,7 +26,7 @@ use governor::{Quota, RateLimiter};
 
 use crate::config::Rate;
 
-/// Most addresses that one table remembers: about 1 MiB.
+/// Most entries of one table: about 1 MiB.
 pub const TABLE_CAP: usize = 16_384;
 
 fn at_least_one(value: u32) -> NonZeroU32 {
@@ -36,10 +35,10 @@ fn at_least_one(value: u32) -> NonZeroU32 {
 
 /// A limiter with one bucket per key and a hard cap on their number.
 pub struct Limiter<K: Hash + Eq + Clone> {
-    limiter: RateLimiter<K, Table<K>, Time, NoOpMiddleware<Nanos>>,
+    limiter: RateLimiter<K, Table<K>, CallerClock, NoOpMiddleware<Nanos>>,
     table: Table<K>,
-    time: Time,
-    /// What one permission weighs, in time.
+    time: CallerClock,
+    /// The replenish interval of one permission.
     weight: Duration,
 }
 
@@ -52,11 +51,11 @@ impl<K: Hash + Eq + Clone> std::fmt::Debug for Limiter<K> {
 }
 
 impl<K: Hash + Eq + Clone> Limiter<K> {
-    /// A limiter of `rate` per key whose idle entries are forgotten after `ttl`, and which
-    /// remembers at most `cap` of them. Instants before `start` count as `start`.
+    /// Makes a limiter of `rate` per key that forgets idle keys after `ttl` and remembers at most
+    /// `cap` of them. Instants before `start` count as `start`.
     #[must_use]
     pub fn new(rate: Rate, ttl: Duration, cap: usize, start: Instant) -> Self {
-        let time = Time {
+        let time = CallerClock {
             start,
             elapsed: Arc::new(AtomicU64::new(0)),
         };
@@ -76,7 +75,7 @@ impl<K: Hash + Eq + Clone> Limiter<K> {
         }
     }
 
-    /// Takes one permission of `key`; says whether there was one.
+    /// Takes one permission of `key` and returns whether one was left.
     pub fn take(&self, key: &K, now: Instant) -> bool {
         let elapsed = self.time.advance(now);
         {
@@ -86,35 +85,35 @@ impl<K: Hash + Eq + Clone> Limiter<K> {
         self.limiter.check_key(key).is_ok()
     }
 
-    /// Gives a permission of `key` back.
+    /// Returns one permission to `key`.
     pub fn refund(&self, key: &K) {
         if let Some(entry) = self.table.lock().young.get_mut(key) {
             entry.arrival = entry.arrival.saturating_sub(self.weight);
         }
     }
 
-    /// Entries in the table.
+    /// Returns the number of entries.
     #[must_use]
     pub fn len(&self) -> usize {
         self.table.lock().len()
     }
 
-    /// Whether no key has been seen, or all were forgotten.
+    /// Returns whether the table is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// Time as nanoseconds since the limiter was made, set by whoever asks.
+/// A clock that callers set, in nanoseconds since the limiter was made.
 #[derive(Debug, Clone)]
-struct Time {
+struct CallerClock {
     start: Instant,
     elapsed: Arc<AtomicU64>,
 }
 
-impl Time {
-    /// Moves time to `now`, never backwards: workers call with instants taken a little apart.
+impl CallerClock {
+    /// Advances to `now`, never backwards: workers read their clocks at different moments.
     fn advance(&self, now: Instant) -> Duration {
         let nanos = now.saturating_duration_since(self.start).as_nanos();
         let nanos = u64::try_from(nanos).unwrap_or(u64::MAX);
@@ -122,7 +121,7 @@ impl Time {
     }
 }
 
-impl Clock for Time {
+impl Clock for CallerClock {
     type Instant = Nanos;
 
     fn now(&self) -> Nanos {
@@ -137,9 +136,8 @@ struct Entry {
     seen: Duration,
 }
 
-/// Two generations: what was seen lately is young; when half of the cap is young, the young become
-/// the old and the old are forgotten. So every step is cheap, the cap is hard, and whoever comes
-/// back in time is known.
+/// Entries in two generations. Recently seen ones are young; once half of the cap is young, the
+/// old ones are dropped and the young become old. So eviction is cheap and the cap is hard.
 #[derive(Debug)]
 struct Entries<K> {
     young: HashMap<K, Entry>,
@@ -154,19 +152,19 @@ impl<K: Hash + Eq + Clone> Entries<K> {
         self.young.len() + self.old.len()
     }
 
-    /// The arrival time of `key`, now seen; `None` if it is new or was silent for the ttl.
-    fn see(&mut self, key: &K) -> Option<Duration> {
+    /// Marks `key` as seen and returns its arrival time; `None` if it is new or idle for the ttl.
+    fn touch(&mut self, key: &K) -> Option<Duration> {
         if let Some(entry) = self.old.remove(key) {
-            self.put(key, entry);
+            self.insert(key, entry);
         }
         let entry = self.young.get_mut(key)?;
-        let silence = self
+        let idle = self
             .now
             .saturating_sub(std::mem::replace(&mut entry.seen, self.now));
-        (silence < self.ttl).then_some(entry.arrival)
+        (idle < self.ttl).then_some(entry.arrival)
     }
 
-    fn put(&mut self, key: &K, entry: Entry) {
+    fn insert(&mut self, key: &K, entry: Entry) {
         if self.young.len() >= self.half && !self.young.contains_key(key) {
             self.old = std::mem::take(&mut self.young);
         }
@@ -174,7 +172,7 @@ impl<K: Hash + Eq + Clone> Entries<K> {
     }
 }
 
-/// The store handed to governor; a clone shares the entries.
+/// The store of governor's limiter; clones share the entries.
 #[derive(Debug)]
 struct Table<K>(Arc<Mutex<Entries<K>>>);
 
@@ -198,10 +196,10 @@ impl<K: Hash + Eq + Clone> StateStore for Table<K> {
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
         let mut entries = self.lock();
-        let arrival = entries.see(key).map(Nanos::from);
+        let arrival = entries.touch(key).map(Nanos::from);
         let (outcome, next) = f(arrival)?;
         let seen = entries.now;
-        entries.put(
+        entries.insert(
             key,
             Entry {
                 arrival: next.into(),
