@@ -46,6 +46,32 @@ pub(super) enum Part<'a> {
     End,
 }
 
+/// What a stream gives out whose message begins with a head of type `H`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MessageEvent<'a, H> {
+    /// The head; once, first. Interim responses are skipped.
+    Head(H),
+    /// Some of the body, never empty, as it came in; how much of it is kept is the caller's choice.
+    Body(&'a [u8]),
+    /// The peer finished its side of the stream; last.
+    End,
+}
+
+/// Returns what `next` gives out; its first error is the last item.
+pub(super) fn events<T>(
+    mut next: impl FnMut() -> Result<Option<T>, Http3Error>,
+) -> impl Iterator<Item = Result<T, Http3Error>> {
+    let mut failed = false;
+    std::iter::from_fn(move || {
+        if failed {
+            return None;
+        }
+        let event = next().transpose();
+        failed = matches!(event, Some(Err(_)));
+        event
+    })
+}
+
 /// The receiving side of one request stream.
 pub(super) struct Message {
     side: Side,

@@ -34,11 +34,11 @@ pub use datagram::{MAX_QUARTER_STREAM_ID, datagram_prefix, quarter_stream_id, sp
 pub use date::http_date;
 pub use error::{Http3Error, Scope, code};
 pub use fields::Field;
-pub use message::{MAX_FIELD_VALUE, MAX_HEADER_SECTION, MAX_HEADERS_PAYLOAD, Side};
+pub use message::{MAX_FIELD_VALUE, MAX_HEADER_SECTION, MAX_HEADERS_PAYLOAD, MessageEvent, Side};
 pub use qpack::{FieldSectionEncoder, decode_field_section};
-pub use request::{RequestEvent, RequestEvents, RequestHead, RequestStream, encode_request};
+pub use request::{RequestEvent, RequestHead, RequestStream, encode_request};
 pub use response::{
-    MAX_RESPONSE_BODY, ResponseEvent, ResponseEvents, ResponseHead, ResponseStream, encode_refusal,
+    MAX_RESPONSE_BODY, ResponseEvent, ResponseHead, ResponseStream, encode_refusal,
     encode_response, encode_success,
 };
 pub use settings::Settings;

@@ -7,7 +7,7 @@
 use super::error::Http3Error;
 use super::fields::{Field, malformed, set_once};
 use super::frame;
-use super::message::{Message, Part, Side};
+use super::message::{Message, MessageEvent, Part, Side, events};
 use super::qpack::FieldSectionEncoder;
 
 /// The head of a request: pseudo-header fields and the rest, as bytes.
@@ -108,15 +108,7 @@ impl std::fmt::Debug for RequestHead {
 }
 
 /// What a request stream gives out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RequestEvent<'a> {
-    /// The head; once, first.
-    Head(RequestHead),
-    /// Some of the body, never empty, as it came in; how much of it is kept is the caller's choice.
-    Body(&'a [u8]),
-    /// The client finished its side of the stream; last.
-    End,
-}
+pub type RequestEvent<'a> = MessageEvent<'a, RequestHead>;
 
 /// The server's receiving side of one request stream.
 ///
@@ -142,16 +134,16 @@ impl RequestStream {
         }
     }
 
-    /// Takes the next bytes of the stream; `fin` says that the stream ends behind them.
+    /// Takes the next bytes of the stream; `fin` says that the stream ends behind them. The first
+    /// error is the last item.
     ///
     /// The bytes are read as the events are taken: take them all, or be done with the stream.
-    pub fn handle<'d>(&mut self, data: &'d [u8], fin: bool) -> RequestEvents<'_, 'd> {
-        RequestEvents {
-            stream: self,
-            data,
-            fin,
-            failed: false,
-        }
+    pub fn handle<'d>(
+        &mut self,
+        mut data: &'d [u8],
+        fin: bool,
+    ) -> impl Iterator<Item = Result<RequestEvent<'d>, Http3Error>> {
+        events(move || self.next(&mut data, fin))
     }
 
     /// Bytes of memory held for input that is not complete.
@@ -176,28 +168,6 @@ impl RequestStream {
                 Err(error) => Err(self.message.fail(error)),
             },
         }
-    }
-}
-
-/// The events of one call of [`RequestStream::handle`]; the first error is the last item.
-#[derive(Debug)]
-pub struct RequestEvents<'s, 'd> {
-    stream: &'s mut RequestStream,
-    data: &'d [u8],
-    fin: bool,
-    failed: bool,
-}
-
-impl<'d> Iterator for RequestEvents<'_, 'd> {
-    type Item = Result<RequestEvent<'d>, Http3Error>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.failed {
-            return None;
-        }
-        let event = self.stream.next(&mut self.data, self.fin).transpose();
-        self.failed = matches!(event, Some(Err(_)));
-        event
     }
 }
 

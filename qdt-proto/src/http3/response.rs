@@ -6,7 +6,7 @@
 use super::error::{Http3Error, code};
 use super::fields::{Field, malformed, set_once};
 use super::frame;
-use super::message::{Message, Part, Side};
+use super::message::{Message, MessageEvent, Part, Side, events};
 use super::qpack::FieldSectionEncoder;
 
 /// The longest response body that a client takes, in bytes.
@@ -60,15 +60,7 @@ impl ResponseHead {
 }
 
 /// What a response gives out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ResponseEvent<'a> {
-    /// The head of the final response; once, first. Interim ones are skipped.
-    Head(ResponseHead),
-    /// Some of the body, never empty, as it came in.
-    Body(&'a [u8]),
-    /// The server finished its side of the stream; last.
-    End,
-}
+pub type ResponseEvent<'a> = MessageEvent<'a, ResponseHead>;
 
 /// The client's receiving side of one request stream.
 ///
@@ -96,16 +88,16 @@ impl ResponseStream {
         }
     }
 
-    /// Takes the next bytes of the stream; `fin` says that the stream ends behind them.
+    /// Takes the next bytes of the stream; `fin` says that the stream ends behind them. The first
+    /// error is the last item.
     ///
     /// The bytes are read as the events are taken: take them all, or be done with the stream.
-    pub fn handle<'d>(&mut self, data: &'d [u8], fin: bool) -> ResponseEvents<'_, 'd> {
-        ResponseEvents {
-            stream: self,
-            data,
-            fin,
-            failed: false,
-        }
+    pub fn handle<'d>(
+        &mut self,
+        mut data: &'d [u8],
+        fin: bool,
+    ) -> impl Iterator<Item = Result<ResponseEvent<'d>, Http3Error>> {
+        events(move || self.next(&mut data, fin))
     }
 
     /// Bytes of memory held for input that is not complete.
@@ -142,28 +134,6 @@ impl ResponseStream {
                 },
             }
         }
-    }
-}
-
-/// The events of one call of [`ResponseStream::handle`]; the first error is the last item.
-#[derive(Debug)]
-pub struct ResponseEvents<'s, 'd> {
-    stream: &'s mut ResponseStream,
-    data: &'d [u8],
-    fin: bool,
-    failed: bool,
-}
-
-impl<'d> Iterator for ResponseEvents<'_, 'd> {
-    type Item = Result<ResponseEvent<'d>, Http3Error>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.failed {
-            return None;
-        }
-        let event = self.stream.next(&mut self.data, self.fin).transpose();
-        self.failed = matches!(event, Some(Err(_)));
-        event
     }
 }
 
