@@ -14,7 +14,7 @@ const MAGIC: &[u8; 3] = b"QDT";
 const VERSION: u8 = 1;
 
 /// The number by which both ends know a session. The server chooses it at random.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(pub u64);
 
 impl fmt::Display for SessionId {

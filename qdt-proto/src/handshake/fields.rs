@@ -5,6 +5,8 @@
 //! Fields of our own are unknown to Go peers, which ignore them whatever they hold. They are read
 //! as such a peer reads them: a value of another type or out of range counts as absent.
 
+use std::str::FromStr;
+
 use super::json::{Reader, Value};
 use super::json_text::unescape;
 use super::{BadMessage, DecodeError, MAX_BODY};
@@ -23,21 +25,37 @@ where
     }
 }
 
+/// An integer type of a field.
+pub(super) trait Integer: FromStr {
+    /// Its range in words.
+    const EXPECTED: &'static str;
+}
+
+impl Integer for u8 {
+    const EXPECTED: &'static str = "an integer from 0 to 255";
+}
+
+impl Integer for u64 {
+    const EXPECTED: &'static str = "an integer from 0 to 2^64-1";
+}
+
+impl Integer for i64 {
+    const EXPECTED: &'static str = "an integer of 64 bits";
+}
+
 /// A number that fits the field's integer type, written without fraction and exponent.
-pub(super) fn set_integer<T: std::str::FromStr>(
+pub(super) fn set_integer<T: Integer>(
     field: &'static str,
-    expected: &'static str,
     target: &mut T,
     value: Value<'_>,
 ) -> Result<(), DecodeError> {
-    match value {
-        Value::Null => Ok(()),
-        Value::Number(digits) => {
-            *target = digits.parse().map_err(|_| wrong(field, expected))?;
-            Ok(())
-        }
-        _ => Err(wrong(field, expected)),
-    }
+    let number = match value {
+        Value::Null => return Ok(()),
+        Value::Number(digits) => digits.parse().ok(),
+        _ => None,
+    };
+    *target = number.ok_or_else(|| wrong(field, T::EXPECTED))?;
+    Ok(())
 }
 
 pub(super) fn set_string(
@@ -52,6 +70,13 @@ pub(super) fn set_string(
             Ok(())
         }
         _ => Err(wrong(field, "a string")),
+    }
+}
+
+/// Sets a text of our own, unless the value is of another type.
+pub(super) fn set_if_string(target: &mut Option<String>, value: Value<'_>) {
+    if let Value::String(raw) = value {
+        *target = Some(unescape(raw));
     }
 }
 

@@ -61,11 +61,10 @@ fn push_lossy(text: &mut String, bytes: &[u8]) {
     }
 }
 
-/// Whether a key (raw, as in the input) names `field`, which is lower-case ASCII. Letters compare
-/// by Unicode simple case folding, so that the Kelvin sign is a k and the long s is an s.
-pub(super) fn key_is(raw: &[u8], field: &str) -> bool {
-    let key = unescape(raw);
-    key.chars().map(fold).eq(field.chars())
+/// Returns the lower-case name that a key (raw, as in the input) matches. Letters compare by
+/// Unicode simple case folding, so that the Kelvin sign is a k and the long s is an s.
+pub(super) fn folded(raw: &[u8]) -> String {
+    unescape(raw).chars().map(fold).collect()
 }
 
 fn fold(character: char) -> char {

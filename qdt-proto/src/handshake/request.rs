@@ -5,13 +5,13 @@
 
 use std::fmt;
 
-use super::fields::{StringList, read_object, set_integer, set_string};
+use super::fields::{StringList, read_object, set_if_string, set_integer, set_string};
 use super::json::Value;
-use super::json_text::{key_is, unescape, write_string, write_strings};
+use super::json_text::{folded, write_string, write_strings};
 use super::{BadMessage, DEFAULT_MTU, DecodeError, VERSION};
 
 /// A connect request. `max_mtu` and `resume` are fields of our own, which Go servers ignore.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct ConnectRequest {
     /// Protocol version, always 1 after decoding.
     pub version: u8,
@@ -42,16 +42,7 @@ impl ConnectRequest {
     /// right, [`DecodeError::Bad`] where nothing can make it right.
     pub fn decode(body: &[u8]) -> Result<Self, DecodeError> {
         let mut caps = StringList::default();
-        let mut request = Self {
-            version: 0,
-            client_nonce: String::new(),
-            mtu: 0,
-            caps: Vec::new(),
-            client_id: String::new(),
-            platform: String::new(),
-            max_mtu: None,
-            resume: None,
-        };
+        let mut request = Self::default();
         read_object(body, |key, value| request.set(&mut caps, key, value))?;
         if request.version != VERSION {
             return Err(BadMessage::Version(request.version).into());
@@ -69,36 +60,22 @@ impl ConnectRequest {
         key: &[u8],
         value: Value<'_>,
     ) -> Result<(), DecodeError> {
-        let is = |field| key_is(key, field);
-        if is("version") {
-            set_integer(
-                "version",
-                "an integer from 0 to 255",
-                &mut self.version,
-                value,
-            )
-        } else if is("client_nonce") {
-            set_string("client_nonce", &mut self.client_nonce, value)
-        } else if is("mtu") {
-            set_integer("mtu", "an integer of 64 bits", &mut self.mtu, value)
-        } else if is("caps") {
-            caps.set("caps", value)
-        } else if is("client_id") {
-            set_string("client_id", &mut self.client_id, value)
-        } else if is("platform") {
-            set_string("platform", &mut self.platform, value)
-        } else {
-            if is("max_mtu")
-                && let Value::Number(digits) = value
-            {
-                self.max_mtu = digits.parse().ok().or(self.max_mtu);
-            } else if is("resume")
-                && let Value::String(raw) = value
-            {
-                self.resume = Some(unescape(raw));
+        match folded(key).as_str() {
+            "version" => set_integer("version", &mut self.version, value)?,
+            "client_nonce" => set_string("client_nonce", &mut self.client_nonce, value)?,
+            "mtu" => set_integer("mtu", &mut self.mtu, value)?,
+            "caps" => caps.set("caps", value)?,
+            "client_id" => set_string("client_id", &mut self.client_id, value)?,
+            "platform" => set_string("platform", &mut self.platform, value)?,
+            "max_mtu" => {
+                if let Value::Number(digits) = value {
+                    self.max_mtu = digits.parse().ok().or(self.max_mtu);
+                }
             }
-            Ok(())
+            "resume" => set_if_string(&mut self.resume, value),
+            _ => {}
         }
+        Ok(())
     }
 
     /// Returns the body's bytes: key order and escapes as Go writes them, empty `caps`, `client_id`

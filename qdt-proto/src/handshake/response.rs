@@ -5,14 +5,14 @@
 
 use std::fmt;
 
-use super::fields::{StringList, read_object, set_integer, set_string};
+use super::fields::{StringList, read_object, set_if_string, set_integer, set_string};
 use super::json::Value;
-use super::json_text::{key_is, unescape, write_string, write_strings};
+use super::json_text::{folded, write_string, write_strings};
 use super::{BadMessage, DEFAULT_MTU, DecodeError, VERSION};
 use crate::datagram::SessionId;
 
 /// A connect response. `caps` and `resume` are fields of our own: a Go server never sends them.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct ConnectResponse {
     /// Protocol version, always 1 after decoding.
     pub version: u8,
@@ -44,18 +44,7 @@ impl ConnectResponse {
     /// right, [`DecodeError::Bad`] where nothing can make it right.
     pub fn decode(body: &[u8]) -> Result<Self, DecodeError> {
         let mut dns = StringList::default();
-        let mut response = Self {
-            version: 0,
-            session_id: SessionId(0),
-            server_nonce: String::new(),
-            mtu: 0,
-            client_ip: String::new(),
-            gateway_ip: String::new(),
-            cidr: String::new(),
-            dns: Vec::new(),
-            caps: None,
-            resume: None,
-        };
+        let mut response = Self::default();
         read_object(body, |key, value| response.set(&mut dns, key, value))?;
         if response.version != VERSION {
             return Err(BadMessage::Version(response.version).into());
@@ -73,44 +62,23 @@ impl ConnectResponse {
         key: &[u8],
         value: Value<'_>,
     ) -> Result<(), DecodeError> {
-        let is = |field| key_is(key, field);
-        if is("version") {
-            set_integer(
-                "version",
-                "an integer from 0 to 255",
-                &mut self.version,
-                value,
-            )
-        } else if is("session_id") {
-            set_integer(
-                "session_id",
-                "an integer from 0 to 2^64-1",
-                &mut self.session_id.0,
-                value,
-            )
-        } else if is("server_nonce") {
-            set_string("server_nonce", &mut self.server_nonce, value)
-        } else if is("mtu") {
-            set_integer("mtu", "an integer of 64 bits", &mut self.mtu, value)
-        } else if is("client_ip") {
-            set_string("client_ip", &mut self.client_ip, value)
-        } else if is("gateway_ip") {
-            set_string("gateway_ip", &mut self.gateway_ip, value)
-        } else if is("cidr") {
-            set_string("cidr", &mut self.cidr, value)
-        } else if is("dns") {
-            dns.set("dns", value)
-        } else {
-            if is("caps") && matches!(value, Value::Array(_)) {
+        match folded(key).as_str() {
+            "version" => set_integer("version", &mut self.version, value)?,
+            "session_id" => set_integer("session_id", &mut self.session_id.0, value)?,
+            "server_nonce" => set_string("server_nonce", &mut self.server_nonce, value)?,
+            "mtu" => set_integer("mtu", &mut self.mtu, value)?,
+            "client_ip" => set_string("client_ip", &mut self.client_ip, value)?,
+            "gateway_ip" => set_string("gateway_ip", &mut self.gateway_ip, value)?,
+            "cidr" => set_string("cidr", &mut self.cidr, value)?,
+            "dns" => dns.set("dns", value)?,
+            "caps" if matches!(value, Value::Array(_)) => {
                 let mut caps = StringList::default();
                 self.caps = caps.set("caps", value).ok().map(|()| caps.into_vec());
-            } else if is("resume")
-                && let Value::String(raw) = value
-            {
-                self.resume = Some(unescape(raw));
             }
-            Ok(())
+            "resume" => set_if_string(&mut self.resume, value),
+            _ => {}
         }
+        Ok(())
     }
 
     /// Returns the body's bytes, as Go writes them: fixed key order, empty `dns` left out, `caps`
