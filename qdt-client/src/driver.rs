@@ -16,13 +16,13 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{error, info, warn};
 
 use crate::cause::Cause;
+use crate::dns::Answer;
 use crate::failure::HostFailure;
 use crate::host::{CleanUpError, RepairError, TunnelHost};
 use crate::link::{Link, LinkGone};
-use crate::look_up::LookUp;
 use crate::repair::Repairs;
 use crate::report;
-use crate::resolvers::Answer;
+use crate::resolver::Resolver;
 use crate::tunnel::{Action, Event, Outcome, Tunnel};
 use qdt_transport::{ClientCommand, ClientEvent};
 
@@ -38,7 +38,7 @@ pub async fn drive<K: Link, H: Host>(
     link: K,
     reports: UnboundedReceiver<ClientEvent>,
     host: TunnelHost<H>,
-    look_up: LookUp,
+    resolver: Resolver,
     stop: impl Future<Output = ()>,
 ) -> Outcome {
     // Before the first change, so that none of others is missed.
@@ -46,13 +46,13 @@ pub async fn drive<K: Link, H: Host>(
     for failure in host.remove_leftovers().await {
         log_clean_up(&failure);
     }
-    let (looked_up, found) = mpsc::unbounded_channel();
+    let (resolved, found) = mpsc::unbounded_channel();
     Driver {
         tunnel,
         link,
         host,
-        look_up,
-        looked_up,
+        resolver,
+        resolved,
         repairs: Repairs::default(),
     }
     .run(reports, found, watch, stop)
@@ -63,8 +63,8 @@ struct Driver<K, H> {
     tunnel: Tunnel,
     link: K,
     host: TunnelHost<H>,
-    look_up: LookUp,
-    looked_up: UnboundedSender<Result<Vec<SocketAddr>, String>>,
+    resolver: Resolver,
+    resolved: UnboundedSender<Result<Vec<SocketAddr>, String>>,
     repairs: Repairs,
 }
 
@@ -152,7 +152,7 @@ impl<K: Link, H: Host> Driver<K, H> {
 
     async fn carry_out(&mut self, action: Action) -> Result<(), HostFailure> {
         match action {
-            Action::Resolve => self.start_look_up(),
+            Action::Resolve => self.start_resolver(),
             Action::Dial(dial) => self.send(ClientCommand::Dial(dial))?,
             Action::Adopt(attempt) => self.send(ClientCommand::Adopt(attempt))?,
             Action::Hangup(attempt) => self.send(ClientCommand::Hangup(attempt))?,
@@ -186,12 +186,12 @@ impl<K: Link, H: Host> Driver<K, H> {
         self.link.send(command).map_err(|LinkGone| worker_gone())
     }
 
-    fn start_look_up(&self) {
-        let (look_up, looked_up) = (Arc::clone(&self.look_up), self.looked_up.clone());
-        let outside = self.host.resolvers_outside();
+    fn start_resolver(&self) {
+        let (resolver, resolved) = (Arc::clone(&self.resolver), self.resolved.clone());
+        let outside = self.host.name_servers_outside();
         tokio::task::spawn_blocking(move || {
             // Nobody listens any more once the tunnel has stopped.
-            let _ = looked_up.send(look_up(outside));
+            let _ = resolved.send(resolver(outside));
         });
     }
 }

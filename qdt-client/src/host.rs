@@ -11,9 +11,9 @@ use qdt_host::{
 };
 
 use crate::cause::Cause;
+use crate::dns::{Answer, TunnelDns};
 use crate::failure::HostFailure;
 use crate::plan::TunPlan;
-use crate::resolvers::{Answer, Resolvers};
 
 /// What could not be cleaned up; the texts are the log's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -75,7 +75,7 @@ impl From<RouteError> for RepairError {
 pub struct TunnelHost<H> {
     name: String,
     host: H,
-    resolvers: Resolvers<H>,
+    dns: TunnelDns<H>,
     /// What the device was last given; it exists from the first time on.
     applied: Option<TunPlan>,
     routed: Option<RoutePlan>,
@@ -88,7 +88,7 @@ impl<H: Host> TunnelHost<H> {
     pub fn new(name: impl Into<String>, host: H) -> Self {
         let name = name.into();
         Self {
-            resolvers: Resolvers::new(host.clone(), &name),
+            dns: TunnelDns::new(host.clone(), &name),
             name,
             host,
             applied: None,
@@ -113,7 +113,7 @@ impl<H: Host> TunnelHost<H> {
         if let Err(error) = self.host.routes().remove_leftovers(&self.name).await {
             failures.push(CleanUpError::Routes(Cause::new(error)));
         }
-        if let Err(cause) = self.resolvers.restore_leftovers().await {
+        if let Err(cause) = self.dns.restore_leftovers().await {
             failures.push(CleanUpError::Dns(cause));
         }
         failures
@@ -272,26 +272,26 @@ impl<H: Host> TunnelHost<H> {
 
     /// Starts to replace the host's resolvers; [`TunnelHost::dns_answered`] tells how it ends.
     pub(crate) fn set_dns(&mut self, plan: &DnsPlan) {
-        self.resolvers.set(plan.clone());
+        self.dns.set(plan.clone());
     }
 
     /// Starts to look whether the host still asks the tunnel's resolvers, and lets it ask them
     /// again where another program changed that; [`TunnelHost::dns_answered`] tells how it ends.
     pub(crate) fn check_dns(&mut self) {
-        self.resolvers.check();
+        self.dns.check();
     }
 
     /// Completes when what was started of the resolvers has ended: what was repaired, or the host's
     /// words (the tunnel works without).
     pub(crate) async fn dns_answered(&mut self) -> Answer {
-        self.resolvers.answered().await
+        self.dns.answered().await
     }
 
     /// Returns the name servers to ask for what has to be known outside the tunnel; `None` as long
     /// as the tunnel has changed nothing.
     #[must_use]
-    pub(crate) fn resolvers_outside(&self) -> Option<HostResolvers> {
-        self.applied.as_ref().map(|_| self.resolvers.outside())
+    pub(crate) fn name_servers_outside(&self) -> Option<HostResolvers> {
+        self.applied.as_ref().map(|_| self.dns.outside())
     }
 
     /// Gives the host its own resolvers back, where this run has replaced them.
@@ -299,6 +299,6 @@ impl<H: Host> TunnelHost<H> {
     /// # Errors
     /// [`CleanUpError::Dns`] in the host's words.
     pub(crate) async fn remove_dns(&mut self) -> Result<(), CleanUpError> {
-        self.resolvers.remove().await.map_err(CleanUpError::Dns)
+        self.dns.remove().await.map_err(CleanUpError::Dns)
     }
 }

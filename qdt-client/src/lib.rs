@@ -10,15 +10,15 @@
 mod assignment;
 mod cause;
 pub mod config;
+mod dns;
 mod driver;
 mod failure;
 mod host;
 mod link;
-mod look_up;
 mod plan;
 mod repair;
 mod report;
-mod resolvers;
+mod resolver;
 mod run;
 mod tunnel;
 
@@ -29,7 +29,7 @@ pub use driver::drive;
 pub use failure::{ClientError, Failure, HostFailure};
 pub use host::TunnelHost;
 pub use link::{Link, LinkGone, MemoryLink};
-pub use look_up::LookUp;
 pub use plan::{HostPlan, HostWishes, TunPlan};
+pub use resolver::Resolver;
 pub use run::{run, run_announcing};
 pub use tunnel::{Action, Event, Outcome, Report, Settings, Stage, Tunnel};

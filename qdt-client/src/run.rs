@@ -13,8 +13,8 @@ use crate::driver::drive;
 use crate::failure::HostFailure;
 use crate::host::TunnelHost;
 use crate::link::WorkerLink;
-use crate::look_up;
 use crate::plan::HostWishes;
+use crate::resolver;
 use crate::tunnel::{Outcome, Settings, Tunnel};
 
 /// Runs the tunnel that `config` describes on `host` until `stop` completes or it cannot go on. The
@@ -58,8 +58,8 @@ pub async fn run_announcing<H: Host>(
         },
     };
     let tunnel = Tunnel::new(settings, rand::random());
-    let look_up = look_up::of(&config, host.outside());
-    let outcome = drive(tunnel, link, events, host, look_up, stop).await;
+    let resolver = resolver::new(&config, host.outside());
+    let outcome = drive(tunnel, link, events, host, resolver, stop).await;
     drop(owner);
     outcome
 }

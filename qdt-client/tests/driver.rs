@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use qdt_client::{
-    HostWishes, LookUp, MemoryLink, Outcome, RouteMode, Settings, Tunnel, TunnelHost, drive,
+    HostWishes, MemoryLink, Outcome, Resolver, RouteMode, Settings, Tunnel, TunnelHost, drive,
 };
 use qdt_host::memory::{Call, MemoryHost, MemoryWatch};
 use qdt_host::{
@@ -100,7 +100,7 @@ fn answer() -> ConnectResponse {
     }
 }
 
-fn found() -> LookUp {
+fn found() -> Resolver {
     Arc::new(|_| Ok(vec![SocketAddr::from(([192, 0, 2, 1], 443))]))
 }
 
@@ -171,10 +171,10 @@ where
 /// Drives a tunnel on `host` against the script `play`; gives the outcome and the log.
 async fn driven<P: Future<Output = ()>>(
     host: &MemoryHost,
-    look_up: LookUp,
+    resolver: Resolver,
     play: impl FnOnce(Worker) -> P,
 ) -> (Outcome, String) {
-    driven_with(host.clone(), host.clone(), host, look_up, play).await
+    driven_with(host.clone(), host.clone(), host, resolver, play).await
 }
 
 /// As [`driven`], with links and name servers that are not `host`'s.
@@ -182,7 +182,7 @@ async fn driven_with<P: Future<Output = ()>>(
     links: impl Links + Clone + Debug + 'static,
     dns: impl Dns + Clone + Debug + 'static,
     host: &MemoryHost,
-    look_up: LookUp,
+    resolver: Resolver,
     play: impl FnOnce(Worker) -> P,
 ) -> (Outcome, String) {
     let (link, commands) = MemoryLink::new();
@@ -225,7 +225,7 @@ async fn driven_with<P: Future<Output = ()>>(
         link,
         reports,
         on,
-        look_up,
+        resolver,
         stopped,
     );
     let (outcome, ()) =
@@ -523,7 +523,7 @@ async fn a_name_that_cannot_be_found_is_asked_again() {
     let host = MemoryHost::new();
     let asked = Arc::new(Mutex::new(0));
     let count = Arc::clone(&asked);
-    let look_up: LookUp = Arc::new(move |_| {
+    let resolver: Resolver = Arc::new(move |_| {
         let mut asked = count.lock().expect("no look-up panics");
         *asked += 1;
         if *asked < 3 {
@@ -532,7 +532,7 @@ async fn a_name_that_cannot_be_found_is_asked_again() {
             found()(None)
         }
     });
-    let (outcome, log) = driven(&host, look_up, async |mut worker| {
+    let (outcome, log) = driven(&host, resolver, async |mut worker| {
         worker.dial().await;
         worker.stop();
     })
@@ -555,14 +555,14 @@ async fn once_the_tunnel_exists_names_are_looked_up_at_the_resolvers_of_the_host
     host.change(|state| state.resolvers = resolvers.clone());
     let asked = Arc::new(Mutex::new(Vec::new()));
     let given = Arc::clone(&asked);
-    let look_up: LookUp = Arc::new(move |outside| {
+    let resolver: Resolver = Arc::new(move |outside| {
         given.lock().expect("no look-up panics").push(outside);
         match given.lock().expect("no look-up panics").len() {
             1 => found()(None),
             _ => Err("no answer".to_owned()),
         }
     });
-    let (_, log) = driven(&host, look_up, async |mut worker| {
+    let (_, log) = driven(&host, resolver, async |mut worker| {
         let (first, _queue) = worker.connect(answer()).await;
         worker.report(ClientEvent::Closed {
             attempt: first,

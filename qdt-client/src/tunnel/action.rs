@@ -105,7 +105,7 @@ pub enum Report {
     /// A resolver of the server was left out.
     DnsEntryRefused(DnsEntryError),
     /// The server's name could not be looked up while the connection is gone, in words.
-    LookUpFailed(String),
+    ResolveFailed(String),
     /// Where the server is.
     Resolved(Vec<IpAddr>),
 }

@@ -25,9 +25,9 @@ pub(super) struct Reconnecting {
     doubted: Option<Box<Connected>>,
     trying: Trying,
     /// While nothing answers the name is looked up again from time to time.
-    look_up_at: Instant,
+    resolve_at: Instant,
     /// What the last look-up that failed said; the same words are logged once.
-    look_up_failure: Option<String>,
+    resolve_failure: Option<String>,
 }
 
 #[derive(Debug)]
@@ -51,12 +51,12 @@ impl Reconnecting {
             None => Self::race(core, now),
         };
         core.resolve();
-        let look_up_at = now + core.settings.timeout;
+        let resolve_at = now + core.settings.timeout;
         State::Reconnecting(Self {
             doubted: doubted.map(Box::new),
             trying: Trying::Race(race),
-            look_up_at,
-            look_up_failure: None,
+            resolve_at,
+            resolve_failure: None,
         })
     }
 
@@ -76,10 +76,10 @@ impl Reconnecting {
                             race.retarget(&core.addresses);
                         }
                     }
-                    Err(text) if self.look_up_failure.as_ref() == Some(&text) => {}
+                    Err(text) if self.resolve_failure.as_ref() == Some(&text) => {}
                     Err(text) => {
-                        core.report(Report::LookUpFailed(text.clone()));
-                        self.look_up_failure = Some(text);
+                        core.report(Report::ResolveFailed(text.clone()));
+                        self.resolve_failure = Some(text);
                     }
                 }
                 State::Reconnecting(self)
@@ -139,8 +139,8 @@ impl Reconnecting {
     }
 
     pub(super) fn handle_timeout(mut self, core: &mut Core, now: Instant) -> State {
-        if self.look_up_at <= now {
-            self.look_up_at = now + core.settings.timeout;
+        if self.resolve_at <= now {
+            self.resolve_at = now + core.settings.timeout;
             core.resolve();
         }
         match &mut self.trying {
@@ -176,6 +176,6 @@ impl Reconnecting {
             Trying::Race(race) => race.poll_timeout(core),
             Trying::Pause(until) => Some(*until),
         };
-        trying.into_iter().chain([self.look_up_at]).min()
+        trying.into_iter().chain([self.resolve_at]).min()
     }
 }

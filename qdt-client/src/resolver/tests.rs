@@ -101,7 +101,7 @@ fn start(server: Server) -> (SocketAddr, Receiver<Vec<u8>>) {
     (address, asked)
 }
 
-fn look_up(name: &str, servers: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, String> {
+fn resolve(name: &str, servers: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, String> {
     let server = format!("{name}:443").parse().expect("host and port");
     let resolvers = HostResolvers {
         servers,
@@ -131,26 +131,26 @@ fn the_first_server_that_answers_tells_the_address() {
         vec![failing, good],
         vec![failing, refused, silent.0, good],
     ] {
-        assert_eq!(look_up("vpn.example.org", servers), found());
+        assert_eq!(resolve("vpn.example.org", servers), found());
     }
 }
 
 #[test]
 fn a_truncated_answer_is_asked_for_over_tcp() {
     let (server, _asked) = start(Server::Truncates);
-    assert_eq!(look_up("vpn.example.org", vec![server]), found());
+    assert_eq!(resolve("vpn.example.org", vec![server]), found());
 }
 
 #[test]
 fn a_forged_answer_does_not_count() {
     let (server, _asked) = start(Server::IsForged);
-    assert_eq!(look_up("vpn.example.org", vec![server]), found());
+    assert_eq!(resolve("vpn.example.org", vec![server]), found());
 }
 
 #[test]
 fn a_name_that_does_not_exist_is_looked_for_in_the_search_domains() {
     let (server, asked) = start(Server::KnowsNothing);
-    let error = look_up("vpn.example.org", vec![server]).unwrap_err();
+    let error = resolve("vpn.example.org", vec![server]).unwrap_err();
     assert_eq!(
         error,
         "address vpn.example.org:443: cannot look up vpn.example.org: no such name"
@@ -166,13 +166,13 @@ fn a_name_that_does_not_exist_is_looked_for_in_the_search_domains() {
 #[test]
 fn a_server_that_denies_the_name_for_one_family_has_its_answer_for_the_other_counted() {
     let (server, _asked) = start(Server::KnowsOneFamily);
-    assert_eq!(look_up("vpn.example.org", vec![server]), found());
+    assert_eq!(resolve("vpn.example.org", vec![server]), found());
 }
 
 #[test]
 fn a_search_domain_whose_servers_fail_hides_no_name_of_the_next() {
     let (server, _asked) = start(Server::HasABrokenDomain);
-    assert_eq!(look_up("vpn", vec![server]), found());
+    assert_eq!(resolve("vpn", vec![server]), found());
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn an_address_with_its_interface_is_no_name_to_be_asked_for() {
         servers: vec![server],
         ..HostResolvers::default()
     };
-    let addresses = of(&config, Outside::Mark(0))(Some(resolvers)).expect("it is an address");
+    let addresses = new(&config, Outside::Mark(0))(Some(resolvers)).expect("it is an address");
     assert_eq!(addresses[0].ip().to_string(), "fe80::1");
     assert!(asked.try_recv().is_err(), "somebody was asked");
 }
@@ -196,12 +196,12 @@ fn an_address_with_its_interface_is_no_name_to_be_asked_for() {
 fn servers_that_do_not_answer_are_said_within_the_time() {
     let silent = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let address = silent.local_addr().expect("bound");
-    let error = look_up("vpn.example.org", vec![address]).unwrap_err();
+    let error = resolve("vpn.example.org", vec![address]).unwrap_err();
     assert!(
         error.ends_with("none of 1 name server(s) knows it: no answer"),
         "{error}"
     );
-    let error = look_up("vpn.example.org", Vec::new()).unwrap_err();
+    let error = resolve("vpn.example.org", Vec::new()).unwrap_err();
     assert!(
         error.contains("no name server outside the tunnel"),
         "{error}"

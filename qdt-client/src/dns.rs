@@ -26,7 +26,7 @@ type Call =
     Pin<Box<dyn Future<Output = Result<Result<Option<DnsRepair>, DnsError>, Elapsed>> + Send>>;
 
 /// The name servers of one tunnel's host.
-pub(crate) struct Resolvers<H> {
+pub(crate) struct TunnelDns<H> {
     host: H,
     tun: String,
     /// What was asked for last; something may have to be given back while there is one.
@@ -36,9 +36,9 @@ pub(crate) struct Resolvers<H> {
     unanswered: bool,
 }
 
-impl<H> fmt::Debug for Resolvers<H> {
+impl<H> fmt::Debug for TunnelDns<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Resolvers")
+        f.debug_struct("TunnelDns")
             .field("tun", &self.tun)
             .field("wanted", &self.wanted)
             .field("in_flight", &self.call.is_some())
@@ -46,7 +46,7 @@ impl<H> fmt::Debug for Resolvers<H> {
     }
 }
 
-impl<H: Host> Resolvers<H> {
+impl<H: Host> TunnelDns<H> {
     pub(crate) fn new(host: H, tun: &str) -> Self {
         Self {
             host,

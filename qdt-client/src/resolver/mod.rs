@@ -5,24 +5,24 @@
 //! a tunnel that is down answers nothing. So the name servers that the host has without the tunnel
 //! are asked, over sockets outside the tunnel.
 
-mod ask;
 mod message;
 mod names;
+mod query;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ask::{Answer, Servers};
 use qdt_host::{HostResolvers, Outside};
 use qdt_program::{HostPort, Protocol};
+use query::{Answer, Servers};
 
 use crate::config::{ClientConfig, RouteMode};
 
 /// Finds the server's addresses in the order in which they are to be tried, or gives the
 /// resolver's words. The argument is `None` before the tunnel exists, and later tells which name
 /// servers can be asked outside it. May block; it is called on a thread of its own.
-pub type LookUp =
+pub type Resolver =
     Arc<dyn Fn(Option<HostResolvers>) -> Result<Vec<SocketAddr>, String> + Send + Sync>;
 
 /// What all questions of one look-up may take together.
@@ -31,7 +31,7 @@ const HOSTS: &str = "/etc/hosts";
 
 /// The look-up of the server that `config` names, over sockets that stay outside the tunnel by
 /// `way_out`.
-pub(crate) fn of(config: &ClientConfig, way_out: Outside) -> LookUp {
+pub(crate) fn new(config: &ClientConfig, way_out: Outside) -> Resolver {
     let server = config.server.clone();
     // Then the tunnel changes nothing about how this host finds names.
     let names_untouched = config.route_mode != RouteMode::Default && config.dns.is_empty();
