@@ -6,7 +6,7 @@ use std::path::Path;
 
 use qdt_host::{Host, Network};
 use qdt_program::{Loaded, ReadError, Token};
-use qdt_transport::ServerTls;
+use qdt_transport::{CertificateError, ServerTls};
 use tracing::{info, warn};
 
 use crate::config::{Credentials, ServerConfig};
@@ -98,10 +98,8 @@ pub async fn prepare<H: Host>(
     }
 }
 
-fn pin_of(files: &CertificateFiles) -> Result<String, String> {
-    ServerTls::load(&files.certificate, &files.key)
-        .map(|tls| tls.pin().to_owned())
-        .map_err(|error| error.to_string())
+fn pin_of(files: &CertificateFiles) -> Result<String, CertificateError> {
+    ServerTls::load(&files.certificate, &files.key).map(|tls| tls.pin().to_owned())
 }
 
 /// Warns where the client.yaml that a first start made beside the configuration at `path` does not

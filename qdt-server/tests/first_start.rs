@@ -12,13 +12,14 @@ use qdt_server::first_start::{
     CertificateFiles, FirstStartError, create, ensure_certificate, first_start,
     refuse_second_certificate, stale_client_config,
 };
+use qdt_transport::CertificateError;
 use serde_json::Value;
 
 fn addresses() -> Vec<IpAddr> {
     vec!["192.0.2.7".parse().unwrap(), "2001:db8::7".parse().unwrap()]
 }
 
-fn pin(_: &CertificateFiles) -> Result<String, String> {
+fn pin(_: &CertificateFiles) -> Result<String, CertificateError> {
     Ok("sha256/PIN".into())
 }
 
@@ -191,8 +192,15 @@ fn a_folder_that_does_not_exist_is_an_error_that_names_the_file() {
 fn a_certificate_that_cannot_be_used_leaves_no_server_yaml() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("server.yaml");
-    let error = first_start(&path, 2, &[], |_| Err("tls_cert: no PEM".into())).unwrap_err();
-    assert_eq!(error.to_string(), "tls_cert: no PEM");
+    let unusable = |files: &CertificateFiles| {
+        Err(CertificateError::Malformed {
+            what: "tls_cert",
+            path: files.certificate.clone(),
+            problem: "no PEM".into(),
+        })
+    };
+    let error = first_start(&path, 2, &[], unusable).unwrap_err();
+    assert!(error.to_string().ends_with("cert.pem: no PEM"), "{error}");
     assert!(!path.exists());
 }
 

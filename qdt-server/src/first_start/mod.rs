@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use qdt_program::{Loaded, Token, read_config_yaml};
-use qdt_transport::ServerTls;
+use qdt_transport::{CertificateError, ServerTls};
 use zeroize::Zeroizing;
 
 use crate::config::{ServerFile, first_start_yaml};
@@ -79,8 +79,8 @@ pub enum FirstStartError {
     #[error("{folder}: another start is making files there; start again when it has ended", folder = .0.display())]
     Busy(PathBuf),
     /// The certificate that exists cannot be used.
-    #[error("{0}")]
-    Pin(String),
+    #[error(transparent)]
+    Pin(#[from] CertificateError),
     /// No token could be made.
     #[error("the system gives no random bytes for a token")]
     NoRandomness,
@@ -106,7 +106,7 @@ pub fn first_start(
     path: &Path,
     cpus: usize,
     addresses: &[IpAddr],
-    pin_of: impl FnOnce(&CertificateFiles) -> Result<String, String>,
+    pin_of: impl FnOnce(&CertificateFiles) -> Result<String, CertificateError>,
 ) -> Result<FirstStart, FirstStartError> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let files = CertificateFiles {
@@ -114,7 +114,7 @@ pub fn first_start(
         key: folder.join("key.pem"),
     };
     ensure_certificate(&files, addresses)?;
-    let pin = pin_of(&files).map_err(FirstStartError::Pin)?;
+    let pin = pin_of(&files)?;
     // Under its hidden name server.yaml keeps the token for a start that continues this one.
     let staged = new_file::beside(path, STAGED);
     let token = match staged_token(&staged) {

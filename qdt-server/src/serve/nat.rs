@@ -7,6 +7,7 @@
 //! leaves, and `/healthz` says so.
 
 use std::collections::HashSet;
+use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -206,16 +207,21 @@ impl<H: Host> Nat<H> {
     }
 
     /// Puts back what [`check`](Self::check) found.
-    pub(super) async fn restore(&mut self, fault: NatFault) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// [`FirewallError`] or [`SysctlError`](qdt_host::SysctlError).
+    pub(super) async fn restore(
+        &mut self,
+        fault: NatFault,
+    ) -> Result<(), Box<dyn Error + Send + Sync>> {
         match fault {
-            NatFault::Rules => self.put_in_place().await.map_err(|error| error.to_string()),
+            NatFault::Rules => self.put_in_place().await?,
             NatFault::Forwarding => {
-                let enabled = self.host.firewall().enable_forwarding();
-                enabled.map_err(|error| error.to_string())?;
+                self.host.firewall().enable_forwarding()?;
                 self.tell_health();
-                Ok(())
             }
         }
+        Ok(())
     }
 
     /// Tells of chains of others that drop what goes through the tunnel, each once while it is

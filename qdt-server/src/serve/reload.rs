@@ -3,6 +3,8 @@
 //! All or nothing: if the file or the certificate has a fault, everything stays as it was. Other
 //! keys need a restart, and if one of them has changed the log says so.
 
+use std::error::Error;
+
 use qdt_program::{log_warnings, warn_of_open_secrets};
 use qdt_transport::ServerTls;
 use tracing::{error, info, warn};
@@ -15,18 +17,16 @@ impl<H> Server<H> {
     pub(super) fn reload(&mut self) {
         match self.read_again() {
             Ok((config, tls)) => self.take_over(config, tls),
-            Err(reason) => error!(err = reason, "reload failed, nothing changed"),
+            Err(error) => error!(err = %error, "reload failed, nothing changed"),
         }
     }
 
-    fn read_again(&self) -> Result<(ServerConfig, ServerTls), String> {
-        let loaded =
-            ServerConfig::load(&self.path, self.cpus).map_err(|error| error.to_string())?;
+    fn read_again(&self) -> Result<(ServerConfig, ServerTls), Box<dyn Error>> {
+        let loaded = ServerConfig::load(&self.path, self.cpus)?;
         log_warnings(&self.path, &loaded.warnings);
         let config = loaded.config;
         warn_of_open_secrets([&self.path, &config.credentials.tls_key]);
-        let tls = ServerTls::load(&config.credentials.tls_cert, &config.credentials.tls_key)
-            .map_err(|error| error.to_string())?;
+        let tls = ServerTls::load(&config.credentials.tls_cert, &config.credentials.tls_key)?;
         Ok((config, tls))
     }
 

@@ -192,7 +192,7 @@ impl<H: Host> Keeper<H> {
             match self.nat.restore(fault).await {
                 Ok(()) => restored.push(part),
                 Err(error) => error!(
-                    err = error,
+                    err = %error,
                     part = part.label(),
                     "restoring the host's network failed"
                 ),
