@@ -64,7 +64,7 @@ struct Driver<K, H> {
     link: K,
     host: TunnelHost<H>,
     resolver: Resolver,
-    resolved: UnboundedSender<Result<Vec<SocketAddr>, String>>,
+    resolved: UnboundedSender<Result<Vec<SocketAddr>, Cause>>,
     repairs: Repairs,
 }
 
@@ -72,7 +72,7 @@ impl<K: Link, H: Host> Driver<K, H> {
     async fn run(
         mut self,
         mut reports: UnboundedReceiver<ClientEvent>,
-        mut found: UnboundedReceiver<Result<Vec<SocketAddr>, String>>,
+        mut found: UnboundedReceiver<Result<Vec<SocketAddr>, Cause>>,
         mut watch: impl Watch,
         stop: impl Future<Output = ()>,
     ) -> Outcome {
@@ -127,7 +127,7 @@ impl<K: Link, H: Host> Driver<K, H> {
             self.repairs.done(now, &repaired.restored);
             match repaired.failure {
                 None => self.repairs.succeeded(),
-                Some(RepairError::Failed(cause)) => self.repairs.failed(cause.to_string()),
+                Some(RepairError::Failed(cause)) => self.repairs.failed(cause),
                 Some(gone @ RepairError::Gone(_)) => {
                     return Some(Event::HostFailed(HostFailure::Tun(Cause::new(gone))));
                 }

@@ -24,9 +24,9 @@ pub enum Failure {
     /// The answer was 200, but not one to act on.
     #[error(transparent)]
     Answer(#[from] AssignmentError),
-    /// The name of the server has no address.
-    #[error("{0}")]
-    Resolve(String),
+    /// The server's name was not resolved.
+    #[error(transparent)]
+    Resolve(Cause),
 }
 
 impl Failure {

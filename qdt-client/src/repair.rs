@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use tracing::{error, info, warn};
 
+use crate::cause::Cause;
+
 /// The most repairs within [`WINDOW`].
 const MOST: usize = 20;
 /// How long repairs are counted, and the longest time without one after too many.
@@ -18,7 +20,7 @@ const WINDOW: Duration = Duration::from_secs(60);
 pub(crate) struct Repairs {
     recent: Vec<Instant>,
     paused_until: Option<Instant>,
-    failure: Option<String>,
+    failure: Option<Cause>,
 }
 
 impl Repairs {
@@ -70,10 +72,10 @@ impl Repairs {
     }
 
     /// The host could not be repaired.
-    pub(crate) fn failed(&mut self, text: String) {
-        if self.failure.as_ref() != Some(&text) {
-            error!(err = %text, "cannot put back the tunnel's device or routes");
-            self.failure = Some(text);
+    pub(crate) fn failed(&mut self, cause: Cause) {
+        if self.failure.as_ref() != Some(&cause) {
+            error!(err = %cause, "cannot put back the tunnel's device or routes");
+            self.failure = Some(cause);
         }
     }
 }

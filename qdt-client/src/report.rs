@@ -57,7 +57,7 @@ pub(crate) fn log(report: &Report) {
         Report::Recovered => info!("the server answers again"),
         Report::PathTooSmall => info!("the path carries only small packets now"),
         Report::DnsEntryRefused(refused) => error!(err = %refused, "set dns failed"),
-        Report::ResolveFailed(text) => warn!(err = %text, "look-up failed"),
+        Report::ResolveFailed(cause) => warn!(err = %cause, "look-up failed"),
         Report::Resolved(addresses) => debug!(addresses = ?addresses, "server found"),
     }
 }

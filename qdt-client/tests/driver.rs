@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use qdt_client::{
-    HostWishes, MemoryLink, Outcome, Resolver, RouteMode, Settings, Tunnel, TunnelHost, drive,
+    Cause, HostWishes, MemoryLink, Outcome, Resolver, RouteMode, Settings, Tunnel, TunnelHost,
+    drive,
 };
 use qdt_host::memory::{Call, MemoryHost, MemoryWatch};
 use qdt_host::{
@@ -527,7 +528,7 @@ async fn a_name_that_cannot_be_found_is_asked_again() {
         let mut asked = count.lock().expect("no look-up panics");
         *asked += 1;
         if *asked < 3 {
-            Err("no such host".to_owned())
+            Err(Cause::new("no such host"))
         } else {
             found()(None)
         }
@@ -559,7 +560,7 @@ async fn once_the_tunnel_exists_names_are_looked_up_at_the_resolvers_of_the_host
         given.lock().expect("no look-up panics").push(outside);
         match given.lock().expect("no look-up panics").len() {
             1 => found()(None),
-            _ => Err("no answer".to_owned()),
+            _ => Err(Cause::new("no answer")),
         }
     });
     let (_, log) = driven(&host, resolver, async |mut worker| {

@@ -1,73 +1,74 @@
-//! Where the server is: its name, looked up the host's way or outside the tunnel.
+//! The resolver of the server's name: getaddrinfo before the tunnel exists, queries outside the
+//! tunnel afterwards.
 //!
-//! Invariants: once the tunnel exists, no question about the server's name goes into it. The host's
-//! own way (getaddrinfo) would lead there as soon as the tunnel's routes or resolvers are set, and
-//! a tunnel that is down answers nothing. So the name servers that the host has without the tunnel
-//! are asked, over sockets outside the tunnel.
+//! Invariants: once the tunnel exists, no query for the server's name enters it. getaddrinfo would
+//! send one there as soon as the tunnel's routes or name servers are set, and a tunnel that is down
+//! answers nothing. So the name servers that the host has without the tunnel are queried, over
+//! sockets outside the tunnel.
 
 mod message;
 mod names;
 mod query;
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use qdt_host::{HostResolvers, Outside};
-use qdt_program::{HostPort, Protocol};
-use query::{Answer, Servers};
+use qdt_program::{HostPort, Protocol, ResolveError};
+use query::Servers;
 
+use crate::cause::Cause;
 use crate::config::{ClientConfig, RouteMode};
 
-/// Finds the server's addresses in the order in which they are to be tried, or gives the
-/// resolver's words. The argument is `None` before the tunnel exists, and later tells which name
-/// servers can be asked outside it. May block; it is called on a thread of its own.
+/// Returns the server's addresses in the order to dial them. The argument is `None` before the
+/// tunnel exists; later it lists the name servers outside it. Blocks; runs on its own thread.
 pub type Resolver =
-    Arc<dyn Fn(Option<HostResolvers>) -> Result<Vec<SocketAddr>, String> + Send + Sync>;
+    Arc<dyn Fn(Option<HostResolvers>) -> Result<Vec<SocketAddr>, Cause> + Send + Sync>;
 
-/// What all questions of one look-up may take together.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The time for all queries of one look-up.
+const TIMEOUT: Duration = Duration::from_secs(5);
 const HOSTS: &str = "/etc/hosts";
 
-/// The look-up of the server that `config` names, over sockets that stay outside the tunnel by
-/// `way_out`.
-pub(crate) fn new(config: &ClientConfig, way_out: Outside) -> Resolver {
+/// Returns the resolver of the server in `config`; its sockets stay `outside` the tunnel.
+pub(crate) fn new(config: &ClientConfig, outside: Outside) -> Resolver {
     let server = config.server.clone();
-    // Then the tunnel changes nothing about how this host finds names.
+    // Then the tunnel does not change how this host resolves names.
     let names_untouched = config.route_mode != RouteMode::Default && config.dns.is_empty();
-    Arc::new(move |resolvers| {
-        let literal = server.literal_addresses(Protocol::Udp);
-        if let Some(addresses) = literal.map_err(|error| error.to_string())? {
+    Arc::new(move |name_servers| {
+        if let Some(addresses) = server
+            .literal_addresses(Protocol::Udp)
+            .map_err(Cause::new)?
+        {
             return Ok(addresses);
         }
-        let by_host = || {
-            let found = server.dial_addresses(Protocol::Udp);
-            found.map_err(|error| error.to_string())
-        };
-        let Some(resolvers) = resolvers else {
+        let by_host = || server.dial_addresses(Protocol::Udp).map_err(Cause::new);
+        let Some(name_servers) = name_servers else {
             return by_host();
         };
-        match outside(&server, &resolvers, Some(way_out)) {
+        match resolve_outside(&server, &name_servers, Some(outside)) {
             Err(_) if names_untouched => by_host(),
-            result => result,
+            result => result.map_err(Cause::new),
         }
     })
 }
 
-/// Looks `server` up in the hosts file and at `resolvers`.
-fn outside(
+/// Resolves `server` from the hosts file, or by queries to `name_servers`.
+fn resolve_outside(
     server: &HostPort,
-    resolvers: &HostResolvers,
-    way_out: Option<Outside>,
-) -> Result<Vec<SocketAddr>, String> {
-    let port = server
-        .port_number(Protocol::Udp)
-        .map_err(|error| error.to_string())?;
+    name_servers: &HostResolvers,
+    outside: Option<Outside>,
+) -> Result<Vec<SocketAddr>, ResolveError> {
+    let port = server.port_number(Protocol::Udp)?;
     let hosts = std::fs::read_to_string(HOSTS).unwrap_or_default();
     let mut found = names::in_hosts(&hosts, server.host());
     if found.is_empty() {
-        found = ask_all(server.host(), resolvers, way_out).map_err(|text| {
-            format!("address {server}: cannot look up {}: {text}", server.host())
+        found = query_candidates(server.host(), name_servers, outside).map_err(|source| {
+            ResolveError::Lookup {
+                address: server.clone(),
+                source,
+            }
         })?;
     }
     found.sort_by_key(IpAddr::is_ipv6);
@@ -81,33 +82,33 @@ fn outside(
     Ok(addresses)
 }
 
-fn ask_all(
+/// Returns at least one address of `name`.
+fn query_candidates(
     name: &str,
-    resolvers: &HostResolvers,
-    way_out: Option<Outside>,
-) -> Result<Vec<IpAddr>, String> {
-    if resolvers.servers.is_empty() {
-        return Err(
-            "this host has no name server outside the tunnel: name one in \
-                    /etc/resolv.conf, or the server by its address"
-                .to_owned(),
-        );
+    name_servers: &HostResolvers,
+    outside: Option<Outside>,
+) -> io::Result<Vec<IpAddr>> {
+    if name_servers.servers.is_empty() {
+        return Err(io::Error::other(
+            "this host has no name server outside the tunnel: name one in /etc/resolv.conf, or the \
+             server by its address",
+        ));
     }
     let servers = Servers {
-        addresses: &resolvers.servers,
-        outside: way_out,
+        addresses: &name_servers.servers,
+        outside,
     };
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     let mut failure = None;
-    for name in names::candidates(name, resolvers) {
-        match servers.ask(&name, deadline) {
-            Answer::Found(addresses) => return Ok(addresses),
-            Answer::NoName => {}
-            // A search domain whose servers are broken hides no name of another.
-            Answer::Failed(text) => failure = failure.or(Some(text)),
+    for name in names::candidates(name, name_servers) {
+        match servers.query(&name, deadline) {
+            Ok(addresses) if addresses.is_empty() => {}
+            Ok(addresses) => return Ok(addresses),
+            // A search domain with broken servers does not hide a name in the next one.
+            Err(error) => failure = failure.or(Some(error)),
         }
     }
-    Err(failure.unwrap_or_else(|| "no such name".to_owned()))
+    Err(failure.unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such name")))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! Questions to name servers over sockets whose packets stay outside the tunnel.
+//! DNS queries over sockets whose packets stay outside the tunnel.
 //!
-//! Invariants: every question has a random id and a socket of its own, hence a random port, and
-//! takes answers from its server only; nothing takes longer than the deadline that is given.
+//! Invariants: every query has a random id and its own socket, hence a random port, and accepts
+//! answers from its server only; no call outlasts its deadline.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
@@ -13,27 +13,25 @@ use socket2::{Domain, Socket, Type};
 
 use super::message::{Kind, Reply, question, reply};
 
-/// Without an answer for so long the next server is asked as well, after the last the first again.
+/// The time without an answer after which the next server is queried too; the first follows the
+/// last.
 const NEXT_SERVER: Duration = Duration::from_millis(700);
-/// How long addresses of the other family are waited for once there are some of one.
+/// The time to wait for the second family's answer after the first one's.
 const OTHER_FAMILY: Duration = Duration::from_secs(1);
-/// What one exchange over TCP may take.
-const TCP: Duration = Duration::from_secs(2);
-/// The largest answer without EDNS is 512 bytes; a server that sends more is read as well.
-const LARGEST: usize = 4096;
+/// The limit for one exchange over TCP.
+const TCP_TIMEOUT: Duration = Duration::from_secs(2);
+/// The most bytes read of one answer. Without EDNS 512 is the limit; longer ones are read as well.
+const MAX_ANSWER: usize = 4096;
 
-/// What the servers say of a name.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Answer {
-    /// Its addresses; at least one.
-    Found(Vec<IpAddr>),
-    /// It does not exist or has no address.
-    NoName,
-    /// Why nothing is known.
-    Failed(String),
+/// No server gave an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("none of {servers} name server(s) knows it: {source}")]
+struct Unanswered {
+    servers: usize,
+    source: io::Error,
 }
 
-/// Whom to ask and how.
+/// The name servers, and how to reach them.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Servers<'a> {
     /// The servers in order of preference; at least one.
@@ -49,12 +47,12 @@ struct Exchange {
     server: usize,
 }
 
-/// The state of one family.
+/// The state of one address family.
 struct Family {
     kind: Kind,
     found: Option<Vec<IpAddr>>,
-    /// Why each server gave no answer; `None` for one that may still give it.
-    failures: Vec<Option<String>>,
+    /// Why each server failed to answer; `None` for one that may still answer.
+    failures: Vec<Option<io::Error>>,
 }
 
 impl Family {
@@ -64,12 +62,13 @@ impl Family {
 }
 
 impl Servers<'_> {
-    /// Asks for both families of `name` until `deadline`.
-    pub(super) fn ask(self, name: &str, deadline: Instant) -> Answer {
+    /// Queries both families of `name` until `deadline`. Returns no address where the name does not
+    /// exist or has none.
+    pub(super) fn query(self, name: &str, deadline: Instant) -> io::Result<Vec<IpAddr>> {
         let mut families = [Kind::A, Kind::Aaaa].map(|kind| Family {
             kind,
             found: None,
-            failures: vec![None; self.addresses.len()],
+            failures: self.addresses.iter().map(|_| None).collect(),
         });
         let (mut deadline, mut exchanges) = (deadline, Vec::new());
         let (mut round, mut next) = (0, Instant::now());
@@ -82,10 +81,10 @@ impl Servers<'_> {
                 let server = round % self.addresses.len();
                 for family in families.iter_mut().filter(|family| !family.is_over()) {
                     if family.failures[server].is_none() {
-                        match self.start(name, family.kind, server) {
+                        match self.send(name, family.kind, server) {
                             Ok(Some(exchange)) => exchanges.push(exchange),
-                            Ok(None) => return Answer::NoName,
-                            Err(error) => family.failures[server] = Some(error.to_string()),
+                            Ok(None) => return Ok(Vec::new()),
+                            Err(error) => family.failures[server] = Some(error),
                         }
                     }
                 }
@@ -99,32 +98,29 @@ impl Servers<'_> {
                     Ok(Some(Reply::Truncated)) => self.over_tcp(exchange, deadline),
                     result => result,
                 };
-                match result {
+                let failure = match result {
                     Ok(Some(Reply::Addresses(found))) => {
                         if !found.is_empty() {
                             deadline = deadline.min(Instant::now() + OTHER_FAMILY);
                         }
                         family.found.get_or_insert(found);
+                        None
                     }
-                    // Of this family: there are name servers that say so of AAAA where there is an
-                    // A (RFC 4074 section 4.2).
+                    // Of this family: some name servers deny AAAA records of a name that has A
+                    // records (RFC 4074 section 4.2).
                     Ok(Some(Reply::NoName)) => {
                         deadline = deadline.min(Instant::now() + OTHER_FAMILY);
                         family.found.get_or_insert_default();
+                        None
                     }
-                    Ok(Some(Reply::Failed(code))) => {
-                        family.failures[exchange.server] = Some(words(code));
-                        next = now;
-                    }
-                    Ok(Some(Reply::Truncated)) => {
-                        family.failures[exchange.server] = Some("no complete answer".to_owned());
-                        next = now;
-                    }
-                    Ok(None) => {}
-                    Err(error) => {
-                        family.failures[exchange.server] = Some(error.to_string());
-                        next = now;
-                    }
+                    Ok(Some(Reply::Failed(code))) => Some(refusal(code)),
+                    Ok(Some(Reply::Truncated)) => Some(io::Error::other("no complete answer")),
+                    Ok(None) => None,
+                    Err(error) => Some(error),
+                };
+                if failure.is_some() {
+                    family.failures[exchange.server] = failure;
+                    next = now;
                 }
             }
             exchanges.retain(|exchange| {
@@ -135,13 +131,13 @@ impl Servers<'_> {
         conclude(families)
     }
 
-    /// `None` when the name cannot be asked for.
-    fn start(self, name: &str, kind: Kind, server: usize) -> io::Result<Option<Exchange>> {
+    /// Sends one query; `None` where `name` cannot be queried.
+    fn send(self, name: &str, kind: Kind, server: usize) -> io::Result<Option<Exchange>> {
         let Some(question) = question(rand::random(), name, kind) else {
             return Ok(None);
         };
         let socket = self.socket(server, Type::DGRAM)?;
-        // Only this server's datagrams are received from here on, and its refusals are heard.
+        // From here on the socket receives this server's datagrams and ICMP errors only.
         socket.connect(&self.addresses[server].into())?;
         socket.set_nonblocking(true)?;
         socket.send(&question)?;
@@ -162,13 +158,13 @@ impl Servers<'_> {
     }
 
     fn over_tcp(self, exchange: &Exchange, deadline: Instant) -> io::Result<Option<Reply>> {
-        let patience = TCP.min(deadline.saturating_duration_since(Instant::now()));
-        let patience = patience.max(Duration::from_millis(1));
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = TCP_TIMEOUT.min(left).max(Duration::from_millis(1));
         let socket = self.socket(exchange.server, Type::STREAM)?;
-        socket.connect_timeout(&self.addresses[exchange.server].into(), patience)?;
+        socket.connect_timeout(&self.addresses[exchange.server].into(), timeout)?;
         let mut stream: TcpStream = socket.into();
-        stream.set_write_timeout(Some(patience))?;
-        stream.set_read_timeout(Some(patience))?;
+        stream.set_write_timeout(Some(timeout))?;
+        stream.set_read_timeout(Some(timeout))?;
         let length = u16::try_from(exchange.question.len()).unwrap_or(u16::MAX);
         stream.write_all(&[&length.to_be_bytes()[..], &exchange.question].concat())?;
         let mut length = [0; 2];
@@ -182,7 +178,7 @@ impl Servers<'_> {
     }
 }
 
-/// Waits until something is received or `until` is over; each result with its exchange's index.
+/// Waits for answers until `until`; returns each with the index of its exchange.
 fn received(exchanges: &[Exchange], until: Instant) -> Vec<(usize, io::Result<Option<Reply>>)> {
     let left = until.saturating_duration_since(Instant::now());
     let timeout = Timespec::try_from(left).ok();
@@ -190,19 +186,17 @@ fn received(exchanges: &[Exchange], until: Instant) -> Vec<(usize, io::Result<Op
         .iter()
         .map(|exchange| PollFd::new(&exchange.socket, PollFlags::IN))
         .collect();
-    // An interrupted wait is one that ends early.
+    // An interrupted wait ends early.
     let _ = poll(&mut fds, timeout.as_ref());
-    let ready = fds.iter().map(|fd| !fd.revents().is_empty());
-    let ready: Vec<_> = (0..).zip(ready).filter(|(_, ready)| *ready).collect();
+    let ready = (0..).zip(&fds).filter(|(_, fd)| !fd.revents().is_empty());
     ready
-        .into_iter()
         .map(|(index, _)| (index, receive(&exchanges[index])))
         .collect()
 }
 
-/// `None` for what is not an answer.
+/// Receives one datagram; `None` where it is not an answer.
 fn receive(exchange: &Exchange) -> io::Result<Option<Reply>> {
-    let mut buffer = [0; LARGEST];
+    let mut buffer = [0; MAX_ANSWER];
     match exchange.socket.recv(&mut buffer) {
         Ok(length) => Ok(reply(&buffer[..length], &exchange.question)),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
@@ -210,32 +204,26 @@ fn receive(exchange: &Exchange) -> io::Result<Option<Reply>> {
     }
 }
 
-fn conclude(families: [Family; 2]) -> Answer {
-    let addresses: Vec<IpAddr> = families
-        .iter()
-        .flat_map(|family| family.found.iter().flatten().copied())
-        .collect();
-    if !addresses.is_empty() {
-        return Answer::Found(addresses);
-    }
-    if families.iter().all(|family| family.found.is_some()) {
-        return Answer::NoName;
+fn conclude(families: [Family; 2]) -> io::Result<Vec<IpAddr>> {
+    let found = families.iter().flat_map(|family| &family.found);
+    let addresses: Vec<IpAddr> = found.flatten().copied().collect();
+    if !addresses.is_empty() || families.iter().all(|family| family.found.is_some()) {
+        return Ok(addresses);
     }
     let servers = families[0].failures.len();
-    let reason = families
+    let source = families
         .into_iter()
         .filter(|family| family.found.is_none())
-        .find_map(|family| family.failures.into_iter().flatten().next());
-    let reason = reason.unwrap_or_else(|| "no answer".to_owned());
-    Answer::Failed(format!(
-        "none of {servers} name server(s) knows it: {reason}"
-    ))
+        .find_map(|family| family.failures.into_iter().flatten().next())
+        .unwrap_or_else(|| io::Error::new(io::ErrorKind::TimedOut, "no answer"));
+    Err(io::Error::other(Unanswered { servers, source }))
 }
 
-fn words(code: u8) -> String {
+/// Returns the error for a response code (RFC 1035, section 4.1.1).
+fn refusal(code: u8) -> io::Error {
     match code {
-        2 => "the server failed".to_owned(),
-        5 => "the server refused".to_owned(),
-        code => format!("response code {code}"),
+        2 => io::Error::other("the server failed"),
+        5 => io::Error::other("the server refused"),
+        code => io::Error::other(format!("response code {code}")),
     }
 }

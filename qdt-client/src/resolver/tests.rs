@@ -1,5 +1,6 @@
 //! Look-ups at name servers on loopback that answer what a test wants.
 
+use std::error::Error;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::sync::mpsc::{Receiver, channel};
@@ -101,17 +102,17 @@ fn start(server: Server) -> (SocketAddr, Receiver<Vec<u8>>) {
     (address, asked)
 }
 
-fn resolve(name: &str, servers: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, String> {
+fn resolve(name: &str, servers: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Cause> {
     let server = format!("{name}:443").parse().expect("host and port");
     let resolvers = HostResolvers {
         servers,
         search: vec!["broken".to_owned(), "lan".to_owned()],
         ..HostResolvers::default()
     };
-    outside(&server, &resolvers, None)
+    resolve_outside(&server, &resolvers, None).map_err(Cause::new)
 }
 
-fn found() -> Result<Vec<SocketAddr>, String> {
+fn found() -> Result<Vec<SocketAddr>, Cause> {
     Ok(vec![SocketAddr::from((ADDRESS, 443))])
 }
 
@@ -152,7 +153,7 @@ fn a_name_that_does_not_exist_is_looked_for_in_the_search_domains() {
     let (server, asked) = start(Server::KnowsNothing);
     let error = resolve("vpn.example.org", vec![server]).unwrap_err();
     assert_eq!(
-        error,
+        error.to_string(),
         "address vpn.example.org:443: cannot look up vpn.example.org: no such name"
     );
     // The answer to one family may end the question for the other.
@@ -198,12 +199,34 @@ fn servers_that_do_not_answer_are_said_within_the_time() {
     let address = silent.local_addr().expect("bound");
     let error = resolve("vpn.example.org", vec![address]).unwrap_err();
     assert!(
-        error.ends_with("none of 1 name server(s) knows it: no answer"),
+        error
+            .to_string()
+            .ends_with("none of 1 name server(s) knows it: no answer"),
         "{error}"
     );
     let error = resolve("vpn.example.org", Vec::new()).unwrap_err();
     assert!(
-        error.contains("no name server outside the tunnel"),
+        error
+            .to_string()
+            .contains("no name server outside the tunnel"),
         "{error}"
+    );
+}
+
+#[test]
+fn the_error_of_the_system_stays_the_source_of_a_failed_look_up() {
+    let refused = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let address = refused.local_addr().expect("bound");
+    drop(refused);
+    let error = resolve("vpn.example.org", vec![address]).unwrap_err();
+    let mut kinds = Vec::new();
+    let mut next: Option<&dyn Error> = Some(&error);
+    while let Some(error) = next {
+        kinds.extend(error.downcast_ref().map(io::Error::kind));
+        next = error.source();
+    }
+    assert!(
+        kinds.contains(&io::ErrorKind::ConnectionRefused),
+        "{kinds:?}"
     );
 }

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use qdt_host::{DnsPlan, RoutePlan};
 
 use crate::assignment::DnsEntryError;
+use crate::cause::Cause;
 use crate::failure::{ClientError, Failure};
 use crate::plan::TunPlan;
 use qdt_transport::{AttemptId, Dial, PacketSize};
@@ -104,8 +105,8 @@ pub enum Report {
     PathTooSmall,
     /// A resolver of the server was left out.
     DnsEntryRefused(DnsEntryError),
-    /// The server's name could not be looked up while the connection is gone, in words.
-    ResolveFailed(String),
+    /// The server's name was not resolved while no connection carries the tunnel.
+    ResolveFailed(Cause),
     /// Where the server is.
     Resolved(Vec<IpAddr>),
 }

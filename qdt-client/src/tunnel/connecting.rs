@@ -14,6 +14,7 @@ use super::event::{Event, attempt_of};
 use super::imposture::{PATIENCE, Sighting};
 use super::race::{Race, Sizes, Step};
 use super::stopping::Stopping;
+use crate::cause::Cause;
 use crate::failure::{ClientError, Failure};
 use qdt_transport::{ClientEvent, DialError};
 
@@ -45,8 +46,8 @@ impl Connecting {
                     self.race = Some(Race::start(core, now, targets, sizes, Some(self.ends)));
                     State::Connecting(self)
                 }
-                Err(text) if self.race.is_none() => {
-                    Disconnected::enter(core, now, Some(Failure::Resolve(text)))
+                Err(cause) if self.race.is_none() => {
+                    Disconnected::enter(core, now, Some(Failure::Resolve(cause)))
                 }
                 _ => State::Connecting(self),
             },
@@ -112,8 +113,8 @@ impl Connecting {
                 Disconnected::enter(core, now, Some(failure))
             }
             None if self.ends <= now => {
-                let text = "the look-up of the server's name took too long".to_owned();
-                Disconnected::enter(core, now, Some(Failure::Resolve(text)))
+                let cause = Cause::new("the look-up of the server's name took too long");
+                Disconnected::enter(core, now, Some(Failure::Resolve(cause)))
             }
             race => State::Connecting(Self { race, ..self }),
         }

@@ -15,6 +15,7 @@ use super::backoff::Backoff;
 use super::growth::Growth;
 use super::imposture::Imposture;
 use crate::assignment::Assignment;
+use crate::cause::Cause;
 use crate::plan::{HostPlan, HostWishes};
 use qdt_transport::{AttemptId, ClientEvent, Dial, PacketSize, Ticket};
 
@@ -101,15 +102,12 @@ impl Core {
         }
     }
 
-    /// A look-up has ended. The addresses known before stay where it found none.
-    pub(super) fn resolved(
-        &mut self,
-        result: Result<Vec<SocketAddr>, String>,
-    ) -> Result<(), String> {
+    /// Takes the result of a look-up. The addresses of an earlier one stay where it found none.
+    pub(super) fn resolved(&mut self, result: Result<Vec<SocketAddr>, Cause>) -> Result<(), Cause> {
         self.resolving = false;
         let addresses = result?;
         if addresses.is_empty() {
-            return Err("the server's name has no address".to_owned());
+            return Err(Cause::new("the server's name has no address"));
         }
         if addresses != self.addresses {
             self.report(Report::Resolved(

@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 
+use crate::cause::Cause;
 use crate::failure::HostFailure;
 use qdt_transport::{AttemptId, ClientEvent};
 
@@ -12,9 +13,9 @@ use qdt_transport::{AttemptId, ClientEvent};
 pub enum Event {
     /// The program is ready to go.
     Started,
-    /// The look-up asked for by [`super::Action::Resolve`] has ended: addresses in the order in
-    /// which they are to be tried, or the resolver's words.
-    Resolved(Result<Vec<SocketAddr>, String>),
+    /// The look-up of [`super::Action::Resolve`] ended: the addresses in the order to dial them, or
+    /// the resolver's error.
+    Resolved(Result<Vec<SocketAddr>, Cause>),
     /// The packet worker reports.
     Link(ClientEvent),
     /// This host refused an action, or took something away.

@@ -16,6 +16,7 @@ use super::connected::Connected;
 use super::core::Core;
 use super::event::{Event, attempt_of};
 use super::race::{Race, Sizes, Step};
+use crate::cause::Cause;
 use qdt_transport::ClientEvent;
 
 /// Attempts under way, or a pause between them.
@@ -26,8 +27,8 @@ pub(super) struct Reconnecting {
     trying: Trying,
     /// While nothing answers the name is looked up again from time to time.
     resolve_at: Instant,
-    /// What the last look-up that failed said; the same words are logged once.
-    resolve_failure: Option<String>,
+    /// The error of the last look-up that failed; an error of the same text is logged once.
+    resolve_failure: Option<Cause>,
 }
 
 #[derive(Debug)]
@@ -76,10 +77,10 @@ impl Reconnecting {
                             race.retarget(&core.addresses);
                         }
                     }
-                    Err(text) if self.resolve_failure.as_ref() == Some(&text) => {}
-                    Err(text) => {
-                        core.report(Report::ResolveFailed(text.clone()));
-                        self.resolve_failure = Some(text);
+                    Err(cause) if self.resolve_failure.as_ref() == Some(&cause) => {}
+                    Err(cause) => {
+                        core.report(Report::ResolveFailed(cause.clone()));
+                        self.resolve_failure = Some(cause);
                     }
                 }
                 State::Reconnecting(self)

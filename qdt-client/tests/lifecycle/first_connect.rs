@@ -2,7 +2,7 @@
 
 use crate::script::*;
 use ipnet::IpNet;
-use qdt_client::{Action, ClientError, Event, Failure, Outcome, Report, Stage, TunPlan};
+use qdt_client::{Action, Cause, ClientError, Event, Failure, Outcome, Report, Stage, TunPlan};
 use qdt_host::{DnsPlan, RouteMode, RoutePlan};
 use qdt_proto::handshake::ConnectResponse;
 use qdt_transport::{AttemptId, ClientEvent, Dial, DialError, PacketSize};
@@ -284,10 +284,10 @@ fn a_network_that_says_no_is_tried_again_for_ever_with_pauses_up_to_ten_seconds(
 fn a_name_without_an_address_is_looked_up_again() {
     let mut script = Script::new(settings());
     script.event(Event::Started);
-    let actions = script.event(Event::Resolved(Err("no such host".to_owned())));
+    let actions = script.event(Event::Resolved(Err(Cause::new("no such host"))));
     assert!(matches!(
         &reports(&actions)[..],
-        [Report::Retrying { failure: Some(Failure::Resolve(text)), .. }] if text == "no such host"
+        [Report::Retrying { failure: Some(Failure::Resolve(cause)), .. }] if cause.to_string() == "no such host"
     ));
     assert_eq!(script.wait(secs(2)), [Action::Resolve]);
 }
@@ -460,7 +460,7 @@ fn a_look_up_that_ends_between_two_rounds_makes_place_for_the_next() {
     script.event(Event::Started);
     script.wait(secs(10));
     assert_eq!(script.tunnel.stage(), Stage::Disconnected);
-    script.event(Event::Resolved(Err("no such host".to_owned())));
+    script.event(Event::Resolved(Err(Cause::new("no such host"))));
     assert_eq!(script.wait(secs(2)), [Action::Resolve]);
 }
 

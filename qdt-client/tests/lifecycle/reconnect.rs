@@ -289,7 +289,7 @@ fn a_name_that_moved_is_followed_while_reconnecting() {
 fn a_resolver_that_fails_while_reconnecting_leaves_the_known_addresses() {
     let (mut script, first) = Script::connected();
     script.close(first);
-    script.event(Event::Resolved(Err("timed out".to_owned())));
+    script.event(Event::Resolved(Err(Cause::new("timed out"))));
     let actions = script.wait(secs(25));
     assert!(
         dials(&actions)
