@@ -1,13 +1,13 @@
-//! An error of any kind as part of a value that can be compared and cloned.
+//! An error of any type inside values that are cloned and compared.
 
 use std::{error::Error, fmt, sync::Arc};
 
-/// What the host or the packet worker said. Two are equal where their texts are.
+/// An error of the host or the packet worker. Two are equal where their texts are equal.
 #[derive(Debug, Clone)]
 pub struct Cause(Arc<dyn Error + Send + Sync>);
 
 impl Cause {
-    /// Keeps `error`, or a text that stands for one.
+    /// Wraps an error, or a text as one.
     pub fn new(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self(Arc::from(error.into()))
     }
@@ -40,7 +40,7 @@ mod tests {
     use super::Cause;
 
     #[test]
-    fn a_cause_is_the_error_itself_and_equals_one_of_the_same_words() {
+    fn a_cause_is_the_error_itself_and_equals_one_of_the_same_text() {
         let interface = "qdt0".to_owned();
         let cause = Cause::new(LinkError::Missing { interface });
         assert!(matches!(

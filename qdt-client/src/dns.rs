@@ -1,8 +1,8 @@
 //! The host's name servers while a tunnel is up, set and checked in parallel to everything else.
 //!
-//! Invariants: at most one call is in flight, a newer plan takes the place of an older one's call,
-//! and a call has [`LIMIT`]: a resolver service that hangs delays neither the life-cycle nor a
-//! repair of the routes. Only giving back is waited for.
+//! Invariants: at most one call is in flight, a newer plan cancels it, and [`TIMEOUT`] ends it: a
+//! resolver service that hangs delays neither the life-cycle nor a repair of the routes. Only the
+//! restoration is awaited.
 
 use std::fmt;
 use std::future::Future;
@@ -15,24 +15,23 @@ use tokio::time::timeout;
 
 use crate::cause::Cause;
 
-/// How long a call may take. [`Dns`] has shorter limits of its own for the programs that it asks,
-/// and says what it missed; this one only keeps the client going.
-const LIMIT: Duration = Duration::from_secs(8);
+/// The limit for a call. [`Dns`] has shorter and more specific timeouts for its helper programs.
+const TIMEOUT: Duration = Duration::from_secs(8);
 
-/// What a call did: the repair to log, or why the host does not ask the tunnel's name servers.
+/// The result of a call: the repair to log, or why the host does not use the tunnel's name servers.
 pub(crate) type Answer = Result<Option<DnsRepair>, Cause>;
 
 type Call =
     Pin<Box<dyn Future<Output = Result<Result<Option<DnsRepair>, DnsError>, Elapsed>> + Send>>;
 
-/// The name servers of one tunnel's host.
+/// The name servers of a tunnel.
 pub(crate) struct TunnelDns<H> {
     host: H,
     tun: String,
-    /// What was asked for last; something may have to be given back while there is one.
+    /// The current plan; while there is one, there may be something to restore.
     wanted: Option<DnsPlan>,
     call: Option<Call>,
-    /// Whether the last call had no answer, so that it is said once.
+    /// Whether the last call timed out, so that it is logged once.
     unanswered: bool,
 }
 
@@ -59,14 +58,14 @@ impl<H: Host> TunnelDns<H> {
 
     /// Starts to replace the host's name servers.
     pub(crate) fn set(&mut self, plan: DnsPlan) {
-        // An install that fails half-way, or too late, is given back as well.
+        // What a failed or late installation changed is restored too.
         self.wanted = Some(plan.clone());
         let host = self.host.clone();
         self.start(async move { host.dns().install(&plan).await.map(|()| None) });
     }
 
-    /// Starts to check that the host still asks the tunnel's name servers, unless a call is in
-    /// flight: then the next report of a change starts it.
+    /// Starts to check that the host still uses the tunnel's name servers, unless a call is in
+    /// flight: then the next change of the host starts it.
     pub(crate) fn check(&mut self) {
         if self.call.is_some() {
             return;
@@ -81,13 +80,12 @@ impl<H: Host> TunnelDns<H> {
         &mut self,
         call: impl Future<Output = Result<Option<DnsRepair>, DnsError>> + Send + 'static,
     ) {
-        // The call before it ends first.
+        // Cancels the previous call first.
         self.call = None;
-        self.call = Some(Box::pin(timeout(LIMIT, call)));
+        self.call = Some(Box::pin(timeout(TIMEOUT, call)));
     }
 
-    /// Completes when the call in flight does; never while there is none. Dropping the future loses
-    /// nothing.
+    /// Completes when the call in flight does; never while there is none. Cancel safe.
     pub(crate) async fn answered(&mut self) -> Answer {
         let Some(call) = &mut self.call else {
             return std::future::pending().await;
@@ -102,7 +100,7 @@ impl<H: Host> TunnelDns<H> {
         }
     }
 
-    /// Gives the host its own name servers back, where this run has replaced them.
+    /// Restores the host's own name servers, where this run has replaced them.
     pub(crate) async fn remove(&mut self) -> Result<(), Cause> {
         self.call = None;
         if self.wanted.take().is_none() {
@@ -111,19 +109,19 @@ impl<H: Host> TunnelDns<H> {
         in_time(self.host.dns().remove(&self.tun)).await
     }
 
-    /// Gives back what a killed run left changed.
+    /// Restores what a killed run left changed.
     pub(crate) async fn restore_leftovers(&self) -> Result<(), Cause> {
         in_time(self.host.dns().restore_leftovers(&self.tun)).await
     }
 
-    /// Returns the name servers that the host has without the tunnel.
+    /// Returns the name servers of the host outside the tunnel.
     pub(crate) fn outside(&self) -> HostResolvers {
         self.host.dns().host_resolvers()
     }
 }
 
 async fn in_time(call: impl Future<Output = Result<(), DnsError>>) -> Result<(), Cause> {
-    match timeout(LIMIT, call).await {
+    match timeout(TIMEOUT, call).await {
         Ok(result) => result.map_err(Cause::new),
         Err(_) => Err(no_answer()),
     }
@@ -131,6 +129,6 @@ async fn in_time(call: impl Future<Output = Result<(), DnsError>>) -> Result<(),
 
 fn no_answer() -> Cause {
     Cause::new(format!(
-        "dns: no answer from the resolver service within {LIMIT:?}"
+        "dns: no answer from the resolver service within {TIMEOUT:?}"
     ))
 }

@@ -1,16 +1,16 @@
-//! Runs the life-cycle: feeds it events and time, and carries its actions out one by one.
+//! The driver of the life-cycle: feeds it events and time, and executes its actions.
 //!
-//! What always holds here: no decision. The driver waits for a signal, a report of the packet
-//! worker, the end of a look-up or the life-cycle's own timer, hands it in, and does what comes
-//! out, in order, until the exit. Between two of them, whenever the host changed, it puts back what
-//! others removed of what it carried out last: device and routes first, name servers in parallel to
-//! all else.
+//! Invariants: it makes no decision. It waits for a signal, an event of the packet worker, the end
+//! of a look-up or the life-cycle's timer, passes it on, and executes the resulting actions in
+//! order until the exit. In between, whenever the host changed, it restores what other programs
+//! removed: device and routes first, name servers in parallel.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use qdt_host::{Host, Watch};
+use qdt_transport::{ClientCommand, ClientEvent};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{error, info, warn};
@@ -19,29 +19,27 @@ use crate::cause::Cause;
 use crate::dns::Answer;
 use crate::failure::HostFailure;
 use crate::host::{CleanUpError, RepairError, TunnelHost};
-use crate::link::{Link, LinkGone};
 use crate::repair::Repairs;
 use crate::report;
 use crate::resolver::Resolver;
 use crate::tunnel::{Action, Event, Outcome, Tunnel};
-use qdt_transport::{ClientCommand, ClientEvent};
+use crate::worker::{WorkerGone, WorkerHandle};
 
-/// How long the end of an action waits for the host's resolver service: one that works has answered
-/// by then, and "connected" in the log means that names go through the tunnel. One that does not is
-/// waited for in parallel to everything else.
+/// The time that an action waits for the host's resolver service, so that "connected" in the log
+/// means that names are resolved through the tunnel. A slower service completes in parallel.
 const DNS_GRACE: Duration = Duration::from_millis(500);
 
-/// Runs a tunnel until its exit, which `stop` asks for when it completes. The host is put back and
-/// the worker stopped when this returns.
-pub async fn drive<K: Link, H: Host>(
+/// Runs a tunnel until its exit; the completion of `stop` requests it. On return the host is
+/// restored and the worker stopped.
+pub async fn drive<W: WorkerHandle, H: Host>(
     tunnel: Tunnel,
-    link: K,
-    reports: UnboundedReceiver<ClientEvent>,
+    worker: W,
+    events: UnboundedReceiver<ClientEvent>,
     host: TunnelHost<H>,
     resolver: Resolver,
     stop: impl Future<Output = ()>,
 ) -> Outcome {
-    // Before the first change, so that none of others is missed.
+    // Before the first change, so that no change of another program is missed.
     let watch = host.watch();
     for failure in host.remove_leftovers().await {
         log_clean_up(&failure);
@@ -49,29 +47,29 @@ pub async fn drive<K: Link, H: Host>(
     let (resolved, found) = mpsc::unbounded_channel();
     Driver {
         tunnel,
-        link,
+        worker,
         host,
         resolver,
         resolved,
         repairs: Repairs::default(),
     }
-    .run(reports, found, watch, stop)
+    .run(events, found, watch, stop)
     .await
 }
 
-struct Driver<K, H> {
+struct Driver<W, H> {
     tunnel: Tunnel,
-    link: K,
+    worker: W,
     host: TunnelHost<H>,
     resolver: Resolver,
     resolved: UnboundedSender<Result<Vec<SocketAddr>, Cause>>,
     repairs: Repairs,
 }
 
-impl<K: Link, H: Host> Driver<K, H> {
+impl<W: WorkerHandle, H: Host> Driver<W, H> {
     async fn run(
         mut self,
-        mut reports: UnboundedReceiver<ClientEvent>,
+        mut events: UnboundedReceiver<ClientEvent>,
         mut found: UnboundedReceiver<Result<Vec<SocketAddr>, Cause>>,
         mut watch: impl Watch,
         stop: impl Future<Output = ()>,
@@ -86,7 +84,7 @@ impl<K: Link, H: Host> Driver<K, H> {
             if self.tunnel.poll_timeout().is_some_and(|due| due <= now) {
                 self.tunnel.handle_timeout(now);
             }
-            if let Some(outcome) = self.carry_out_all().await {
+            if let Some(outcome) = self.execute_all().await {
                 return outcome;
             }
             let due = self.tunnel.poll_timeout().map(Instant::from_std);
@@ -94,8 +92,8 @@ impl<K: Link, H: Host> Driver<K, H> {
                 biased;
                 () = &mut stop => Some(Event::Signal),
                 result = found.recv() => result.map(Event::Resolved),
-                report = reports.recv() => Some(match report {
-                    Some(report) => Event::Link(report),
+                event = events.recv() => Some(match event {
+                    Some(event) => Event::Worker(event),
                     None => Event::HostFailed(worker_gone()),
                 }),
                 () = at(due) => None,
@@ -105,7 +103,7 @@ impl<K: Link, H: Host> Driver<K, H> {
                 }
                 _ = watch.changed() => tokio::select! {
                     biased;
-                    // A helper that hangs (`nft`) is not waited for: what was set is removed next.
+                    // Does not wait for a helper program that hangs (`nft`).
                     () = &mut stop => Some(Event::Signal),
                     event = self.repair() => event,
                 },
@@ -113,18 +111,18 @@ impl<K: Link, H: Host> Driver<K, H> {
         }
     }
 
-    /// Puts back what others removed from the host; an event when that is impossible.
+    /// Restores what other programs removed; returns an event where that is impossible.
     async fn repair(&mut self) -> Option<Event> {
         let now = Instant::now().into_std();
-        if self.repairs.may_go_on(now) {
+        if self.repairs.is_allowed(now) {
             let repaired = self.host.repair().await;
             for warning in &repaired.warnings {
                 warn!(err = %warning, "routes");
             }
-            for warning in &repaired.settled {
+            for warning in &repaired.cleared {
                 info!(was = %warning, "routes: this is no longer so");
             }
-            self.repairs.done(now, &repaired.restored);
+            self.repairs.record(now, &repaired.restored);
             match repaired.failure {
                 None => self.repairs.succeeded(),
                 Some(RepairError::Failed(cause)) => self.repairs.failed(cause),
@@ -137,12 +135,12 @@ impl<K: Link, H: Host> Driver<K, H> {
         None
     }
 
-    async fn carry_out_all(&mut self) -> Option<Outcome> {
+    async fn execute_all(&mut self) -> Option<Outcome> {
         while let Some(action) = self.tunnel.poll_action() {
             if let Action::Exit(outcome) = action {
                 return Some(outcome);
             }
-            if let Err(failure) = self.carry_out(action).await {
+            if let Err(failure) = self.execute(action).await {
                 self.tunnel
                     .handle_event(Instant::now().into_std(), Event::HostFailed(failure));
             }
@@ -150,12 +148,12 @@ impl<K: Link, H: Host> Driver<K, H> {
         None
     }
 
-    async fn carry_out(&mut self, action: Action) -> Result<(), HostFailure> {
+    async fn execute(&mut self, action: Action) -> Result<(), HostFailure> {
         match action {
             Action::Resolve => self.start_resolver(),
             Action::Dial(dial) => self.send(ClientCommand::Dial(dial))?,
             Action::Adopt(attempt) => self.send(ClientCommand::Adopt(attempt))?,
-            Action::Hangup(attempt) => self.send(ClientCommand::Hangup(attempt))?,
+            Action::Close(attempt) => self.send(ClientCommand::Hangup(attempt))?,
             Action::SetTun(plan) => {
                 if let Some(queue) = self.host.set_tun(&plan).await? {
                     self.send(ClientCommand::AttachTun(queue))?;
@@ -174,8 +172,8 @@ impl<K: Link, H: Host> Driver<K, H> {
             }
             Action::SetDns(None) => log_if_failed(self.host.remove_dns().await),
             Action::RemoveRoutes => log_if_failed(self.host.remove_routes().await),
-            // A worker that is gone has stopped.
-            Action::StopLink => drop(self.link.send(ClientCommand::Stop)),
+            // A worker that is gone has stopped already.
+            Action::StopWorker => drop(self.worker.send(ClientCommand::Stop)),
             Action::Report(report) => report::log(&report),
             Action::Exit(_) => {}
         }
@@ -183,21 +181,23 @@ impl<K: Link, H: Host> Driver<K, H> {
     }
 
     fn send(&mut self, command: ClientCommand) -> Result<(), HostFailure> {
-        self.link.send(command).map_err(|LinkGone| worker_gone())
+        self.worker
+            .send(command)
+            .map_err(|WorkerGone| worker_gone())
     }
 
     fn start_resolver(&self) {
         let (resolver, resolved) = (Arc::clone(&self.resolver), self.resolved.clone());
         let outside = self.host.name_servers_outside();
         tokio::task::spawn_blocking(move || {
-            // Nobody listens any more once the tunnel has stopped.
+            // After the exit there is no receiver.
             let _ = resolved.send(resolver(outside));
         });
     }
 }
 
 fn worker_gone() -> HostFailure {
-    HostFailure::Worker(Cause::new(LinkGone))
+    HostFailure::Worker(Cause::new(WorkerGone))
 }
 
 async fn at(due: Option<Instant>) {

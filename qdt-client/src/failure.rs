@@ -1,27 +1,28 @@
-//! Why a tunnel is not up: one type for everything that can stand between a client and a session.
+//! The errors of connection attempts and of the host.
 //!
-//! What always holds here: the texts are those that reach the log under `err`, and what ends the
-//! first connect is decided in [`Failure::is_final`] alone.
+//! Invariants: their texts are those in the log under `err`; [`Failure::is_final`] alone decides
+//! what ends the first connect.
+
+use qdt_transport::DialError;
 
 use crate::assignment::AssignmentError;
 use crate::cause::Cause;
-use qdt_transport::DialError;
 
-/// Why an attempt, or a round of attempts, gave no session.
+/// The reason why an attempt, or a round of attempts, failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// The server answered, with another status than 200.
+    /// The server answered with a status other than 200.
     #[error("{status}{} ({body})", reason_phrase(*status))]
     Refused {
         /// The HTTP status.
         status: u16,
-        /// The body with its line feed.
+        /// The body, line feed included.
         body: String,
     },
     /// There was no answer.
     #[error(transparent)]
     Dial(#[from] DialError),
-    /// The answer was 200, but not one to act on.
+    /// The answer was 200 and its content invalid.
     #[error(transparent)]
     Answer(#[from] AssignmentError),
     /// The server's name was not resolved.
@@ -30,9 +31,9 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Whether trying again is no use for somebody who never was connected: the token or the kind
-    /// of server is wrong. 429 and 503 pass, so does the network. A wrong certificate is not final
-    /// by itself: whoever sees our first packet can answer it before the server does.
+    /// Returns whether the first connect ends: the token or the kind of server is wrong. 429, 503
+    /// and network errors are temporary. A wrong certificate is not final, because an attacker who
+    /// sees our first packet can answer it before the server does.
     #[must_use]
     pub fn is_final(&self) -> bool {
         match self {
@@ -42,7 +43,7 @@ impl Failure {
         }
     }
 
-    /// Whether the server was heard. What shows a wrong certificate is not known to be the server.
+    /// Returns whether the server answered. The sender of a wrong certificate may be another host.
     #[must_use]
     pub fn is_answer(&self) -> bool {
         match self {
@@ -52,28 +53,26 @@ impl Failure {
         }
     }
 
-    /// Whether somebody answered who is not known to be the server.
+    /// Returns whether the answer came with a certificate that is not the server's.
     #[must_use]
     pub fn is_wrong_certificate(&self) -> bool {
         matches!(self, Self::Dial(DialError::Certificate(_)))
     }
 
-    /// Whether the server is there and only not ready yet: it has just been started, or is about to
-    /// end.
+    /// Returns whether the server is not ready: it is starting or stopping.
     #[must_use]
     pub fn is_not_ready(&self) -> bool {
         matches!(self, Self::Refused { status: 503, body } if body.trim_end() == "not ready")
     }
 
-    /// Whether the server said that our token is wrong.
+    /// Returns whether the server refused the token.
     #[must_use]
     pub fn is_unauthorized(&self) -> bool {
         matches!(self, Self::Refused { status: 401, .. })
     }
 }
 
-/// The reason phrase of the statuses that a server of either kind sends (RFC 9110, section 15),
-/// with a space before it; HTTP/3 itself carries none.
+/// Returns the reason phrase of a status (RFC 9110, section 15) after a space; HTTP/3 carries none.
 fn reason_phrase(status: u16) -> &'static str {
     match status {
         400 => " Bad Request",
@@ -90,13 +89,13 @@ fn reason_phrase(status: u16) -> &'static str {
     }
 }
 
-/// What this host refused to do.
+/// An error of this host.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HostFailure {
-    /// The TUN device could not be made or changed, or went away.
+    /// The TUN device was not created or changed, or another program removed it.
     #[error(transparent)]
     Tun(Cause),
-    /// The routes could not be set.
+    /// The routes were not set.
     #[error(transparent)]
     Routes(Cause),
     /// The packet worker is gone.
@@ -107,10 +106,10 @@ pub enum HostFailure {
 /// What ends the client with exit code 1.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ClientError {
-    /// There never was a connection, and there will be none.
+    /// The first connect failed for good.
     #[error("connect failed: {0}")]
     Connect(Failure),
-    /// This host does not allow the tunnel.
+    /// This host refused.
     #[error(transparent)]
     Host(#[from] HostFailure),
 }

@@ -1,8 +1,7 @@
-//! Carries plans out on the host, through the seams of `qdt-host`.
+//! The host's side of a tunnel: applies plans through the traits of `qdt-host`.
 //!
-//! What always holds here: the TUN device is opened once, its queue is handed on, and everything
-//! later goes by its name; the device has one address of its own (/32), so that only the rules of
-//! the tunnel, which spare the tunnel's own packets, lead into it.
+//! Invariants: the TUN device is opened once, and addressed by name afterwards; its address is a
+//! /32, so that packets enter it by the tunnel's rules only, which exempt the tunnel's own packets.
 
 use ipnet::IpNet;
 use qdt_host::{
@@ -15,40 +14,40 @@ use crate::dns::{Answer, TunnelDns};
 use crate::failure::HostFailure;
 use crate::plan::TunPlan;
 
-/// What could not be cleaned up; the texts are the log's.
+/// A failed clean-up. The texts are those in the log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CleanUpError {
-    /// Rules or routes of ours.
+    /// Of rules or routes.
     #[error(transparent)]
     Routes(Cause),
-    /// The host's resolvers.
+    /// Of the host's name servers.
     #[error(transparent)]
     Dns(Cause),
 }
 
-/// What could not be put back; the texts are the log's.
+/// A failed repair. The texts are those in the log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RepairError {
-    /// The device: nothing can be put back without it.
+    /// The device is gone, and nothing works without it.
     #[error(
         "{0}: another program deleted it; find out which one (`ip monitor link`) and start again"
     )]
     Gone(#[source] Cause),
-    /// Something else, which may work the next time.
+    /// Another error, which may be temporary.
     #[error(transparent)]
     Failed(Cause),
 }
 
-/// What a check of the host did, and what has changed around the tunnel.
+/// The result of a check of the host.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Repaired {
-    /// What others had removed and is there again, in words for the log.
+    /// The restored parts, for the log.
     pub(crate) restored: Vec<String>,
-    /// What the routes cannot help and was not said before.
+    /// New warnings.
     pub(crate) warnings: Vec<RouteWarning>,
-    /// What was said before and no longer holds.
-    pub(crate) settled: Vec<RouteWarning>,
-    /// Why not everything could be looked at and put back.
+    /// Earlier warnings that no longer apply.
+    pub(crate) cleared: Vec<RouteWarning>,
+    /// The error that ended the check.
     pub(crate) failure: Option<RepairError>,
 }
 
@@ -70,21 +69,21 @@ impl From<RouteError> for RepairError {
     }
 }
 
-/// The host, as far as a tunnel changes it.
+/// The part of the host that a tunnel changes.
 #[derive(Debug)]
 pub struct TunnelHost<H> {
     name: String,
     host: H,
     dns: TunnelDns<H>,
-    /// What the device was last given; it exists from the first time on.
+    /// The plan of the device; it exists once there is one.
     applied: Option<TunPlan>,
     routed: Option<RoutePlan>,
-    /// What was said about the routes, so that it is said once.
+    /// The warnings that were logged, so that each is logged once.
     warned: Vec<RouteWarning>,
 }
 
 impl<H: Host> TunnelHost<H> {
-    /// What a tunnel whose device shall be called `name` changes on `host`. Nothing is changed yet.
+    /// Creates the host's side of a tunnel with the device `name`. Changes nothing.
     pub fn new(name: impl Into<String>, host: H) -> Self {
         let name = name.into();
         Self {
@@ -97,17 +96,17 @@ impl<H: Host> TunnelHost<H> {
         }
     }
 
-    /// Watches the host from now on.
+    /// Starts to watch the host.
     pub(crate) fn watch(&self) -> H::Watch {
         self.host.watch()
     }
 
-    /// What the tunnel's own UDP sockets are given.
+    /// Returns what keeps the tunnel's own sockets outside it.
     pub(crate) fn outside(&self) -> Outside {
         self.host.outside(&self.name)
     }
 
-    /// Removes what a killed run left behind. Goes on after a failure and reports each.
+    /// Removes what a killed run left behind. Continues after an error and returns each.
     pub(crate) async fn remove_leftovers(&self) -> Vec<CleanUpError> {
         let mut failures = Vec::new();
         if let Err(error) = self.host.routes().remove_leftovers(&self.name).await {
@@ -119,33 +118,25 @@ impl<H: Host> TunnelHost<H> {
         failures
     }
 
-    /// Makes the device, the first time, and hands its queue out; later gives it another address
-    /// and MTU.
+    /// Creates the device and returns its queue, the first time; later sets its address and MTU.
     ///
     /// # Errors
-    /// [`HostFailure::Tun`] in the host's words; a device just made is gone again then.
+    /// [`HostFailure::Tun`]; a device just created is removed then.
     pub(crate) async fn set_tun(
         &mut self,
         plan: &TunPlan,
     ) -> Result<Option<TunQueue>, HostFailure> {
-        let queue = if self.applied.is_some() {
-            None
-        } else {
-            Some(self.open_tun()?)
-        };
+        let is_new = self.applied.is_none();
+        let queue = is_new.then(|| self.open_tun()).transpose()?;
         let address = IpNet::from(plan.address.addr());
-        let tun = |error: qdt_host::LinkError| HostFailure::Tun(Cause::new(error));
-        self.host
-            .links()
-            .set_address(&self.name, address)
-            .await
-            .map_err(tun)?;
-        self.host
-            .links()
-            .set_mtu(&self.name, u32::from(plan.mtu))
-            .await
-            .map_err(tun)?;
-        self.host.links().set_up(&self.name).await.map_err(tun)?;
+        let configure = async {
+            let links = self.host.links();
+            links.set_address(&self.name, address).await?;
+            links.set_mtu(&self.name, u32::from(plan.mtu)).await?;
+            links.set_up(&self.name).await
+        };
+        let failed = |error: LinkError| HostFailure::Tun(Cause::new(error));
+        configure.await.map_err(failed)?;
         self.applied = Some(plan.clone());
         Ok(queue)
     }
@@ -162,19 +153,14 @@ impl<H: Host> TunnelHost<H> {
             .open(&spec)
             .map_err(|error| HostFailure::Tun(Cause::new(error)))?;
         let queue = tun.queues.into_iter().next();
-        queue.ok_or_else(|| {
-            HostFailure::Tun(Cause::new(format!(
-                "TUN device `{}` has no queue",
-                self.name
-            )))
-        })
+        let no_queue = || Cause::new(format!("TUN device `{}` has no queue", self.name));
+        queue.ok_or_else(|| HostFailure::Tun(no_queue()))
     }
 
-    /// Replaces the routes into the tunnel; what the host cannot help is returned as warnings,
-    /// without those that were returned the last time.
+    /// Replaces the routes into the tunnel and returns new warnings.
     ///
     /// # Errors
-    /// [`HostFailure::Routes`] in the host's words; nothing of ours is left then.
+    /// [`HostFailure::Routes`]; none of our routes is left then.
     pub(crate) async fn set_routes(
         &mut self,
         plan: &RoutePlan,
@@ -191,8 +177,7 @@ impl<H: Host> TunnelHost<H> {
         }
     }
 
-    /// Looks for what was set and is not there any more, puts it back, and follows the networks
-    /// that the host is connected to. Changes nothing where nothing is missing.
+    /// Restores what is missing, and follows the networks that the host is connected to.
     pub(crate) async fn repair(&mut self) -> Repaired {
         let mut repaired = Repaired::default();
         repaired.failure = self.put_back(&mut repaired).await.err();
@@ -230,7 +215,7 @@ impl<H: Host> TunnelHost<H> {
         }
     }
 
-    /// Tells what others removed from what the host has joined or left.
+    /// Separates removed parts from the networks that the host has joined or left.
     fn compare(&mut self, found: Restored, repaired: &mut Repaired) -> Result<(), RepairError> {
         repaired.restored.extend(found.parts);
         for network in found.exempted {
@@ -238,7 +223,7 @@ impl<H: Host> TunnelHost<H> {
                 RouteWarning::Overlap { other, .. } => *other == network,
                 _ => false,
             };
-            // One that is known has lost its rule; a new one is a warning and nobody's work.
+            // The rule of a known network was removed; a new network is a warning.
             if self.warned.iter().any(names) {
                 let part = format!("rule that spares {network}");
                 repaired.restored.push(part);
@@ -253,15 +238,15 @@ impl<H: Host> TunnelHost<H> {
         let gone = |warning: &mut RouteWarning| {
             all_seen && warning.is_about_networks() && !found.warnings.contains(warning)
         };
-        repaired.settled.extend(self.warned.extract_if(.., gone));
+        repaired.cleared.extend(self.warned.extract_if(.., gone));
         self.warned.extend(repaired.warnings.iter().cloned());
         found.failure.map_or(Ok(()), |failure| Err(failure.into()))
     }
 
-    /// Takes the routes away, where this run has set them.
+    /// Removes the routes, where this run has set them.
     ///
     /// # Errors
-    /// [`CleanUpError::Routes`] in the host's words.
+    /// [`CleanUpError::Routes`].
     pub(crate) async fn remove_routes(&mut self) -> Result<(), CleanUpError> {
         if self.routed.take().is_none() {
             return Ok(());
@@ -270,34 +255,32 @@ impl<H: Host> TunnelHost<H> {
         removed.map_err(|error| CleanUpError::Routes(Cause::new(error)))
     }
 
-    /// Starts to replace the host's resolvers; [`TunnelHost::dns_answered`] tells how it ends.
+    /// Starts to replace the host's name servers; [`TunnelHost::dns_answered`] returns the result.
     pub(crate) fn set_dns(&mut self, plan: &DnsPlan) {
         self.dns.set(plan.clone());
     }
 
-    /// Starts to look whether the host still asks the tunnel's resolvers, and lets it ask them
-    /// again where another program changed that; [`TunnelHost::dns_answered`] tells how it ends.
+    /// Starts to check that the host still uses the tunnel's name servers, and to restore that;
+    /// [`TunnelHost::dns_answered`] returns the result.
     pub(crate) fn check_dns(&mut self) {
         self.dns.check();
     }
 
-    /// Completes when what was started of the resolvers has ended: what was repaired, or the host's
-    /// words (the tunnel works without).
+    /// Completes when the call in flight does.
     pub(crate) async fn dns_answered(&mut self) -> Answer {
         self.dns.answered().await
     }
 
-    /// Returns the name servers to ask for what has to be known outside the tunnel; `None` as long
-    /// as the tunnel has changed nothing.
+    /// Returns the name servers outside the tunnel; `None` while the tunnel has changed nothing.
     #[must_use]
     pub(crate) fn name_servers_outside(&self) -> Option<HostResolvers> {
         self.applied.as_ref().map(|_| self.dns.outside())
     }
 
-    /// Gives the host its own resolvers back, where this run has replaced them.
+    /// Restores the host's own name servers, where this run has replaced them.
     ///
     /// # Errors
-    /// [`CleanUpError::Dns`] in the host's words.
+    /// [`CleanUpError::Dns`].
     pub(crate) async fn remove_dns(&mut self) -> Result<(), CleanUpError> {
         self.dns.remove().await.map_err(CleanUpError::Dns)
     }

@@ -1,5 +1,5 @@
-//! The program `qdt-client -config client.yaml`: reads what it is told, runs one tunnel, and ends
-//! with 0 after a signal and with 1 after an error.
+//! The program `qdt-client -config client.yaml`: runs one tunnel, and exits with 0 after a signal
+//! and with 1 after an error.
 
 use std::process::ExitCode;
 
@@ -37,8 +37,8 @@ fn main() -> ExitCode {
         Err(error) => return failed(&format!("cannot start: {error}")),
     };
     let outcome = runtime.block_on(async {
-        // From here on a signal is an orderly end. There is nothing to reload: SIGHUP is one too,
-        // as when the terminal is closed.
+        // From here on a signal stops the program in order. There is nothing to reload, so SIGHUP,
+        // sent when a terminal closes, stops it too.
         let mut signals = Signals::new(Signal::Stop("SIGHUP"))
             .map_err(|error| format!("cannot listen for signals: {error}"))?;
         let stop = async {
@@ -48,7 +48,7 @@ fn main() -> ExitCode {
         };
         Ok::<_, String>(run(LinuxHost::default(), config, stop).await)
     });
-    // A look-up that hangs must not keep the program.
+    // Does not wait for a look-up that hangs.
     runtime.shutdown_background();
     match outcome {
         Ok(Outcome::Signal) => {

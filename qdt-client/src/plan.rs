@@ -1,7 +1,7 @@
-//! What the host shall look like while the tunnel lives, as plain values.
+//! The plan of the host's configuration while the tunnel is up, as plain values.
 //!
-//! What always holds here: a plan follows from the configuration and a checked answer alone, so
-//! two equal answers give two equal plans and the second changes nothing on the host.
+//! Invariants: a plan depends on the configuration and a checked answer only, so an equal answer
+//! gives an equal plan, which changes nothing on the host.
 
 use std::net::IpAddr;
 
@@ -14,47 +14,47 @@ use crate::config::RouteMode;
 /// The TUN device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TunPlan {
-    /// Inner address with the pool's prefix length.
+    /// The inner address with the pool's prefix length.
     pub address: IpNet,
-    /// MTU in bytes.
+    /// The MTU in bytes.
     pub mtu: u16,
 }
 
-/// The part of the configuration that decides about the host.
+/// The part of the configuration that concerns the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HostWishes {
+pub struct HostSettings {
     /// `tun_name`.
     pub tun: String,
     /// `route_mode`.
     pub route_mode: RouteMode,
-    /// `dns`: overrides what the server suggests.
+    /// `dns`: overrides the server's.
     pub dns: Vec<IpAddr>,
 }
 
-/// Everything the host is asked for.
+/// The plan for the whole host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostPlan {
     /// The TUN device.
     pub tun: TunPlan,
     /// The routes.
     pub routes: RoutePlan,
-    /// The resolvers, where they are ours to set: in mode `default`, and wherever the
-    /// configuration names some.
+    /// The name servers, where the client sets them: in mode `default`, and where the configuration
+    /// lists some.
     pub dns: Option<DnsPlan>,
 }
 
 impl HostPlan {
-    /// The plan for this answer under these wishes.
+    /// Returns the plan for an answer.
     #[must_use]
-    pub fn new(wishes: &HostWishes, assignment: &Assignment) -> Self {
-        let servers = if !wishes.dns.is_empty() {
-            wishes.dns.clone()
-        } else if wishes.route_mode == RouteMode::Default {
+    pub fn new(settings: &HostSettings, assignment: &Assignment) -> Self {
+        let servers = if !settings.dns.is_empty() {
+            settings.dns.clone()
+        } else if settings.route_mode == RouteMode::Default {
             assignment.dns.clone()
         } else {
             Vec::new()
         };
-        // Routes depend on the address: the kernel drops those of one that leaves the device.
+        // Part of the route plan, because the kernel removes the routes of an address with it.
         let network = assignment.address.trunc();
         Self {
             tun: TunPlan {
@@ -62,17 +62,17 @@ impl HostPlan {
                 mtu: assignment.tun_mtu,
             },
             routes: RoutePlan {
-                tun: wishes.tun.clone(),
+                tun: settings.tun.clone(),
                 address: assignment.address.addr(),
                 network,
-                mode: match wishes.route_mode {
+                mode: match settings.route_mode {
                     RouteMode::Default => qdt_host::RouteMode::Default,
                     RouteMode::Cidr => qdt_host::RouteMode::Cidr(network),
                     RouteMode::None => qdt_host::RouteMode::None,
                 },
             },
             dns: (!servers.is_empty()).then(|| DnsPlan {
-                tun: wishes.tun.clone(),
+                tun: settings.tun.clone(),
                 servers,
             }),
         }

@@ -1,8 +1,8 @@
-//! How often what others removed from the host is put back, and what the log learns of it.
+//! The rate limit and the log lines of repairs on the host.
 //!
-//! Invariants: at most [`MOST`] repairs a minute, so that two programs which undo each other's work
-//! do not do so forever at full speed; one line for each repair, one when no more are made, and one
-//! for a failure that repeats itself.
+//! Invariants: at most [`MAX_REPAIRS`] a minute, so that two programs that revert each other's
+//! changes do not loop at full speed; one line for each repair, one when they stop, and one for a
+//! repeated error.
 
 use std::time::{Duration, Instant};
 
@@ -11,8 +11,8 @@ use tracing::{error, info, warn};
 use crate::cause::Cause;
 
 /// The most repairs within [`WINDOW`].
-const MOST: usize = 20;
-/// How long repairs are counted, and the longest time without one after too many.
+const MAX_REPAIRS: usize = 20;
+/// The time over which repairs are counted, and the longest pause after too many.
 const WINDOW: Duration = Duration::from_secs(60);
 
 /// The repairs of the last minute.
@@ -24,8 +24,8 @@ pub(crate) struct Repairs {
 }
 
 impl Repairs {
-    /// Whether the host may be checked and repaired now.
-    pub(crate) fn may_go_on(&mut self, now: Instant) -> bool {
+    /// Returns whether the host may be checked and repaired now.
+    pub(crate) fn is_allowed(&mut self, now: Instant) -> bool {
         match self.paused_until {
             Some(until) if now < until => false,
             Some(_) => {
@@ -38,8 +38,8 @@ impl Repairs {
         }
     }
 
-    /// The host was checked, and these parts of the tunnel put back.
-    pub(crate) fn done(&mut self, now: Instant, restored: &[String]) {
+    /// Records and logs a check that restored `restored`.
+    pub(crate) fn record(&mut self, now: Instant, restored: &[String]) {
         if restored.is_empty() {
             return;
         }
@@ -50,13 +50,13 @@ impl Repairs {
         self.recent
             .retain(|repair| now.saturating_duration_since(*repair) < WINDOW);
         self.recent.push(now);
-        if self.recent.len() >= MOST {
+        if self.recent.len() >= MAX_REPAIRS {
             let first = self.recent.first().copied().unwrap_or(now);
             let until = first + WINDOW;
             self.paused_until = Some(until);
             error!(
                 err = format!(
-                    "put back {MOST} times within a minute: another program removes them again; \
+                    "put back {MAX_REPAIRS} times within a minute: another program removes them again; \
                      find it (`ip monitor`, `nft monitor`) and end it"
                 ),
                 retry_in = ?until.saturating_duration_since(now),
@@ -66,12 +66,12 @@ impl Repairs {
         }
     }
 
-    /// All of the host was looked at.
+    /// Records a check without an error.
     pub(crate) fn succeeded(&mut self) {
         self.failure = None;
     }
 
-    /// The host could not be repaired.
+    /// Records an error; logs it unless the previous check failed with the same one.
     pub(crate) fn failed(&mut self, cause: Cause) {
         if self.failure.as_ref() != Some(&cause) {
             error!(err = %cause, "cannot put back the tunnel's device or routes");
@@ -90,12 +90,12 @@ mod tests {
         let start = Instant::now();
         let at = |second| start + Duration::from_secs(second);
         for second in 0..20 {
-            assert!(repairs.may_go_on(at(second)), "{second}");
-            repairs.done(at(second), &["rule 1".to_owned()]);
+            assert!(repairs.is_allowed(at(second)), "{second}");
+            repairs.record(at(second), &["rule 1".to_owned()]);
         }
-        assert!(!repairs.may_go_on(at(20)));
-        assert!(!repairs.may_go_on(at(59)));
-        assert!(repairs.may_go_on(at(60)));
+        assert!(!repairs.is_allowed(at(20)));
+        assert!(!repairs.is_allowed(at(59)));
+        assert!(repairs.is_allowed(at(60)));
     }
 
     #[test]
@@ -104,18 +104,18 @@ mod tests {
         let start = Instant::now();
         for number in 0..200 {
             let now = start + Duration::from_secs(4) * number;
-            assert!(repairs.may_go_on(now), "{number}");
-            repairs.done(now, &["rule 1".to_owned()]);
+            assert!(repairs.is_allowed(now), "{number}");
+            repairs.record(now, &["rule 1".to_owned()]);
         }
     }
 
     #[test]
-    fn a_host_that_misses_nothing_is_looked_at_without_limit() {
+    fn a_host_that_misses_nothing_is_checked_without_limit() {
         let mut repairs = Repairs::default();
         let now = Instant::now();
         for _ in 0..1000 {
-            assert!(repairs.may_go_on(now));
-            repairs.done(now, &[]);
+            assert!(repairs.is_allowed(now));
+            repairs.record(now, &[]);
         }
     }
 }

@@ -1,31 +1,26 @@
-//! What the life-cycle tells, in the words and at the level of the log.
+//! The log lines of the life-cycle.
 //!
-//! What always holds here: addresses stay at level debug; the messages that pipelines match on are
-//! spelled in this file and in `driver.rs` only.
+//! Invariants: addresses appear at level debug only; the messages that log pipelines match stand in
+//! this file and in `driver.rs` only.
 
 use tracing::{debug, error, info, warn};
 
 use crate::tunnel::Report;
 
-/// Writes one report to the log.
+/// Logs one report.
 pub(crate) fn log(report: &Report) {
     match report {
-        Report::Retrying {
-            failure: Some(failure),
-            pause,
+        Report::Retrying { failure, pause } => match failure {
+            Some(failure) => warn!(err = %failure, retry_in = ?pause, "connect failed"),
+            None => warn!(err = "no answer", retry_in = ?pause, "connect failed"),
+        },
+        Report::WrongCertificate {
+            failure,
+            give_up_in,
         } => {
-            warn!(err = %failure, retry_in = ?pause, "connect failed");
-        }
-        Report::Retrying {
-            failure: None,
-            pause,
-        } => {
-            warn!(err = "no answer", retry_in = ?pause, "connect failed");
-        }
-        Report::WrongCertificate { failure, patience } => {
             error!(
                 err = %failure,
-                give_up_in = ?patience,
+                ?give_up_in,
                 "wrong certificate, trying on: the server's own answer may still come"
             );
         }
@@ -53,7 +48,7 @@ pub(crate) fn log(report: &Report) {
             debug!(id = *session_id, ip = %address.addr(), packets = ?size, "session");
         }
         Report::Lost { reason } => warn!(err = %reason, "connection lost"),
-        Report::Doubted => info!("no answer from the server, trying another connection"),
+        Report::Suspect => info!("no answer from the server, trying another connection"),
         Report::Recovered => info!("the server answers again"),
         Report::PathTooSmall => info!("the path carries only small packets now"),
         Report::DnsEntryRefused(refused) => error!(err = %refused, "set dns failed"),

@@ -1,7 +1,7 @@
-//! One client from its configuration to its end: the parts are made, put together and driven.
+//! The assembly of one client: from its configuration to its exit.
 //!
-//! What always holds here: the tunnel's name is owned from before the first look at the host to
-//! after the last; what can fail without touching the host (trust, socket, mark) comes first.
+//! Invariants: the tunnel's name is claimed before the first access to the host and released after
+//! the last one; what can fail without a change to the host (trust, socket, mark) comes first.
 
 use qdt_host::Host;
 use qdt_proto::handshake::Capabilities;
@@ -12,13 +12,13 @@ use crate::config::ClientConfig;
 use crate::driver::drive;
 use crate::failure::HostFailure;
 use crate::host::TunnelHost;
-use crate::link::WorkerLink;
-use crate::plan::HostWishes;
+use crate::plan::HostSettings;
 use crate::resolver;
 use crate::tunnel::{Outcome, Settings, Tunnel};
+use crate::worker;
 
-/// Runs the tunnel that `config` describes on `host` until `stop` completes or it cannot go on. The
-/// host is as it was found when this returns.
+/// Runs the tunnel of `config` on `host` until `stop` completes or an error ends it. On return the
+/// host is restored.
 pub async fn run<H: Host>(
     host: H,
     config: ClientConfig,
@@ -27,15 +27,14 @@ pub async fn run<H: Host>(
     run_announcing(host, Capabilities::all(), config, stop).await
 }
 
-/// As [`run`], announcing only `caps` to the server: what is not announced is not used, as towards
-/// a server that does not know it.
+/// Runs like [`run`] with `caps` as the only capabilities that the client announces and uses.
 pub async fn run_announcing<H: Host>(
     host: H,
     caps: Capabilities,
     config: ClientConfig,
     stop: impl Future<Output = ()>,
 ) -> Outcome {
-    // Whatever is found of a tunnel of this name may be removed only while nobody else has it.
+    // The remains of a tunnel of this name may be removed only while no other process has the name.
     let (owner, warning) = match host.claim(&config.tun_name) {
         Ok(claimed) => claimed,
         Err(error) => return Outcome::Failed(HostFailure::Tun(Cause::new(error)).into()),
@@ -44,14 +43,14 @@ pub async fn run_announcing<H: Host>(
         warn!(err = %warning, "tun_name is not protected");
     }
     let host = TunnelHost::new(&*config.tun_name, host);
-    let (link, events) = match WorkerLink::start(&config, caps, host.outside()) {
+    let (worker, events) = match worker::start(&config, caps, host.outside()) {
         Ok(started) => started,
         Err(error) => return Outcome::Failed(HostFailure::Worker(Cause::new(error)).into()),
     };
     let settings = Settings {
         timeout: config.timeout,
         mtu: config.mtu,
-        host: HostWishes {
+        host: HostSettings {
             tun: config.tun_name.clone(),
             route_mode: config.route_mode,
             dns: config.dns.clone(),
@@ -59,7 +58,7 @@ pub async fn run_announcing<H: Host>(
     };
     let tunnel = Tunnel::new(settings, rand::random());
     let resolver = resolver::new(&config, host.outside());
-    let outcome = drive(tunnel, link, events, host, resolver, stop).await;
+    let outcome = drive(tunnel, worker, events, host, resolver, stop).await;
     drop(owner);
     outcome
 }

@@ -1,5 +1,5 @@
-//! The driver between a packet worker that only remembers and a host in memory: what reaches the
-//! host, in which order, and what is left when it ends.
+//! The driver between a recorded packet worker and a host in memory: the calls on the host, their
+//! order, and what is left at the exit.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use qdt_client::{
-    Cause, HostWishes, MemoryLink, Outcome, Resolver, RouteMode, Settings, Tunnel, TunnelHost,
-    drive,
+    Cause, HostSettings, Outcome, Resolver, RouteMode, Settings, Tunnel, TunnelHost, drive,
 };
 use qdt_host::memory::{Call, MemoryHost, MemoryWatch};
 use qdt_host::{
@@ -25,10 +24,10 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-/// No step of these tests takes real time; this is what a broken one may take of the virtual one.
+/// The virtual time after which a test fails; no step takes real time.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Within this virtual time a driver that waits for nothing else acts.
+/// The virtual time within which an idle driver acts.
 const SOON: Duration = Duration::from_secs(1);
 
 /// The worker's side of a driven tunnel.
@@ -69,7 +68,7 @@ impl Worker {
         });
     }
 
-    /// Connects, and takes the queue that comes of it.
+    /// Connects, and takes the queue.
     async fn connect(&mut self, response: ConnectResponse) -> (AttemptId, qdt_host::TunQueue) {
         let dial = self.dial().await;
         self.establish(dial.attempt, response);
@@ -105,7 +104,7 @@ fn found() -> Resolver {
     Arc::new(|_| Ok(vec![SocketAddr::from(([192, 0, 2, 1], 443))]))
 }
 
-/// A host in memory with links and name servers of its own.
+/// A host in memory with its own links and name servers.
 #[derive(Clone, Debug)]
 struct Parts<L, D> {
     host: MemoryHost,
@@ -169,7 +168,7 @@ where
     }
 }
 
-/// Drives a tunnel on `host` against the script `play`; gives the outcome and the log.
+/// Drives a tunnel on `host` against the script `play`; returns the outcome and the log.
 async fn driven<P: Future<Output = ()>>(
     host: &MemoryHost,
     resolver: Resolver,
@@ -178,7 +177,7 @@ async fn driven<P: Future<Output = ()>>(
     driven_with(host.clone(), host.clone(), host, resolver, play).await
 }
 
-/// As [`driven`], with links and name servers that are not `host`'s.
+/// Runs like [`driven`], with other links and name servers than `host`'s.
 async fn driven_with<P: Future<Output = ()>>(
     links: impl Links + Clone + Debug + 'static,
     dns: impl Dns + Clone + Debug + 'static,
@@ -186,7 +185,7 @@ async fn driven_with<P: Future<Output = ()>>(
     resolver: Resolver,
     play: impl FnOnce(Worker) -> P,
 ) -> (Outcome, String) {
-    let (link, commands) = MemoryLink::new();
+    let (sender, commands) = unbounded_channel();
     let (events, reports) = unbounded_channel();
     let (stop, stopped) = oneshot::channel();
     let worker = Worker {
@@ -197,7 +196,7 @@ async fn driven_with<P: Future<Output = ()>>(
     let settings = Settings {
         timeout: Duration::from_secs(10),
         mtu: 1350,
-        host: HostWishes {
+        host: HostSettings {
             tun: "qdt0".to_owned(),
             route_mode: RouteMode::Default,
             dns: Vec::new(),
@@ -211,7 +210,7 @@ async fn driven_with<P: Future<Output = ()>>(
     let on = TunnelHost::new("qdt0", parts);
     let stopped = async move {
         if stopped.await.is_err() {
-            // The script is over without a signal: the tunnel has to end by itself.
+            // The script ended without a signal: the tunnel has to exit by itself.
             std::future::pending::<()>().await;
         }
     };
@@ -223,7 +222,7 @@ async fn driven_with<P: Future<Output = ()>>(
     let _guard = tracing::subscriber::set_default(logger);
     let tunnel = drive(
         Tunnel::new(settings, 1),
-        link,
+        sender,
         reports,
         on,
         resolver,
@@ -238,7 +237,7 @@ async fn driven_with<P: Future<Output = ()>>(
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_host_is_changed_in_order_after_the_first_success_and_put_back_in_order() {
+async fn the_host_is_changed_in_order_after_the_first_success_and_restored_in_order() {
     let host = MemoryHost::new();
     let (outcome, _) = driven(&host, found(), async |mut worker| {
         let (_, _queue) = worker.connect(answer()).await;
@@ -336,7 +335,7 @@ async fn a_wrong_token_ends_the_client_and_leaves_the_host_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn device_routes_and_resolvers_stay_while_the_connection_is_replaced() {
+async fn device_routes_and_name_servers_stay_while_the_connection_is_replaced() {
     let host = MemoryHost::new();
     driven(&host, found(), async |mut worker| {
         let (first, _queue) = worker.connect(answer()).await;
@@ -389,7 +388,7 @@ async fn another_address_is_given_to_the_same_device() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn resolvers_that_cannot_be_set_are_logged_and_the_tunnel_lives() {
+async fn name_servers_that_cannot_be_set_are_logged_and_the_tunnel_stays_up() {
     let host = MemoryHost::new();
     host.fail_next("install_dns");
     let (outcome, log) = driven(&host, found(), async |mut worker| {
@@ -410,7 +409,7 @@ async fn resolvers_that_cannot_be_set_are_logged_and_the_tunnel_lives() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_resolver_of_the_server_that_is_no_address_reaches_the_log_and_not_the_host() {
+async fn a_name_server_that_is_not_an_address_reaches_the_log_and_not_the_host() {
     let host = MemoryHost::new();
     let (_, log) = driven(&host, found(), async |mut worker| {
         let hostile = ConnectResponse {
@@ -434,7 +433,7 @@ async fn a_resolver_of_the_server_that_is_no_address_reaches_the_log_and_not_the
 }
 
 #[tokio::test(start_paused = true)]
-async fn routes_that_cannot_be_set_end_the_client_with_the_host_put_back() {
+async fn routes_that_cannot_be_set_end_the_client_with_the_host_restored() {
     let host = MemoryHost::new();
     host.fail_next("install_routes");
     let (outcome, _) = driven(&host, found(), async |mut worker| {
@@ -480,7 +479,7 @@ async fn a_device_that_cannot_be_opened_ends_the_client_before_any_route() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_cleaned_up_is_logged_and_the_client_still_ends_well() {
+async fn what_cannot_be_cleaned_up_is_logged_and_the_client_still_exits_with_0() {
     let host = MemoryHost::new();
     let (outcome, log) = driven(&host, found(), async |mut worker| {
         worker.connect(answer()).await;
@@ -520,7 +519,7 @@ async fn a_packet_worker_that_is_gone_ends_the_client() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_name_that_cannot_be_found_is_asked_again() {
+async fn a_name_that_is_not_resolved_is_resolved_again() {
     let host = MemoryHost::new();
     let asked = Arc::new(Mutex::new(0));
     let count = Arc::clone(&asked);
@@ -547,7 +546,7 @@ async fn a_name_that_cannot_be_found_is_asked_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn once_the_tunnel_exists_names_are_looked_up_at_the_resolvers_of_the_host_without_it() {
+async fn once_the_tunnel_exists_names_are_resolved_by_the_name_servers_outside_it() {
     let host = MemoryHost::new();
     let resolvers = HostResolvers {
         servers: vec![SocketAddr::from(([192, 168, 1, 1], 53))],
@@ -601,11 +600,11 @@ async fn the_log_names_no_token_no_ticket_and_no_address_at_level_info() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_others_remove_is_put_back_with_one_line_that_names_it() {
+async fn what_other_programs_remove_is_restored_with_one_line_that_names_it() {
     let host = MemoryHost::new();
     let (outcome, log) = driven(&host, found(), async |mut worker| {
         let (_, _queue) = worker.connect(answer()).await;
-        wait_for_resolvers(&host).await;
+        wait_for_name_servers(&host).await;
         let _ = host.take_calls();
         let before = host.state();
         host.change(|state| {
@@ -619,7 +618,7 @@ async fn what_others_remove_is_put_back_with_one_line_that_names_it() {
             names,
             ["set_address", "set_mtu", "set_up", "restore_routes"]
         );
-        // Nothing is missing: nothing is done.
+        // Nothing is missing: nothing changes.
         host.change(|_| {});
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert_eq!(host.take_calls(), []);
@@ -644,8 +643,8 @@ async fn an_overlap_that_comes_and_goes_is_one_line_each_and_no_repair() {
     };
     let (_, log) = driven(&host, found(), async |mut worker| {
         let (_, _queue) = worker.connect(answer()).await;
-        wait_for_resolvers(&host).await;
-        // More often than repairs are made within a minute.
+        wait_for_name_servers(&host).await;
+        // More often than the limit of repairs within a minute.
         for _ in 0..30 {
             host.change(|state| {
                 state.route_warnings = vec![overlap.clone()];
@@ -657,7 +656,7 @@ async fn an_overlap_that_comes_and_goes_is_one_line_each_and_no_repair() {
             host.change(|state| state.route_warnings.clear());
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
-        // The rule of one that is known is removed by somebody.
+        // Another program removes the rule of a known network.
         host.change(|state| state.route_warnings = vec![overlap.clone()]);
         tokio::time::sleep(Duration::from_secs(1)).await;
         host.change(|state| state.missing_exemptions = vec![other]);
@@ -675,7 +674,7 @@ async fn an_overlap_that_comes_and_goes_is_one_line_each_and_no_repair() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn before_the_first_success_nothing_is_put_back() {
+async fn before_the_first_success_nothing_is_restored() {
     let host = MemoryHost::new();
     driven(&host, found(), async |mut worker| {
         worker.dial().await;
@@ -689,11 +688,11 @@ async fn before_the_first_success_nothing_is_put_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_removes_the_routes_again_and_again_gets_twenty_repairs_a_minute_and_an_error() {
+async fn routes_removed_again_and_again_get_twenty_repairs_a_minute_and_an_error() {
     let host = MemoryHost::new();
     let (_, log) = driven(&host, found(), async |mut worker| {
         let (_, _queue) = worker.connect(answer()).await;
-        wait_for_resolvers(&host).await;
+        wait_for_name_servers(&host).await;
         for _ in 0..20 {
             host.change(|state| state.routes.clear());
             until(|| !host.state().routes.is_empty()).await;
@@ -716,11 +715,11 @@ async fn who_removes_the_routes_again_and_again_gets_twenty_repairs_a_minute_and
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_repair_that_fails_is_said_once_and_tried_again() {
+async fn a_repair_that_fails_is_logged_once_and_tried_again() {
     let host = MemoryHost::new();
     let (outcome, log) = driven(&host, found(), async |mut worker| {
         let (_, _queue) = worker.connect(answer()).await;
-        wait_for_resolvers(&host).await;
+        wait_for_name_servers(&host).await;
         for _ in 0..3 {
             host.fail_next("restore_routes");
         }
@@ -765,7 +764,7 @@ async fn a_device_that_was_deleted_ends_the_client_also_while_it_reconnects() {
     );
 }
 
-/// Name servers of a host whose resolver service hangs: the calls that are told to never end.
+/// Name servers of a host whose resolver service hangs: selected calls never end.
 #[derive(Clone, Debug)]
 struct HangingDns {
     host: MemoryHost,
@@ -802,7 +801,7 @@ impl Dns for HangingDns {
     }
 }
 
-/// Ends the connection `first`, which has to be replaced, and then the client, both without delay.
+/// Ends the connection `first`, which is replaced, and then the client, both without delay.
 async fn dials_and_stops_soon(worker: &mut Worker, first: AttemptId) {
     let began = Instant::now();
     worker.report(ClientEvent::Closed {
@@ -818,7 +817,7 @@ async fn dials_and_stops_soon(worker: &mut Worker, first: AttemptId) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_check_of_the_resolvers_that_never_ends_delays_no_repair_no_dial_and_no_stop() {
+async fn a_check_of_the_name_servers_that_hangs_delays_no_repair_no_dial_and_no_stop() {
     let host = MemoryHost::new();
     let dns = HangingDns {
         host: host.clone(),
@@ -827,8 +826,8 @@ async fn a_check_of_the_resolvers_that_never_ends_delays_no_repair_no_dial_and_n
     };
     let (outcome, log) = driven_with(host.clone(), dns, &host, found(), async |mut worker| {
         let (first, _queue) = worker.connect(answer()).await;
-        wait_for_resolvers(&host).await;
-        // Each of them starts a check, or finds one that hangs.
+        wait_for_name_servers(&host).await;
+        // Each of them starts a check, or finds one in flight.
         for _ in 0..30 {
             let began = Instant::now();
             host.change(|state| state.routes.clear());
@@ -847,7 +846,7 @@ async fn a_check_of_the_resolvers_that_never_ends_delays_no_repair_no_dial_and_n
 }
 
 #[tokio::test(start_paused = true)]
-async fn resolvers_that_are_never_done_being_set_delay_neither_the_tunnel_nor_a_stop() {
+async fn an_installation_of_name_servers_that_hangs_delays_neither_the_tunnel_nor_a_stop() {
     let host = MemoryHost::new();
     let dns = HangingDns {
         host: host.clone(),
@@ -860,10 +859,10 @@ async fn resolvers_that_are_never_done_being_set_delay_neither_the_tunnel_nor_a_
     })
     .await;
     assert_eq!(outcome, Outcome::Signal);
-    assert!(host.state().dns.is_empty(), "given back");
+    assert!(host.state().dns.is_empty(), "restored");
 }
 
-/// Links of a host that never tells their state, as where a helper hangs.
+/// Links whose state query never ends, as with a helper that hangs.
 #[derive(Clone, Debug)]
 struct HangingLinks(MemoryHost);
 
@@ -886,12 +885,12 @@ impl Links for HangingLinks {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_repair_that_never_ends_does_not_keep_the_client_from_stopping() {
+async fn a_repair_that_hangs_does_not_delay_a_stop() {
     let host = MemoryHost::new();
     let links = HangingLinks(host.clone());
     let (outcome, _) = driven_with(links, host.clone(), &host, found(), async |mut worker| {
         let (_, _queue) = worker.connect(answer()).await;
-        wait_for_resolvers(&host).await;
+        wait_for_name_servers(&host).await;
         host.change(|state| state.routes.clear());
         tokio::time::sleep(SOON).await;
         let began = Instant::now();
@@ -904,8 +903,8 @@ async fn a_repair_that_never_ends_does_not_keep_the_client_from_stopping() {
     assert!(host.state().dns.is_empty() && host.state().routes.is_empty());
 }
 
-/// The last thing that is set up.
-async fn wait_for_resolvers(host: &MemoryHost) {
+/// Waits for the name servers, the last part of the set-up.
+async fn wait_for_name_servers(host: &MemoryHost) {
     until(|| host.state().dns.contains_key("qdt0")).await;
 }
 

@@ -1,5 +1,4 @@
-//! From a file with its defaults to a configuration that holds: every value checked, each problem
-//! named with its key and its remedy.
+//! The checks of client.yaml: each problem names its key and the remedy.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,14 +11,14 @@ use qdt_transport::SpkiPin;
 use super::file::ClientFile;
 use super::{ClientConfig, RouteMode};
 
-/// A request's body is 4096 bytes at most (the server reads no more), and a character of the name
-/// may take six of them.
+/// The longest name in bytes: a request's body has at most 4096 bytes, and JSON may need six for
+/// one character.
 const MAX_CLIENT_ID: usize = 512;
 
-/// Asking more often than this costs more than it tells.
+/// The shortest interval; more frequent probes are load without information.
 const MIN_PROBE_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Turns `file`, whose defaults are filled in, into a configuration.
+/// Checks `file`, whose defaults are filled in.
 pub(super) fn check(
     file: ClientFile,
     warnings: &mut Vec<Warning>,
@@ -128,7 +127,7 @@ fn probe_interval(given: GoDuration, warnings: &mut Vec<Warning>) -> Option<Dura
 }
 
 fn mtu(mtu: i64, warnings: &mut Vec<Warning>) -> u16 {
-    // A negative mtu has always meant the default to the other side.
+    // Servers take a negative mtu as the default.
     let used = if mtu < 0 {
         DEFAULT_MTU
     } else {

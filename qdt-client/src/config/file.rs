@@ -1,10 +1,11 @@
-//! client.yaml as it stands, and its defaults.
+//! The keys of client.yaml, and their defaults.
 //!
-//! A value of zero, an empty text and an absent key are the same: the default, or for the two keys
-//! without one, an error. Nothing else is judged here.
+//! Invariants: zero, an empty text and an absent key all mean the default, or an error for the two
+//! keys without one. No other check happens here.
 
 use qdt_program::{ConfigProblem, GoDuration, Token};
 use qdt_proto::handshake::DEFAULT_MTU;
+
 use serde::Deserialize;
 
 /// The keys of client.yaml; ours follow those of the Go client.
@@ -33,7 +34,7 @@ pub struct ClientFile {
 }
 
 impl ClientFile {
-    /// The same with every default that the Go client fills in.
+    /// Fills in the Go client's defaults.
     ///
     /// # Errors
     /// `server` or `token` is missing.

@@ -1,8 +1,7 @@
-//! client.yaml: what the user wants, from text to a configuration that can be acted upon.
+//! The client's configuration, from client.yaml to checked values.
 //!
-//! Two steps. [`ClientFile`] is the file as it stands, with the defaults filled in exactly as the
-//! Go client fills them in. [`ClientConfig`] is made from it once every value has been checked:
-//! whoever holds one need not check again.
+//! [`ClientFile`] is the file's content with the Go client's defaults. Invariants: a
+//! [`ClientConfig`] holds checked values only.
 
 mod checks;
 mod file;
@@ -16,49 +15,49 @@ use qdt_transport::SpkiPin;
 
 pub use file::ClientFile;
 
-/// Everything the client is told, valid and complete.
+/// The complete configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClientConfig {
     /// `server`: the server's name or address and its UDP port. Required.
     pub server: HostPort,
-    /// `token`: what the server asks for. Required, never a placeholder.
+    /// `token`: the server's token. Required, never a placeholder.
     pub token: Token,
     /// `mtu`: bytes of a sealed datagram at most, 576..=65535. Default 1350.
     pub mtu: u16,
     /// `tun_name`: the TUN device, a valid interface name. Default qdt0.
     pub tun_name: String,
-    /// `route_mode`: what goes through the tunnel. Default: everything.
+    /// `route_mode`: what is routed into the tunnel. Default: everything.
     pub route_mode: RouteMode,
-    /// `dns`: resolvers to use instead of the server's. Default none: the server's.
+    /// `dns`: name servers that override the server's. Default none.
     pub dns: Vec<IpAddr>,
     /// `log_level` and `log_json`.
     pub log: LogConfig,
     /// `insecure`: whether any certificate is accepted. Default false.
     pub insecure: bool,
-    /// `timeout`: how long one attempt to connect may take. Default 10s.
+    /// `timeout`: the limit for one connection attempt. Default 10s.
     pub timeout: Duration,
-    /// `client_id`: how the client names itself to the server. Default empty.
+    /// `client_id`: the client's name for the server. Default empty.
     pub client_id: String,
-    /// `max_reassembly_bytes`: for packets that arrive in fragments; 0 takes none. Default 65535.
+    /// `max_reassembly_bytes`: the limit for fragments; 0 drops all. Default 65535.
     pub max_reassembly_bytes: usize,
-    /// `server_pin`: the one key the server may have; overrides name and CA checks. Default none.
+    /// `server_pin`: the server's key; overrides the checks of name and CA. Default none.
     pub server_pin: Option<SpkiPin>,
     /// `ca_file`: PEM certificates to trust instead of the system's. Default none.
     pub ca_file: Option<PathBuf>,
-    /// `probe_interval`: silence after which the server is asked whether it lives, at least 100ms.
-    /// Default none: 5s, and up to 25s while nothing travels.
+    /// `probe_interval`: the idle time before a keep-alive probe, at least 100ms. Default none: 5s,
+    /// and up to 25s without traffic.
     pub probe_interval: Option<Duration>,
 }
 
-/// What goes through the tunnel.
+/// What is routed into the tunnel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RouteMode {
-    /// Everything but the way to the server.
+    /// Everything but the tunnel's own packets and the local networks.
     #[default]
     Default,
-    /// Only the server's pool.
+    /// The server's pool only.
     Cidr,
-    /// Nothing: the user sets routes.
+    /// Nothing: the operator sets routes.
     None,
 }
 
@@ -66,7 +65,7 @@ impl ClientConfig {
     /// Reads and checks the file at `path`.
     ///
     /// # Errors
-    /// What is wrong, with file, key and remedy.
+    /// [`ReadError`] names the file, the key and the remedy.
     pub fn load(path: &Path) -> Result<Loaded<Self>, ReadError> {
         let Loaded {
             config: file,

@@ -1,8 +1,8 @@
-//! DNS messages (RFC 1035): a question for addresses, and what an answer says to it.
+//! DNS messages (RFC 1035): address queries and their responses.
 //!
-//! Invariants: no I/O; nothing in a message leads to a panic, a loop or more memory than its own
-//! length. An answer counts only with the question's id and its very question; addresses count only
-//! for the name that was asked for or for one that its aliases lead to.
+//! Invariants: no I/O; no message causes a panic, a loop or more memory than its own length. A
+//! response counts only with the id and the question of its query; addresses count only for the
+//! queried name or a target of its aliases.
 
 use std::net::IpAddr;
 
@@ -14,7 +14,7 @@ const MAX_NAME: usize = 255;
 /// The most aliases that are followed.
 const MAX_ALIASES: usize = 16;
 
-/// Which addresses are asked for.
+/// The type of the queried records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// IPv4.
@@ -32,20 +32,20 @@ impl Kind {
     }
 }
 
-/// What a server answered.
+/// The response of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Reply {
-    /// The name's addresses of the kind asked for, possibly none.
+    /// The name's addresses of the queried type, possibly none.
     Addresses(Vec<IpAddr>),
-    /// There is no such name.
+    /// The name does not exist.
     NoName,
-    /// The answer does not fit a datagram.
+    /// The response does not fit a datagram.
     Truncated,
-    /// The server cannot or will not tell; the response code.
+    /// The server failed or refused; the response code.
     Failed(u8),
 }
 
-/// Returns the question for `name`, or `None` if that cannot be a name in the DNS.
+/// Returns the query for `name`, or `None` where that is not a valid DNS name.
 pub(super) fn question(id: u16, name: &str, kind: Kind) -> Option<Vec<u8>> {
     let mut message = id.to_be_bytes().to_vec();
     // Recursion desired; one question.
@@ -67,8 +67,7 @@ pub(super) fn question(id: u16, name: &str, kind: Kind) -> Option<Vec<u8>> {
     Some(message)
 }
 
-/// Reads what `message` answers to `question`, which [`question`] made; `None` if it is not an
-/// answer to it.
+/// Parses `message` as the response to `question`, from [`question`]; `None` where it is not one.
 pub(super) fn reply(message: &[u8], question: &[u8]) -> Option<Reply> {
     let header = message.first_chunk::<HEADER_LEN>()?;
     let count = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
@@ -89,7 +88,7 @@ pub(super) fn reply(message: &[u8], question: &[u8]) -> Option<Reply> {
     addresses(message, question.len(), count(6)).map(Reply::Addresses)
 }
 
-/// The addresses of the name in the question, which ends at `at`.
+/// Returns the addresses of the name in the question, which ends at `at`.
 fn addresses(message: &[u8], mut at: usize, records: u16) -> Option<Vec<IpAddr>> {
     let (mut wanted, _) = name(message, HEADER_LEN)?;
     let kind = u16::from_be_bytes(*message.get(at - 4..)?.first_chunk()?);
@@ -130,10 +129,10 @@ fn address(data: &[u8]) -> Option<IpAddr> {
     }
 }
 
-/// The name at `at` in lower case and without compression, and where what follows it starts.
+/// Returns the name at `at`, in lower case and without compression, and the offset behind it.
 fn name(message: &[u8], at: usize) -> Option<(Vec<u8>, usize)> {
     let (mut name, mut position, mut end) = (Vec::new(), at, None);
-    // A pointer leads backwards only, so this ends.
+    // Pointers only point backwards, so the loop ends.
     let mut lowest = at;
     loop {
         let length = *message.get(position)?;
@@ -243,7 +242,7 @@ mod tests {
         }
 
         #[test]
-        fn pointers_never_lead_round(
+        fn pointers_never_loop(
             bytes in proptest::collection::vec(prop_oneof![Just(0xc0_u8), 0..40_u8], 0..200),
             at in 0..200_usize,
         ) {

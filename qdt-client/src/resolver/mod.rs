@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use qdt_host::{HostResolvers, Outside};
 use qdt_program::{HostPort, Protocol, ResolveError};
+
 use query::Servers;
 
 use crate::cause::Cause;

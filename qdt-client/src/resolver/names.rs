@@ -1,10 +1,10 @@
-//! Which names are asked for, and what the host itself knows of them: hosts(5), resolv.conf(5).
+//! The names to query, and the names in the hosts file: resolv.conf(5), hosts(5).
 
 use std::net::IpAddr;
 
 use qdt_host::HostResolvers;
 
-/// The names to ask for in turn until one exists. A dot at the end means this name and no other.
+/// Returns the names to query in turn until one exists. A trailing dot excludes the search domains.
 pub(super) fn candidates(name: &str, resolvers: &HostResolvers) -> Vec<String> {
     if let Some(absolute) = name.strip_suffix('.') {
         return vec![absolute.to_owned()];
@@ -23,7 +23,7 @@ pub(super) fn candidates(name: &str, resolvers: &HostResolvers) -> Vec<String> {
     names
 }
 
-/// The addresses of `name` in a hosts file.
+/// Returns the addresses of `name` in a hosts file.
 pub(super) fn in_hosts(hosts: &str, name: &str) -> Vec<IpAddr> {
     let name = name.strip_suffix('.').unwrap_or(name);
     let address = |line: &str| {

@@ -1,4 +1,4 @@
-//! Look-ups at name servers on loopback that answer what a test wants.
+//! Look-ups at name servers on loopback with scripted answers.
 
 use std::error::Error;
 use std::io::{Read, Write};
@@ -10,14 +10,14 @@ use super::*;
 
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
 
-/// What a server does with a question: flags of the answer, and whether the address is in it.
+/// The behaviour of a server.
 #[derive(Clone, Copy)]
 enum Server {
     Answers,
     Truncates,
     Fails,
     KnowsNothing,
-    /// NXDOMAIN for everything but A.
+    /// NXDOMAIN for all types but A.
     KnowsOneFamily,
     /// NXDOMAIN without and SERVFAIL within the search domain `broken`.
     HasABrokenDomain,
@@ -36,9 +36,9 @@ fn answer(question: &[u8], flags: [u8; 2]) -> Vec<u8> {
     message
 }
 
-/// Starts a server that ends with the test's process; the questions' names arrive at the receiver.
+/// Starts a server for the life of the process; the receiver gets the queried names.
 fn start(server: Server) -> (SocketAddr, Receiver<Vec<u8>>) {
-    // Somebody else may have the same port of TCP.
+    // Another process may have the same TCP port.
     let (socket, address, listener) = (0..100)
         .find_map(|_| {
             let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).ok()?;
@@ -117,8 +117,8 @@ fn found() -> Result<Vec<SocketAddr>, Cause> {
 }
 
 #[test]
-fn the_first_server_that_answers_tells_the_address() {
-    // Nobody reads this one's questions.
+fn the_first_server_that_answers_decides() {
+    // No server reads from this socket.
     let silent = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let silent = (silent.local_addr().expect("bound"), silent);
     let refused = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
@@ -149,14 +149,14 @@ fn a_forged_answer_does_not_count() {
 }
 
 #[test]
-fn a_name_that_does_not_exist_is_looked_for_in_the_search_domains() {
+fn a_name_that_does_not_exist_is_queried_in_the_search_domains() {
     let (server, asked) = start(Server::KnowsNothing);
     let error = resolve("vpn.example.org", vec![server]).unwrap_err();
     assert_eq!(
         error.to_string(),
         "address vpn.example.org:443: cannot look up vpn.example.org: no such name"
     );
-    // The answer to one family may end the question for the other.
+    // The answer for one family may end the query for the other.
     let mut names: Vec<_> = asked.try_iter().collect();
     names.dedup();
     assert_eq!(names[0], b"\x03vpn\x07example\x03org\0");
@@ -165,7 +165,7 @@ fn a_name_that_does_not_exist_is_looked_for_in_the_search_domains() {
 }
 
 #[test]
-fn a_server_that_denies_the_name_for_one_family_has_its_answer_for_the_other_counted() {
+fn a_server_that_denies_the_name_for_one_family_is_believed_for_the_other() {
     let (server, _asked) = start(Server::KnowsOneFamily);
     assert_eq!(resolve("vpn.example.org", vec![server]), found());
 }
@@ -177,7 +177,7 @@ fn a_search_domain_whose_servers_fail_hides_no_name_of_the_next() {
 }
 
 #[test]
-fn an_address_with_its_interface_is_no_name_to_be_asked_for() {
+fn an_address_with_its_interface_is_not_queried() {
     let (server, asked) = start(Server::Answers);
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("client.yaml");
@@ -190,11 +190,11 @@ fn an_address_with_its_interface_is_no_name_to_be_asked_for() {
     };
     let addresses = new(&config, Outside::Mark(0))(Some(resolvers)).expect("it is an address");
     assert_eq!(addresses[0].ip().to_string(), "fe80::1");
-    assert!(asked.try_recv().is_err(), "somebody was asked");
+    assert!(asked.try_recv().is_err(), "a server was queried");
 }
 
 #[test]
-fn servers_that_do_not_answer_are_said_within_the_time() {
+fn servers_that_do_not_answer_are_reported_within_the_timeout() {
     let silent = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let address = silent.local_addr().expect("bound");
     let error = resolve("vpn.example.org", vec![address]).unwrap_err();

@@ -1,74 +1,73 @@
-//! What the life-cycle wants done, as values that a test can compare.
+//! The output of the life-cycle: actions for the driver, as values that tests compare.
 //!
-//! What always holds here: actions are carried out in the order they were given, and nothing
-//! follows [`Action::Exit`].
+//! Invariants: the driver executes actions in order, and none follows [`Action::Exit`].
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use qdt_host::{DnsPlan, RoutePlan};
+use qdt_transport::{AttemptId, Dial, PacketSize};
 
 use crate::assignment::DnsEntryError;
 use crate::cause::Cause;
 use crate::failure::{ClientError, Failure};
 use crate::plan::TunPlan;
-use qdt_transport::{AttemptId, Dial, PacketSize};
 
-/// One thing to do.
+/// One action for the driver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Look the server's name up, and report [`super::Event::Resolved`]. At most one look-up is
-    /// asked for at a time.
+    /// Resolve the server's name, and report [`super::Event::Resolved`]. One look-up runs at a
+    /// time.
     Resolve,
     /// Start a connection attempt.
     Dial(Dial),
-    /// Let this connection carry the tunnel.
+    /// Make this connection carry the tunnel.
     Adopt(AttemptId),
-    /// End this attempt or connection.
-    Hangup(AttemptId),
-    /// Make the TUN device, or give the existing one this address and MTU.
+    /// Close this attempt or connection.
+    Close(AttemptId),
+    /// Create the TUN device, or give the existing one this address and MTU.
     SetTun(TunPlan),
     /// Replace the routes into the tunnel.
     SetRoutes(RoutePlan),
-    /// Replace the host's resolvers; `None` gives the host its own back.
+    /// Replace the host's name servers; `None` restores the host's own.
     SetDns(Option<DnsPlan>),
-    /// Take the routes away.
+    /// Remove the routes.
     RemoveRoutes,
-    /// End every connection and let the TUN device go.
-    StopLink,
-    /// Say something in the log.
+    /// Close every connection and release the TUN device.
+    StopWorker,
+    /// Write to the log.
     Report(Report),
-    /// End the program.
+    /// Exit the program.
     Exit(Outcome),
 }
 
-/// How the program ends.
+/// How the program exits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// Somebody asked for it: exit code 0.
+    /// After a signal: exit code 0.
     Signal,
-    /// It cannot go on: exit code 1.
+    /// After an error: exit code 1.
     Failed(ClientError),
 }
 
-/// What the log is told.
+/// One entry of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Report {
-    /// No session came of a round of attempts; the next round follows.
+    /// A round of attempts failed; another one follows.
     Retrying {
-        /// The most telling failure of the round; `None` when nothing was heard at all.
+        /// The most significant failure of the round; `None` when no attempt got an answer.
         failure: Option<Failure>,
-        /// How long nothing is tried.
+        /// The wait before the next round.
         pause: Duration,
     },
-    /// Somebody answered the first connect with a certificate that is not the server's; trying goes
-    /// on. Told once.
+    /// The answer to the first connect carries a certificate that is not the server's; attempts go
+    /// on. Logged once.
     WrongCertificate {
-        /// What is wrong with it.
+        /// The error.
         failure: Failure,
-        /// The client ends when nothing else has answered for so long.
-        patience: Duration,
+        /// The time without another answer after which the client exits.
+        give_up_in: Duration,
     },
     /// The tunnel is up for the first time.
     Connected {
@@ -80,10 +79,10 @@ pub enum Report {
         tun_mtu: u16,
         /// Packet size of the connection.
         size: PacketSize,
-        /// Whether the server knows our extensions.
+        /// Whether the server supports our extensions.
         extensions: bool,
     },
-    /// Another connection carries the tunnel now.
+    /// The tunnel moved to another connection.
     Moved {
         /// The session.
         session_id: u64,
@@ -92,21 +91,21 @@ pub enum Report {
         /// Packet size of the connection.
         size: PacketSize,
     },
-    /// The connection is gone.
+    /// The connection ended.
     Lost {
-        /// In words.
+        /// The reason.
         reason: String,
     },
-    /// The connection may be gone; others are tried beside it.
-    Doubted,
-    /// The doubted connection was heard again.
+    /// The connection does not answer; attempts for another one run in parallel.
+    Suspect,
+    /// The suspect connection answered again.
     Recovered,
-    /// Full-size packets do not arrive any more.
+    /// The path no longer carries full-size packets.
     PathTooSmall,
-    /// A resolver of the server was left out.
+    /// A name server of the answer was left out.
     DnsEntryRefused(DnsEntryError),
     /// The server's name was not resolved while no connection carries the tunnel.
     ResolveFailed(Cause),
-    /// Where the server is.
+    /// The server's addresses changed.
     Resolved(Vec<IpAddr>),
 }

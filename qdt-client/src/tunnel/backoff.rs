@@ -1,37 +1,37 @@
-//! How long nothing is tried after a round of attempts gave no session.
+//! The pause between two rounds of connection attempts.
 //!
-//! What always holds here: a pause is at least [`SHORTEST`] and at most [`LONGEST`], and two
-//! clients that lost the same server do not come back in step.
+//! Invariants: a pause lasts from [`SHORTEST`] to [`LONGEST`], and jitter keeps two clients of one
+//! server out of step.
 
 use std::time::Duration;
 
 use rand::Rng;
 use rand::rngs::StdRng;
 
-/// No pause is shorter.
+/// The lower bound.
 pub(super) const SHORTEST: Duration = Duration::from_millis(500);
-/// No pause is longer.
+/// The upper bound.
 pub(super) const LONGEST: Duration = Duration::from_secs(10);
-/// Upper bound while a tunnel that once was up hears nothing at all: a server that comes back is
-/// to be met within 3 s, and one small packet in two seconds burdens nobody.
-const LONGEST_IN_SILENCE: Duration = Duration::from_secs(2);
-/// Lower bound after a wrong token: the server counts these, and nothing but its operator can
-/// change the answer.
+/// The upper bound for a tunnel that was up and gets no answer: a returning server is to be found
+/// within 3 s, and one small packet in two seconds is no load.
+const LONGEST_WITHOUT_ANSWER: Duration = Duration::from_secs(2);
+/// The lower bound after a wrong token: the server limits these, and only its operator can change
+/// the answer.
 const SHORTEST_UNAUTHORIZED: Duration = Duration::from_millis(7500);
 
-/// What the round that failed has shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// Nobody answered, or the network said no, or the server has just been started.
-    Silence,
-    /// A server answered and does not want us now.
-    Refusal,
-    /// The token is wrong.
+/// The outcome of a failed round, in ascending order of significance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
+pub(super) enum RoundOutcome {
+    /// No answer, a network error, or a server that is not ready yet.
+    NoAnswer,
+    /// The server refused.
+    Refused,
+    /// The server refused the token.
     Unauthorized,
 }
 
-/// Pauses with "decorrelated jitter": each is drawn between the shortest and three times the one
-/// before, so that they grow, and spread.
+/// Pauses with "decorrelated jitter": each is drawn between the shortest and three times the
+/// previous one.
 #[derive(Debug)]
 pub(super) struct Backoff {
     last: Duration,
@@ -42,31 +42,31 @@ impl Backoff {
         Self { last: SHORTEST }
     }
 
-    /// Something worked: the next pause is a short one again.
+    /// Makes the next pause a short one, after a success.
     pub(super) fn reset(&mut self) {
         self.last = SHORTEST;
     }
 
-    /// The pause after a round of the first connect.
+    /// Returns the pause after a round of the first connect.
     pub(super) fn pause(&mut self, rng: &mut StdRng) -> Duration {
         let upper = (self.last * 3).min(LONGEST);
         self.last = rng.random_range(SHORTEST..=upper);
         self.last
     }
 
-    /// The pause after a round in which somebody answered who may not be the server: the server's
-    /// own answer may come first the next time. It does not grow, because it ends after
-    /// [`super::imposture::PATIENCE`].
+    /// Returns the pause after a wrong certificate: the server's own answer may be first in the
+    /// next round. It does not grow, because [`super::certificate_failures::GIVE_UP_AFTER`] ends
+    /// it.
     pub(super) fn short_pause(rng: &mut StdRng) -> Duration {
         rng.random_range(SHORTEST..=SHORTEST * 2)
     }
 
-    /// The pause after a round of a tunnel that once was up.
-    pub(super) fn pause_after(&mut self, verdict: Verdict, rng: &mut StdRng) -> Duration {
-        match verdict {
-            Verdict::Silence => self.pause(rng).min(LONGEST_IN_SILENCE),
-            Verdict::Refusal => self.pause(rng),
-            Verdict::Unauthorized => rng.random_range(SHORTEST_UNAUTHORIZED..=LONGEST),
+    /// Returns the pause after a round of a tunnel that was up.
+    pub(super) fn pause_after(&mut self, outcome: RoundOutcome, rng: &mut StdRng) -> Duration {
+        match outcome {
+            RoundOutcome::NoAnswer => self.pause(rng).min(LONGEST_WITHOUT_ANSWER),
+            RoundOutcome::Refused => self.pause(rng),
+            RoundOutcome::Unauthorized => rng.random_range(SHORTEST_UNAUTHORIZED..=LONGEST),
         }
     }
 }
@@ -89,12 +89,12 @@ mod tests {
         }
 
         #[test]
-        fn pauses_in_silence_stay_below_two_seconds(seed: u64) {
+        fn pauses_without_an_answer_stay_below_two_seconds(seed: u64) {
             let mut rng = StdRng::seed_from_u64(seed);
             let mut backoff = Backoff::new();
             for _ in 0..40 {
-                let pause = backoff.pause_after(Verdict::Silence, &mut rng);
-                prop_assert!((SHORTEST..=LONGEST_IN_SILENCE).contains(&pause));
+                let pause = backoff.pause_after(RoundOutcome::NoAnswer, &mut rng);
+                prop_assert!((SHORTEST..=LONGEST_WITHOUT_ANSWER).contains(&pause));
             }
         }
     }

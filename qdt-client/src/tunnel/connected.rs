@@ -1,50 +1,51 @@
-//! A connection carries the tunnel.
+//! The state in which a connection carries the tunnel.
 //!
-//! What may leave the machine: our own QUIC packets to the server, carrying what the routes send
-//! into the tunnel; and what the routes never sent there (in mode `default` the local networks,
-//! in mode `cidr` all but the network of inner addresses, in mode `none` whatever the operator
-//! did not route). Names are looked up through the tunnel where the resolvers are ours to set.
+//! What may leave the machine: our QUIC packets to the server, with what is routed into the tunnel;
+//! and what is routed elsewhere (in mode `default` the local networks, in mode `cidr` all but the
+//! network of inner addresses, in mode `none` whatever the operator did not route). Names are
+//! resolved through the tunnel where the client sets the name servers.
 //!
-//! What always holds here: one connection carries; another may be tried beside it, to find a
-//! better packet size, and the tunnel moves only once that one has answered.
+//! Invariants: one connection carries the tunnel; a race for another packet size may run in
+//! parallel, and the tunnel moves only once that race is won.
 
 use std::net::SocketAddr;
 use std::time::Instant;
+
+use qdt_transport::{AttemptId, ClientEvent, PacketSize};
 
 use super::State;
 use super::action::Report;
 use super::core::Core;
 use super::event::{Event, attempt_of};
-use super::race::{Race, Sizes, Step, Won};
+use super::race::{Race, Sizes, Step, Winner};
 use super::reconnecting::Reconnecting;
 use crate::assignment::Assignment;
-use qdt_transport::{AttemptId, ClientEvent, PacketSize};
 
-/// The connection that carries, and what is tried beside it.
+/// The connection that carries the tunnel, and the race for another one.
 #[derive(Debug)]
 pub(super) struct Connected {
     attempt: AttemptId,
     address: SocketAddr,
     size: PacketSize,
     since: Instant,
-    /// The path does not carry packets of this size any more.
+    /// The path no longer carries packets of this size.
     too_small: bool,
-    beside: Option<Race>,
-    grow_at: Option<Instant>,
+    race: Option<Race>,
+    upgrade_at: Option<Instant>,
 }
 
 impl Connected {
-    /// The first success, and every move to another connection. The host follows the answer as
-    /// far as it differs from the one before.
-    pub(super) fn enter(core: &mut Core, now: Instant, won: Won) -> State {
-        let Won {
+    /// Enters the state, at the first success and with every move to another connection. The host
+    /// changes where the answer differs from the previous one.
+    pub(super) fn enter(core: &mut Core, now: Instant, winner: Winner) -> State {
+        let Winner {
             attempt,
             address: server,
             size,
             assignment,
             took,
             after_silence,
-        } = won;
+        } = winner;
         let first = core.is_first_success();
         core.move_to(attempt, &assignment, took);
         let Assignment {
@@ -69,11 +70,11 @@ impl Connected {
                 size,
             }
         });
-        let grow_at = (size < core.wanted_size() && core.can_move()).then(|| {
+        let upgrade_at = (size < core.wanted_size() && core.can_move()).then(|| {
             if after_silence {
                 now
             } else {
-                now + core.growth.wait()
+                now + core.size_upgrade.wait()
             }
         });
         State::Connected(Self {
@@ -82,20 +83,20 @@ impl Connected {
             size,
             since: now,
             too_small: false,
-            beside: None,
-            grow_at,
+            race: None,
+            upgrade_at,
         })
     }
 
-    /// The connection that was in doubt carries on.
-    pub(super) fn carry_on(self, core: &mut Core, now: Instant) -> State {
+    /// Returns to this state after the suspect connection answered again.
+    pub(super) fn recover(self, core: &mut Core, now: Instant) -> State {
         if self.too_small {
             return self.shrink(core, now);
         }
         State::Connected(self)
     }
 
-    /// While it was in doubt, its size was found to be too large.
+    /// Records that the suspect connection's size is too large for the path.
     pub(super) fn note_too_small(&mut self) {
         self.too_small |= self.size > PacketSize::Base;
     }
@@ -107,25 +108,20 @@ impl Connected {
     pub(super) fn handle_event(mut self, core: &mut Core, now: Instant, event: Event) -> State {
         match event {
             Event::Resolved(result) => {
-                // Only the next reconnect needs it; a failure now is of no consequence.
+                // Only the next reconnect needs the addresses, so a failure has no effect.
                 let _ = core.resolved(result);
                 State::Connected(self)
             }
-            Event::Link(event) if attempt_of(&event) == Some(self.attempt) => {
+            Event::Worker(event) if attempt_of(&event) == Some(self.attempt) => {
                 self.handle_own(core, now, event)
             }
-            Event::Link(event) => {
-                let attempt = attempt_of(&event);
-                match self.beside.take() {
-                    Some(race) if attempt.is_some_and(|id| race.has(id)) => {
-                        self.handle_beside(core, now, event, race)
-                    }
-                    beside => {
-                        core.hang_up_stranger(&event);
-                        State::Connected(Self { beside, ..self })
-                    }
+            Event::Worker(event) => match self.race.take() {
+                Some(race) => self.handle_race(core, now, event, race),
+                None => {
+                    core.close_unexpected(&event);
+                    State::Connected(self)
                 }
-            }
+            },
             _ => State::Connected(self),
         }
     }
@@ -133,17 +129,17 @@ impl Connected {
     fn handle_own(mut self, core: &mut Core, now: Instant, event: ClientEvent) -> State {
         match event {
             ClientEvent::Closed { reason, .. } => {
-                let beside = self.beside.take();
-                // A server ends the old connection when it moves the session to the new one.
-                if beside.is_none() {
+                let race = self.race.take();
+                // A server closes the old connection when it moves the session to the new one.
+                if race.is_none() {
                     core.report(Report::Lost { reason });
                 }
-                Reconnecting::enter(core, now, None, beside)
+                Reconnecting::enter(core, now, None, race)
             }
             ClientEvent::Suspect { .. } => {
-                core.report(Report::Doubted);
-                let beside = self.beside.take();
-                Reconnecting::enter(core, now, Some(self), beside)
+                core.report(Report::Suspect);
+                let race = self.race.take();
+                Reconnecting::enter(core, now, Some(self), race)
             }
             ClientEvent::PathTooSmall { .. } if self.size > PacketSize::Base => {
                 self.shrink(core, now)
@@ -152,28 +148,23 @@ impl Connected {
         }
     }
 
-    /// Dials the smallest size beside; the tunnel moves when that answers.
+    /// Starts a race at the smallest size; the tunnel moves once it is won.
     fn shrink(mut self, core: &mut Core, now: Instant) -> State {
         core.report(Report::PathTooSmall);
         self.too_small = true;
-        core.growth.ended(self.since, now);
-        if let Some(race) = self.beside.take() {
+        core.size_upgrade.ended(self.since, now);
+        if let Some(race) = self.race.take() {
             race.abandon(core);
         }
-        self.grow_at = None;
+        self.upgrade_at = None;
         let ends = now + core.settings.timeout;
         let sizes = Sizes::Descending(PacketSize::Base);
-        self.beside = Some(Race::start(
-            core,
-            now,
-            vec![self.address],
-            sizes,
-            Some(ends),
-        ));
+        let targets = vec![self.address];
+        self.race = Some(Race::start(core, now, targets, sizes, Some(ends)));
         State::Connected(self)
     }
 
-    fn handle_beside(
+    fn handle_race(
         mut self,
         core: &mut Core,
         now: Instant,
@@ -181,50 +172,47 @@ impl Connected {
         race: Race,
     ) -> State {
         match race.handle_event(core, now, event) {
-            Step::Won(mut won) => {
-                // What was beside a living connection was no silence of the server.
-                won.after_silence = false;
-                return Self::enter(core, now, won);
+            Step::Won(mut winner) => {
+                // The server answered on the current connection all the time.
+                winner.after_silence = false;
+                return Self::enter(core, now, winner);
             }
-            Step::Failed(race, _) | Step::GoesOn(race) => self.beside = Some(race),
+            Step::Failed(race, _) | Step::Running(race) => self.race = Some(race),
         }
-        self.settle(core, now)
+        self.check_race(core, now)
     }
 
     pub(super) fn handle_timeout(mut self, core: &mut Core, now: Instant) -> State {
-        if let Some(race) = &mut self.beside {
+        if let Some(race) = &mut self.race {
             race.handle_timeout(core, now);
         }
-        if self.grow_at.is_some_and(|at| at <= now) {
-            self.grow_at = None;
+        if self.upgrade_at.is_some_and(|at| at <= now) {
+            self.upgrade_at = None;
             let sizes = Sizes::Once(core.wanted_size());
-            self.beside = Some(Race::start(core, now, vec![self.address], sizes, None));
+            self.race = Some(Race::start(core, now, vec![self.address], sizes, None));
         }
-        self.settle(core, now)
+        self.check_race(core, now)
     }
 
-    /// A race beside that cannot be won any more: growing is tried again later, but a path that
-    /// is too small and a server that does not answer small packets either is a lost connection.
-    fn settle(mut self, core: &mut Core, now: Instant) -> State {
-        match self.beside.take() {
+    /// Ends a race that can no longer be won. An upgrade is tried again later; where the path is
+    /// too small and the smallest size got no answer either, the connection is suspect.
+    fn check_race(mut self, core: &mut Core, now: Instant) -> State {
+        match self.race.take() {
             Some(race) if race.is_over(now) => {
                 race.abandon(core);
                 if !self.too_small {
-                    self.grow_at = Some(now + core.growth.wait());
+                    self.upgrade_at = Some(now + core.size_upgrade.wait());
                     return State::Connected(self);
                 }
-                core.report(Report::Doubted);
+                core.report(Report::Suspect);
                 Reconnecting::enter(core, now, Some(self), None)
             }
-            beside => State::Connected(Self { beside, ..self }),
+            race => State::Connected(Self { race, ..self }),
         }
     }
 
     pub(super) fn poll_timeout(&self, core: &Core) -> Option<Instant> {
-        let race = self
-            .beside
-            .as_ref()
-            .and_then(|race| race.poll_timeout(core));
-        race.into_iter().chain(self.grow_at).min()
+        let race = self.race.as_ref().and_then(|race| race.poll_timeout(core));
+        race.into_iter().chain(self.upgrade_at).min()
     }
 }

@@ -1,34 +1,35 @@
-//! Trying for the first time.
+//! The state of the first connect: one round of attempts.
 //!
-//! What may leave the machine: whatever left it before, since the host is as it was found; the
-//! look-up of the server's name; and our own QUIC packets to its addresses.
+//! What may leave the machine: whatever left it before, since the host is unchanged; the look-up of
+//! the server's name; and our QUIC packets to its addresses.
 
 use std::time::Instant;
 
+use qdt_transport::{ClientEvent, DialError};
+
 use super::State;
 use super::action::{Outcome, Report};
+use super::certificate_failures::{GIVE_UP_AFTER, Occurrence};
 use super::connected::Connected;
 use super::core::Core;
 use super::disconnected::Disconnected;
-use super::event::{Event, attempt_of};
-use super::imposture::{PATIENCE, Sighting};
+use super::event::Event;
 use super::race::{Race, Sizes, Step};
 use super::stopping::Stopping;
 use crate::cause::Cause;
 use crate::failure::{ClientError, Failure};
-use qdt_transport::{ClientEvent, DialError};
 
 /// One round of the first connect.
 #[derive(Debug)]
 pub(super) struct Connecting {
-    /// The configured timeout holds for the look-up and the attempts together.
+    /// When the configured timeout, for the look-up and the attempts together, is over.
     ends: Instant,
     /// `None` until the server's addresses are known.
     race: Option<Race>,
 }
 
 impl Connecting {
-    /// Every round looks the name up anew.
+    /// Starts a round; every round resolves the name again.
     pub(super) fn enter(core: &mut Core, now: Instant) -> State {
         core.resolve();
         State::Connecting(Self {
@@ -51,61 +52,57 @@ impl Connecting {
                 }
                 _ => State::Connecting(self),
             },
-            Event::Link(event) => self.handle_link(core, now, event),
+            Event::Worker(event) => self.handle_worker(core, now, event),
             _ => State::Connecting(self),
         }
     }
 
-    fn handle_link(mut self, core: &mut Core, now: Instant, event: ClientEvent) -> State {
-        let attempt = attempt_of(&event);
-        let race = match self.race.take() {
-            Some(race) if attempt.is_some_and(|id| race.has(id)) => race,
-            race => {
-                core.hang_up_stranger(&event);
-                return State::Connecting(Self { race, ..self });
-            }
+    fn handle_worker(mut self, core: &mut Core, now: Instant, event: ClientEvent) -> State {
+        let Some(race) = self.race.take() else {
+            core.close_unexpected(&event);
+            return State::Connecting(self);
         };
         match race.handle_event(core, now, event) {
-            Step::Won(won) => return Connected::enter(core, now, won),
+            Step::Won(winner) => return Connected::enter(core, now, winner),
             Step::Failed(_, failure) if failure.is_final() => {
                 return Stopping::enter(core, Outcome::Failed(ClientError::Connect(failure)));
             }
             Step::Failed(race, failure) => {
                 if failure.is_wrong_certificate() {
-                    match core.imposture.seen(now) {
-                        Sighting::First => core.report(Report::WrongCertificate {
+                    match core.certificate_failures.record(now) {
+                        Occurrence::First => core.report(Report::WrongCertificate {
                             failure,
-                            patience: PATIENCE,
+                            give_up_in: GIVE_UP_AFTER,
                         }),
-                        Sighting::Again => {}
-                        Sighting::Last => {
+                        Occurrence::Repeated => {}
+                        Occurrence::Final => {
                             let error = ClientError::Connect(failure);
                             return Stopping::enter(core, Outcome::Failed(error));
                         }
                     }
                 } else if failure.is_answer() {
-                    core.imposture.server_heard();
+                    core.certificate_failures.reset();
                 }
                 self.race = Some(race);
             }
-            Step::GoesOn(race) => self.race = Some(race),
+            Step::Running(race) => self.race = Some(race),
         }
-        self.leave_if_over(core, now)
+        self.end_if_over(core, now)
     }
 
     pub(super) fn handle_timeout(mut self, core: &mut Core, now: Instant) -> State {
         if let Some(race) = &mut self.race {
             race.handle_timeout(core, now);
         }
-        self.leave_if_over(core, now)
+        self.end_if_over(core, now)
     }
 
-    fn leave_if_over(self, core: &mut Core, now: Instant) -> State {
+    fn end_if_over(self, core: &mut Core, now: Instant) -> State {
         match self.race {
             Some(mut race) if race.is_over(now) => {
-                if let Some(held) = race.take_held() {
+                if let Some(fallback) = race.take_fallback() {
                     race.abandon(core);
-                    return Connected::enter(core, now, held);
+                    return Connected::enter(core, now, fallback);
                 }
                 let failure = race.failure().cloned();
                 race.abandon(core);

@@ -1,55 +1,55 @@
-//! What every state of the life-cycle knows and may do.
+//! The part of the life-cycle that all states share.
 //!
-//! What always holds here: attempt ids are never reused, a plan that the host already follows is
-//! not asked for twice, and the ticket belongs to the newest session.
+//! Invariants: attempt ids are never reused, a plan that is in place is not applied again, and the
+//! ticket is that of the newest session.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use qdt_transport::{AttemptId, ClientEvent, Dial, PacketSize, Ticket};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use super::action::{Action, Report};
 use super::backoff::Backoff;
-use super::growth::Growth;
-use super::imposture::Imposture;
+use super::certificate_failures::CertificateFailures;
+use super::size_upgrade::SizeUpgrade;
 use crate::assignment::Assignment;
 use crate::cause::Cause;
-use crate::plan::{HostPlan, HostWishes};
-use qdt_transport::{AttemptId, ClientEvent, Dial, PacketSize, Ticket};
+use crate::plan::{HostPlan, HostSettings};
 
-/// The part of the configuration that the life-cycle needs.
+/// The configuration of the life-cycle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// How long one attempt may take from its first packet to the server's answer.
+    /// The limit for one attempt, from its first packet to the server's answer.
     pub timeout: Duration,
     /// The largest mtu to accept, in bytes.
     pub mtu: u16,
-    /// What to do with the host.
-    pub host: HostWishes,
+    /// The settings of the host.
+    pub host: HostSettings,
 }
 
-/// What the server's answers have shown about its kind.
+/// The kind of server, as its answers have shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Server {
-    /// Nothing yet.
+pub(super) enum ServerKind {
+    /// No answer yet.
     Unknown,
-    /// It confirms extensions: the session can move from connection to connection.
+    /// Supports our extensions: a session moves from connection to connection.
     Extended,
-    /// It does not: each connection is a new session.
+    /// Supports none: each connection is a new session.
     Plain,
 }
 
-/// How long an attempt stays alone before a smaller one is dialled beside it, as long as nothing
-/// is known about the server's distance.
-const PATIENCE: Duration = Duration::from_millis(300);
+/// The delay between a full-size attempt and one at the smallest size in parallel, while the round
+/// trip time is unknown.
+const DEFAULT_ATTEMPT_DELAY: Duration = Duration::from_millis(300);
 
-/// An answer that took longer came of a repeated first packet (RFC 9002, section 6.2.2: the first
-/// probe timeout is near one second) and says nothing about distance.
-const LONGEST_TELLING_ANSWER: Duration = Duration::from_millis(900);
+/// A longer answer time includes the first probe timeout (RFC 9002, section 6.2.2: near one second)
+/// and says nothing about the round trip time.
+const MAX_ANSWER_TIME: Duration = Duration::from_millis(900);
 
-/// The state that outlives the states.
+/// The data that outlives a state.
 #[derive(Debug)]
 pub(super) struct Core {
     pub(super) settings: Settings,
@@ -57,14 +57,14 @@ pub(super) struct Core {
     pub(super) rng: StdRng,
     pub(super) backoff: Backoff,
     pub(super) addresses: Vec<SocketAddr>,
-    pub(super) server: Server,
-    pub(super) growth: Growth,
-    pub(super) imposture: Imposture,
+    pub(super) server: ServerKind,
+    pub(super) size_upgrade: SizeUpgrade,
+    pub(super) certificate_failures: CertificateFailures,
     ticket: Option<Ticket>,
     host: Option<HostPlan>,
     next_attempt: u64,
     resolving: bool,
-    usual_answer: Option<Duration>,
+    answer_time: Option<Duration>,
 }
 
 impl Core {
@@ -75,14 +75,14 @@ impl Core {
             rng: StdRng::seed_from_u64(seed),
             backoff: Backoff::new(),
             addresses: Vec::new(),
-            server: Server::Unknown,
-            growth: Growth::new(),
-            imposture: Imposture::default(),
+            server: ServerKind::Unknown,
+            size_upgrade: SizeUpgrade::new(),
+            certificate_failures: CertificateFailures::default(),
             ticket: None,
             host: None,
             next_attempt: 1,
             resolving: false,
-            usual_answer: None,
+            answer_time: None,
         }
     }
 
@@ -94,7 +94,7 @@ impl Core {
         self.act(Action::Report(report));
     }
 
-    /// Asks for a look-up of the server's name, unless one is under way.
+    /// Starts a look-up of the server's name, unless one is running.
     pub(super) fn resolve(&mut self) {
         if !self.resolving {
             self.resolving = true;
@@ -118,7 +118,7 @@ impl Core {
         Ok(())
     }
 
-    /// Starts an attempt and gives its name.
+    /// Starts an attempt and returns its id.
     pub(super) fn dial(&mut self, address: SocketAddr, size: PacketSize) -> AttemptId {
         let attempt = AttemptId(self.next_attempt);
         self.next_attempt += 1;
@@ -132,52 +132,53 @@ impl Core {
         attempt
     }
 
-    /// A connection that nobody waits for is not kept: it would hold a place at the server.
-    pub(super) fn hang_up_stranger(&mut self, event: &ClientEvent) {
+    /// Closes a connection that no race waits for: it would hold a session at the server.
+    pub(super) fn close_unexpected(&mut self, event: &ClientEvent) {
         if let ClientEvent::Established { attempt, .. } = event {
-            self.act(Action::Hangup(*attempt));
+            self.act(Action::Close(*attempt));
         }
     }
 
-    /// Whether a session can go from connection to connection with its address.
+    /// Returns whether the session can move to another connection and keep its address.
     pub(super) fn can_move(&self) -> bool {
-        self.server == Server::Extended && self.ticket.is_some()
+        self.server == ServerKind::Extended && self.ticket.is_some()
     }
 
-    /// The packet size that a session with this server needs.
+    /// Returns the packet size that a session with this server needs.
     pub(super) fn wanted_size(&self) -> PacketSize {
         match self.server {
-            Server::Unknown | Server::Extended => PacketSize::Full,
-            Server::Plain => PacketSize::Middle,
+            ServerKind::Unknown | ServerKind::Extended => PacketSize::Full,
+            ServerKind::Plain => PacketSize::Middle,
         }
     }
 
-    /// How long to wait for an answer before something else is tried beside. Longer than the last
-    /// answer took, so that a distant server is not asked twice every time.
-    pub(super) fn patience(&self) -> Duration {
-        self.usual_answer
-            .map_or(PATIENCE, |usual| PATIENCE.max(usual * 3 / 2))
+    /// Returns the delay before an attempt at another size starts in parallel. Longer than the last
+    /// answer took, so that a distant server does not get two requests every time.
+    pub(super) fn attempt_delay(&self) -> Duration {
+        let delay = self.answer_time.unwrap_or_default() * 3 / 2;
+        delay.max(DEFAULT_ATTEMPT_DELAY)
     }
 
-    /// How long the last telling answer took.
-    pub(super) fn usual_answer(&self) -> Option<Duration> {
-        self.usual_answer
+    /// Returns the time that the last answer took, where it says something about the round trip
+    /// time.
+    pub(super) fn answer_time(&self) -> Option<Duration> {
+        self.answer_time
     }
 
-    /// Whether no connection ever carried the tunnel.
+    /// Returns whether no connection has carried the tunnel yet.
     pub(super) fn is_first_success(&self) -> bool {
         self.host.is_none()
     }
 
-    /// Lets a new connection carry the tunnel: the host follows its answer, then it is adopted.
+    /// Moves the tunnel to a new connection and applies its answer to the host.
     pub(super) fn move_to(&mut self, attempt: AttemptId, assignment: &Assignment, took: Duration) {
-        if took <= LONGEST_TELLING_ANSWER {
-            self.usual_answer = Some(took);
+        if took <= MAX_ANSWER_TIME {
+            self.answer_time = Some(took);
         }
         self.server = if assignment.extensions {
-            Server::Extended
+            ServerKind::Extended
         } else {
-            Server::Plain
+            ServerKind::Plain
         };
         self.ticket.clone_from(&assignment.resume);
         self.backoff.reset();
@@ -190,8 +191,8 @@ impl Core {
         if before.is_none_or(|before| before.tun != plan.tun) {
             self.act(Action::SetTun(plan.tun));
         }
-        // Adopted between the device and its routes: no packet is sent into a tunnel that has no
-        // connection, and the connection never delivers into a device without its address.
+        // After the device and before its routes: no packet is routed into a tunnel without a
+        // connection, and no packet arrives at a device without an address.
         self.act(Action::Adopt(attempt));
         if before.is_none_or(|before| before.routes != plan.routes) {
             self.act(Action::SetRoutes(plan.routes));
@@ -201,7 +202,7 @@ impl Core {
         }
     }
 
-    /// Puts the host back, as far as it was changed.
+    /// Restores what was changed on the host.
     pub(super) fn restore_host(&mut self) {
         if let Some(plan) = self.host.take() {
             if plan.dns.is_some() {

@@ -1,8 +1,7 @@
-//! Never connected, and not trying right now: before the start, or between two rounds of the
-//! first connect.
+//! The state before the start and between two rounds of the first connect.
 //!
-//! What may leave the machine: whatever left it before; the host is as it was found. Of our own
-//! nothing.
+//! What may leave the machine: whatever left it before, since the host is unchanged. The client
+//! itself sends nothing.
 
 use std::time::Instant;
 
@@ -14,7 +13,7 @@ use super::core::Core;
 use super::event::Event;
 use crate::failure::Failure;
 
-/// Waiting for the start, or for the end of a pause.
+/// The wait for the start or for the end of a pause.
 #[derive(Debug)]
 pub(super) struct Disconnected {
     /// `None` until the program is ready.
@@ -22,14 +21,14 @@ pub(super) struct Disconnected {
 }
 
 impl Disconnected {
-    pub(super) fn before_the_start() -> Self {
+    pub(super) fn initial() -> Self {
         Self { retry_at: None }
     }
 
-    /// A round of the first connect gave no session, for a reason that may pass.
+    /// Enters the pause after a round of the first connect failed for a temporary reason.
     pub(super) fn enter(core: &mut Core, now: Instant, failure: Option<Failure>) -> State {
         let pause = if failure.as_ref().is_some_and(Failure::is_wrong_certificate) {
-            // It has been told, once.
+            // Logged once already.
             Backoff::short_pause(&mut core.rng)
         } else {
             let pause = core.backoff.pause(&mut core.rng);
@@ -45,12 +44,12 @@ impl Disconnected {
         match event {
             Event::Started if self.retry_at.is_none() => Connecting::enter(core, now),
             Event::Resolved(result) => {
-                // A look-up that took longer than its round: its addresses serve the next one.
+                // A look-up that outlasted its round: the next round uses its addresses.
                 let _ = core.resolved(result);
                 State::Disconnected(self)
             }
-            Event::Link(event) => {
-                core.hang_up_stranger(&event);
+            Event::Worker(event) => {
+                core.close_unexpected(&event);
                 State::Disconnected(self)
             }
             _ => State::Disconnected(self),

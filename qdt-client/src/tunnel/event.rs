@@ -1,30 +1,31 @@
-//! What the life-cycle learns from outside.
+//! The input of the life-cycle: events from the driver.
 //!
-//! What always holds here: events are facts; what follows from them is decided by the states.
+//! Invariants: an event states a fact; the states decide what follows.
 
 use std::net::SocketAddr;
 
-use crate::cause::Cause;
-use crate::failure::HostFailure;
 use qdt_transport::{AttemptId, ClientEvent};
 
-/// Something that happened.
+use crate::cause::Cause;
+use crate::failure::HostFailure;
+
+/// One event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// The program is ready to go.
+    /// The program is ready.
     Started,
     /// The look-up of [`super::Action::Resolve`] ended: the addresses in the order to dial them, or
     /// the resolver's error.
     Resolved(Result<Vec<SocketAddr>, Cause>),
-    /// The packet worker reports.
-    Link(ClientEvent),
-    /// This host refused an action, or took something away.
+    /// A report of the packet worker.
+    Worker(ClientEvent),
+    /// The host refused an action, or another program removed the device.
     HostFailed(HostFailure),
     /// A signal that stops the program.
     Signal,
 }
 
-/// The attempt that a report is about, if it is about one.
+/// Returns the attempt that `event` concerns, if any.
 pub(super) fn attempt_of(event: &ClientEvent) -> Option<AttemptId> {
     match event {
         ClientEvent::Established { attempt, .. }

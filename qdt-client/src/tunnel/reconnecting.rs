@@ -1,14 +1,16 @@
-//! The connection is gone, or in doubt, and others are tried.
+//! The state in which the connection is lost or suspect, and attempts for another one run.
 //!
 //! What may leave the machine: the same as in `connected`, because the TUN device, its routes and
-//! the resolvers stay. What is routed into the tunnel is carried by the doubted connection if
-//! that lives after all, or dropped; it never leaves in the clear. Our own QUIC packets pass
-//! outside the tunnel.
+//! the name servers stay. The suspect connection carries what is routed into the tunnel if it still
+//! works; otherwise that is dropped and never leaves in the clear. Our QUIC packets pass outside
+//! the tunnel.
 //!
-//! What always holds here: only a signal or a local error ends this state for the worse; a
-//! refusal, also of the token, only makes the pauses longer.
+//! Invariants: only a signal or a local error ends the client here; a refusal, even of the token,
+//! only makes the pauses longer.
 
 use std::time::Instant;
+
+use qdt_transport::ClientEvent;
 
 use super::State;
 use super::action::Report;
@@ -17,15 +19,14 @@ use super::core::Core;
 use super::event::{Event, attempt_of};
 use super::race::{Race, Sizes, Step};
 use crate::cause::Cause;
-use qdt_transport::ClientEvent;
 
-/// Attempts under way, or a pause between them.
+/// A race for another connection, or a pause between two.
 #[derive(Debug)]
 pub(super) struct Reconnecting {
-    /// The connection in doubt, as long as it is not known to be dead.
-    doubted: Option<Box<Connected>>,
+    /// The suspect connection, until it is closed.
+    suspect: Option<Box<Connected>>,
     trying: Trying,
-    /// While nothing answers the name is looked up again from time to time.
+    /// When the name is resolved again.
     resolve_at: Instant,
     /// The error of the last look-up that failed; an error of the same text is logged once.
     resolve_failure: Option<Cause>,
@@ -38,30 +39,30 @@ enum Trying {
 }
 
 impl Reconnecting {
-    /// Dials at once where the server was last. What is under way beside already may be the very
-    /// connection for which the server ended the old one, so it goes on.
+    /// Dials the last known addresses at once. A race that runs already goes on: the server may
+    /// have closed the old connection because of it.
     pub(super) fn enter(
         core: &mut Core,
         now: Instant,
-        doubted: Option<Connected>,
-        beside: Option<Race>,
+        suspect: Option<Connected>,
+        race: Option<Race>,
     ) -> State {
-        core.growth.start_over();
-        let race = match beside {
-            Some(beside) => Race::continuing(core, now, beside, core.addresses.clone()),
+        core.size_upgrade.reset();
+        let race = match race {
+            Some(race) => Race::continuing(core, now, race),
             None => Self::race(core, now),
         };
         core.resolve();
         let resolve_at = now + core.settings.timeout;
         State::Reconnecting(Self {
-            doubted: doubted.map(Box::new),
+            suspect: suspect.map(Box::new),
             trying: Trying::Race(race),
             resolve_at,
             resolve_failure: None,
         })
     }
 
-    /// The resolver may take its time or be out of reach, so the race does not wait for it.
+    /// Starts a race without waiting for the resolver, which may be slow or out of reach.
     fn race(core: &mut Core, now: Instant) -> Race {
         let targets = core.addresses.clone();
         let sizes = Sizes::Descending(core.wanted_size());
@@ -85,10 +86,10 @@ impl Reconnecting {
                 }
                 State::Reconnecting(self)
             }
-            Event::Link(event) => {
-                let doubted = self.doubted.as_ref().map(|doubted| doubted.attempt());
-                if doubted.is_some() && attempt_of(&event) == doubted {
-                    self.handle_doubted(core, now, event)
+            Event::Worker(event) => {
+                let suspect = self.suspect.as_ref().map(|suspect| suspect.attempt());
+                if suspect.is_some() && attempt_of(&event) == suspect {
+                    self.handle_suspect(core, now, event)
                 } else {
                     self.handle_attempt(core, now, event)
                 }
@@ -97,24 +98,24 @@ impl Reconnecting {
         }
     }
 
-    fn handle_doubted(mut self, core: &mut Core, now: Instant, event: ClientEvent) -> State {
+    fn handle_suspect(mut self, core: &mut Core, now: Instant, event: ClientEvent) -> State {
         match event {
             ClientEvent::Recovered { .. } => {
                 if let Trying::Race(race) = self.trying {
                     race.abandon(core);
                 }
                 core.report(Report::Recovered);
-                let connected = self.doubted.take().expect("the event is about it");
-                connected.carry_on(core, now)
+                let connected = self.suspect.take().expect("the event concerns it");
+                connected.recover(core, now)
             }
             ClientEvent::Closed { reason, .. } => {
                 core.report(Report::Lost { reason });
-                self.doubted = None;
+                self.suspect = None;
                 State::Reconnecting(self)
             }
             ClientEvent::PathTooSmall { .. } => {
-                if let Some(doubted) = &mut self.doubted {
-                    doubted.note_too_small();
+                if let Some(suspect) = &mut self.suspect {
+                    suspect.note_too_small();
                 }
                 State::Reconnecting(self)
             }
@@ -124,17 +125,12 @@ impl Reconnecting {
 
     fn handle_attempt(mut self, core: &mut Core, now: Instant, event: ClientEvent) -> State {
         let Trying::Race(race) = self.trying else {
-            core.hang_up_stranger(&event);
+            core.close_unexpected(&event);
             return State::Reconnecting(self);
         };
-        if !attempt_of(&event).is_some_and(|id| race.has(id)) {
-            core.hang_up_stranger(&event);
-            self.trying = Trying::Race(race);
-            return State::Reconnecting(self);
-        }
         match race.handle_event(core, now, event) {
-            Step::Won(won) => return Connected::enter(core, now, won),
-            Step::Failed(race, _) | Step::GoesOn(race) => self.trying = Trying::Race(race),
+            Step::Won(winner) => return Connected::enter(core, now, winner),
+            Step::Failed(race, _) | Step::Running(race) => self.trying = Trying::Race(race),
         }
         self.pause_if_over(core, now)
     }
@@ -157,13 +153,13 @@ impl Reconnecting {
     fn pause_if_over(mut self, core: &mut Core, now: Instant) -> State {
         self.trying = match self.trying {
             Trying::Race(mut race) if race.is_over(now) => {
-                if let Some(held) = race.take_held() {
+                if let Some(fallback) = race.take_fallback() {
                     race.abandon(core);
-                    return Connected::enter(core, now, held);
+                    return Connected::enter(core, now, fallback);
                 }
-                let (failure, verdict) = (race.failure().cloned(), race.verdict());
+                let (failure, outcome) = (race.failure().cloned(), race.outcome());
                 race.abandon(core);
-                let pause = core.backoff.pause_after(verdict, &mut core.rng);
+                let pause = core.backoff.pause_after(outcome, &mut core.rng);
                 core.report(Report::Retrying { failure, pause });
                 Trying::Pause(now + pause)
             }

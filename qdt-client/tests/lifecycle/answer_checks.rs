@@ -1,9 +1,8 @@
-//! A hostile server cannot hurt the client's host: what it answers is checked before anything is
-//! done with it.
+//! The checks of a server's answer, before any of it reaches the client's host.
 
 use crate::script::our_answer;
 use proptest::prelude::*;
-use qdt_client::{Assignment, AssignmentError, HostPlan, HostWishes, RouteMode};
+use qdt_client::{Assignment, AssignmentError, HostPlan, HostSettings, RouteMode};
 use qdt_proto::handshake::ConnectResponse;
 
 fn check(edit: impl FnOnce(&mut ConnectResponse)) -> Result<Assignment, AssignmentError> {
@@ -70,7 +69,7 @@ fn a_cidr_as_wide_as_a_private_network_is_accepted() {
 }
 
 #[test]
-fn a_cidr_that_is_no_ipv4_network_is_refused() {
+fn a_cidr_that_is_not_an_ipv4_network_is_refused() {
     for cidr in [
         "",
         "10.8.0.0",
@@ -97,7 +96,7 @@ fn a_gateway_outside_the_pool_is_refused() {
 }
 
 #[test]
-fn a_client_address_that_is_no_host_of_the_pool_is_refused() {
+fn a_client_address_that_is_not_a_host_of_the_pool_is_refused() {
     for address in [
         "0.0.0.0",
         "224.0.0.1",
@@ -189,7 +188,7 @@ fn the_texts_of_a_hostile_server_are_escaped_in_errors() {
 }
 
 #[test]
-fn resolvers_of_the_server_are_used_in_mode_default_only_and_our_own_override_them() {
+fn name_servers_of_the_server_are_used_in_mode_default_only_and_the_clients_own_override_them() {
     let assignment = check(|_| {}).unwrap();
     let own: std::net::IpAddr = "10.0.0.53".parse().unwrap();
     for (mode, dns, expected) in [
@@ -201,7 +200,7 @@ fn resolvers_of_the_server_are_used_in_mode_default_only_and_our_own_override_th
         (RouteMode::None, vec![own], Some(own)),
     ] {
         let plan = HostPlan::new(
-            &HostWishes {
+            &HostSettings {
                 tun: "qdt0".to_owned(),
                 route_mode: mode,
                 dns,
@@ -218,7 +217,7 @@ fn resolvers_of_the_server_are_used_in_mode_default_only_and_our_own_override_th
 
 proptest! {
     #[test]
-    fn whatever_is_accepted_is_a_host_beside_its_gateway_in_a_pool_of_sane_size(
+    fn an_accepted_address_is_a_host_other_than_its_gateway_in_a_pool_of_bounded_size(
         client: [u8; 4], gateway: [u8; 4], base: [u8; 4], prefix in 0..=33u8, mtu: i64,
     ) {
         let text = |octets: [u8; 4]| std::net::Ipv4Addr::from(octets).to_string();

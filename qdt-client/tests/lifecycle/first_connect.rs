@@ -1,4 +1,4 @@
-//! The first connect: what ends it, what is tried again, and that the host stays untouched.
+//! The first connect: what ends it, what is retried, and that the host stays unchanged.
 
 use crate::script::*;
 use ipnet::IpNet;
@@ -9,7 +9,7 @@ use qdt_transport::{AttemptId, ClientEvent, Dial, DialError, PacketSize};
 
 fn exit_text(actions: &[Action]) -> String {
     match actions {
-        [.., Action::StopLink, Action::Exit(Outcome::Failed(error))] => error.to_string(),
+        [.., Action::StopWorker, Action::Exit(Outcome::Failed(error))] => error.to_string(),
         other => panic!("the client should have ended: {other:?}"),
     }
 }
@@ -59,7 +59,7 @@ fn a_first_success_sets_the_host_up_around_the_adopted_connection() {
 }
 
 #[test]
-fn a_wrong_token_ends_the_first_connect_with_the_words_of_the_go_client() {
+fn a_wrong_token_ends_the_first_connect_with_the_text_of_the_go_client() {
     let (mut script, _) = Script::started(settings(), &[V4]);
     let actions = script.refuse(AttemptId(1), 401, "unauthorized\n");
     assert_eq!(
@@ -74,8 +74,8 @@ fn wrong_certificate() -> DialError {
     DialError::Certificate("certificate has expired".to_owned())
 }
 
-/// Lets every attempt fail as `error` says, the name being looked up whenever it is asked for,
-/// until the client ends or `within` has passed; gives everything it did.
+/// Fails every attempt with a wrong certificate and resolves the name on request, until the client
+/// exits or `within` has passed; returns all actions.
 fn failing_for(script: &mut Script, within: std::time::Duration, first: &[Action]) -> Vec<Action> {
     let (mut all, mut todo) = (first.to_vec(), first.to_vec());
     let until = script.elapsed() + within;
@@ -107,15 +107,15 @@ fn nothing_but_wrong_certificates_for_fifteen_seconds_ends_the_first_connect_aft
         "connect failed: certificate has expired"
     );
     assert!(!changes_host(&actions));
-    let told: Vec<Report> = reports(&actions)
+    let logged: Vec<Report> = reports(&actions)
         .into_iter()
         .filter(|report| !matches!(report, Report::Resolved(_)))
         .collect();
     let expected = Report::WrongCertificate {
         failure: Failure::Dial(wrong_certificate()),
-        patience: secs(15),
+        give_up_in: secs(15),
     };
-    assert_eq!(told, [expected]);
+    assert_eq!(logged, [expected]);
     assert!(dials(&actions).len() >= 15, "it kept trying: {actions:?}");
 }
 
@@ -134,7 +134,7 @@ fn a_forged_first_flight_does_not_end_a_client_whose_server_answers_next() {
 }
 
 #[test]
-fn a_word_of_the_server_lets_the_fifteen_seconds_begin_anew() {
+fn an_answer_of_the_server_restarts_the_fifteen_seconds() {
     let (mut script, actions) = Script::started(settings(), &[V4]);
     failing_for(&mut script, secs(14), &actions);
     script.wait(secs(1));
@@ -165,8 +165,8 @@ fn wrong_certificates_that_are_minutes_apart_do_not_end_the_first_connect() {
     assert_ne!(script.tunnel.stage(), Stage::Stopping, "{actions:?}");
 }
 
-/// Anybody on the way can send what ends an attempt before its server is known: a close, a reset,
-/// another version, a refusal of the network. None of it ends the client, however often it comes.
+/// An attacker on the path can forge what ends an attempt before the server is authenticated: a
+/// close, a reset, a version negotiation, an ICMP error. None of it ends the client.
 #[test]
 fn nothing_that_can_be_forged_ends_the_first_connect() {
     for error in [
@@ -213,7 +213,7 @@ fn an_answer_that_is_not_http3_ends_the_first_connect() {
 }
 
 #[test]
-fn statuses_that_waiting_does_not_cure_end_the_first_connect() {
+fn permanent_statuses_end_the_first_connect() {
     for status in [400, 404, 405, 500] {
         let (mut script, _) = Script::started(settings(), &[V4]);
         let actions = script.refuse(AttemptId(1), status, "no\n");
@@ -246,7 +246,7 @@ fn a_busy_server_is_asked_again_after_a_pause() {
         assert_eq!(
             script.wait(*pause),
             [Action::Resolve],
-            "every round looks the name up anew"
+            "every round resolves the name again"
         );
         let again = only_dial(&script.event(resolved(&[V4])));
         assert_eq!(
@@ -257,14 +257,14 @@ fn a_busy_server_is_asked_again_after_a_pause() {
 }
 
 #[test]
-fn a_network_that_says_no_is_tried_again_for_ever_with_pauses_up_to_ten_seconds() {
+fn network_errors_are_followed_by_attempts_forever_with_pauses_up_to_ten_seconds() {
     let (mut script, actions) = Script::started(settings(), &[V4]);
     let mut dial = only_dial(&actions);
     let mut longest = ms(0);
     for _ in 0..60 {
         let error = DialError::Io("network is unreachable".to_owned());
         let mut actions = script.fail(dial.attempt, error.clone());
-        // The smallest size does not wait for its turn when the first cannot even be sent.
+        // The smallest size follows at once where the first packet was not sent.
         let base = only_dial(&actions);
         assert_eq!(base.size, PacketSize::Base);
         actions = script.fail(base.attempt, error);
@@ -312,12 +312,12 @@ fn a_look_up_that_hangs_is_not_started_twice_and_its_late_answer_is_used() {
 }
 
 #[test]
-fn a_silent_server_is_dialled_until_the_timeout_and_every_attempt_is_hung_up() {
+fn a_server_without_an_answer_is_dialled_until_the_timeout_and_every_attempt_is_closed() {
     let (mut script, first) = Script::started(settings(), &[V4]);
     let actions = script.wait(secs(10));
     let mut started: Vec<AttemptId> = dials(&first).iter().map(|dial| dial.attempt).collect();
     started.extend(dials(&actions).iter().map(|dial| dial.attempt));
-    let mut ended = hangups(&actions);
+    let mut ended = closed(&actions);
     ended.sort();
     assert_eq!(started, ended);
     assert_eq!(script.tunnel.stage(), Stage::Disconnected);
@@ -358,7 +358,7 @@ fn every_address_is_tried_and_ipv4_is_first() {
         (ms(250), address(V6), PacketSize::Full)
     );
     let actions = script.establish(second.attempt, our_answer(), PacketSize::Full);
-    assert_eq!(hangups(&actions), [AttemptId(1)]);
+    assert_eq!(closed(&actions), [AttemptId(1)]);
     assert_eq!(adopted(&actions), Some(second.attempt));
 }
 
@@ -394,9 +394,9 @@ fn a_busy_server_at_one_address_leaves_the_other_addresses_in_the_round() {
 }
 
 #[test]
-fn a_signal_ends_the_client_well_in_every_state_before_the_first_success() {
+fn a_signal_exits_with_0_in_every_state_before_the_first_success() {
     let ended_well = |actions: Vec<Action>| {
-        assert_eq!(actions, [Action::StopLink, Action::Exit(Outcome::Signal)]);
+        assert_eq!(actions, [Action::StopWorker, Action::Exit(Outcome::Signal)]);
     };
     let mut script = Script::new(settings());
     ended_well(script.event(Event::Signal));
@@ -437,7 +437,7 @@ fn a_tun_device_that_cannot_be_made_ends_the_client_before_routes_are_touched() 
         size: PacketSize::Full,
     };
     let now = std::time::Instant::now();
-    script.tunnel.handle_event(now, Event::Link(established));
+    script.tunnel.handle_event(now, Event::Worker(established));
     assert!(matches!(
         script.tunnel.poll_action(),
         Some(Action::SetTun(_))
@@ -455,7 +455,7 @@ fn a_tun_device_that_cannot_be_made_ends_the_client_before_routes_are_touched() 
 }
 
 #[test]
-fn a_look_up_that_ends_between_two_rounds_makes_place_for_the_next() {
+fn a_look_up_that_ends_between_two_rounds_makes_room_for_the_next() {
     let mut script = Script::new(settings());
     script.event(Event::Started);
     script.wait(secs(10));
@@ -465,7 +465,7 @@ fn a_look_up_that_ends_between_two_rounds_makes_place_for_the_next() {
 }
 
 #[test]
-fn a_round_is_told_by_its_most_telling_failure() {
+fn a_round_is_logged_with_its_most_significant_failure() {
     let (mut script, _) = Script::started(settings(), &[V4, V6]);
     let (_, mut dial) = script.next_dial(secs(1));
     script.refuse(AttemptId(1), 503, "server busy\n");

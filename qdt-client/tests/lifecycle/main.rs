@@ -1,5 +1,5 @@
-//! The life-cycle of one tunnel, as scripts through its public interface: events and time in, the
-//! exact actions out. One file per chapter of that life; `script.rs` holds the clock.
+//! Scripts for the life-cycle of one tunnel: events and time in, the exact actions out. `script.rs`
+//! holds the clock.
 
 mod answer_checks;
 mod first_connect;

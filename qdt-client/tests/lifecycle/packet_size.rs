@@ -1,11 +1,11 @@
-//! Which QUIC packet size a connection is dialled with, and how the tunnel gets to a better one.
+//! The QUIC packet size of a connection, and the upgrade to a better one.
 
 use crate::script::*;
 use qdt_client::{Action, Report, Stage};
 use qdt_transport::{AttemptId, ClientEvent, DialError, PacketSize, Ticket};
 
 #[test]
-fn full_size_is_dialled_first_and_the_smallest_beside_it_after_300_milliseconds() {
+fn full_size_is_dialled_first_and_the_smallest_in_parallel_after_300_milliseconds() {
     let (mut script, actions) = Script::started(settings(), &[V4]);
     assert_eq!(only_dial(&actions).size, PacketSize::Full);
     let (after, dial) = script.next_dial(secs(1));
@@ -13,7 +13,7 @@ fn full_size_is_dialled_first_and_the_smallest_beside_it_after_300_milliseconds(
 }
 
 #[test]
-fn the_first_of_the_two_that_answers_wins_and_the_other_is_hung_up() {
+fn the_first_of_the_two_that_answers_wins_and_the_other_is_closed() {
     for (winner, loser) in [(AttemptId(1), AttemptId(2)), (AttemptId(2), AttemptId(1))] {
         let (mut script, _) = Script::started(settings(), &[V4]);
         script.wait(ms(300));
@@ -24,7 +24,7 @@ fn the_first_of_the_two_that_answers_wins_and_the_other_is_hung_up() {
         };
         let actions = script.establish(winner, our_answer(), size);
         assert_eq!(adopted(&actions), Some(winner));
-        assert_eq!(hangups(&actions), [loser]);
+        assert_eq!(closed(&actions), [loser]);
     }
 }
 
@@ -54,7 +54,7 @@ fn a_small_connection_is_tried_at_full_size_after_ten_seconds_and_moves_with_its
 }
 
 #[test]
-fn full_size_that_gets_no_answer_is_tried_ever_more_rarely_down_to_every_ten_minutes() {
+fn full_size_without_an_answer_is_tried_at_growing_intervals_up_to_ten_minutes() {
     let (mut script, _) = Script::connected_with(our_answer(), PacketSize::Base);
     let start = script.elapsed();
     let times: Vec<u64> = script
@@ -72,11 +72,11 @@ fn full_size_that_gets_no_answer_is_tried_ever_more_rarely_down_to_every_ten_min
 }
 
 #[test]
-fn a_small_answer_after_silence_is_tried_at_full_size_at_once() {
+fn a_small_answer_after_an_outage_is_tried_at_full_size_at_once() {
     let (mut script, first) = Script::connected();
     script.close(first);
-    // The server was away for both sizes, so that the small one won says nothing about the path.
-    let small = small_after_silence(&mut script);
+    // The server was unreachable at both sizes, so the small winner says nothing about the path.
+    let small = small_after_an_outage(&mut script);
     script.establish(small, our_answer(), PacketSize::Base);
     let (after, dial) = script.next_dial(secs(1));
     assert_eq!((after, dial.size), (ms(0), PacketSize::Full));
@@ -88,8 +88,8 @@ fn a_go_server_is_never_dialled_again_for_the_sake_of_size() {
     assert!(script.wait(secs(3600)).is_empty());
 }
 
-/// Waits until the smallest size has been dialled to a server that was away before.
-fn small_after_silence(script: &mut Script) -> AttemptId {
+/// Waits until the smallest size has been dialled after an outage of the server.
+fn small_after_an_outage(script: &mut Script) -> AttemptId {
     loop {
         let (_, dial) = script.next_dial(secs(3));
         if dial.size == PacketSize::Base && script.elapsed() > secs(2) {
@@ -99,34 +99,34 @@ fn small_after_silence(script: &mut Script) -> AttemptId {
 }
 
 #[test]
-fn a_small_answer_of_a_go_server_after_silence_waits_for_one_of_the_size_its_sessions_need() {
+fn a_small_answer_of_a_go_server_after_an_outage_waits_for_one_of_the_size_its_sessions_need() {
     let (mut script, first) = Script::connected_with(go_answer(), PacketSize::Full);
     script.close(first);
-    let small = small_after_silence(&mut script);
+    let small = small_after_an_outage(&mut script);
     let actions = script.establish(small, go_answer(), PacketSize::Base);
     assert_eq!(
         adopted(&actions),
         None,
         "the server cannot move the session later"
     );
-    assert!(!hangups(&actions).contains(&small));
+    assert!(!closed(&actions).contains(&small));
     let better = only_dial(&actions);
     assert_eq!(better.size, PacketSize::Middle);
 
     let actions = script.establish(better.attempt, go_answer(), PacketSize::Middle);
     assert_eq!(adopted(&actions), Some(better.attempt));
-    assert_eq!(hangups(&actions), [small]);
+    assert_eq!(closed(&actions), [small]);
 }
 
 #[test]
 fn a_small_answer_of_a_go_server_wins_when_nothing_larger_answers_soon() {
     let (mut script, first) = Script::connected_with(go_answer(), PacketSize::Full);
     script.close(first);
-    let small = small_after_silence(&mut script);
+    let small = small_after_an_outage(&mut script);
     let better = only_dial(&script.establish(small, go_answer(), PacketSize::Base));
     let actions = script.wait(ms(300));
     assert_eq!(adopted(&actions), Some(small));
-    assert_eq!(hangups(&actions), [better.attempt]);
+    assert_eq!(closed(&actions), [better.attempt]);
     assert!(script.wait(secs(3600)).is_empty());
 }
 
@@ -134,7 +134,7 @@ fn a_small_answer_of_a_go_server_wins_when_nothing_larger_answers_soon() {
 fn a_small_answer_that_waits_wins_at_once_when_the_larger_attempt_fails() {
     let (mut script, first) = Script::connected_with(go_answer(), PacketSize::Full);
     script.close(first);
-    let small = small_after_silence(&mut script);
+    let small = small_after_an_outage(&mut script);
     let better = only_dial(&script.establish(small, go_answer(), PacketSize::Base));
     let actions = script.fail(better.attempt, DialError::Io("message too long".to_owned()));
     assert_eq!(adopted(&actions), Some(small));
@@ -144,20 +144,20 @@ fn a_small_answer_that_waits_wins_at_once_when_the_larger_attempt_fails() {
 fn a_small_answer_that_waits_and_is_closed_meanwhile_does_not_win() {
     let (mut script, first) = Script::connected_with(go_answer(), PacketSize::Full);
     script.close(first);
-    let small = small_after_silence(&mut script);
+    let small = small_after_an_outage(&mut script);
     let better = only_dial(&script.establish(small, go_answer(), PacketSize::Base));
     script.close(small);
     let actions = script.wait(ms(300));
     assert_eq!(adopted(&actions), None);
-    assert!(hangups(&actions).contains(&better.attempt));
+    assert!(closed(&actions).contains(&better.attempt));
     assert_eq!(script.tunnel.stage(), Stage::Reconnecting);
     script.next_dial(secs(2));
 }
 
 #[test]
-fn a_small_answer_of_an_unknown_server_after_silence_waits_too() {
+fn a_small_answer_of_an_unknown_server_after_an_outage_waits_too() {
     let (mut script, _) = Script::started(settings(), &[V4]);
-    let small = small_after_silence(&mut script);
+    let small = small_after_an_outage(&mut script);
     let better = only_dial(&script.establish(small, go_answer(), PacketSize::Base));
     assert_eq!(better.size, PacketSize::Full);
     let actions = script.wait(ms(300));
@@ -175,13 +175,13 @@ fn a_known_go_server_is_dialled_with_what_its_sessions_need() {
 #[test]
 fn a_path_that_became_too_small_moves_the_tunnel_to_the_smallest_size() {
     let (mut script, first) = Script::connected();
-    let actions = script.link(ClientEvent::PathTooSmall { attempt: first });
+    let actions = script.worker_event(ClientEvent::PathTooSmall { attempt: first });
     assert_eq!(reports(&actions), [Report::PathTooSmall]);
     let dial = only_dial(&actions);
     assert_eq!(dial.size, PacketSize::Base);
     assert!(
         script
-            .link(ClientEvent::PathTooSmall { attempt: first })
+            .worker_event(ClientEvent::PathTooSmall { attempt: first })
             .len()
             <= 3
     );
@@ -189,10 +189,11 @@ fn a_path_that_became_too_small_moves_the_tunnel_to_the_smallest_size() {
 }
 
 #[test]
-fn full_size_that_does_not_last_is_tried_ever_more_rarely() {
+fn full_size_that_does_not_last_is_tried_at_growing_intervals() {
     let (mut script, mut carrying) = Script::connected();
     for expected in [10, 20, 40, 80] {
-        let small = only_dial(&script.link(ClientEvent::PathTooSmall { attempt: carrying }));
+        let small =
+            only_dial(&script.worker_event(ClientEvent::PathTooSmall { attempt: carrying }));
         script.establish(small.attempt, our_answer(), PacketSize::Base);
         let (after, full) = script.next_dial(secs(700));
         assert_eq!(after, secs(expected));
@@ -203,14 +204,14 @@ fn full_size_that_does_not_last_is_tried_ever_more_rarely() {
 }
 
 #[test]
-fn a_path_that_carries_nothing_at_all_any_more_is_a_lost_connection() {
+fn a_path_that_carries_nothing_makes_the_connection_suspect() {
     let (mut script, first) = Script::connected();
-    let mut actions = script.link(ClientEvent::PathTooSmall { attempt: first });
+    let mut actions = script.worker_event(ClientEvent::PathTooSmall { attempt: first });
     actions.extend(script.wait(ms(9999)));
     let small: Vec<AttemptId> = dials(&actions).iter().map(|dial| dial.attempt).collect();
     actions.extend(script.wait(ms(1)));
     assert_eq!(script.tunnel.stage(), Stage::Reconnecting);
-    assert_eq!(hangups(&actions), small, "every small attempt is given up");
+    assert_eq!(closed(&actions), small, "every small attempt is closed");
     assert_eq!(
         dials(&actions).last().map(|dial| dial.size),
         Some(PacketSize::Full)
@@ -218,32 +219,32 @@ fn a_path_that_carries_nothing_at_all_any_more_is_a_lost_connection() {
 }
 
 #[test]
-fn a_path_found_too_small_while_in_doubt_is_left_for_the_smallest_size_after_recovery() {
+fn a_path_found_too_small_for_a_suspect_connection_gets_the_smallest_size_after_recovery() {
     let (mut script, first) = Script::connected();
-    script.link(ClientEvent::Suspect { attempt: first });
-    script.link(ClientEvent::PathTooSmall { attempt: first });
-    let actions = script.link(ClientEvent::Recovered { attempt: first });
+    script.worker_event(ClientEvent::Suspect { attempt: first });
+    script.worker_event(ClientEvent::PathTooSmall { attempt: first });
+    let actions = script.worker_event(ClientEvent::Recovered { attempt: first });
     assert_eq!(only_dial(&actions).size, PacketSize::Base);
 }
 
 #[test]
-fn a_path_found_too_small_before_the_doubt_is_not_forgotten_after_recovery() {
+fn a_path_found_too_small_before_the_suspicion_gets_the_smallest_size_after_recovery() {
     let (mut script, first) = Script::connected();
-    script.link(ClientEvent::PathTooSmall { attempt: first });
-    script.link(ClientEvent::Suspect { attempt: first });
-    let actions = script.link(ClientEvent::Recovered { attempt: first });
+    script.worker_event(ClientEvent::PathTooSmall { attempt: first });
+    script.worker_event(ClientEvent::Suspect { attempt: first });
+    let actions = script.worker_event(ClientEvent::Recovered { attempt: first });
     assert_eq!(only_dial(&actions).size, PacketSize::Base);
     assert_eq!(script.tunnel.stage(), Stage::Connected);
 }
 
 #[test]
-fn an_attempt_to_grow_goes_on_when_the_server_ends_the_old_connection_for_it() {
-    // A server moves the session when it sees the ticket: the end of the old connection may be
-    // heard before the answer on the new one.
+fn a_size_upgrade_goes_on_when_the_server_closes_the_old_connection_for_it() {
+    // A server moves the session when it gets the ticket: the close of the old connection may
+    // arrive before the answer on the new one.
     let (mut script, small) = Script::connected_with(our_answer(), PacketSize::Base);
     let (_, full) = script.next_dial(secs(11));
     let actions = script.close(small);
-    assert!(hangups(&actions).is_empty(), "{actions:?}");
+    assert!(closed(&actions).is_empty(), "{actions:?}");
     assert!(
         dials(&actions).is_empty(),
         "nothing else is dialled yet: {actions:?}"
@@ -257,8 +258,8 @@ fn an_attempt_to_grow_goes_on_when_the_server_ends_the_old_connection_for_it() {
 #[test]
 fn a_path_that_answered_small_packets_late_is_not_tried_at_full_size_at_once() {
     let (mut script, first) = Script::connected();
-    script.link(ClientEvent::PathTooSmall { attempt: first });
-    // The first small attempt was lost, as packets are.
+    script.worker_event(ClientEvent::PathTooSmall { attempt: first });
+    // The first small attempt was lost.
     let (_, small) = script.next_dial(secs(2));
     script.establish(small.attempt, our_answer(), PacketSize::Base);
     let (after, full) = script.next_dial(secs(11));
@@ -282,17 +283,17 @@ fn a_connection_made_anew_starts_the_waits_for_full_size_over() {
 }
 
 #[test]
-fn a_small_attempt_does_not_outlast_its_first_packet_where_the_servers_distance_is_known() {
+fn a_small_attempt_does_not_retransmit_where_the_round_trip_time_is_known() {
     let (mut script, first) = Script::connected();
     script.close(first);
     let (_, small) = script.next_dial(secs(1));
     assert_eq!(small.size, PacketSize::Base);
-    assert!(!hangups(&script.wait(ms(799))).contains(&small.attempt));
-    assert!(hangups(&script.wait(ms(1))).contains(&small.attempt));
+    assert!(!closed(&script.wait(ms(799))).contains(&small.attempt));
+    assert!(closed(&script.wait(ms(1))).contains(&small.attempt));
 }
 
 #[test]
-fn an_answer_to_a_repeated_packet_says_nothing_about_the_servers_distance() {
+fn an_answer_to_a_retransmitted_packet_does_not_measure_the_round_trip_time() {
     let (mut script, actions) = Script::started(settings(), &[V4]);
     let first = only_dial(&actions).attempt;
     script.wait(secs(3));
@@ -303,12 +304,12 @@ fn an_answer_to_a_repeated_packet_says_nothing_about_the_servers_distance() {
 }
 
 #[test]
-fn a_go_server_replaced_by_one_of_ours_is_tried_at_full_size_while_its_connection_carries() {
+fn a_go_server_replaced_by_our_server_is_tried_at_full_size_while_its_connection_carries() {
     let (mut script, first) = Script::connected_with(go_answer(), PacketSize::Full);
     let dial = only_dial(&script.close(first));
     script.establish(dial.attempt, our_answer(), PacketSize::Middle);
     let (after, full) = script.next_dial(secs(11));
     assert_eq!((after, full.size), (secs(10), PacketSize::Full));
-    assert_eq!(hangups(&script.wait(secs(10))), [full.attempt]);
+    assert_eq!(closed(&script.wait(secs(10))), [full.attempt]);
     assert_eq!(script.tunnel.stage(), Stage::Connected);
 }

@@ -1,5 +1,5 @@
-//! After the first success: nothing but a signal or a local error ends the client, and a server
-//! that comes back is met soon.
+//! The time after the first success: only a signal or a local error ends the client, and a
+//! returning server is found soon.
 
 use crate::script::*;
 use qdt_client::{Action, Cause, ClientError, Event, HostFailure, Outcome, Report, Stage};
@@ -17,11 +17,11 @@ fn a_closed_connection_is_replaced_at_once_with_the_ticket_of_the_session() {
     assert_eq!(dial.resume, Some(Ticket::new("ticket-1")));
     assert!(
         actions.contains(&Action::Resolve),
-        "the name is looked up again beside the dial"
+        "the name is resolved again in parallel"
     );
     assert!(
         !changes_host(&actions),
-        "device, routes and resolvers stay: nothing leaks"
+        "device, routes and name servers stay: nothing leaks"
     );
     assert_eq!(script.tunnel.stage(), Stage::Reconnecting);
 }
@@ -48,7 +48,7 @@ fn the_same_address_again_changes_nothing_on_the_host() {
 }
 
 #[test]
-fn another_address_reconfigures_the_device_and_the_routes_but_not_the_resolvers() {
+fn another_address_reconfigures_the_device_and_the_routes_but_not_the_name_servers() {
     let (mut script, first) = Script::connected_with(go_answer(), PacketSize::Full);
     let dial = only_dial(&script.close(first));
     assert_eq!(dial.resume, None);
@@ -65,7 +65,7 @@ fn another_address_reconfigures_the_device_and_the_routes_but_not_the_resolvers(
 }
 
 #[test]
-fn a_server_that_comes_back_is_met_within_three_seconds_however_long_it_was_away() {
+fn a_server_that_returns_is_found_within_three_seconds_after_any_absence() {
     let (mut script, first) = Script::connected();
     let mut last = script.elapsed();
     script.close(first);
@@ -83,7 +83,7 @@ fn a_server_that_comes_back_is_met_within_three_seconds_however_long_it_was_away
 }
 
 #[test]
-fn a_restarted_server_is_met_within_little_more_than_a_second() {
+fn a_restarted_server_is_found_within_little_more_than_a_second() {
     let (mut script, first) = Script::connected();
     script.close(first);
     let times: Vec<_> = script
@@ -99,19 +99,19 @@ fn a_restarted_server_is_met_within_little_more_than_a_second() {
 }
 
 #[test]
-fn a_silent_server_never_has_more_than_a_bounded_number_of_attempts() {
+fn a_server_without_an_answer_has_a_bounded_number_of_attempts() {
     let (mut script, first) = Script::connected();
     script.event(resolved(&[V4, V6, "192.0.2.2:443", "192.0.2.3:443"]));
-    let mut flying = dials(&script.close(first)).len();
+    let mut in_flight = dials(&script.close(first)).len();
     for _ in 0..600 {
         let actions = script.wait(secs(1));
-        flying = flying + dials(&actions).len() - hangups(&actions).len();
-        assert!(flying <= 32, "{flying}");
+        in_flight = in_flight + dials(&actions).len() - closed(&actions).len();
+        assert!(in_flight <= 32, "{in_flight}");
     }
 }
 
 #[test]
-fn a_network_that_says_no_is_tried_again_within_two_seconds() {
+fn a_network_error_is_followed_by_another_attempt_within_two_seconds() {
     let (mut script, first) = Script::connected();
     let mut dial = only_dial(&script.close(first));
     for _ in 0..30 {
@@ -152,7 +152,7 @@ fn a_server_that_has_just_been_started_is_asked_again_within_two_seconds() {
 }
 
 #[test]
-fn a_server_that_is_not_ready_is_asked_again_soon_although_its_other_address_stays_silent() {
+fn a_server_that_is_not_ready_is_asked_again_soon_although_its_other_address_does_not_answer() {
     let (mut script, first) = Script::connected();
     script.event(resolved(&[V4, V6]));
     let dial = only_dial(&script.close(first));
@@ -198,7 +198,7 @@ fn neither_a_refused_certificate_nor_an_invalid_answer_ends_a_tunnel_that_once_w
         ..our_answer()
     };
     let actions = script.establish(dial.attempt, answer, PacketSize::Full);
-    assert_eq!(hangups(&actions), [dial.attempt]);
+    assert_eq!(closed(&actions), [dial.attempt]);
     assert!(!changes_host(&actions));
     let (_, dial) = script.next_dial(secs(11));
     script.establish(dial.attempt, our_answer(), PacketSize::Full);
@@ -206,7 +206,7 @@ fn neither_a_refused_certificate_nor_an_invalid_answer_ends_a_tunnel_that_once_w
 }
 
 #[test]
-fn an_address_that_refuses_is_asked_again_although_another_stays_silent() {
+fn an_address_that_refuses_is_asked_again_although_another_does_not_answer() {
     let (mut script, first) = Script::connected();
     script.event(resolved(&[V4, V6]));
     let dial = only_dial(&script.close(first));
@@ -222,51 +222,48 @@ fn an_address_that_refuses_is_asked_again_although_another_stays_silent() {
 }
 
 #[test]
-fn a_suspect_connection_keeps_carrying_while_a_second_is_dialled_beside_it() {
+fn a_suspect_connection_keeps_carrying_while_a_second_is_dialled_in_parallel() {
     let (mut script, first) = Script::connected();
-    let actions = script.link(ClientEvent::Suspect { attempt: first });
-    let beside = only_dial(&actions);
-    assert!(hangups(&actions).is_empty());
-    assert_eq!(beside.resume, Some(Ticket::new("ticket-1")));
+    let actions = script.worker_event(ClientEvent::Suspect { attempt: first });
+    let second = only_dial(&actions);
+    assert!(closed(&actions).is_empty());
+    assert_eq!(second.resume, Some(Ticket::new("ticket-1")));
 
-    let actions = script.establish(beside.attempt, our_answer(), PacketSize::Full);
+    let actions = script.establish(second.attempt, our_answer(), PacketSize::Full);
     assert_eq!(
         adopted(&actions),
-        Some(beside.attempt),
+        Some(second.attempt),
         "the first that answers wins"
     );
 }
 
 #[test]
-fn a_suspect_connection_that_is_heard_again_wins() {
+fn a_suspect_connection_that_answers_again_wins() {
     let (mut script, first) = Script::connected();
-    let beside = only_dial(&script.link(ClientEvent::Suspect { attempt: first }));
-    let actions = script.link(ClientEvent::Recovered { attempt: first });
+    let second = only_dial(&script.worker_event(ClientEvent::Suspect { attempt: first }));
+    let actions = script.worker_event(ClientEvent::Recovered { attempt: first });
     assert_eq!(
         actions,
         [
-            Action::Hangup(beside.attempt),
+            Action::Close(second.attempt),
             Action::Report(Report::Recovered)
         ]
     );
     assert_eq!(script.tunnel.stage(), Stage::Connected);
-    assert!(
-        script.wait(secs(600)).is_empty(),
-        "nothing is tried any more"
-    );
+    assert!(script.wait(secs(600)).is_empty(), "no attempt follows");
     assert_eq!(only_dial(&script.close(first)).address, address(V4));
 }
 
 #[test]
 fn a_suspect_connection_that_ends_leaves_the_attempts_running() {
     let (mut script, first) = Script::connected();
-    let beside = only_dial(&script.link(ClientEvent::Suspect { attempt: first }));
+    let second = only_dial(&script.worker_event(ClientEvent::Suspect { attempt: first }));
     let actions = script.close(first);
     assert!(
-        dials(&actions).is_empty() && hangups(&actions).is_empty(),
+        dials(&actions).is_empty() && closed(&actions).is_empty(),
         "{actions:?}"
     );
-    script.establish(beside.attempt, our_answer(), PacketSize::Full);
+    script.establish(second.attempt, our_answer(), PacketSize::Full);
     assert_eq!(script.tunnel.stage(), Stage::Connected);
 }
 
@@ -276,7 +273,7 @@ fn a_name_that_moved_is_followed_while_reconnecting() {
     script.close(first);
     script.event(resolved(&["198.51.100.7:443"]));
     let (_, dial) = script.next_dial(secs(2));
-    // What was planned for the old address may come first.
+    // An attempt at the old address may be due first.
     let dial = if dial.address == address(V4) {
         script.next_dial(secs(2)).1
     } else {
@@ -286,7 +283,7 @@ fn a_name_that_moved_is_followed_while_reconnecting() {
 }
 
 #[test]
-fn a_resolver_that_fails_while_reconnecting_leaves_the_known_addresses() {
+fn a_look_up_that_fails_while_reconnecting_leaves_the_known_addresses() {
     let (mut script, first) = Script::connected();
     script.close(first);
     script.event(Event::Resolved(Err(Cause::new("timed out"))));
@@ -296,15 +293,15 @@ fn a_resolver_that_fails_while_reconnecting_leaves_the_known_addresses() {
             .iter()
             .all(|dial| dial.address == address(V4))
     );
-    assert!(actions.contains(&Action::Resolve), "it is asked again");
+    assert!(actions.contains(&Action::Resolve), "it is resolved again");
 }
 
 #[test]
-fn a_connection_nobody_waits_for_any_more_is_hung_up() {
+fn a_connection_that_no_race_waits_for_is_closed() {
     let (mut script, first) = Script::connected();
     let stranger = AttemptId(first.0 + 100);
     let actions = script.establish(stranger, our_answer(), PacketSize::Full);
-    assert_eq!(actions, [Action::Hangup(stranger)]);
+    assert_eq!(actions, [Action::Close(stranger)]);
 }
 
 #[test]
@@ -315,18 +312,18 @@ fn a_late_report_about_an_old_connection_is_ignored() {
     assert!(script.close(first).is_empty());
     assert!(
         script
-            .link(ClientEvent::Suspect { attempt: first })
+            .worker_event(ClientEvent::Suspect { attempt: first })
             .is_empty()
     );
     assert_eq!(script.tunnel.stage(), Stage::Connected);
 }
 
 #[test]
-fn a_signal_puts_the_host_back_and_exits_well_whether_connected_or_not() {
+fn a_signal_restores_the_host_and_exits_with_0_in_every_state_after_the_first_success() {
     let restored = [
         Action::SetDns(None),
         Action::RemoveRoutes,
-        Action::StopLink,
+        Action::StopWorker,
         Action::Exit(Outcome::Signal),
     ];
     let (mut script, _) = Script::connected();
@@ -338,9 +335,9 @@ fn a_signal_puts_the_host_back_and_exits_well_whether_connected_or_not() {
 }
 
 #[test]
-fn a_lost_tun_device_ends_the_client_after_putting_the_host_back() {
+fn a_lost_tun_device_ends_the_client_after_restoring_the_host() {
     let (mut script, _) = Script::connected();
-    let actions = script.link(ClientEvent::TunFailed {
+    let actions = script.worker_event(ClientEvent::TunFailed {
         error: "device is gone".to_owned(),
     });
     let failure = ClientError::Host(HostFailure::Tun(Cause::new("device is gone")));
@@ -349,20 +346,20 @@ fn a_lost_tun_device_ends_the_client_after_putting_the_host_back() {
         [
             Action::SetDns(None),
             Action::RemoveRoutes,
-            Action::StopLink,
+            Action::StopWorker,
             Action::Exit(Outcome::Failed(failure)),
         ]
     );
 }
 
 #[test]
-fn a_distant_server_is_not_asked_twice_every_time() {
+fn a_distant_server_does_not_get_two_requests_every_time() {
     let (mut script, actions) = Script::started(settings(), &[V4]);
     let first = only_dial(&actions).attempt;
     let base = only_dial(&script.wait(ms(700)));
     assert_eq!(base.size, PacketSize::Base);
     script.establish(first, our_answer(), PacketSize::Full);
-    // It took 700 ms, so the next time the small attempt is held back for more than a second.
+    // It took 700 ms, so the next small attempt is delayed by more than a second.
     let second = only_dial(&script.close(first));
     assert!(dials(&script.wait(ms(700))).is_empty());
     script.establish(second.attempt, our_answer(), PacketSize::Full);

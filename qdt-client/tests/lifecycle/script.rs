@@ -1,12 +1,11 @@
-//! A tunnel under a clock of its own, for scripts: events in, actions with their times out.
+//! A tunnel with a virtual clock for test scripts: events in, timed actions out.
 //!
-//! What always holds here: time passes only through [`Script::wait`], timer by timer, so what
-//! happens at which moment is exact.
+//! Invariants: time passes only in [`Script::wait`], timer by timer, so every moment is exact.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use qdt_client::{Action, Event, HostWishes, Report, RouteMode, Settings, Stage, Tunnel};
+use qdt_client::{Action, Event, HostSettings, Report, RouteMode, Settings, Stage, Tunnel};
 use qdt_proto::datagram::SessionId;
 use qdt_proto::handshake::ConnectResponse;
 use qdt_transport::{AttemptId, ClientEvent, Dial, DialError, PacketSize};
@@ -14,7 +13,7 @@ use qdt_transport::{AttemptId, ClientEvent, Dial, DialError, PacketSize};
 pub(crate) const V4: &str = "192.0.2.1:443";
 pub(crate) const V6: &str = "[2001:db8::1]:443";
 
-/// One action and when it came, from the start of the script.
+/// An action and its time since the start of the script.
 pub(crate) type Timed = (Duration, Action);
 
 pub(crate) struct Script {
@@ -35,7 +34,7 @@ pub(crate) fn settings() -> Settings {
     Settings {
         timeout: secs(10),
         mtu: 1350,
-        host: HostWishes {
+        host: HostSettings {
             tun: "qdt0".to_owned(),
             route_mode: RouteMode::Default,
             dns: Vec::new(),
@@ -43,7 +42,7 @@ pub(crate) fn settings() -> Settings {
     }
 }
 
-/// What a server of ours grants.
+/// The answer of our server.
 pub(crate) fn our_answer() -> ConnectResponse {
     ConnectResponse {
         version: 1,
@@ -59,7 +58,7 @@ pub(crate) fn our_answer() -> ConnectResponse {
     }
 }
 
-/// What a Go server grants.
+/// The answer of a Go server.
 pub(crate) fn go_answer() -> ConnectResponse {
     ConnectResponse {
         mtu: 1242,
@@ -79,7 +78,7 @@ impl Script {
         }
     }
 
-    /// Started, and the server's name looked up.
+    /// Returns a started tunnel whose server's name is resolved.
     pub(crate) fn started(settings: Settings, addresses: &[&str]) -> (Self, Vec<Action>) {
         let mut script = Self::new(settings);
         assert_eq!(script.event(Event::Started), [Action::Resolve]);
@@ -87,7 +86,7 @@ impl Script {
         (script, without_reports(actions))
     }
 
-    /// Up at full size with a server of ours.
+    /// Returns a tunnel up at full size with our server.
     pub(crate) fn connected() -> (Self, AttemptId) {
         Self::connected_with(our_answer(), PacketSize::Full)
     }
@@ -98,7 +97,7 @@ impl Script {
         if size == PacketSize::Base {
             attempt = only_dial(&script.wait(ms(300))).attempt;
         }
-        script.link(ClientEvent::Established {
+        script.worker_event(ClientEvent::Established {
             attempt,
             response: Box::new(answer),
             size,
@@ -112,8 +111,8 @@ impl Script {
         self.drain()
     }
 
-    pub(crate) fn link(&mut self, event: ClientEvent) -> Vec<Action> {
-        self.event(Event::Link(event))
+    pub(crate) fn worker_event(&mut self, event: ClientEvent) -> Vec<Action> {
+        self.event(Event::Worker(event))
     }
 
     pub(crate) fn establish(
@@ -122,7 +121,7 @@ impl Script {
         answer: ConnectResponse,
         size: PacketSize,
     ) -> Vec<Action> {
-        self.link(ClientEvent::Established {
+        self.worker_event(ClientEvent::Established {
             attempt,
             response: Box::new(answer),
             size,
@@ -130,7 +129,7 @@ impl Script {
     }
 
     pub(crate) fn refuse(&mut self, attempt: AttemptId, status: u16, body: &str) -> Vec<Action> {
-        self.link(ClientEvent::Refused {
+        self.worker_event(ClientEvent::Refused {
             attempt,
             status,
             body: body.to_owned(),
@@ -138,17 +137,17 @@ impl Script {
     }
 
     pub(crate) fn fail(&mut self, attempt: AttemptId, error: DialError) -> Vec<Action> {
-        self.link(ClientEvent::Failed { attempt, error })
+        self.worker_event(ClientEvent::Failed { attempt, error })
     }
 
     pub(crate) fn close(&mut self, attempt: AttemptId) -> Vec<Action> {
-        self.link(ClientEvent::Closed {
+        self.worker_event(ClientEvent::Closed {
             attempt,
             reason: "closed by the server".to_owned(),
         })
     }
 
-    /// Lets time pass and gives what it brought.
+    /// Lets `time` pass and returns the actions.
     pub(crate) fn wait(&mut self, time: Duration) -> Vec<Action> {
         self.wait_timed(time)
             .into_iter()
@@ -156,7 +155,7 @@ impl Script {
             .collect()
     }
 
-    /// Lets time pass and gives what it brought, and when.
+    /// Lets `time` pass and returns the timed actions.
     pub(crate) fn wait_timed(&mut self, time: Duration) -> Vec<Timed> {
         let until = self.now + time;
         let mut actions = Vec::new();
@@ -174,7 +173,7 @@ impl Script {
         actions
     }
 
-    /// Lets time pass until the first dial, and gives it and how long that took.
+    /// Lets time pass until the first dial; returns the time it took, and the dial.
     pub(crate) fn next_dial(&mut self, within: Duration) -> (Duration, Dial) {
         let from = self.now;
         while let Some(due) = self
@@ -224,12 +223,12 @@ pub(crate) fn only_dial(actions: &[Action]) -> Dial {
     }
 }
 
-pub(crate) fn hangups(actions: &[Action]) -> Vec<AttemptId> {
-    let hangup = |action: &Action| match action {
-        Action::Hangup(attempt) => Some(*attempt),
+pub(crate) fn closed(actions: &[Action]) -> Vec<AttemptId> {
+    let close = |action: &Action| match action {
+        Action::Close(attempt) => Some(*attempt),
         _ => None,
     };
-    actions.iter().filter_map(hangup).collect()
+    actions.iter().filter_map(close).collect()
 }
 
 pub(crate) fn adopted(actions: &[Action]) -> Option<AttemptId> {
@@ -254,7 +253,7 @@ pub(crate) fn without_reports(actions: Vec<Action>) -> Vec<Action> {
         .collect()
 }
 
-/// Whether any of the actions changes the host.
+/// Returns whether an action changes the host.
 pub(crate) fn changes_host(actions: &[Action]) -> bool {
     actions.iter().any(|action| {
         matches!(

@@ -1,5 +1,5 @@
-//! Random lives against a model of the packet worker: whatever happens in whatever order, no
-//! attempt is forgotten, none is used after its end, and the host is changed only as promised.
+//! Random event sequences against a model of the packet worker: no attempt is forgotten, none is
+//! used after its end, and the host changes only as specified.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use qdt_client::{Action, Event, Outcome, Stage};
 use qdt_transport::{AttemptId, ClientEvent, DialError, PacketSize};
 
-/// One thing that happens; numbers choose among what is alive at that moment.
+/// One event; numbers choose among the live attempts.
 #[derive(Debug, Clone)]
 enum Step {
     Wait(u64),
@@ -36,7 +36,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What the packet worker would know.
+/// The state of the packet worker.
 #[derive(Default)]
 struct Worker {
     dialling: Vec<(AttemptId, PacketSize)>,
@@ -47,7 +47,7 @@ struct Worker {
 }
 
 impl Worker {
-    fn obey(&mut self, actions: &[Action]) {
+    fn execute(&mut self, actions: &[Action]) {
         for action in actions {
             match action {
                 Action::Dial(dial) => {
@@ -58,7 +58,7 @@ impl Worker {
                     );
                     self.dialling.push((dial.attempt, dial.size));
                 }
-                Action::Hangup(attempt) => self.forget(*attempt),
+                Action::Close(attempt) => self.forget(*attempt),
                 Action::SetTun(_) => self.has_device = true,
                 Action::Adopt(attempt) => {
                     assert!(self.has_device, "a connection was adopted without a device");
@@ -71,7 +71,7 @@ impl Worker {
                     }
                 }
                 Action::SetRoutes(_) | Action::SetDns(_) => assert!(self.has_device),
-                Action::Exit(outcome) => panic!("nothing asked for the end: {outcome:?}"),
+                Action::Exit(outcome) => panic!("unexpected exit: {outcome:?}"),
                 _ => {}
             }
         }
@@ -131,26 +131,26 @@ fn happen(script: &mut Script, worker: &mut Worker, step: &Step) {
             let Some(attempt) = worker.carrier else {
                 return;
             };
-            script.link(ClientEvent::Suspect { attempt })
+            script.worker_event(ClientEvent::Suspect { attempt })
         }
         Step::Recover => {
             let Some(attempt) = worker.carrier else {
                 return;
             };
-            script.link(ClientEvent::Recovered { attempt })
+            script.worker_event(ClientEvent::Recovered { attempt })
         }
         Step::PathTooSmall => {
             let Some(attempt) = worker.carrier else {
                 return;
             };
-            script.link(ClientEvent::PathTooSmall { attempt })
+            script.worker_event(ClientEvent::PathTooSmall { attempt })
         }
         Step::Resolved(number) => {
             let names = [V4, V6, "192.0.2.2:443", "192.0.2.3:443"];
             script.event(resolved(&names[..number.min(names.len())]))
         }
     };
-    worker.obey(&actions);
+    worker.execute(&actions);
 }
 
 proptest! {
@@ -160,13 +160,12 @@ proptest! {
     fn no_attempt_is_ever_forgotten(steps in prop::collection::vec(step(), 0..80)) {
         let (mut script, actions) = Script::started(settings(), &[V4, V6]);
         let mut worker = Worker::default();
-        worker.obey(&actions);
+        worker.execute(&actions);
         for step in &steps {
             happen(&mut script, &mut worker, step);
         }
 
-        // In the end the connection is lost once more, the server answers at the size it is asked
-        // for, and calm returns.
+        // Finally the connection is lost once more, and the server answers at every size.
         if worker.carrier.is_some() {
             let place = worker.established.iter().position(|id| Some(*id) == worker.carrier);
             happen(&mut script, &mut worker, &Step::Close(place.expect("it is alive")));
@@ -176,24 +175,24 @@ proptest! {
             turns += 1;
             prop_assert!(turns < 200, "no attempt in {:?}", script.tunnel.stage());
             if script.tunnel.stage() == Stage::Connecting {
-                worker.obey(&script.event(resolved(&[V4])));
+                worker.execute(&script.event(resolved(&[V4])));
             }
             match worker.dialling.iter().position(|(_, size)| *size > PacketSize::Base) {
                 Some(place) => happen(&mut script, &mut worker, &Step::Establish(place, true)),
                 None => happen(&mut script, &mut worker, &Step::Wait(500)),
             }
         }
-        // A connection to what was a Go server before may be of less than full size at first.
+        // A connection to a former Go server may have less than full size at first.
         for _ in 0..3 {
             happen(&mut script, &mut worker, &Step::Wait(15_000));
             if let Some((attempt, _)) = worker.pick(0) {
                 happen(&mut script, &mut worker, &Step::Establish(0, true));
-                prop_assert_eq!(worker.carrier, Some(attempt), "nobody waited for it");
+                prop_assert_eq!(worker.carrier, Some(attempt), "no race waited for it");
             }
         }
         happen(&mut script, &mut worker, &Step::Wait(20_000));
-        prop_assert_eq!(worker.dialling.len(), 0, "attempts nobody waits for");
-        prop_assert_eq!(worker.established.len(), 1, "connections nobody uses");
+        prop_assert_eq!(worker.dialling.len(), 0, "attempts that no race waits for");
+        prop_assert_eq!(worker.established.len(), 1, "unused connections");
         prop_assert!(worker.carrier.is_some());
 
         let actions = script.event(Event::Signal);

@@ -1,7 +1,7 @@
-//! How a race ends: what each report of the packet worker means for it.
+//! The end of a race: the effect of each event of the packet worker.
 //!
-//! What always holds here: an answer is checked before it can win, and a race has at most one
-//! winner, after which nothing of it runs any more.
+//! Invariants: an answer is checked before it wins; a race has at most one winner, and no attempt
+//! of the race outlives it.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -13,41 +13,46 @@ use crate::assignment::Assignment;
 use crate::failure::Failure;
 use crate::tunnel::action::Action;
 use crate::tunnel::core::Core;
+use crate::tunnel::event::attempt_of;
 
-/// The winner of a race, and what the way it won tells.
+/// The winner of a race.
 #[derive(Debug)]
-pub(in crate::tunnel) struct Won {
+pub(in crate::tunnel) struct Winner {
     pub(in crate::tunnel) attempt: AttemptId,
-    /// The server's address that answered.
+    /// The address of the server that answered.
     pub(in crate::tunnel) address: SocketAddr,
     pub(in crate::tunnel) size: PacketSize,
     pub(in crate::tunnel) assignment: Assignment,
-    /// From its first packet to its answer.
+    /// The time from its first packet to its answer.
     pub(in crate::tunnel) took: Duration,
-    /// Whether larger and smaller attempts alike had got no answer before: then the packet size
-    /// that won says nothing about the path.
+    /// Whether attempts of every size had no answer before: then the winner's size says nothing
+    /// about the path.
     pub(in crate::tunnel) after_silence: bool,
 }
 
-/// What became of a race with one report.
+/// The state of a race after an event.
 #[derive(Debug)]
 pub(in crate::tunnel) enum Step {
-    /// It is decided.
-    Won(Won),
+    /// It is over.
+    Won(Winner),
     /// One attempt failed.
     Failed(Race, Failure),
-    /// Nothing to speak of.
-    GoesOn(Race),
+    /// It goes on.
+    Running(Race),
 }
 
 impl Race {
-    /// Takes in a report about one of its attempts.
+    /// Processes an event; closes a connection that does not belong to the race.
     pub(in crate::tunnel) fn handle_event(
         mut self,
         core: &mut Core,
         now: Instant,
         event: ClientEvent,
     ) -> Step {
+        if !attempt_of(&event).is_some_and(|attempt| self.has(attempt)) {
+            core.close_unexpected(&event);
+            return Step::Running(self);
+        }
         let (attempt, failure) = match event {
             ClientEvent::Established {
                 attempt,
@@ -58,7 +63,7 @@ impl Race {
                     return self.establish(core, now, attempt, size, assignment);
                 }
                 Err(error) => {
-                    core.act(Action::Hangup(attempt));
+                    core.act(Action::Close(attempt));
                     (attempt, Failure::Answer(error))
                 }
             },
@@ -71,14 +76,14 @@ impl Race {
             ClientEvent::Closed { attempt, reason } => {
                 (attempt, Failure::Dial(DialError::Closed(reason)))
             }
-            _ => return Step::GoesOn(self),
+            _ => return Step::Running(self),
         };
         self.fail(core, now, attempt, &failure);
         Step::Failed(self, failure)
     }
 
-    /// The attempt got a session. It wins, and every other one is hung up; or the race goes on a
-    /// little, see [`Self::hold`].
+    /// Records that `attempt` has a session. It wins and all others are closed, or it becomes the
+    /// fallback, see [`Self::keep_fallback`].
     fn establish(
         mut self,
         core: &mut Core,
@@ -87,11 +92,11 @@ impl Race {
         size: PacketSize,
         assignment: Assignment,
     ) -> Step {
-        let Some(place) = self.flying.iter().position(|one| one.attempt == attempt) else {
-            return Step::GoesOn(self);
+        let Some(place) = self.in_flight.iter().position(|one| one.attempt == attempt) else {
+            return Step::Running(self);
         };
-        let winner = self.flying.remove(place);
-        let won = Won {
+        let winner = self.in_flight.remove(place);
+        let won = Winner {
             attempt,
             address: winner.address,
             size,
@@ -101,18 +106,18 @@ impl Race {
         };
         let smaller = matches!(self.sizes, Sizes::Descending(wanted) if size < wanted);
         if smaller && won.after_silence && !won.assignment.extensions {
-            return Step::GoesOn(self.hold(core, now, won));
+            return Step::Running(self.keep_fallback(core, now, won));
         }
         self.abandon(core);
         Step::Won(won)
     }
 
-    /// A small attempt met a server that was away before, and that cannot move a session to a
-    /// better connection later. So it gets one fresh attempt at the size the session needs, for
-    /// as long as a small one would have waited for it in the first place.
-    fn hold(mut self, core: &mut Core, now: Instant, won: Won) -> Self {
-        for one in std::mem::take(&mut self.flying) {
-            core.act(Action::Hangup(one.attempt));
+    /// Keeps a small winner as the fallback and dials the size that the session needs once more:
+    /// the server was unreachable before, so the size says nothing about the path, and it cannot
+    /// move the session to a better connection later.
+    fn keep_fallback(mut self, core: &mut Core, now: Instant, won: Winner) -> Self {
+        for one in std::mem::take(&mut self.in_flight) {
+            core.act(Action::Close(one.attempt));
         }
         let Sizes::Descending(size) = self.sizes else {
             return self;
@@ -120,14 +125,14 @@ impl Race {
         self.sizes = Sizes::Once(size);
         self.targets = vec![won.address];
         self.next_wave = Some(now);
-        self.ends = Some(now + core.patience());
-        self.held = Some(Box::new(won));
+        self.ends = Some(now + core.attempt_delay());
+        self.fallback = Some(Box::new(won));
         self.handle_timeout(core, now);
         self
     }
 
-    /// The attempt that was held back, once the race is over.
-    pub(in crate::tunnel) fn take_held(&mut self) -> Option<Won> {
-        self.held.take().map(|held| *held)
+    /// Takes the fallback, once the race is over.
+    pub(in crate::tunnel) fn take_fallback(&mut self) -> Option<Winner> {
+        self.fallback.take().map(|fallback| *fallback)
     }
 }

@@ -1,7 +1,8 @@
-//! The link to the real packet worker.
+//! The packet worker as the driver sees it: commands in, events out.
 //!
-//! What always holds here: dropping the link ends the worker and waits for it, so that the close
-//! of its connections has been sent when the program exits.
+//! Invariants: events arrive in the order in which they happened; no command or event holds the
+//! token, so all of them may be logged; dropping a [`ClientWorker`] ends it and waits for it, so
+//! that its connections are closed when the program exits.
 
 use qdt_host::Outside;
 use qdt_program::Token;
@@ -11,19 +12,48 @@ use qdt_transport::{
     BindError, ClientCommand, ClientEvent, ClientSettings, ClientTls, ClientTrust, ClientWorker,
     TrustError,
 };
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
 use zeroize::Zeroizing;
 
-use super::{Link, LinkGone};
 use crate::config::ClientConfig;
 
-// Every token that the configuration accepts reaches the server.
+// Every token that the configuration accepts fits a header field.
 const _: () = assert!(Token::MAX_LEN == MAX_FIELD_VALUE);
 
-/// Why there is no packet worker.
+/// Takes commands for the packet worker. Never blocks.
+pub trait WorkerHandle: Send {
+    /// Sends one command.
+    ///
+    /// # Errors
+    /// The worker has ended; the tunnel cannot go on.
+    fn send(&mut self, command: ClientCommand) -> Result<(), WorkerGone>;
+}
+
+/// The packet worker has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the packet worker has ended")]
+pub struct WorkerGone;
+
+impl WorkerHandle for ClientWorker {
+    fn send(&mut self, command: ClientCommand) -> Result<(), WorkerGone> {
+        ClientWorker::send(self, command)
+            .then_some(())
+            .ok_or(WorkerGone)
+    }
+}
+
+/// The worker of a test, which reads the commands from the other end.
+impl WorkerHandle for UnboundedSender<ClientCommand> {
+    fn send(&mut self, command: ClientCommand) -> Result<(), WorkerGone> {
+        UnboundedSender::send(self, command).map_err(|_| WorkerGone)
+    }
+}
+
+/// The reason why the packet worker did not start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WorkerError {
-    /// Nobody to trust: the CA file, the pin or the system's roots are not usable.
+    /// The CA file, the pin or the system's roots are not usable.
     #[error(transparent)]
     Trust(#[from] TrustError),
     /// No socket that stays outside the tunnel, or no thread.
@@ -31,46 +61,23 @@ pub(crate) enum WorkerError {
     Bind(#[from] BindError),
 }
 
-/// A running packet worker.
-#[derive(Debug)]
-pub(crate) struct WorkerLink {
-    worker: ClientWorker,
-}
-
-impl WorkerLink {
-    /// Starts a worker for the server and the token of `config`, which announces `caps`. Its own
-    /// packets stay `outside` the tunnel.
-    ///
-    /// # Errors
-    /// See [`WorkerError`]; nothing runs then.
-    pub(crate) fn start(
-        config: &ClientConfig,
-        caps: Capabilities,
-        outside: Outside,
-    ) -> Result<(Self, UnboundedReceiver<ClientEvent>), WorkerError> {
-        let settings = settings(config, caps, outside)?;
-        let (events, seen) = unbounded_channel();
-        let report = move |event| {
-            // Nobody listens any more once the tunnel has stopped.
-            let _ = events.send(event);
-        };
-        Ok((
-            Self {
-                worker: ClientWorker::start(settings, report)?,
-            },
-            seen,
-        ))
-    }
-}
-
-impl Link for WorkerLink {
-    fn send(&mut self, command: ClientCommand) -> Result<(), LinkGone> {
-        if self.worker.send(command) {
-            Ok(())
-        } else {
-            Err(LinkGone)
-        }
-    }
+/// Starts a packet worker for the server of `config`, which announces `caps` and whose own packets
+/// stay `outside` the tunnel.
+///
+/// # Errors
+/// See [`WorkerError`]; no worker runs then.
+pub(crate) fn start(
+    config: &ClientConfig,
+    caps: Capabilities,
+    outside: Outside,
+) -> Result<(ClientWorker, UnboundedReceiver<ClientEvent>), WorkerError> {
+    let settings = settings(config, caps, outside)?;
+    let (sender, events) = unbounded_channel();
+    let report = move |event| {
+        // After the exit there is no receiver.
+        let _ = sender.send(event);
+    };
+    Ok((ClientWorker::start(settings, report)?, events))
 }
 
 fn settings(
@@ -93,7 +100,7 @@ fn settings(
     })
 }
 
-/// A pin says more than any chain, and `insecure` less than none.
+/// Returns whom to trust. A pin overrides everything, `insecure` overrides a CA file.
 fn trust(config: &ClientConfig) -> ClientTrust {
     if let Some(pin) = config.server_pin {
         ClientTrust::Pin(pin)
@@ -106,7 +113,7 @@ fn trust(config: &ClientConfig) -> ClientTrust {
     }
 }
 
-/// An empty host is this machine, as in Go.
+/// Returns the host of `server`; an empty one is this machine, as in Go.
 fn server_name(config: &ClientConfig) -> &str {
     match config.server.host_without_zone() {
         "" => "localhost",
@@ -114,7 +121,7 @@ fn server_name(config: &ClientConfig) -> &str {
     }
 }
 
-/// RFC 9110, section 4.2.2: the port is left out where it is that of https.
+/// Returns `:authority`, without the port where it is that of https (RFC 9110, section 4.2.2).
 fn authority(config: &ClientConfig) -> String {
     let host = match server_name(config) {
         address if address.contains(':') => format!("[{address}]"),

@@ -1,10 +1,8 @@
-//! The life-cycle of one tunnel, as a state machine without clock, sockets or randomness of its
-//! own.
+//! The state machine of one tunnel's life-cycle, without a clock, sockets or randomness.
 //!
-//! The caller feeds events ([`Tunnel::handle_event`]) and the passing of time
-//! ([`Tunnel::handle_timeout`], when [`Tunnel::poll_timeout`] has come), and after each carries out
-//! what [`Tunnel::poll_action`] gives, until it gives nothing. All times are of one monotonic
-//! clock and never go back.
+//! The caller feeds events ([`Tunnel::handle_event`]) and time ([`Tunnel::handle_timeout`], due at
+//! [`Tunnel::poll_timeout`]), and after each executes the actions of [`Tunnel::poll_action`] until
+//! there are none. All times are from one monotonic clock and never decrease.
 //!
 //! ```text
 //! disconnected <-> connecting -> connected <-> reconnecting
@@ -12,25 +10,26 @@
 //!         `------------+--> stopping <+------------'
 //! ```
 //!
-//! What always holds here: before the first success nothing on the host is changed; after it the
-//! TUN device, its routes and resolvers stay as they are until `stopping`, so that packets meant
-//! for the tunnel never leave in the clear while a connection is missing; and the last action is
-//! always [`Action::Exit`].
+//! Invariants: the host is unchanged before the first success; from then until `stopping` the TUN
+//! device, its routes and name servers stay, so that packets for the tunnel never leave in the
+//! clear while there is no connection; the last action is always [`Action::Exit`].
 
 mod action;
 mod backoff;
+mod certificate_failures;
 mod connected;
 mod connecting;
 mod core;
 mod disconnected;
 mod event;
-mod growth;
-mod imposture;
 mod race;
 mod reconnecting;
+mod size_upgrade;
 mod stopping;
 
 use std::time::Instant;
+
+use qdt_transport::ClientEvent;
 
 pub use self::action::{Action, Outcome, Report};
 pub use self::core::Settings;
@@ -44,20 +43,19 @@ use self::reconnecting::Reconnecting;
 use self::stopping::Stopping;
 use crate::cause::Cause;
 use crate::failure::HostFailure;
-use qdt_transport::ClientEvent;
 
-/// Where in its life the tunnel is.
+/// The state of a tunnel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// Never connected, and not trying right now.
+    /// Never connected, and between two rounds of attempts.
     Disconnected,
-    /// Trying for the first time.
+    /// In a round of the first connect.
     Connecting,
     /// A connection carries the tunnel.
     Connected,
-    /// The connection is gone or in doubt, others are being tried.
+    /// The connection is lost or suspect; attempts for another one run.
     Reconnecting,
-    /// The host is being put back; nothing follows but the exit.
+    /// The host is being restored; the exit follows.
     Stopping,
 }
 
@@ -78,16 +76,16 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    /// A tunnel that was never connected. `seed` feeds the jitter of every wait.
+    /// Creates a tunnel that was never connected. `seed` seeds the jitter of all waits.
     #[must_use]
     pub fn new(settings: Settings, seed: u64) -> Self {
         Self {
             core: Core::new(settings, seed),
-            state: State::Disconnected(Disconnected::before_the_start()),
+            state: State::Disconnected(Disconnected::initial()),
         }
     }
 
-    /// Takes in what happened.
+    /// Processes `event`.
     pub fn handle_event(&mut self, now: Instant, event: Event) {
         self.state = match (self.take_state(), event) {
             (State::Stopping(state), _) => State::Stopping(state),
@@ -95,11 +93,11 @@ impl Tunnel {
             (_, Event::HostFailed(failure)) => {
                 Stopping::enter(&mut self.core, Outcome::Failed(failure.into()))
             }
-            (_, Event::Link(ClientEvent::TunFailed { error })) => {
+            (_, Event::Worker(ClientEvent::TunFailed { error })) => {
                 let failure = HostFailure::Tun(Cause::new(error));
                 Stopping::enter(&mut self.core, Outcome::Failed(failure.into()))
             }
-            (_, Event::Link(ClientEvent::Broken { error })) => {
+            (_, Event::Worker(ClientEvent::Broken { error })) => {
                 let failure = HostFailure::Worker(Cause::new(error));
                 Stopping::enter(&mut self.core, Outcome::Failed(failure.into()))
             }
@@ -110,7 +108,7 @@ impl Tunnel {
         };
     }
 
-    /// Lets the time pass to `now`. Harmless before [`Self::poll_timeout`] has come.
+    /// Advances the time to `now`. Has no effect before [`Self::poll_timeout`].
     pub fn handle_timeout(&mut self, now: Instant) {
         self.state = match self.take_state() {
             State::Disconnected(state) => state.handle_timeout(&mut self.core, now),
@@ -121,12 +119,13 @@ impl Tunnel {
         };
     }
 
-    /// The next thing to do, if any.
+    /// Returns the next action, if any.
     pub fn poll_action(&mut self) -> Option<Action> {
         self.core.actions.pop_front()
     }
 
-    /// When [`Self::handle_timeout`] is due; `None` while only an event can change anything.
+    /// Returns when [`Self::handle_timeout`] is due; `None` while only an event can change
+    /// anything.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.state {
@@ -138,7 +137,7 @@ impl Tunnel {
         }
     }
 
-    /// Where in its life the tunnel is.
+    /// Returns the state.
     #[must_use]
     pub fn stage(&self) -> Stage {
         match &self.state {
@@ -150,7 +149,7 @@ impl Tunnel {
         }
     }
 
-    /// Moves the state out, so that each state's handlers take it by value and return the next.
+    /// Moves the state out, so that its handler takes it by value and returns the next one.
     fn take_state(&mut self) -> State {
         std::mem::replace(&mut self.state, State::Stopping(Stopping::placeholder()))
     }
