@@ -38,22 +38,6 @@ pub(crate) struct Session {
     opener: Opener,
 }
 
-/// Something valid that arrived for a session.
-pub(crate) enum Arrival<'a> {
-    /// An inner packet of this many bytes now stands in the caller's slot.
-    InSlot(usize),
-    /// An inner packet that came in fragments.
-    Whole(&'a [u8]),
-    /// Nothing to deliver: a fragment of a packet that is not complete yet.
-    Fragment,
-    /// A ping of this many bytes in the slot; it wants the same bytes back.
-    Ping(usize),
-    /// A pong of this many bytes in the slot.
-    Pong(usize),
-    /// The peer says that it ends the session.
-    Close,
-}
-
 impl Session {
     pub(crate) fn new(terms: &Terms<'_>) -> Self {
         Self {
@@ -168,17 +152,12 @@ impl Session {
         now: Instant,
         datagram: &[u8],
         slot: &mut [u8],
-    ) -> Result<Arrival<'_>, DropReason> {
-        match self.opener.open(now, datagram, slot) {
-            Ok(Opened::Packet(len)) => Ok(Arrival::InSlot(len)),
-            Ok(Opened::Reassembled(packet)) => Ok(Arrival::Whole(packet)),
-            Ok(Opened::Incomplete) => Ok(Arrival::Fragment),
-            Ok(Opened::Ping(len)) => Ok(Arrival::Ping(len)),
-            Ok(Opened::Pong(len)) => Ok(Arrival::Pong(len)),
-            Ok(Opened::Close(_)) => Ok(Arrival::Close),
-            Err(OpenError::Replay) => Err(DropReason::Replay),
-            Err(_) => Err(DropReason::Decode),
-        }
+    ) -> Result<Opened<'_>, DropReason> {
+        let opened = self.opener.open(now, datagram, slot);
+        opened.map_err(|error| match error {
+            OpenError::Replay => DropReason::Replay,
+            _ => DropReason::Decode,
+        })
     }
 }
 

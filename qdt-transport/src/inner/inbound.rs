@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use qdt_proto::datagram::{MessageType, OVERHEAD};
+use qdt_proto::datagram::{MessageType, OVERHEAD, Opened};
 use qdt_proto::http3::code;
 use qdt_proto::packet::clamp_mss;
 use quinn_proto::Connection;
@@ -13,7 +13,7 @@ use super::DataPath;
 use crate::carrier::{Codec, QuicCarrier};
 use crate::counters::{Direction, DropReason};
 use crate::http3_streams::error_code;
-use crate::session::{Arrival, Session};
+use crate::session::Session;
 
 /// The longest ping that is answered: a padded probe of the whole path.
 const MAX_PING: usize = 1500;
@@ -81,8 +81,8 @@ pub(crate) fn receive<P: InboundPolicy>(
         let limit = session.packet_limit(codec.datagram_limit(quic));
         let slot = tun.slot(sealed.len().saturating_sub(OVERHEAD));
         let packet = match session.open(now, sealed, slot)? {
-            Arrival::InSlot(len) => &mut slot[..len],
-            Arrival::Whole(packet) => {
+            Opened::Packet(len) => &mut slot[..len],
+            Opened::Reassembled(packet) => {
                 counters.fragment_in();
                 let slot = tun.slot(packet.len());
                 slot.copy_from_slice(packet);
@@ -91,16 +91,16 @@ pub(crate) fn receive<P: InboundPolicy>(
             }
             control => {
                 match control {
-                    Arrival::Fragment => counters.fragment_in(),
-                    Arrival::Ping(len) if policy.answers_pings() => {
+                    Opened::Incomplete => counters.fragment_in(),
+                    Opened::Ping(len) if policy.answers_pings() => {
                         let arena = &mut path.arena;
                         let mut carrier = QuicCarrier::new(quic, codec, arena, backlog);
                         let echoed = &slot[..len.min(MAX_PING)];
                         // A pong that finds no room is one that a lossy path could have lost.
                         let _ = session.send_message(&mut carrier, MessageType::Pong, echoed);
                     }
-                    Arrival::Pong(len) => policy.pong(now, len),
-                    Arrival::Close => {
+                    Opened::Pong(len) => policy.pong(now, len),
+                    Opened::Close(_) => {
                         let reason = Bytes::from_static(P::CLOSED);
                         quic.close(now, error_code(code::H3_NO_ERROR), reason);
                     }
