@@ -21,6 +21,7 @@
 )]
 
 mod arena;
+mod batch;
 mod carrier;
 mod client;
 mod clock;
@@ -40,6 +41,7 @@ mod udp;
 #[cfg(test)]
 mod virtual_pair;
 mod wake;
+mod worker;
 mod worker_thread;
 
 pub use client::{

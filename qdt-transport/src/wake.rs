@@ -3,8 +3,8 @@
 //! What can wake a worker hands out a [`Source`]; what that is on this platform (a descriptor) is
 //! known here and where a port to another begins.
 //!
-//! Any thread may ring it, any number of times; the worker sees one readable descriptor and
-//! silences it before it looks at its queues, so that a ring between the two is never lost.
+//! Any thread may wake it, any number of times; the worker sees one readable descriptor and clears
+//! it before it looks at its queues, so that a wake-up between the two is never lost.
 //!
 //! What always holds: a descriptor that will not be read in this turn is asked about nothing but
 //! its end. `poll` reports errors and hang-ups unasked, and a loop that does nothing about them
@@ -19,14 +19,14 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 use crate::clock;
 
-/// A handle that rings one worker. Clones ring the same worker.
+/// A handle that wakes one worker. Clones wake the same worker.
 #[derive(Clone, Debug)]
-pub(crate) struct Bell {
+pub(crate) struct Waker {
     fd: Arc<OwnedFd>,
 }
 
-impl Bell {
-    /// A silent bell.
+impl Waker {
+    /// Returns a waker that was not used yet.
     ///
     /// # Errors
     /// The process is out of descriptors.
@@ -36,18 +36,18 @@ impl Bell {
     }
 
     /// Makes the worker's next `poll` return at once.
-    pub(crate) fn ring(&self) {
-        // The only failure is a counter that is full (EAGAIN): the bell rings already.
+    pub(crate) fn wake(&self) {
+        // The only failure is a counter that is full (EAGAIN): the worker is woken already.
         let _ = rustix::io::write(&*self.fd, &1u64.to_ne_bytes());
     }
 
-    /// Returns what a ring makes ready.
+    /// Returns what a wake-up makes ready.
     pub(crate) fn source(&self) -> Source<'_> {
         Source::of(&*self.fd)
     }
 
-    /// Takes the ring back; called by the worker before it reads its queues.
-    pub(crate) fn silence(&self) {
+    /// Takes the wake-up back; called by the worker before it reads its queues.
+    pub(crate) fn clear(&self) {
         let mut count = [0; 8];
         let _ = rustix::io::read(&*self.fd, &mut count);
     }
@@ -77,8 +77,8 @@ pub(crate) struct Sources<'a> {
     pub(crate) udp: Source<'a>,
     /// The socket is full: to be woken when it has room, too.
     pub(crate) udp_is_full: bool,
-    /// What other threads ring.
-    pub(crate) bell: Source<'a>,
+    /// What other threads wake it by.
+    pub(crate) waker: Source<'a>,
     /// The TUN queue, where there is one.
     pub(crate) tun: Option<Source<'a>>,
     /// The TUN queue would be read now; otherwise only its end is of interest.
@@ -90,8 +90,8 @@ pub(crate) struct Sources<'a> {
 pub(crate) struct Ready {
     /// The UDP socket has something, or an error that reading it takes away.
     pub(crate) udp: bool,
-    /// Somebody rang.
-    pub(crate) bell: bool,
+    /// Another thread woke it.
+    pub(crate) waker: bool,
     /// The TUN queue has something, or is gone, which reading it turns into words.
     pub(crate) tun: bool,
 }
@@ -108,15 +108,15 @@ impl Sources<'_> {
         tun.set(PollFlags::IN, self.reads_tun || self.tun.is_none());
         let mut fds = [
             PollFd::new(&self.udp.0, udp),
-            PollFd::new(&self.bell.0, PollFlags::IN),
-            PollFd::new(&self.tun.as_ref().unwrap_or(&self.bell).0, tun),
+            PollFd::new(&self.waker.0, PollFlags::IN),
+            PollFd::new(&self.tun.as_ref().unwrap_or(&self.waker).0, tun),
         ];
         if !sleep(&mut fds, busy, until)? {
             return Ok(Ready::default());
         }
         Ok(Ready {
             udp: !fds[0].revents().difference(PollFlags::OUT).is_empty(),
-            bell: !fds[1].revents().is_empty(),
+            waker: !fds[1].revents().is_empty(),
             tun: self.tun.is_some() && !fds[2].revents().is_empty(),
         })
     }
@@ -150,8 +150,8 @@ mod tests {
 
     use super::*;
 
-    fn readable(bell: &Bell) -> bool {
-        let mut fds = [PollFd::new(&bell.fd, PollFlags::IN)];
+    fn readable(waker: &Waker) -> bool {
+        let mut fds = [PollFd::new(&waker.fd, PollFlags::IN)];
         let now = Timespec {
             tv_sec: 0,
             tv_nsec: 0,
@@ -160,26 +160,26 @@ mod tests {
     }
 
     #[test]
-    fn a_ring_is_seen_once_and_then_silent() {
-        let bell = Bell::new().expect("eventfd");
-        assert!(!readable(&bell));
-        bell.ring();
-        bell.clone().ring();
-        assert!(readable(&bell));
-        bell.silence();
-        assert!(!readable(&bell));
+    fn a_wake_up_is_seen_once_until_the_next() {
+        let waker = Waker::new().expect("eventfd");
+        assert!(!readable(&waker));
+        waker.wake();
+        waker.clone().wake();
+        assert!(readable(&waker));
+        waker.clear();
+        assert!(!readable(&waker));
     }
 
     #[test]
     fn a_device_that_is_gone_wakes_a_worker_whether_it_would_read_it_or_not() {
-        let bell = Bell::new().expect("eventfd");
+        let waker = Waker::new().expect("eventfd");
         let (udp, _peer) = UnixDatagram::pair().expect("pair");
         let (tun, kernel) = std::os::unix::net::UnixStream::pair().expect("pair");
         drop(kernel);
         let sources = |tun, reads_tun| Sources {
             udp: Source::of(&udp),
             udp_is_full: false,
-            bell: bell.source(),
+            waker: waker.source(),
             tun,
             reads_tun,
         };
@@ -196,14 +196,14 @@ mod tests {
 
     #[test]
     fn packets_of_a_device_that_is_not_read_now_wake_nobody() {
-        let bell = Bell::new().expect("eventfd");
+        let waker = Waker::new().expect("eventfd");
         let (udp, _peer) = UnixDatagram::pair().expect("pair");
         let (tun, kernel) = UnixDatagram::pair().expect("pair");
         kernel.send(b"packet").expect("send");
         let sources = |reads_tun| Sources {
             udp: Source::of(&udp),
             udp_is_full: false,
-            bell: bell.source(),
+            waker: waker.source(),
             tun: Some(Source::of(&tun)),
             reads_tun,
         };
@@ -215,12 +215,12 @@ mod tests {
 
     #[test]
     fn room_in_a_full_socket_wakes_a_worker_without_a_packet_to_read() {
-        let bell = Bell::new().expect("eventfd");
+        let waker = Waker::new().expect("eventfd");
         let (udp, peer) = UnixDatagram::pair().expect("pair");
         let sources = Sources {
             udp: Source::of(&udp),
             udp_is_full: true,
-            bell: bell.source(),
+            waker: waker.source(),
             tun: None,
             reads_tun: true,
         };

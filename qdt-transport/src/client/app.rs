@@ -6,22 +6,25 @@
 //! hang-up.
 
 use std::io;
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use qdt_proto::handshake::Capability;
 use qdt_proto::http3::{Side, code};
 use quinn_proto::{
-    Connection, ConnectionError, ConnectionHandle, Dir, Endpoint, Event, Incoming, StreamEvent,
+    Connection, ConnectionError, ConnectionHandle, Dir, Endpoint, Event, StreamEvent,
 };
 
 use super::asking::{Answer, Asking, Granted};
 use super::dialling::dialling_config;
 use super::tunnels::{Inside, Tunnel, TunnelKey, Tunnels};
 use super::watch::{Peer, Watch};
-use super::{AttemptId, ClientEvent, ClientSettings, Dial, DialError, Pulse, Ticket};
+use super::{
+    AttemptId, ClientCommand, ClientEvent, ClientSettings, Dial, DialError, Pulse, Ticket,
+};
 use crate::carrier::CarrierRef;
-use crate::engine::{Accepted, Application, Gate, Link, Pace};
+use crate::engine::{Accepted, Application, Link, Pace};
 use crate::http3_streams::{self, UniStreams, error_code, fail, open_control_stream};
 use crate::inner::DataPath;
 use crate::path::PacketSize;
@@ -71,14 +74,16 @@ pub(super) struct ClientApp {
     turn: Option<(ConnectionHandle, Instant)>,
     /// What a ping's timestamp counts from.
     pub(super) started: Instant,
+    pub(super) commands: Receiver<ClientCommand>,
     report: Box<dyn Fn(ClientEvent) + Send>,
 }
 
 impl ClientApp {
     pub(super) fn new(
-        settings: ClientSettings,
-        report: Box<dyn Fn(ClientEvent) + Send>,
         now: Instant,
+        settings: ClientSettings,
+        commands: Receiver<ClientCommand>,
+        report: Box<dyn Fn(ClientEvent) + Send>,
     ) -> Self {
         Self {
             settings,
@@ -86,6 +91,7 @@ impl ClientApp {
             tunnels: Tunnels::default(),
             turn: None,
             started: now,
+            commands,
             report,
         }
     }
@@ -149,7 +155,7 @@ impl ClientApp {
     }
 
     /// Ends an attempt or connection without a further report.
-    pub(super) fn hang_up(&mut self, now: Instant, link: &mut Link<Attempt>) {
+    pub(super) fn close(&mut self, now: Instant, link: &mut Link<Attempt>) {
         let phase = std::mem::replace(&mut link.app.phase, Phase::Over);
         if let Phase::Established(tunnel, _) = phase {
             self.tunnels.remove(tunnel);
@@ -293,18 +299,6 @@ impl ClientApp {
 
 impl Application for ClientApp {
     type Connection = Attempt;
-
-    fn incoming(
-        &mut self,
-        _now: Instant,
-        incoming: Incoming,
-        _len: usize,
-        gate: &mut Gate<'_>,
-    ) -> Option<Accepted<Attempt>> {
-        // A client's endpoint has no server configuration and therefore accepts nothing.
-        gate.endpoint.ignore(incoming);
-        None
-    }
 
     fn event(&mut self, now: Instant, link: &mut Link<Attempt>, event: Event) {
         match event {

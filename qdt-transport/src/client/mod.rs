@@ -29,12 +29,12 @@ use crate::counters::WorkerCounters;
 use crate::path::PacketSize;
 use crate::tls::ClientTls;
 use crate::udp::{BindError, bind_client};
-use crate::wake::Bell;
+use crate::wake::Waker;
+use app::ClientApp;
 pub use dialling::dialling_config;
 pub use pulse::Pulse;
 #[cfg(test)]
 pub(crate) use virtual_end::VirtualClient;
-use worker::ClientLoop;
 
 /// Names one connection attempt, and the connection that comes of it. Unique within one run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -219,7 +219,7 @@ impl fmt::Debug for ClientSettings {
 #[derive(Debug)]
 pub struct ClientWorker {
     commands: Sender<ClientCommand>,
-    bell: Bell,
+    waker: Waker,
     counters: Arc<WorkerCounters>,
     thread: Option<JoinHandle<()>>,
 }
@@ -243,22 +243,17 @@ impl ClientWorker {
                 source,
             }
         };
-        let bell = Bell::new().map_err(system("make a wake-up for the packet worker"))?;
+        let waker = Waker::new().map_err(system("make a wake-up for the packet worker"))?;
         let (commands, orders) = channel();
-        let this = ClientLoop::new(
-            clock::now(),
-            settings,
-            port,
-            None,
-            bell.clone(),
-            orders,
-            Box::new(events.clone()),
-        );
-        let counters = this.app.path.counters.clone();
+        let now = clock::now();
+        let report = Box::new(events.clone());
+        let role = ClientApp::new(now, settings, orders, report);
+        let this = worker::make(now, role, waker.clone(), port, None);
+        let counters = this.role.path.counters.clone();
         let thread = std::thread::Builder::new()
             .name("qdt-worker".into())
             .spawn(move || {
-                let run = std::panic::AssertUnwindSafe(|| this.run());
+                let run = std::panic::AssertUnwindSafe(|| worker::run(this));
                 if std::panic::catch_unwind(run).is_err() {
                     let error = "the packet worker panicked; this is a bug".into();
                     events(ClientEvent::Broken { error });
@@ -267,7 +262,7 @@ impl ClientWorker {
             .map_err(system("start the packet worker"))?;
         Ok(Self {
             commands,
-            bell,
+            waker,
             counters,
             thread: Some(thread),
         })
@@ -276,7 +271,7 @@ impl ClientWorker {
     /// Hands a command over; false when the worker has ended.
     pub fn send(&self, command: ClientCommand) -> bool {
         let sent = self.commands.send(command).is_ok();
-        self.bell.ring();
+        self.waker.wake();
         sent
     }
 

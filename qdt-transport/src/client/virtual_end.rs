@@ -1,19 +1,17 @@
 //! A client's worker without a thread, in a time and on a network of the test's.
 
-use std::ops::ControlFlow;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
-use super::worker::ClientLoop;
-use super::{ClientCommand, ClientEvent, ClientSettings};
-use crate::tun_port::READ_BUFFER;
-use crate::virtual_pair::VirtualPort;
-use crate::wake::{Bell, Ready};
+use super::app::ClientApp;
+use super::{ClientCommand, ClientEvent, ClientSettings, worker};
+use crate::virtual_pair::{VirtualPort, run_turns};
+use crate::wake::Waker;
+use crate::worker::Worker;
 
 /// See the module.
 pub(crate) struct VirtualClient {
-    worker: ClientLoop<VirtualPort>,
-    buffer: Vec<u8>,
+    worker: Worker<ClientApp, VirtualPort>,
     pub(crate) commands: Sender<ClientCommand>,
     pub(crate) events: Receiver<ClientEvent>,
 }
@@ -30,11 +28,10 @@ impl VirtualClient {
         let report = Box::new(move |event| {
             let _ = report.send(event);
         });
-        let bell = Bell::new().expect("eventfd");
-        let worker = ClientLoop::new(now, settings, port, Some(seed), bell, orders, report);
+        let waker = Waker::new().expect("eventfd");
+        let role = ClientApp::new(now, settings, orders, report);
         Self {
-            worker,
-            buffer: vec![0; READ_BUFFER],
+            worker: worker::make(now, role, waker, port, Some(seed)),
             commands,
             events,
         }
@@ -42,18 +39,7 @@ impl VirtualClient {
 
     /// Runs turns at `now` until nothing is left to do.
     pub(crate) fn turn(&mut self, now: Instant) {
-        loop {
-            let ready = Ready {
-                udp: true,
-                bell: true,
-                tun: self.worker.reads_tun(),
-            };
-            match self.worker.turn(now, ready, &mut self.buffer) {
-                ControlFlow::Continue(true) => {}
-                ControlFlow::Continue(false) => return,
-                ControlFlow::Break(()) => panic!("nobody told the client to stop"),
-            }
-        }
+        run_turns(&mut self.worker, now);
     }
 
     /// Returns when something is due next.

@@ -14,7 +14,6 @@
 
 mod batches;
 mod deadlines;
-mod handover;
 mod link;
 mod receiving;
 #[cfg(test)]
@@ -25,6 +24,7 @@ mod tests;
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 use std::time::Instant;
 
 use quinn_proto::{ConnectionHandle, Endpoint, Event, Incoming, Transmit};
@@ -32,8 +32,8 @@ use quinn_proto::{ConnectionHandle, Endpoint, Event, Incoming, Transmit};
 use crate::counters::WorkerCounters;
 use crate::udp::{DatagramPort, SendError, Steering, UdpPort};
 use deadlines::Deadlines;
-pub(crate) use handover::Handover;
 pub(crate) use link::{Link, Pace};
+pub(crate) use receiving::Handover;
 
 /// The most datagrams per send call; more gains nothing (26 to 44 measured the same).
 const SEND_SEGMENTS: usize = 44;
@@ -50,11 +50,14 @@ pub(crate) trait Application: Sized {
     /// through `gate`.
     fn incoming(
         &mut self,
-        now: Instant,
+        _now: Instant,
         incoming: Incoming,
-        len: usize,
+        _len: usize,
         gate: &mut Gate<'_>,
-    ) -> Option<Accepted<Self::Connection>>;
+    ) -> Option<Accepted<Self::Connection>> {
+        gate.endpoint.ignore(incoming);
+        None
+    }
 
     /// Handles an event of a connection.
     fn event(&mut self, now: Instant, link: &mut Link<Self::Connection>, event: Event);
@@ -72,8 +75,9 @@ pub(crate) trait Application: Sized {
     /// Takes back a connection that is drained (RFC 9000 section 10.2).
     fn gone(&mut self, link: Box<Link<Self::Connection>>);
 
-    /// Handles a send error of a connection, never `WouldBlock`.
-    fn unsendable(&mut self, now: Instant, link: &mut Link<Self::Connection>, error: &io::Error);
+    /// Handles a send error of a connection, never `WouldBlock`. To QUIC it is a lost packet: it is
+    /// sent again, or the idle timeout ends the connection.
+    fn unsendable(&mut self, _: Instant, _: &mut Link<Self::Connection>, _error: &io::Error) {}
 }
 
 /// A connection that the application accepted.
@@ -127,10 +131,17 @@ pub(crate) struct Engine<A: Application, P = UdpPort> {
     handovers: Vec<Handover>,
     /// Whether any of `handovers` is not empty.
     has_handovers: bool,
+    counters: Arc<WorkerCounters>,
 }
 
 impl<A: Application, P: DatagramPort> Engine<A, P> {
-    pub(crate) fn new(now: Instant, endpoint: Endpoint, port: P, steering: Steering) -> Self {
+    pub(crate) fn new(
+        now: Instant,
+        endpoint: Endpoint,
+        port: P,
+        steering: Steering,
+        counters: Arc<WorkerCounters>,
+    ) -> Self {
         Self {
             endpoint,
             port,
@@ -144,6 +155,7 @@ impl<A: Application, P: DatagramPort> Engine<A, P> {
                 .map(|_| Handover::default())
                 .collect(),
             has_handovers: false,
+            counters,
         }
     }
 
@@ -224,8 +236,8 @@ impl<A: Application, P: DatagramPort> Engine<A, P> {
     }
 
     /// Sends what every touched connection has to send, and removes the drained ones.
-    pub(crate) fn flush(&mut self, app: &mut A, now: Instant, counters: &WorkerCounters) {
-        if self.unsent.is_some() && !self.retry_unsent(app, now, counters) {
+    pub(crate) fn flush(&mut self, app: &mut A, now: Instant) {
+        if self.unsent.is_some() && !self.retry_unsent(app, now) {
             return;
         }
         self.deliver(app, now);
@@ -240,9 +252,9 @@ impl<A: Application, P: DatagramPort> Engine<A, P> {
                     link.quic.handle_event(reply);
                 }
             }
-            let sent = self.transmit(app, &mut link, now, counters);
+            let sent = self.transmit(app, &mut link, now);
             if std::mem::take(&mut link.after_silence) && !sent && link.acknowledge_at_once(now) {
-                self.transmit(app, &mut link, now, counters);
+                self.transmit(app, &mut link, now);
             }
             link.note_backlog();
             while let Some(event) = link.quic.poll() {
@@ -275,13 +287,7 @@ impl<A: Application, P: DatagramPort> Engine<A, P> {
 
     /// Sends on a connection until it has nothing to send or the socket is full. Returns whether it
     /// had anything.
-    fn transmit(
-        &mut self,
-        app: &mut A,
-        link: &mut Link<A::Connection>,
-        now: Instant,
-        counters: &WorkerCounters,
-    ) -> bool {
+    fn transmit(&mut self, app: &mut A, link: &mut Link<A::Connection>, now: Instant) -> bool {
         let mtu = usize::from(link.quic.current_mtu());
         let most = SEND_SEGMENTS
             .min(self.port.max_segments(now))
@@ -310,7 +316,8 @@ impl<A: Application, P: DatagramPort> Engine<A, P> {
                 let datagrams = link.quic.stats().frame_tx.datagram - before;
                 pace.sent(datagrams_of(&transmit), datagrams);
             }
-            match self.port.send(now, &transmit, &self.scratch, counters) {
+            let contents = &self.scratch;
+            match self.port.send(now, &transmit, contents, &self.counters) {
                 Ok(()) => {}
                 Err(SendError { error, sent }) if error.kind() == io::ErrorKind::WouldBlock => {
                     let contents =
@@ -330,14 +337,15 @@ impl<A: Application, P: DatagramPort> Engine<A, P> {
     }
 
     /// Sends the unsent batch again. Returns true once the socket has taken or refused it.
-    fn retry_unsent(&mut self, app: &mut A, now: Instant, counters: &WorkerCounters) -> bool {
+    fn retry_unsent(&mut self, app: &mut A, now: Instant) -> bool {
         let Some(mut unsent) = self.unsent.take() else {
             return true;
         };
-        match self
+        let contents = &unsent.contents;
+        let sent = self
             .port
-            .send(now, &unsent.transmit, &unsent.contents, counters)
-        {
+            .send(now, &unsent.transmit, contents, &self.counters);
+        match sent {
             Ok(()) => {}
             Err(SendError { error, sent }) if error.kind() == io::ErrorKind::WouldBlock => {
                 unsent.has_sent(sent);

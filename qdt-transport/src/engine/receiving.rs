@@ -2,15 +2,16 @@
 //! endpoint.
 
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use quinn_proto::DatagramEvent;
+use quinn_proto::{DatagramEvent, EcnCodepoint};
 
 use super::batches::Batches;
-use super::handover::{Arrival, Handover};
 use super::{Application, Engine, Gate};
-use crate::counters::{UdpReject, WorkerCounters};
+use crate::batch::Batch;
+use crate::counters::UdpReject;
 use crate::udp::{DatagramPort, Received};
 
 /// Receive calls per turn: enough to empty a burst, few enough to keep serving the TUN.
@@ -18,9 +19,21 @@ const RECEIVE_CALLS: usize = 4;
 /// After this time without a packet the next one is acknowledged at once.
 const SILENCE: Duration = Duration::from_secs(1);
 
+/// How a UDP datagram came.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival {
+    pub(super) from: SocketAddr,
+    local_ip: Option<IpAddr>,
+    ecn: Option<EcnCodepoint>,
+}
+
+/// UDP datagrams that one worker received and another owns. What a flood made larger than 1 MiB is
+/// not kept.
+pub(crate) type Handover = Batch<Arrival, { 1 << 20 }>;
+
 impl<A: Application, P: DatagramPort> Engine<A, P> {
     /// Reads the socket within the budget of a turn. Returns whether there may be more.
-    pub(crate) fn receive(&mut self, app: &mut A, now: Instant, counters: &WorkerCounters) -> bool {
+    pub(crate) fn receive(&mut self, app: &mut A, now: Instant) -> bool {
         for _ in 0..RECEIVE_CALLS {
             let mut batches = Batches::default();
             match self.port.receive(|received| batches.push(received)) {
@@ -32,7 +45,7 @@ impl<A: Application, P: DatagramPort> Engine<A, P> {
             }
             let was_full = batches.is_full();
             for received in batches.into_iter() {
-                self.receive_batch(app, now, received, counters);
+                self.receive_batch(app, now, received);
             }
             self.deliver(app, now);
             if !was_full {
@@ -43,13 +56,7 @@ impl<A: Application, P: DatagramPort> Engine<A, P> {
         true
     }
 
-    fn receive_batch(
-        &mut self,
-        app: &mut A,
-        now: Instant,
-        received: Received,
-        counters: &WorkerCounters,
-    ) {
+    fn receive_batch(&mut self, app: &mut A, now: Instant, received: Received) {
         let Received {
             from,
             local_ip,
@@ -58,6 +65,7 @@ impl<A: Application, P: DatagramPort> Engine<A, P> {
             mut batch,
         } = received;
         let datagrams = batch.len().div_ceil(stride);
+        let counters = &self.counters;
         counters.udp_read(datagrams);
         if from.port() == 0 {
             // An answer to port 0 is impossible.
@@ -74,7 +82,7 @@ impl<A: Application, P: DatagramPort> Engine<A, P> {
             match self.steering.other_owner(&datagram) {
                 None => self.datagram(app, now, arrival, datagram),
                 Some(owner) => {
-                    self.handovers[owner].push(arrival, &datagram);
+                    self.handovers[owner].push(arrival, &[&datagram]);
                     self.has_handovers = true;
                 }
             }
@@ -95,12 +103,12 @@ impl<A: Application, P: DatagramPort> Engine<A, P> {
     }
 
     /// Handles datagrams that another worker received for this one.
-    pub(crate) fn take_over(&mut self, app: &mut A, now: Instant, handover: &Handover) {
+    pub(crate) fn take_over(&mut self, app: &mut A, now: Instant, handover: &mut Handover) {
         if handover.is_empty() {
             return;
         }
         handover.for_each(|arrival, datagram| {
-            self.datagram(app, now, arrival, BytesMut::from(datagram));
+            self.datagram(app, now, arrival, BytesMut::from(&*datagram));
         });
         self.deliver(app, now);
     }

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use qdt_proto::http3::code;
 
 use super::{Application, Engine};
-use crate::counters::WorkerCounters;
 use crate::http3_streams::error_code;
 use crate::wake::Source;
 
@@ -20,13 +19,7 @@ impl<A: Application> Engine<A> {
 
     /// Closes every connection with H3_NO_ERROR and `reason`, and waits until the socket has taken
     /// the packets or [`DRAIN_TIMEOUT`] has passed on `clock`.
-    pub(crate) fn leave(
-        &mut self,
-        app: &mut A,
-        clock: impl Fn() -> Instant,
-        reason: &'static str,
-        counters: &WorkerCounters,
-    ) {
+    pub(crate) fn leave(&mut self, app: &mut A, clock: impl Fn() -> Instant, reason: &'static str) {
         let now = clock();
         let handles: Vec<_> = self.links().map(|link| link.handle).collect();
         for handle in handles {
@@ -38,7 +31,7 @@ impl<A: Application> Engine<A> {
         }
         let until = now + DRAIN_TIMEOUT;
         loop {
-            self.flush(app, clock(), counters);
+            self.flush(app, clock());
             if !self.is_blocked() || clock() >= until {
                 return;
             }

@@ -14,7 +14,7 @@ use crate::counters::Counters;
 use crate::path::BASE_PACKET;
 use crate::tls::{ClientTls, ClientTrust};
 use crate::udp::{SteeredConnectionIds, bind_client};
-use crate::wake::{Bell, Sources};
+use crate::wake::{Sources, Waker};
 
 /// An application without connections.
 struct NoConnections;
@@ -22,21 +22,11 @@ struct NoConnections;
 impl Application for NoConnections {
     type Connection = ();
 
-    fn incoming(
-        &mut self,
-        _: Instant,
-        _: Incoming,
-        _: usize,
-        _: &mut Gate<'_>,
-    ) -> Option<Accepted<()>> {
-        None
-    }
     fn event(&mut self, _: Instant, _: &mut Link<()>, _: Event) {}
     fn datagrams(&mut self, _: Instant, _: &mut Link<()>) {}
     fn deadline(&mut self, _: Instant, _: &mut Link<()>) {}
     fn lost(&mut self, _: Instant, _: &mut Link<()>) {}
     fn gone(&mut self, _: Box<Link<()>>) {}
-    fn unsendable(&mut self, _: Instant, _: &mut Link<()>, _: &io::Error) {}
 }
 
 /// Flushes an engine whose socket was full when it had a datagram for `to`. Returns the datagrams
@@ -45,11 +35,13 @@ fn sent_after_waiting(to: &str) -> u64 {
     let port = bind_client(None).expect("a socket");
     let destination = port.address_for(to.parse::<SocketAddr>().expect("an address"));
     let config = Arc::new(EndpointConfig::default());
+    let counters = Arc::<WorkerCounters>::default();
     let mut engine = Engine::<NoConnections>::new(
         Instant::now(),
         Endpoint::new(config, None, false, None),
         port,
         Steering::ALONE,
+        counters.clone(),
     );
     engine.unsent = Some(Unsent {
         handle: ConnectionHandle(0),
@@ -63,8 +55,7 @@ fn sent_after_waiting(to: &str) -> u64 {
         contents: vec![0; 100],
     });
     assert!(engine.is_blocked());
-    let counters = WorkerCounters::default();
-    engine.flush(&mut NoConnections, Instant::now(), &counters);
+    engine.flush(&mut NoConnections, Instant::now());
     assert!(!engine.is_blocked(), "the worker goes on");
     let mut sum = Counters::default();
     counters.add_to(&mut sum);
@@ -101,11 +92,7 @@ fn after_a_partial_send_only_the_rest_of_a_batch_is_sent() {
     };
     unsent.has_sent(1_000);
     engine.unsent = Some(unsent);
-    engine.flush(
-        &mut NoConnections,
-        Instant::now(),
-        &WorkerCounters::default(),
-    );
+    engine.flush(&mut NoConnections, Instant::now());
     peer.set_read_timeout(Some(Duration::from_secs(10)))
         .expect("a deadline");
     let mut datagram = [9; 2_000];
@@ -132,7 +119,7 @@ fn dialling(peer: &UdpSocket, count: u8) -> Engine<NoConnections> {
         .map(|_| endpoint.connect(now, config.clone(), to, "qdt.test"))
         .map(|dialled| dialled.expect("a connection"))
         .collect();
-    let mut engine = Engine::new(now, endpoint, port, Steering::ALONE);
+    let mut engine = Engine::new(now, endpoint, port, Steering::ALONE, Arc::default());
     for (handle, quic) in dialled {
         let accepted = Accepted {
             handle,
@@ -166,11 +153,7 @@ fn order_of_arrival(peer: &UdpSocket, count: u8) -> Vec<u8> {
 fn connections_are_served_in_the_order_in_which_they_were_touched() {
     let peer = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     let mut engine = dialling(&peer, 5);
-    engine.flush(
-        &mut NoConnections,
-        Instant::now(),
-        &WorkerCounters::default(),
-    );
+    engine.flush(&mut NoConnections, Instant::now());
     assert_eq!(order_of_arrival(&peer, 5), [0, 1, 2, 3, 4]);
 }
 
@@ -204,8 +187,13 @@ fn of_a_merged_batch_a_worker_answers_its_own_datagrams_and_hands_the_others_ove
     let port = bind_client(None).expect("a socket");
     let at = (std::net::Ipv4Addr::LOCALHOST, port.local_addr().port()).into();
     let endpoint = Endpoint::new(Arc::new(config), None, false, None);
-    let mut engine =
-        Engine::<NoConnections>::new(Instant::now(), endpoint, port, Steering::new(0, 3));
+    let mut engine = Engine::<NoConnections>::new(
+        Instant::now(),
+        endpoint,
+        port,
+        Steering::new(0, 3),
+        Arc::default(),
+    );
     let sender = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     // Short headers with unknown connection ids, which their own worker answers with a stateless
     // reset.
@@ -219,8 +207,8 @@ fn of_a_merged_batch_a_worker_answers_its_own_datagrams_and_hands_the_others_ove
         })
         .collect();
     send_batch(&sender, at, &batch, LEN as u16);
-    let counters = WorkerCounters::default();
-    let bell = Bell::new().expect("eventfd");
+    let counters = engine.counters.clone();
+    let waker = Waker::new().expect("eventfd");
     let deadline = Instant::now() + Duration::from_secs(10);
     let received = || {
         let mut sum = Counters::default();
@@ -231,13 +219,13 @@ fn of_a_merged_batch_a_worker_answers_its_own_datagrams_and_hands_the_others_ove
         let sources = Sources {
             udp: engine.source(),
             udp_is_full: false,
-            bell: bell.source(),
+            waker: waker.source(),
             tun: None,
             reads_tun: false,
         };
         sources.wait(false, Some(deadline)).expect("poll");
         assert!(Instant::now() < deadline, "the batch arrives");
-        engine.receive(&mut NoConnections, Instant::now(), &counters);
+        engine.receive(&mut NoConnections, Instant::now());
     }
     let mut handed_over = Vec::new();
     engine.hand_over(|worker, handover| {

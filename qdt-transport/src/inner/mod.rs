@@ -39,4 +39,10 @@ impl DataPath {
             tun,
         }
     }
+
+    /// Hands what was committed to the kernel. Returns whether there was anything.
+    pub(crate) fn flush_tun(&mut self) -> bool {
+        let tun = self.tun.as_mut();
+        tun.is_some_and(|tun| tun.flush(&self.counters))
+    }
 }

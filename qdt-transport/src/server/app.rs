@@ -5,7 +5,6 @@
 //! when the session is made and cleared when its last carrier goes; [`Admission::ended`] is called
 //! exactly once for every session that was granted.
 
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,13 +17,13 @@ use quinn_proto::{Connection, ConnectionError, Dir, Event, Incoming, StreamEvent
 use super::admission::{Admission, RequestContext};
 use super::exchange::{Context, Exchanges, Granted, Settled};
 use super::gate::{Doorkeeper, LetIn};
-use super::inbox::{Inbox, Order, PacketBatch};
+use super::mailbox::{Command, Mailbox, PacketBatch};
 use super::pending::{Reply, RequestId};
 use super::pool::Pool;
 use super::sessions::{Served, SessionKey, Sessions};
 use super::table::{AddressTable, Location};
 use crate::carrier::CarrierRef;
-use crate::engine::{Accepted, Application, Gate, Link, Pace};
+use crate::engine::{Accepted, Application, Gate, Handover, Link, Pace};
 use crate::http3_streams::{self, UniStreams, error_code, fail, open_control_stream};
 use crate::inner::DataPath;
 use crate::limit_key::LimitKey;
@@ -53,7 +52,7 @@ const STREAM_FRAMES_BEFORE_SESSION: u64 = 256;
 pub(super) struct Shared {
     pub(super) pool: Pool,
     pub(super) table: AddressTable,
-    pub(super) inboxes: Vec<Inbox>,
+    pub(super) mailboxes: Vec<Mailbox>,
     pub(super) gateway: IpAddr,
     pub(super) client_to_client: bool,
     pub(super) forward_link_local: Vec<IpAddr>,
@@ -103,8 +102,14 @@ pub(super) struct ServerApp<A> {
     pub(super) path: DataPath,
     /// Who takes how much of the TUN queue.
     pub(super) shares: FairShare,
+    /// TUN reads per turn.
+    pub(super) tun_budget: usize,
     /// Packets from one client to another, until the end of the turn.
     pub(super) peer_to_peer: PacketBatch,
+    /// Packets for other workers, by their number, until the end of the turn.
+    pub(super) for_others: Vec<PacketBatch>,
+    /// What other workers had for this one; kept for its memory.
+    pub(super) from_others: (PacketBatch, Handover),
     /// Sessions of this worker that a newer one replaced.
     pub(super) replaced: Vec<SessionId>,
     /// Connections so far.
@@ -175,8 +180,8 @@ impl<A: Admission> ServerApp<A> {
         match replaced {
             Some((worker, old)) if worker == self.worker => self.replaced.push(old),
             Some((worker, old)) => {
-                if let Some(inbox) = self.shared.inboxes.get(worker) {
-                    inbox.order(Order::EndSession(old, REPLACED));
+                if let Some(mailbox) = self.shared.mailboxes.get(worker) {
+                    mailbox.send(Command::EndSession(old, REPLACED));
                 }
             }
             None => {}
@@ -398,15 +403,6 @@ impl<A: Admission> Application for ServerApp<A> {
 
     fn gone(&mut self, link: Box<Link<Self::Connection>>) {
         self.door.finished(link.app.place_of);
-    }
-
-    fn unsendable(
-        &mut self,
-        _now: Instant,
-        _link: &mut Link<Self::Connection>,
-        _error: &io::Error,
-    ) {
-        // A lost packet to QUIC: it is sent again, or the idle timeout ends the connection.
     }
 }
 

@@ -10,7 +10,7 @@ use quinn_proto::{Endpoint, EndpointConfig};
 use super::admission::Admission;
 use super::app::{ServerApp, Shared};
 use super::gate::Doorkeeper;
-use super::inbox::{Inbox, PacketBatch};
+use super::mailbox::{Mailbox, PacketBatch};
 use super::sessions::Sessions;
 use super::table::AddressTable;
 use super::worker::ServerWorker;
@@ -22,6 +22,7 @@ use crate::path::{BASE_PACKET, IDLE, Limits};
 use crate::queue::FairShare;
 use crate::tun_port::TunPort;
 use crate::udp::{DatagramPort, SteeredConnectionIds, Steering};
+use crate::worker::Worker;
 
 /// Datagrams received in a turn wait this long at most; they are read before the next turn.
 const RECEIVE_QUEUE: usize = 4 << 20;
@@ -34,22 +35,22 @@ const IDLE_MIN: Duration = Duration::from_secs(15);
 /// second.
 const RESET_INTERVAL: Duration = Duration::from_millis(1);
 
-/// Makes what all workers share, one inbox for each TUN queue of `settings`.
+/// Makes what all workers share, one mailbox for each TUN queue of `settings`.
 ///
 /// # Errors
 /// The process is out of descriptors.
 pub(super) fn share(settings: &ServerSettings) -> Result<Arc<Shared>, StartError> {
-    let inboxes = (0..settings.queues.len())
+    let mailboxes = (0..settings.queues.len())
         .map(|worker| {
             // What one turn reads is handed over as a whole.
             let packets = settings.handover_queue.max(settings.tun_reads_per_turn);
-            Inbox::new(packets).map_err(|source| StartError::System { worker, source })
+            Mailbox::new(packets).map_err(|source| StartError::System { worker, source })
         })
         .collect::<Result<Vec<_>, _>>()?;
     Ok(Arc::new(Shared {
         table: AddressTable::new(settings.pool.last()),
         pool: settings.pool,
-        inboxes,
+        mailboxes,
         gateway: settings.gateway,
         client_to_client: settings.client_to_client,
         forward_link_local: settings.forward_link_local.clone(),
@@ -57,32 +58,17 @@ pub(super) fn share(settings: &ServerSettings) -> Result<Arc<Shared>, StartError
     }))
 }
 
-/// What a worker has for itself.
-pub(super) struct Parts<P> {
-    /// Its number.
-    pub(super) worker: usize,
-    pub(super) port: P,
-    pub(super) tun: TunQueue,
-    pub(super) now: Instant,
-    /// What QUIC's random numbers come from; the system where there is none.
-    pub(super) seed: Option<[u8; 32]>,
-}
-
-/// Makes one of the workers that have `shared` in common.
+/// Makes one of the workers that have `shared` in common, with its number, its port and its TUN.
+/// QUIC's random numbers come from `seed`, or from the system where there is none.
 pub(super) fn worker<A: Admission, P: DatagramPort>(
+    now: Instant,
     settings: &ServerSettings,
     admission: Arc<A>,
     shared: Arc<Shared>,
-    parts: Parts<P>,
+    (worker, port, tun): (usize, P, TunQueue),
+    seed: Option<[u8; 32]>,
 ) -> ServerWorker<A, P> {
-    let Parts {
-        worker,
-        port,
-        tun,
-        now,
-        seed,
-    } = parts;
-    let workers = shared.inboxes.len();
+    let workers = shared.mailboxes.len();
     let limits = Limits {
         idle: settings.idle_timeout.clamp(IDLE_MIN, IDLE),
         send: settings.datagram_queue.max(64) * (usize::from(settings.mtu) + 64),
@@ -98,23 +84,30 @@ pub(super) fn worker<A: Admission, P: DatagramPort>(
         .min_reset_interval(RESET_INTERVAL)
         .rng_seed(seed);
     let endpoint = Endpoint::new(Arc::new(config), Some(door.config(BASE_PACKET)), true, None);
-    ServerWorker {
-        engine: Engine::new(now, endpoint, port, Steering::new(worker, workers)),
-        app: ServerApp {
-            worker,
-            admission,
-            shared: shared.clone(),
-            door,
-            sessions: Sessions::default(),
-            path,
-            shares: FairShare::default(),
-            peer_to_peer: PacketBatch::default(),
-            replaced: Vec::new(),
-            connections: 0,
-            newcomers: 0,
-            unix_seconds: clock::unix_seconds,
-        },
+    let engine = Engine::new(
+        now,
+        endpoint,
+        port,
+        Steering::new(worker, workers),
+        path.counters.clone(),
+    );
+    let waker = shared.mailboxes[worker].waker().clone();
+    let role = ServerApp {
+        worker,
+        admission,
         shared,
+        door,
+        sessions: Sessions::default(),
+        path,
+        shares: FairShare::default(),
         tun_budget: settings.tun_reads_per_turn.max(1),
-    }
+        peer_to_peer: PacketBatch::default(),
+        for_others: (0..workers).map(|_| PacketBatch::default()).collect(),
+        from_others: Default::default(),
+        replaced: Vec::new(),
+        connections: 0,
+        newcomers: 0,
+        unix_seconds: clock::unix_seconds,
+    };
+    Worker::new(engine, role, waker)
 }

@@ -4,7 +4,7 @@ mod admission;
 mod app;
 mod exchange;
 mod gate;
-mod inbox;
+mod mailbox;
 mod making;
 mod opening;
 mod packets;
@@ -33,12 +33,10 @@ pub use pool::{Pool, PoolIndex};
 pub use table::MAX_WORKERS;
 
 use app::Shared;
-use inbox::{Inbox, Order};
-use making::Parts;
+use mailbox::{Command, Mailbox};
 use opening::Opening;
 #[cfg(test)]
 pub(crate) use virtual_end::VirtualServer;
-use worker::ServerWorker;
 
 use crate::clock;
 use crate::counters::{Counters, WorkerCounters};
@@ -132,14 +130,14 @@ pub struct WorkerHeartbeat(Arc<Shared>);
 impl WorkerHeartbeat {
     /// Wakes each worker once, idle ones included.
     pub fn wake(&self) {
-        self.0.inboxes.iter().for_each(Inbox::wake);
+        self.0.mailboxes.iter().for_each(Mailbox::wake);
     }
 
     /// How often each worker has been woken since it started. The number grows after
     /// [`wake`](Self::wake) unless the worker is stuck.
     #[must_use]
     pub fn wakeups(&self) -> Vec<u64> {
-        self.0.inboxes.iter().map(Inbox::wakeups).collect()
+        self.0.mailboxes.iter().map(Mailbox::wakeups).collect()
     }
 }
 
@@ -173,22 +171,17 @@ impl ServerWorkers {
         };
         let queues = std::mem::take(&mut settings.queues);
         for (worker, (port, tun)) in ports.into_iter().zip(queues).enumerate() {
-            let parts = Parts {
-                worker,
-                port,
-                tun,
-                now: clock::now(),
-                seed: None,
-            };
-            let mut this = making::worker(&settings, admission.clone(), shared.clone(), parts);
-            let counters = this.app.path.counters.clone();
+            let (admission, shared) = (admission.clone(), shared.clone());
+            let own = (worker, port, tun);
+            let mut this = making::worker(clock::now(), &settings, admission, shared, own, None);
+            let counters = this.role.path.counters.clone();
             let on_exit = on_exit.clone();
             let opening = running.opening.clone();
             let thread = std::thread::Builder::new()
                 .name(format!("qdt-worker-{worker}"))
                 .spawn(move || {
                     let exit = if opening.wait() {
-                        run(&mut this)
+                        worker::run(&mut this)
                     } else {
                         WorkerExit::Drained
                     };
@@ -236,24 +229,24 @@ impl ServerWorkers {
 
     /// New connections get this certificate; those that are open stay.
     pub fn use_tls(&self, tls: &ServerTls) {
-        self.order_all(|| Order::UseTls(Box::new(tls.clone())));
+        self.send_all(|| Command::UseTls(Box::new(tls.clone())));
     }
 
     /// Ends the session and its connection, which says `reason`, soon. Without effect where there
     /// is no such session (any more).
     pub fn end(&self, session: SessionId, reason: &'static str) {
-        self.order_all(|| Order::EndSession(session, reason));
+        self.send_all(|| Command::EndSession(session, reason));
     }
 
     /// The session's packets are held to `limits` from soon on, with nothing left of a burst that
     /// the earlier limits allowed. Without effect where there is no such session (any more).
     pub fn set_limits(&self, session: SessionId, limits: SessionLimits) {
-        self.order_all(|| Order::SetLimits(session, limits));
+        self.send_all(|| Command::SetLimits(session, limits));
     }
 
-    fn order_all(&self, order: impl Fn() -> Order) {
-        for inbox in &self.shared.inboxes {
-            inbox.order(order());
+    fn send_all(&self, command: impl Fn() -> Command) {
+        for mailbox in &self.shared.mailboxes {
+            mailbox.send(command());
         }
     }
 
@@ -265,28 +258,13 @@ impl ServerWorkers {
 
     fn stop(&mut self, reason: &'static str) {
         self.opening.stop();
-        self.order_all(|| Order::Drain(reason));
+        self.send_all(|| Command::Drain(reason));
         for thread in self.threads.drain(..) {
             // The thread catches its own panics; a second one in `on_exit` is reported by the
             // runtime.
             let _ = thread.join();
         }
     }
-}
-
-/// Runs a worker to its end. Where that is not what it was told to, its clients are: otherwise each
-/// would find out by itself, after seconds.
-fn run<A: Admission>(worker: &mut ServerWorker<A>) -> WorkerExit {
-    let mut catch = |work: &mut dyn FnMut(&mut ServerWorker<A>) -> WorkerExit| {
-        let work = std::panic::AssertUnwindSafe(|| work(worker));
-        std::panic::catch_unwind(work).unwrap_or(WorkerExit::Panicked)
-    };
-    let exit = catch(&mut ServerWorker::run);
-    if !matches!(exit, WorkerExit::Drained) {
-        // After a panic as much as still works; the process ends in any case.
-        let _ = catch(&mut |worker| worker.leave(FAILED));
-    }
-    exit
 }
 
 impl Drop for ServerWorkers {

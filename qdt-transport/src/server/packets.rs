@@ -12,7 +12,7 @@ use qdt_proto::packet::{InnerPacket, ipv4_addresses};
 
 use super::admission::Admission;
 use super::app::{Client, ServerApp, Shared};
-use super::inbox::PacketBatch;
+use super::mailbox::PacketBatch;
 use super::table::Location;
 use crate::counters::{Direction, DropReason, SessionCounters};
 use crate::engine::{Engine, Link};
@@ -20,13 +20,15 @@ use crate::inner::{self, InboundPolicy, OutboundPolicy, Route};
 use crate::limits::Bucket;
 use crate::udp::DatagramPort;
 
-/// Where a packet waited for this worker.
+/// Where a packet to a client comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Waited {
-    /// In the worker's own TUN queue, of which its sessions have shares.
-    InTun,
-    /// Another worker read it, or another client of this one sent it.
-    Elsewhere,
+pub(super) enum Origin {
+    /// The worker's own TUN queue, of which its sessions have shares.
+    Tun,
+    /// Another client of this worker.
+    Peer,
+    /// Another worker, which found it to be for this one.
+    OtherWorker,
 }
 
 impl<A: Admission> ServerApp<A> {
@@ -36,14 +38,17 @@ impl<A: Admission> ServerApp<A> {
         engine: &mut Engine<Self, impl DatagramPort>,
         now: Instant,
         read: &mut [u8],
-        waited: Waited,
-        elsewhere: &mut [PacketBatch],
+        origin: Origin,
     ) {
         let sent = self.location_of(read).and_then(|location| {
             if location.worker == self.worker {
-                return self.seal(engine, now, location, read, waited);
+                return self.seal(engine, now, location, read, origin);
             }
-            elsewhere.get_mut(location.worker)?.push(&[read]);
+            // It is passed on once: the session has moved since.
+            let batch = self.for_others.get_mut(location.worker);
+            batch
+                .filter(|_| origin != Origin::OtherWorker)?
+                .push((), &[read]);
             Some(())
         });
         if sent.is_none() {
@@ -68,16 +73,16 @@ impl<A: Admission> ServerApp<A> {
         now: Instant,
         location: Location,
         read: &mut [u8],
-        waited: Waited,
+        origin: Origin,
     ) -> Option<()> {
         let served = self.sessions.at(location)?;
         let link = served.carrier.link(engine)?;
         if !link.app.uni.peer_takes_datagrams {
             return None;
         }
-        let over_share = match waited {
-            Waited::InTun => self.shares.over_share(&mut served.share, read.len()),
-            Waited::Elsewhere => None,
+        let over_share = match origin {
+            Origin::Tun => self.shares.over_share(&mut served.share, read.len()),
+            Origin::Peer | Origin::OtherWorker => None,
         };
         let mut policy = ToClient {
             now,
@@ -219,7 +224,7 @@ impl InboundPolicy for FromClient<'_> {
     }
 
     fn to_peer(&mut self, header: &[u8], packet: &[u8]) {
-        self.peer_to_peer.push(&[header, packet]);
+        self.peer_to_peer.push((), &[header, packet]);
     }
 
     fn answers_pings(&self) -> bool {

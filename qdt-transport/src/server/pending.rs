@@ -12,7 +12,7 @@ use quinn_proto::StreamId;
 
 use super::admission::{Admission, Grant, Refusal};
 use super::app::{ServerApp, Shared, close_given_up};
-use super::inbox::Order;
+use super::mailbox::Command;
 use crate::carrier::CarrierRef;
 use crate::engine::{Engine, Link};
 use crate::udp::DatagramPort;
@@ -73,10 +73,10 @@ impl Reply {
     }
 
     fn send(&mut self, outcome: Result<Box<Grant>, Refusal>) {
-        if let (Some(request), Some(inbox)) =
-            (self.request.take(), self.shared.inboxes.get(self.worker))
+        if let (Some(request), Some(mailbox)) =
+            (self.request.take(), self.shared.mailboxes.get(self.worker))
         {
-            inbox.order(Order::Answer(Verdict { request, outcome }));
+            mailbox.send(Command::Answer(Verdict { request, outcome }));
         }
     }
 }

@@ -1,19 +1,15 @@
 //! A server's worker without a thread, in a time and on a network of the test's.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::making::{self, Parts};
-use super::worker::{ServerWorker, TurnBuffers};
-use super::{Admission, ServerSettings};
-use crate::virtual_pair::VirtualPort;
-use crate::wake::Ready;
+use super::worker::ServerWorker;
+use super::{Admission, ServerSettings, making};
+use crate::virtual_pair::{VirtualPort, run_turns};
 
 /// See the module.
 pub(crate) struct VirtualServer<A: Admission> {
     worker: ServerWorker<A, VirtualPort>,
-    buffers: TurnBuffers,
 }
 
 impl<A: Admission> VirtualServer<A> {
@@ -26,33 +22,14 @@ impl<A: Admission> VirtualServer<A> {
         seed: [u8; 32],
     ) -> Self {
         let shared = making::share(&settings).expect("descriptors");
-        let parts = Parts {
-            worker: 0,
-            port,
-            tun: settings.queues.remove(0),
-            now,
-            seed: Some(seed),
-        };
-        Self {
-            buffers: TurnBuffers::new(&shared),
-            worker: making::worker(&settings, admission, shared, parts),
-        }
+        let own = (0, port, settings.queues.remove(0));
+        let worker = making::worker(now, &settings, admission, shared, own, Some(seed));
+        Self { worker }
     }
 
     /// Runs turns at `now` until nothing is left to do.
     pub(crate) fn turn(&mut self, now: Instant) {
-        let ready = Ready {
-            udp: true,
-            bell: true,
-            tun: true,
-        };
-        loop {
-            match self.worker.turn(now, ready, &mut self.buffers) {
-                ControlFlow::Continue(true) => {}
-                ControlFlow::Continue(false) => return,
-                ControlFlow::Break(_) => panic!("nobody told the server to stop"),
-            }
-        }
+        run_turns(&mut self.worker, now);
     }
 
     /// Returns when something is due next.

@@ -15,6 +15,7 @@ mod policy;
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -23,6 +24,8 @@ use qdt_host::tun::TunQueue;
 
 use crate::client::VirtualClient;
 use crate::server::VirtualServer;
+use crate::wake::Ready;
+use crate::worker::{Role, Worker};
 use crate::*;
 use fixtures::{GATEWAY, client_settings, new_certificate, packet, server_settings};
 pub(crate) use network::VirtualPort;
@@ -230,6 +233,22 @@ impl VirtualPair {
             }
         }
         received
+    }
+}
+
+/// Runs turns at `now` until nothing is left to do.
+pub(crate) fn run_turns<R: Role<VirtualPort>>(worker: &mut Worker<R, VirtualPort>, now: Instant) {
+    loop {
+        let ready = Ready {
+            udp: true,
+            waker: true,
+            tun: worker.reads_tun(),
+        };
+        match worker.turn(now, ready) {
+            ControlFlow::Continue(true) => {}
+            ControlFlow::Continue(false) => return,
+            ControlFlow::Break(_) => panic!("nobody told it to stop"),
+        }
     }
 }
 
