@@ -25,7 +25,6 @@ pub use host_port::{HostPort, HostPortError, ListenAddress, Protocol, ResolveErr
 pub use log::{
     FieldValue, FlushLogAtExit, LineWriter, LogConfig, LogHandle, LogLevel, Logger, Record,
     UnknownLevel, dropped_log_lines, init_log, log_warnings, startup_error, startup_line,
-    startup_warning,
 };
 pub use open_secret::warn_of_open_secrets;
 pub use signals::{Signal, Signals};

@@ -50,31 +50,31 @@ const IGNORED: [Number; 8] = [
 /// it.
 #[derive(Debug)]
 pub struct Signals {
-    asking: Vec<(Signal, Stream)>,
+    caught: Vec<(Signal, Stream)>,
     _ignored: Vec<Stream>,
 }
 
 impl Signals {
-    /// Takes over the signals of the process, with SIGHUP meaning `hang_up`. Needs a tokio runtime.
+    /// Takes over the signals of the process; SIGHUP means `on_sighup`. Needs a tokio runtime.
     ///
     /// # Errors
     /// What the system says when it has no descriptors left.
-    pub fn new(hang_up: Signal) -> io::Result<Self> {
+    pub fn new(on_sighup: Signal) -> io::Result<Self> {
         let raw = |number| signal(SignalKind::from_raw(number));
         let stream = |number: Number| raw(number.as_raw());
-        let mut asking = Vec::new();
+        let mut caught = Vec::new();
         for (number, name) in STOP {
-            asking.push((Signal::Stop(name), stream(number)?));
+            caught.push((Signal::Stop(name), stream(number)?));
         }
         for number in REAL_TIME {
-            asking.push((Signal::Stop("a real-time signal"), raw(number)?));
+            caught.push((Signal::Stop("a real-time signal"), raw(number)?));
         }
-        if hang_up == Signal::Reload || !is_ignored(Number::HUP) {
-            asking.push((hang_up, stream(Number::HUP)?));
+        if on_sighup == Signal::Reload || !is_ignored(Number::HUP) {
+            caught.push((on_sighup, stream(Number::HUP)?));
         }
         let ignored = IGNORED.into_iter().map(stream);
         Ok(Self {
-            asking,
+            caught,
             _ignored: ignored.collect::<io::Result<_>>()?,
         })
     }
@@ -82,7 +82,7 @@ impl Signals {
     /// The next signal; of several that wait, one that stops.
     pub async fn next(&mut self) -> Signal {
         poll_fn(|context| {
-            for (signal, stream) in &mut self.asking {
+            for (signal, stream) in &mut self.caught {
                 if stream.poll_recv(context).is_ready() {
                     return Poll::Ready(*signal);
                 }

@@ -22,7 +22,8 @@ mod writer;
 pub use level::{LogLevel, UnknownLevel};
 pub use logger::{FlushLogAtExit, LogHandle, Logger, dropped_log_lines, init_log};
 pub use record::{FieldValue, Record};
-pub use startup::{startup_error, startup_line, startup_warning};
+pub(crate) use startup::startup_warning;
+pub use startup::{startup_error, startup_line};
 pub use writer::LineWriter;
 
 use std::path::Path;

@@ -32,6 +32,6 @@ pub fn startup_error(message: &str, error: &dyn fmt::Display) {
 }
 
 /// Writes the same line with the level WARN to stderr: the program goes on.
-pub fn startup_warning(message: &str, warning: &dyn fmt::Display) {
+pub(crate) fn startup_warning(message: &str, warning: &dyn fmt::Display) {
     let _ = io::stderr().write_all(line(LogLevel::Warn, message, warning).as_bytes());
 }
