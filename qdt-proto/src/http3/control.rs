@@ -5,7 +5,7 @@
 //! push nothing and allow no pushes, therefore frames about pushes are only checked.
 
 use super::error::{Http3Error, code};
-use super::frame::{self, FrameReader, Piece};
+use super::frame::{self, FrameEvent, FrameReader};
 use super::message::Side;
 use super::settings::Settings;
 use super::varint::decode_varint;
@@ -47,14 +47,14 @@ impl ControlStream {
     /// Consumes the next bytes; returns the peer's settings when they are complete.
     pub(super) fn handle(&mut self, mut data: &[u8]) -> Result<Option<Settings>, Http3Error> {
         let mut settings = None;
-        while let Some(piece) = self.frames.next(&mut data) {
-            match piece {
-                Piece::Start { frame_type, length } => self.start(frame_type, length)?,
-                Piece::Payload(bytes) if self.collected.is_some() => {
+        while let Some(event) = self.frames.next(&mut data) {
+            match event {
+                FrameEvent::Start { frame_type, length } => self.start(frame_type, length)?,
+                FrameEvent::Payload(bytes) if self.collected.is_some() => {
                     self.payload.extend_from_slice(bytes);
                 }
-                Piece::Payload(_) => {}
-                Piece::End => {
+                FrameEvent::Payload(_) => {}
+                FrameEvent::End => {
                     let payload = std::mem::take(&mut self.payload);
                     match self.collected.take() {
                         Some(frame::SETTINGS) => settings = Some(Settings::decode(&payload)?),

@@ -35,7 +35,7 @@ pub(super) fn append_header(out: &mut Vec<u8>, frame_type: u64, length: usize) {
 
 /// One step through a stream of frames.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Piece<'a> {
+pub(super) enum FrameEvent<'a> {
     /// A frame begins.
     Start {
         /// The frame's type.
@@ -77,8 +77,8 @@ impl FrameReader {
         }
     }
 
-    /// Parses the next piece from the front of `input`; `None` when more input is needed.
-    pub(super) fn next<'a>(&mut self, input: &mut &'a [u8]) -> Option<Piece<'a>> {
+    /// Parses the next event from the front of `input`; `None` when more input is needed.
+    pub(super) fn next<'a>(&mut self, input: &mut &'a [u8]) -> Option<FrameEvent<'a>> {
         match &mut self.state {
             State::Header { bytes, len } => {
                 while let Some((byte, rest)) = input.split_first() {
@@ -87,14 +87,14 @@ impl FrameReader {
                     *len += 1;
                     if let Some((frame_type, length)) = decode_header(&bytes[..*len]) {
                         self.state = State::Payload { left: length };
-                        return Some(Piece::Start { frame_type, length });
+                        return Some(FrameEvent::Start { frame_type, length });
                     }
                 }
                 None
             }
             State::Payload { left: 0 } => {
                 self.state = State::BOUNDARY;
-                Some(Piece::End)
+                Some(FrameEvent::End)
             }
             State::Payload { left } => {
                 let take = usize::try_from(*left)
@@ -106,7 +106,7 @@ impl FrameReader {
                 let (payload, rest) = input.split_at(take);
                 *input = rest;
                 *left -= take as u64;
-                Some(Piece::Payload(payload))
+                Some(FrameEvent::Payload(payload))
             }
         }
     }

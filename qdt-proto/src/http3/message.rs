@@ -7,7 +7,7 @@
 
 use super::error::{Http3Error, code};
 use super::fields::{Field, check_fields, check_trailers};
-use super::frame::{self, FrameReader, Piece};
+use super::frame::{self, FrameEvent, FrameReader};
 use super::qpack::decode_field_section;
 
 /// The largest field section that is accepted, in bytes of its content as RFC 9114 section 4.2.2
@@ -36,8 +36,8 @@ pub enum Side {
     Server,
 }
 
-/// An event of the state machine.
-pub(super) enum Part<'a> {
+/// An event whose field section has not been read as a head.
+pub(super) enum RawEvent<'a> {
     /// A field section before the body.
     Fields(Vec<Field>),
     /// Some of the body, never empty.
@@ -73,7 +73,7 @@ pub(super) fn events<T>(
 }
 
 /// The receiving side of one request stream.
-pub(super) struct Message {
+pub(super) struct MessageReader {
     side: Side,
     phase: Phase,
     frames: FrameReader,
@@ -104,7 +104,7 @@ enum Payload {
     Skipped,
 }
 
-impl Message {
+impl MessageReader {
     pub(super) fn new(side: Side) -> Self {
         Self {
             side,
@@ -133,14 +133,14 @@ impl Message {
         error
     }
 
-    /// The next part, taken from the front of `input`; `None` when more input is needed.
+    /// The next event, taken from the front of `input`; `None` when more input is needed.
     ///
     /// `fin` says that the stream ends behind `input`.
     pub(super) fn next<'a>(
         &mut self,
         input: &mut &'a [u8],
         fin: bool,
-    ) -> Result<Option<Part<'a>>, Http3Error> {
+    ) -> Result<Option<RawEvent<'a>>, Http3Error> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
@@ -151,23 +151,27 @@ impl Message {
         &mut self,
         input: &mut &'a [u8],
         fin: bool,
-    ) -> Result<Option<Part<'a>>, Http3Error> {
+    ) -> Result<Option<RawEvent<'a>>, Http3Error> {
         if self.phase == Phase::Ended {
             return Ok(None);
         }
-        while let Some(piece) = self.frames.next(input) {
-            match (piece, self.payload) {
-                (Piece::Start { frame_type, length }, _) => {
+        while let Some(event) = self.frames.next(input) {
+            match (event, self.payload) {
+                (FrameEvent::Start { frame_type, length }, _) => {
                     self.payload = self.start(frame_type, length)?;
                 }
-                (Piece::Payload(body), Payload::Body) => return Ok(Some(Part::Body(body))),
-                (Piece::Payload(bytes), Payload::Section(length)) => self.collect(bytes, length),
-                (Piece::End, Payload::Section(_)) => {
+                (FrameEvent::Payload(body), Payload::Body) => {
+                    return Ok(Some(RawEvent::Body(body)));
+                }
+                (FrameEvent::Payload(bytes), Payload::Section(length)) => {
+                    self.collect(bytes, length)
+                }
+                (FrameEvent::End, Payload::Section(_)) => {
                     if let Some(fields) = self.section()? {
-                        return Ok(Some(Part::Fields(fields)));
+                        return Ok(Some(RawEvent::Fields(fields)));
                     }
                 }
-                (Piece::Payload(_) | Piece::End, _) => {}
+                (FrameEvent::Payload(_) | FrameEvent::End, _) => {}
             }
         }
         if fin { self.end().map(Some) } else { Ok(None) }
@@ -235,7 +239,7 @@ impl Message {
     }
 
     /// The peer finished the stream.
-    fn end<'a>(&mut self) -> Result<Part<'a>, Http3Error> {
+    fn end<'a>(&mut self) -> Result<RawEvent<'a>, Http3Error> {
         if !self.frames.at_boundary() {
             // Section 7.1: "if the last frame on the stream was truncated, this MUST be treated as
             // a connection error of type H3_FRAME_ERROR".
@@ -254,14 +258,14 @@ impl Message {
             });
         }
         self.phase = Phase::Ended;
-        Ok(Part::End)
+        Ok(RawEvent::End)
     }
 }
 
-impl std::fmt::Debug for Message {
+impl std::fmt::Debug for MessageReader {
     /// Without the bytes held: they may be a token's.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Message")
+        f.debug_struct("MessageReader")
             .field("side", &self.side)
             .field("phase", &self.phase)
             .field("buffered", &self.buffered())

@@ -7,7 +7,7 @@
 use super::error::Http3Error;
 use super::fields::{Field, malformed, set_once};
 use super::frame;
-use super::message::{Message, MessageEvent, Part, Side, events};
+use super::message::{MessageEvent, MessageReader, RawEvent, Side, events};
 use super::qpack::FieldSectionEncoder;
 
 /// The head of a request: pseudo-header fields and the rest, as bytes.
@@ -117,7 +117,7 @@ pub type RequestEvent<'a> = MessageEvent<'a, RequestHead>;
 /// comes.
 #[derive(Debug)]
 pub struct RequestStream {
-    message: Message,
+    message: MessageReader,
 }
 
 impl Default for RequestStream {
@@ -130,7 +130,7 @@ impl RequestStream {
     /// A stream of which nothing has come yet.
     pub fn new() -> Self {
         Self {
-            message: Message::new(Side::Server),
+            message: MessageReader::new(Side::Server),
         }
     }
 
@@ -158,9 +158,9 @@ impl RequestStream {
     ) -> Result<Option<RequestEvent<'a>>, Http3Error> {
         match self.message.next(data, fin)? {
             None => Ok(None),
-            Some(Part::Body(body)) => Ok(Some(RequestEvent::Body(body))),
-            Some(Part::End) => Ok(Some(RequestEvent::End)),
-            Some(Part::Fields(fields)) => match RequestHead::from_fields(fields) {
+            Some(RawEvent::Body(body)) => Ok(Some(RequestEvent::Body(body))),
+            Some(RawEvent::End) => Ok(Some(RequestEvent::End)),
+            Some(RawEvent::Fields(fields)) => match RequestHead::from_fields(fields) {
                 Ok(head) => {
                     self.message.head_done();
                     Ok(Some(RequestEvent::Head(head)))

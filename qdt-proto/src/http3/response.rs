@@ -6,7 +6,7 @@
 use super::error::{Http3Error, code};
 use super::fields::{Field, malformed, set_once};
 use super::frame;
-use super::message::{Message, MessageEvent, Part, Side, events};
+use super::message::{MessageEvent, MessageReader, RawEvent, Side, events};
 use super::qpack::FieldSectionEncoder;
 
 /// The longest response body that a client takes, in bytes.
@@ -69,7 +69,7 @@ pub type ResponseEvent<'a> = MessageEvent<'a, ResponseHead>;
 /// comes.
 #[derive(Debug)]
 pub struct ResponseStream {
-    message: Message,
+    message: MessageReader,
     body_len: usize,
 }
 
@@ -83,7 +83,7 @@ impl ResponseStream {
     /// A stream of which nothing has come yet.
     pub fn new() -> Self {
         Self {
-            message: Message::new(Side::Client),
+            message: MessageReader::new(Side::Client),
             body_len: 0,
         }
     }
@@ -113,8 +113,8 @@ impl ResponseStream {
         loop {
             match self.message.next(data, fin)? {
                 None => return Ok(None),
-                Some(Part::End) => return Ok(Some(ResponseEvent::End)),
-                Some(Part::Body(body)) => {
+                Some(RawEvent::End) => return Ok(Some(ResponseEvent::End)),
+                Some(RawEvent::Body(body)) => {
                     self.body_len += body.len();
                     if self.body_len > MAX_RESPONSE_BODY {
                         return Err(self.message.fail(Http3Error::stream(
@@ -124,7 +124,7 @@ impl ResponseStream {
                     }
                     return Ok(Some(ResponseEvent::Body(body)));
                 }
-                Some(Part::Fields(fields)) => match ResponseHead::from_fields(fields) {
+                Some(RawEvent::Fields(fields)) => match ResponseHead::from_fields(fields) {
                     Ok(ResponseHead { status: ..200, .. }) => {}
                     Ok(head) => {
                         self.message.head_done();

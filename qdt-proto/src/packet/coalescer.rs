@@ -11,7 +11,7 @@
 //! still grow, everything else has left already. [`flush`](Coalescer::flush) when there is nothing
 //! more to read: the coalescer never waits.
 
-use super::join::{MAX_HEADER, Run, Shape};
+use super::gro::{Candidate, MAX_HEADER, Run};
 use super::vnet::{Offload, VnetHeader};
 
 /// The longest packet a slot can take, in bytes: the longest an IPv4 packet can be.
@@ -132,22 +132,25 @@ impl Coalescer {
         let Some(slot) = self.slot.take() else { return };
         let end = slot.at + len.min(slot.len);
         let packet = &self.buffer[slot.at..end];
-        let shape = Shape::of(packet, self.offload);
-        let joins = match (&self.held, &shape) {
-            // The slot covers no part of the run's header: `begins` saw to that.
-            (Some(held), Some(shape)) => {
+        let candidate = Candidate::of(packet, self.offload);
+        let joins = match (&self.held, &candidate) {
+            // The slot covers no part of the run's header: `starts_run` saw to that.
+            (Some(held), Some(candidate)) => {
                 held.run
-                    .continues(&self.buffer[held.start..held.end], packet, shape)
+                    .continues(&self.buffer[held.start..held.end], packet, candidate)
             }
             _ => false,
         };
-        let sound = shape.filter(|shape| (joins || shape.begins()) && shape.is_sound(packet));
+        let sound = candidate.filter(|candidate| {
+            (joins || candidate.starts_run()) && candidate.has_valid_checksums(packet)
+        });
         match (&mut self.held, sound) {
-            (Some(held), Some(shape)) if joins => {
+            (Some(held), Some(candidate)) if joins => {
                 let covered = &mut self.buffer[slot.at..slot.at + slot.covered];
                 covered.swap_with_slice(&mut self.aside[..slot.covered]);
                 let built = &mut self.buffer[held.start..held.end];
-                held.run.join(built, &self.aside[..slot.covered], &shape);
+                held.run
+                    .append(built, &self.aside[..slot.covered], &candidate);
                 held.end = end;
                 if held.run.closed {
                     self.release(sink);
@@ -160,10 +163,10 @@ impl Coalescer {
                     self.release(sink);
                     self.uncover(&slot);
                 }
-                match sound.filter(Shape::begins) {
-                    Some(shape) => {
+                match sound.filter(Candidate::starts_run) {
+                    Some(candidate) => {
                         self.held = Some(Held {
-                            run: Run::new(shape),
+                            run: Run::new(candidate),
                             start: slot.at,
                             end,
                         });

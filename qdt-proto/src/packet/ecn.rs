@@ -55,7 +55,7 @@ pub fn mark_congestion(packet: &mut [u8]) -> Ecn {
 /// Small packets, ICMP, and TCP segments that open or close a connection may not: their loss costs
 /// a time-out and shortens no queue.
 #[must_use]
-pub fn is_expendable(packet: &[u8]) -> bool {
+pub fn is_drop_eligible(packet: &[u8]) -> bool {
     if packet.len() <= SMALL {
         return false;
     }

@@ -1,4 +1,4 @@
-//! Which packets may become one super-packet.
+//! Generic receive offload: which packets may become one super-packet.
 //!
 //! The rule is that of Linux's `inet_gro_receive`, `ipv6_gro_receive`, `tcp_gro_receive` and
 //! `udp_gro_receive_segment`, and where those differ from each other the stricter one: packets join
@@ -6,7 +6,7 @@
 //! that may differ afterwards is the identification of atomic IPv4 datagrams, which no receiver may
 //! look at (RFC 6864 section 4.1); senders that leave it constant would otherwise never be joined.
 
-use super::split::{TCP_CHECKSUM, UDP_CHECKSUM};
+use super::gso::{TCP_CHECKSUM, UDP_CHECKSUM};
 use super::vnet::{GsoKind, Offload, VnetHeader};
 use super::{IPV4_HEADER, IPV6_HEADER, Sum, TCP, TCP_HEADER, UDP, UDP_HEADER, be16, be32, put16};
 
@@ -20,9 +20,9 @@ const PSH: u8 = 0x08;
 const ACK: u8 = 0x10;
 const DONT_FRAGMENT: u16 = 0x4000;
 
-/// What a packet must be to take part at all: whole, plain TCP or UDP, without anything unusual.
+/// A packet that may join others: whole, plain TCP or UDP, without anything unusual.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Shape {
+pub(super) struct Candidate {
     kind: GsoKind,
     /// Where the TCP or UDP header begins; tells the IP version as well.
     upper: usize,
@@ -32,8 +32,8 @@ pub(super) struct Shape {
     push: bool,
 }
 
-impl Shape {
-    /// The shape of `packet`, or `None` if it is to pass alone. Checksums are not looked at here.
+impl Candidate {
+    /// Reads the headers of `packet`; `None` if it has to pass alone. Checksums are not verified.
     #[inline]
     pub(super) fn of(packet: &[u8], offload: Offload) -> Option<Self> {
         let (upper, protocol) = match *packet.first()? {
@@ -84,7 +84,7 @@ impl Shape {
     /// A pushed segment is waited for and passes at once. The payload must be as long as the header
     /// because the header of the next packet is laid over its tail.
     #[inline]
-    pub(super) fn begins(&self) -> bool {
+    pub(super) fn starts_run(&self) -> bool {
         !self.push && self.payload_len >= self.header_len
     }
 
@@ -92,7 +92,7 @@ impl Shape {
     ///
     /// A super-packet is sent with checksums of its own, so a wrong one would come out right.
     #[inline]
-    pub(super) fn is_sound(&self, packet: &[u8]) -> bool {
+    pub(super) fn has_valid_checksums(&self, packet: &[u8]) -> bool {
         let v4 = self.upper == IPV4_HEADER;
         if v4 && (Sum::of(&packet[..IPV4_HEADER]).fold() != 0xffff || be16(packet, 10) == 0xffff) {
             return false;
@@ -142,7 +142,7 @@ enum Identification {
 /// Packets of one flow that stand in the buffer as one: a header, then all payloads.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Run {
-    shape: Shape,
+    first: Candidate,
     identification: Identification,
     count: u16,
     next_sequence: u32,
@@ -151,14 +151,14 @@ pub(super) struct Run {
 }
 
 impl Run {
-    /// A run of one packet of the given shape.
+    /// A run of one packet.
     #[inline]
-    pub(super) fn new(shape: Shape) -> Self {
+    pub(super) fn new(first: Candidate) -> Self {
         Self {
-            shape,
+            first,
             identification: Identification::Unknown,
             count: 1,
-            next_sequence: shape.sequence.wrapping_add(shape.payload_len as u32),
+            next_sequence: first.sequence.wrapping_add(first.payload_len as u32),
             closed: false,
         }
     }
@@ -166,27 +166,27 @@ impl Run {
     /// Length of the header, which every packet of the run shares.
     #[inline]
     pub(super) fn header_len(&self) -> usize {
-        self.shape.header_len
+        self.first.header_len
     }
 
-    /// Whether `packet` of shape `next` is the one that follows on `built`, apart from its
+    /// Whether `packet`, which `next` describes, is the one that follows on `built`, apart from its
     /// checksums. The run must not be closed.
     #[inline]
-    pub(super) fn continues(&self, built: &[u8], packet: &[u8], next: &Shape) -> bool {
-        let shape = &self.shape;
-        let in_sequence = shape.kind == GsoKind::Udp || next.sequence == self.next_sequence;
-        if next.kind != shape.kind
-            || next.upper != shape.upper
-            || next.header_len != shape.header_len
-            || next.payload_len > shape.payload_len
+    pub(super) fn continues(&self, built: &[u8], packet: &[u8], next: &Candidate) -> bool {
+        let first = &self.first;
+        let in_sequence = first.kind == GsoKind::Udp || next.sequence == self.next_sequence;
+        if next.kind != first.kind
+            || next.upper != first.upper
+            || next.header_len != first.header_len
+            || next.payload_len > first.payload_len
             || !in_sequence
             || built.len() + next.payload_len > usize::from(u16::MAX)
         {
             return false;
         }
-        let (ip, upper) = packet[..shape.header_len].split_at(shape.upper);
-        let (built_ip, built_upper) = built[..shape.header_len].split_at(shape.upper);
-        let same_ip = if shape.upper == IPV4_HEADER {
+        let (ip, upper) = packet[..first.header_len].split_at(first.upper);
+        let (built_ip, built_upper) = built[..first.header_len].split_at(first.upper);
+        let same_ip = if first.upper == IPV4_HEADER {
             // Version to TOS; flags, TTL and protocol; addresses.
             ip[..2] == built_ip[..2]
                 && ip[6..10] == built_ip[6..10]
@@ -198,14 +198,14 @@ impl Run {
         };
         same_ip
             && upper[..4] == built_upper[..4]
-            && (shape.kind == GsoKind::Udp || same_tcp(upper, built_upper))
+            && (first.kind == GsoKind::Udp || same_tcp(upper, built_upper))
     }
 
     /// Takes `packet`, which [`continues`](Self::continues) this run, into account; `built` is the
     /// run so far.
     #[inline]
-    pub(super) fn join(&mut self, built: &mut [u8], header: &[u8], next: &Shape) {
-        if self.shape.upper == IPV4_HEADER
+    pub(super) fn append(&mut self, built: &mut [u8], header: &[u8], next: &Candidate) {
+        if self.first.upper == IPV4_HEADER
             && let Some(identification) = self.identification_after(built, header)
         {
             self.identification = identification;
@@ -213,10 +213,10 @@ impl Run {
         self.count += 1;
         self.next_sequence = self.next_sequence.wrapping_add(next.payload_len as u32);
         if next.push {
-            built[self.shape.upper + 13] |= PSH;
+            built[self.first.upper + 13] |= PSH;
         }
-        let full = self.shape.kind == GsoKind::Udp && self.count == MAX_DATAGRAMS;
-        self.closed = next.push || next.payload_len < self.shape.payload_len || full;
+        let full = self.first.kind == GsoKind::Udp && self.count == MAX_DATAGRAMS;
+        self.closed = next.push || next.payload_len < self.first.payload_len || full;
     }
 
     /// Makes `built` a packet that says what it holds, and returns the header that announces it.
@@ -225,9 +225,9 @@ impl Run {
         if self.count == 1 {
             return VnetHeader::default();
         }
-        let shape = &self.shape;
+        let first = &self.first;
         let length = built.len();
-        if shape.upper == IPV4_HEADER {
+        if first.upper == IPV4_HEADER {
             put16(built, 2, length as u16);
             put16(built, 10, 0);
             let checksum = Sum::of(&built[..IPV4_HEADER]).checksum();
@@ -235,13 +235,13 @@ impl Run {
         } else {
             put16(built, 4, (length - IPV6_HEADER) as u16);
         }
-        let upper_len = length - shape.upper;
-        let (protocol, checksum_offset) = match shape.kind {
+        let upper_len = length - first.upper;
+        let (protocol, checksum_offset) = match first.kind {
             GsoKind::Udp => (UDP, UDP_CHECKSUM),
             _ => (TCP, TCP_CHECKSUM),
         };
         let pseudo = Sum::pseudo_header(built, protocol, upper_len).fold();
-        let upper = &mut built[shape.upper..];
+        let upper = &mut built[first.upper..];
         if protocol == UDP {
             put16(upper, 4, upper_len as u16);
         }
@@ -249,11 +249,11 @@ impl Run {
         VnetHeader {
             needs_checksum: true,
             data_valid: false,
-            kind: shape.kind,
+            kind: first.kind,
             ecn: false,
-            header_len: shape.header_len as u16,
-            segment_size: shape.payload_len as u16,
-            checksum_start: shape.upper as u16,
+            header_len: first.header_len as u16,
+            segment_size: first.payload_len as u16,
+            checksum_start: first.upper as u16,
             checksum_offset: checksum_offset as u16,
         }
     }

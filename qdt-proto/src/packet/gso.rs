@@ -1,4 +1,4 @@
-//! Segmentation of a super-packet: the shared header and the fields that change per segment.
+//! Generic segmentation offload: a super-packet cut into segments, each with the shared header.
 //!
 //! The shared header is kept apart with every changing field zeroed, next to the sums over it, so
 //! that a segment costs one copy of the header and one sum over its own payload. The rules are
@@ -83,9 +83,9 @@ pub(super) fn complete_checksum(
     Ok(())
 }
 
-/// One super-packet being cut.
+/// Cuts one super-packet into segments.
 #[derive(Debug)]
-pub(super) struct Split {
+pub(super) struct Segmenter {
     /// The headers with total length, identification, sequence number, TCP flags and checksums
     /// zeroed.
     header: [u8; MAX_HEADER],
@@ -107,7 +107,7 @@ pub(super) struct Split {
     finished: bool,
 }
 
-impl Split {
+impl Segmenter {
     /// Reads the headers of `packet`, which `vnet` announces as a super-packet.
     pub(super) fn new(packet: &[u8], vnet: &VnetHeader) -> Result<Self, SegmentError> {
         let not_announced = SegmentError::NotAnnounced {
@@ -210,7 +210,7 @@ impl Split {
 
     /// Writes the header of the next segment before its payload and lends the segment.
     #[inline]
-    pub(super) fn write_next<'p>(&mut self, packet: &'p mut [u8]) -> Option<&'p mut [u8]> {
+    pub(super) fn next_segment<'p>(&mut self, packet: &'p mut [u8]) -> Option<&'p mut [u8]> {
         if self.finished {
             return None;
         }

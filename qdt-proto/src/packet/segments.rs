@@ -6,7 +6,7 @@
 //! handed out is complete: lengths, identification, sequence number, flags and checksums are those
 //! the kernel's own segmentation would write.
 
-use super::split::{SegmentError, Split, complete_checksum};
+use super::gso::{SegmentError, Segmenter, complete_checksum};
 use super::vnet::{GsoKind, VnetHeader};
 
 /// The packets of one TUN read.
@@ -24,8 +24,8 @@ pub struct Segments<'a> {
 enum State {
     /// The packet as it is has not been handed out yet.
     Whole,
-    /// A super-packet, handed out up to `Split`'s position.
-    Split(Split),
+    /// A super-packet, handed out up to the segmenter's position.
+    SuperPacket(Segmenter),
     Done,
 }
 
@@ -56,7 +56,7 @@ impl<'a> Segments<'a> {
             }
             State::Whole
         } else {
-            State::Split(Split::new(packet, &header)?)
+            State::SuperPacket(Segmenter::new(packet, &header)?)
         };
         Ok(Self { packet, state })
     }
@@ -77,7 +77,7 @@ impl<'a> Segments<'a> {
                 self.state = State::Done;
                 Some(self.packet)
             }
-            State::Split(split) => split.write_next(self.packet),
+            State::SuperPacket(segmenter) => segmenter.next_segment(self.packet),
         }
     }
 }

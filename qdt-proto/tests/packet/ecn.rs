@@ -1,6 +1,6 @@
 //! Congestion marks, and which packets may be lost.
 
-use qdt_proto::packet::{Ecn, echo_request, is_expendable, mark_congestion};
+use qdt_proto::packet::{Ecn, echo_request, is_drop_eligible, mark_congestion};
 
 use crate::build::{Build, pattern};
 use crate::reference::checksum_of;
@@ -73,15 +73,15 @@ fn what_is_no_ip_packet_is_neither_marked_nor_touched() {
         let mut packet = bytes.to_vec();
         assert_eq!(mark_congestion(&mut packet), Ecn::NotCapable);
         assert_eq!(packet, bytes);
-        let _ = is_expendable(&packet);
+        let _ = is_drop_eligible(&packet);
     }
 }
 
 #[test]
-fn full_packets_of_a_running_connection_are_expendable() {
+fn full_packets_of_a_running_connection_are_drop_eligible() {
     for v6 in [false, true] {
         for build in [Build::tcp(), Build::udp()] {
-            assert!(is_expendable(&Build { v6, ..build }.packet()));
+            assert!(is_drop_eligible(&Build { v6, ..build }.packet()));
         }
     }
 }
@@ -94,7 +94,7 @@ fn small_packets_are_not() {
             ..Build::tcp()
         }
         .packet();
-        assert!(!is_expendable(&packet), "{length} bytes");
+        assert!(!is_drop_eligible(&packet), "{length} bytes");
     }
 }
 
@@ -107,7 +107,7 @@ fn what_opens_or_ends_a_connection_is_not_even_with_data() {
                 flags,
                 ..Build::tcp()
             };
-            assert!(!is_expendable(&build.packet()));
+            assert!(!is_drop_eligible(&build.packet()));
         }
     }
 }
@@ -121,5 +121,5 @@ fn icmp_is_not_however_long() {
     echo[..head.len()].copy_from_slice(&head);
     let total = (echo.len() as u16).to_be_bytes();
     echo[2..4].copy_from_slice(&total);
-    assert!(!is_expendable(&echo));
+    assert!(!is_drop_eligible(&echo));
 }

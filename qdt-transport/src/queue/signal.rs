@@ -3,7 +3,7 @@
 //! Invariant: one signal is sent when one is due, and never more than one in a super-packet,
 //! because a connection needs one in a round trip.
 
-use qdt_proto::packet::{Ecn, is_expendable, mark_congestion};
+use qdt_proto::packet::{Ecn, is_drop_eligible, mark_congestion};
 use quinn_proto::Connection;
 
 use super::Share;
@@ -54,7 +54,7 @@ impl<'a> CongestionSignal<'a> {
 
     #[cold]
     fn send(&mut self, packet: &mut [u8], counters: &WorkerCounters) -> bool {
-        if !is_expendable(packet) {
+        if !is_drop_eligible(packet) {
             return false;
         }
         if let Some(session) = self.over_share.take() {
