@@ -60,7 +60,7 @@ fn each_value_has_its_name_and_label() {
     snapshot.traffic.segmentation_off = 3;
     snapshot.conntrack_failures = 31;
     snapshot.nat_missing = true;
-    snapshot.host_repairs.mtu = 32;
+    snapshot.host_repairs = vec![("mtu", 32), ("nat", 0)];
     let page = page(snapshot);
     for line in [
         "\nqdt_sessions_active 2\n",

@@ -12,8 +12,10 @@ use std::sync::Arc;
 
 use prometheus::{Registry, TextEncoder};
 
-pub use process::ProcessCollector;
-pub use series::{HostRepairs, Snapshot, SnapshotCollector};
+pub use series::Snapshot;
+
+use process::ProcessCollector;
+use series::SnapshotCollector;
 
 /// The content type of the text format.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";

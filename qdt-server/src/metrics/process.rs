@@ -8,81 +8,71 @@ use std::fs;
 use std::str::FromStr;
 
 use prometheus::core::{Collector, Desc};
-use prometheus::proto::{MetricFamily, MetricType};
+use prometheus::proto::MetricFamily;
+use prometheus::proto::MetricType::{self, COUNTER, GAUGE};
 
-use super::series::family;
+use super::series::{desc, family};
 
 const SERIES: [(&str, &str, MetricType); 9] = [
     (
         "process_cpu_seconds_total",
         "Total user and system CPU time spent in seconds.",
-        MetricType::COUNTER,
+        COUNTER,
     ),
     (
         "process_max_fds",
         "Maximum number of open file descriptors.",
-        MetricType::GAUGE,
+        GAUGE,
     ),
     (
         "process_network_receive_bytes_total",
         "Number of bytes received by the process over the network.",
-        MetricType::COUNTER,
+        COUNTER,
     ),
     (
         "process_network_transmit_bytes_total",
         "Number of bytes sent by the process over the network.",
-        MetricType::COUNTER,
+        COUNTER,
     ),
     (
         "process_open_fds",
         "Number of open file descriptors.",
-        MetricType::GAUGE,
+        GAUGE,
     ),
     (
         "process_resident_memory_bytes",
         "Resident memory size in bytes.",
-        MetricType::GAUGE,
+        GAUGE,
     ),
     (
         "process_start_time_seconds",
         "Start time of the process since unix epoch in seconds.",
-        MetricType::GAUGE,
+        GAUGE,
     ),
     (
         "process_virtual_memory_bytes",
         "Virtual memory size in bytes.",
-        MetricType::GAUGE,
+        GAUGE,
     ),
     (
         "process_virtual_memory_max_bytes",
         "Maximum amount of virtual memory available in bytes.",
-        MetricType::GAUGE,
+        GAUGE,
     ),
 ];
 
 /// Reads the values of this process at each scrape.
-#[derive(Debug)]
-pub struct ProcessCollector {
+pub(super) struct ProcessCollector {
     descs: Vec<Desc>,
 }
 
 impl ProcessCollector {
     /// Makes a collector for the running process.
-    #[must_use]
-    pub fn new() -> Self {
-        let descs = SERIES.iter().map(|(name, help, _)| {
-            Desc::new((*name).into(), (*help).into(), Vec::new(), HashMap::new())
-                .expect("the table above holds valid names")
-        });
+    pub(super) fn new() -> Self {
+        let descs = SERIES.iter().map(|(name, help, _)| desc(name, help, None));
         Self {
             descs: descs.collect(),
         }
-    }
-}
-
-impl Default for ProcessCollector {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -97,7 +87,7 @@ impl Collector for ProcessCollector {
             .iter()
             .filter_map(|(name, help, kind)| {
                 let value = *values.get(name)?;
-                Some(family(name, help, *kind, None, &[("", value)]))
+                Some(family(name, help, *kind, None, [("", value)]))
             })
             .collect()
     }

@@ -2,8 +2,6 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::metrics::HostRepairs;
-
 /// What was put back on the host after another program had changed it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Repair {
@@ -20,7 +18,13 @@ pub(super) enum Repair {
 }
 
 impl Repair {
-    const COUNT: usize = 5;
+    const ALL: [Self; 5] = [
+        Self::Address,
+        Self::Forwarding,
+        Self::Link,
+        Self::Mtu,
+        Self::Nat,
+    ];
 
     /// The word for it in the log, and the label `what` of `qdt_host_repairs_total`.
     pub(super) const fn label(self) -> &'static str {
@@ -40,7 +44,7 @@ pub(super) struct HostStatus {
     conntrack_failures: AtomicU64,
     conntrack_fails: AtomicBool,
     nat_missing: AtomicBool,
-    repairs: [AtomicU64; Repair::COUNT],
+    repairs: [AtomicU64; Repair::ALL.len()],
 }
 
 impl HostStatus {
@@ -69,16 +73,13 @@ impl HostStatus {
         self.repairs[part as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How often each part was put back.
-    pub(super) fn repairs(&self) -> HostRepairs {
-        let count = |part: Repair| self.repairs[part as usize].load(Ordering::Relaxed);
-        HostRepairs {
-            address: count(Repair::Address),
-            forwarding: count(Repair::Forwarding),
-            link: count(Repair::Link),
-            mtu: count(Repair::Mtu),
-            nat: count(Repair::Nat),
-        }
+    /// Returns the label of each part, and how often it was put back.
+    pub(super) fn repairs(&self) -> Vec<(&'static str, u64)> {
+        let count = |part: Repair| {
+            let count = self.repairs[part as usize].load(Ordering::Relaxed);
+            (part.label(), count)
+        };
+        Repair::ALL.map(count).to_vec()
     }
 
     /// How often flows could not be deleted.
