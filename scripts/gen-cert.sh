@@ -5,8 +5,8 @@
 #   scripts/gen-cert.sh cert.pem key.pem [name or address ...]
 #
 # The names and addresses are those clients reach the server at; without any, the name of this host.
-# Files that exist are never overwritten. qdt-server makes a certificate by itself at its first
-# start: this is for those who want to make theirs elsewhere.
+# Files that exist are never overwritten. qdt-server makes a certificate on its own at its first
+# start: this script is for making one on another machine.
 set -euo pipefail
 
 usage() {

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# What every script here begins with: strict errors, the project's folder, words for the user, root
-# where it is needed. Sourced, never run.
+# What every script here starts with: strict errors, the project's folder, messages to the user,
+# root where it is needed. Sourced, never run.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -38,8 +38,8 @@ as_root() {
     if ((EUID == 0)); then "$@"; else sudo "$@"; fi
 }
 
-# Makes sure that as_root will work, before anything has been done. Asks for a password only where
-# somebody can type one.
+# Makes sure that as_root will work, before anything has been done. Asks for a password only with a
+# terminal.
 check_root() {
     ((EUID == 0)) && return
     have sudo || die "network namespaces and TUN devices need root: run this as root, or install sudo"

@@ -1,12 +1,11 @@
 # shellcheck shell=bash
 # The container engine, docker compose, the base image and the project's images: each found, or else
-# installed, started or built, with a word about it. What somebody else started or made is left
+# installed, started or built, with a message. What another user or program started or made is left
 # alone. Sourced after common.sh and install.sh.
 
-# The base of every image of ours, under its public name.
+# The base of every image of this project, under its public name.
 base_image=debian:bookworm-slim
-# Where an engine of this machine listens, and where it notes its process id, when nobody says
-# anything else.
+# Where an engine of this machine listens and writes its process id by default.
 default_engine=unix:///var/run/docker.sock
 engine_pid_file=/run/docker.pid
 # Where the engine's log, the builds' logs and the folders that images are built from go.
@@ -15,8 +14,8 @@ containers=$target/containers
 # compose v2.
 compose_version=v2.40.3
 compose_plugins=/usr/local/lib/docker/cli-plugins
-# Set by a script that wants base images and Debian's packages as they are today, and not as an
-# earlier build had them.
+# Set by a script that needs today's base images and Debian packages, and not those of an earlier
+# build.
 fresh=
 base_is_fresh=
 
@@ -25,7 +24,7 @@ engine() {
     if [[ ${engine_needs_root:-} ]]; then as_root docker "$@"; else docker "$@"; fi
 }
 
-# Where the user's docker command finds its engine: by DOCKER_HOST, a context, or as everybody does.
+# Where the user's docker command finds its engine: by DOCKER_HOST, a context, or the default.
 engine_address() { docker context inspect --format '{{.Endpoints.docker.Host}}' 2>/dev/null || echo "$default_engine"; }
 
 # Whether there is an engine that answers; finds out whether root is needed for that.
@@ -39,8 +38,8 @@ engine_answers() {
     as_root docker info >/dev/null 2>&1
 }
 
-# Ends the script where an engine runs, or was chosen, that does not answer: beside it none is
-# installed or started, and none is stopped later that somebody else uses.
+# Ends the script when an engine runs, or was chosen, that does not answer: then no other one is
+# installed or started, and none is stopped later that another user needs.
 check_no_engine_runs() {
     local address=$default_engine pid
     ! have docker || address=$(engine_address)
@@ -54,19 +53,19 @@ check_no_engine_runs() {
         die "$engine_pid_file names process $pid, which runs, and no engine answers: see docker info; where it is no dockerd, remove that file"
 }
 
-# The engine's programs from the distribution, unless an engine answers already, whoever's it is.
-# Where installing them starts it, it counts as started here.
+# The engine's programs from the distribution, unless any engine answers already. If the
+# installation starts it, it counts as started here.
 install_engine() {
     engine_answers && return
     check_no_engine_runs
     install_packages dockerd:docker.io iptables:iptables
-    # A package of its own in later releases.
+    # A separate package in later releases.
     if ! have docker; then install_packages docker:docker-cli; fi
     if engine_answers; then engine_started=systemd; fi
 }
 
-# An engine that answers. Started by systemd where that runs, else as a process of its own, whose
-# log is target/containers/dockerd.log; it goes on after the script, unless stop_engine is called.
+# An engine that answers. Started by systemd where that runs, else as a separate process, whose log
+# is target/containers/dockerd.log; it keeps running after the script, unless stop_engine is called.
 start_engine() {
     engine_answers && return
     check_no_engine_runs
@@ -83,8 +82,8 @@ start_engine() {
         }
         say "Starting the container engine (dockerd, log in $containers/dockerd.log)"
         rm -f "$containers/dockerd.pid"
-        # It says its process id before it becomes the engine, so that nothing else is ever stopped.
-        # The shell inside expands; the log belongs to the user, the engine to root.
+        # It writes its process id before it becomes the engine, so that nothing else is ever
+        # stopped. The shell inside expands; the log belongs to the user, the engine to root.
         # shellcheck disable=SC2016,SC2024
         as_root setsid sh -c 'echo $$ >"$0" && exec dockerd' "$containers/dockerd.pid" \
             </dev/null >"$containers/dockerd.log" 2>&1 &
@@ -96,8 +95,8 @@ start_engine() {
             tail -n 20 "$containers/dockerd.log" >&2 2>/dev/null || true
             die "the container engine does not answer after 60 s: is this a container without the rights to run one?"
         }
-        # It has no event to wait for: neither a socket that is there from the start nor a word to
-        # its parent.
+        # There is no event to wait for: the socket is not there from the start, and the parent gets
+        # no message.
         sleep 0.2
     done
 }
@@ -113,7 +112,7 @@ stop_engine() {
         return
     fi
     pid=$(cat "$containers/dockerd.pid" 2>/dev/null) || return 0
-    # It may have ended by itself, and its id be that of another process.
+    # It may have ended on its own, and its id belong to another process.
     [[ $(cat "/proc/$pid/comm" 2>/dev/null) == dockerd ]] || return 0
     as_root kill "$pid"
     as_root timeout 60 tail --pid="$pid" -f /dev/null || die "dockerd (pid $pid) does not stop within 60 s"
@@ -148,9 +147,9 @@ install_compose() {
     engine compose version >/dev/null || die "$compose_plugins/docker-compose was built and does not run"
 }
 
-# docker-compose 1.29, the last of its kind, which the compose files work with too: the one that is
-# there, else from a distribution that has it, else from PyPI into the build folder. Only tests need
-# it; they find it by QDT_COMPOSE_1, and what is called docker-compose here stays as it is.
+# docker-compose 1.29, the last of its generation, which the compose files also support: an
+# installed one, else from a distribution that has it, else from PyPI into the build folder. Only
+# tests need it; they find it by QDT_COMPOSE_1, and the host's docker-compose stays unchanged.
 install_compose_1() {
     local own=$target/docker-compose-1
     find_compose_1 "${QDT_COMPOSE_1:-}" docker-compose /usr/bin/docker-compose "$own/bin/docker-compose" && return
@@ -181,20 +180,19 @@ find_compose_1() {
     return 1
 }
 
-# pull_image IMAGE: the image that is there, else (or where a fresh one is wanted) pulled; fails
-# where it cannot be.
+# pull_image IMAGE: the existing image, else (or where a fresh one is wanted) pulled; fails where
+# that is not possible.
 pull_image() {
     if [[ ! $fresh ]]; then engine image inspect "$1" >/dev/null 2>&1 && return; fi
     say "Pulling $1"
-    # The engine tries long enough by itself to reach a registry; one that is reached and stalls is
-    # given up.
+    # The engine itself tries long enough to reach a registry; this gives up on one that stalls.
     local pull=(timeout 900 docker pull --quiet "$1")
     if [[ ${engine_needs_root:-} ]]; then pull=(as_root "${pull[@]}"); fi
     "${pull[@]}" </dev/null >/dev/null 2>&1
 }
 
-# Debian's base image under its public name: the one that is there, else pulled, else made of
-# Debian's packages. Where fresh ones are wanted, anew once in a script.
+# Debian's base image under its public name: the existing one, else pulled, else built from Debian's
+# packages. Where a fresh one is wanted, once per script.
 make_base_image() {
     if [[ $base_is_fresh ]]; then return; fi
     base_is_fresh=$fresh
@@ -209,7 +207,7 @@ make_base_image() {
         as_root rm -rf "$folder"
         die "debootstrap failed: see $containers/debootstrap.log"
     }
-    # What the public image leaves out too: nobody reads manuals in a container.
+    # What the public image leaves out too: a container needs no manuals.
     as_root find "$folder/usr/share/doc" "$folder/usr/share/man" "$folder/usr/share/locale" \
         "$folder/usr/share/info" -mindepth 1 ! -name copyright -type f -delete
     as_root find "$folder/var/cache/apt" "$folder/var/lib/apt/lists" "$folder/var/log" -type f -delete
@@ -238,7 +236,7 @@ build_images() {
     done
 }
 
-# check_image_names NAME...: whether build_images knows all of them, with a word about the first
+# check_image_names NAME...: whether build_images knows all of them, with a message about the first
 # that it does not.
 check_image_names() {
     local name
@@ -253,7 +251,7 @@ check_image_names() {
     done
 }
 
-# image_of NAME TAG: what the engine calls it.
+# image_of NAME TAG: its name for the engine.
 image_of() {
     case $1 in
         *-nonroot) printf 'qdt-%s:%s-nonroot\n' "${1%-nonroot}" "$2" ;;
@@ -280,8 +278,7 @@ build_program_image() {
     stage_program "$folder/programs/$kind" "$3" "qdt-$kind"
     build_image "$image" "$folder" --file "$root/docker/Dockerfile.prebuilt" --target "$stage"
     rm -rf "$folder"
-    # Its usage: what it needs of the C library is older than what the image has, or nobody could
-    # start it.
+    # Its usage text proves that it starts: that the C library of the image is new enough.
     engine run --rm --cap-add NET_ADMIN --cap-add NET_BIND_SERVICE "$image" -h >/dev/null 2>&1 ||
         die "qdt-$kind does not run in $image: a program compiled here needs a newer C library than $base_image has;" \
             "compile it in a container (scripts/images --from-source) or on Debian 12"

@@ -1,11 +1,11 @@
 # shellcheck shell=bash
-# Installs what is missing and touches nothing that is there. Sourced after common.sh.
+# Installs what is missing and changes nothing that is installed. Sourced after common.sh.
 
 # The oldest compiler that builds the project without rustup: `rust-version` in Cargo.toml.
 rust_minimum=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$root/Cargo.toml")
-# What rust-toolchain.toml asks for where there is rustup.
+# The release that rust-toolchain.toml requests where there is rustup.
 rust_channel=$(sed -n 's/^channel = "\(.*\)"/\1/p' "$root/rust-toolchain.toml")
-# The oldest Go that fetches the release which go.mod names by itself.
+# The oldest Go that fetches by itself the release which go.mod names.
 go_minimum=1.21
 # Fetched as a module, checked against the public checksum database, where the distribution's Go is
 # older.
@@ -90,8 +90,8 @@ install_go() {
     have go && at_least "$go_minimum" "$(go_version)" && return
     have go || install_packages go:golang-go
     at_least "$go_minimum" "$(go_version)" && return
-    # A release as Debian 12 has it cannot fetch newer ones by itself, but download them as any
-    # module.
+    # A release such as Debian 12's cannot fetch newer ones on its own, but can download them like
+    # any module.
     local module folder
     module=golang.org/toolchain@v0.0.1-go$go_release.linux-$(go env GOARCH)
     say "Go $(go_version) is too old: downloading $go_release"

@@ -1,6 +1,5 @@
-//! A cell of the suite: one condition for one pair of programs, or one claim
-//! of a topic that has no pairs. It runs alone on a stage of its own, and
-//! passes when it does not panic.
+//! A cell of the suite: one condition for one pair of programs, or one claim of a topic without
+//! pairs. It runs alone on its own stage, and passes when it does not panic.
 
 use crate::stage::Stage;
 

@@ -1,5 +1,5 @@
-//! What a user types: `docker` and both generations of docker compose, run to
-//! their end. Everything they make is taken away when its handle goes.
+//! The commands of a user: `docker` and both generations of docker compose, run to their end.
+//! Dropping a handle removes everything it made.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -93,8 +93,8 @@ impl Generation {
     }
 }
 
-/// Services of a compose file under a name that nobody else uses; taken down, with what they
-/// stored, when it goes.
+/// Services of a compose file under a unique name; dropping the value takes them down, with what
+/// they stored.
 pub(crate) struct Project {
     generation: Generation,
     name: String,
@@ -178,7 +178,7 @@ impl Project {
 
 impl Drop for Project {
     fn drop(&mut self) {
-        // The logs first: they go with the containers. What fails here cannot be told any more.
+        // The logs first: they go with the containers. A failure here cannot be reported any more.
         if let Ok(output) = self.command(&["logs", "--no-color"]).output() {
             let _ = std::fs::create_dir_all(&self.logs);
             let _ = std::fs::write(self.logs.join("compose.log"), output.stdout);

@@ -58,7 +58,7 @@ pub(crate) fn cells() -> Vec<Cell> {
             the_go_projects_file_starts_our_server,
         ));
         cells.push(cell(
-            "what a first start made in a volume is kept over down, up and a new container",
+            "what a first start made in a volume survives down, up and a new container",
             |stage, generation| first_start_is_kept(stage, generation, "qdt-config"),
         ));
         cells.push(cell(
@@ -66,11 +66,11 @@ pub(crate) fn cells() -> Vec<Cell> {
             two_commands_lead_to_a_ping,
         ));
     }
-    // The same file read by the same program: the older generation would show nothing new, at its
-    // pace.
+    // The same file read by the same program: the older generation would show nothing new, and is
+    // slower.
     let cell = |row: &str, work: fn(&Stage)| Cell::new(GROUP, row, Generation::Second.name(), work);
     cells.push(cell(
-        "what a first start made in a folder is kept over down, up and a new container",
+        "what a first start made in a folder survives down, up and a new container",
         |stage| {
             let folder = stage.folder().join("qdt");
             first_start_is_kept(stage, Generation::Second, &folder.to_string_lossy());
@@ -171,7 +171,7 @@ fn first_start_is_kept(stage: &Stage, generation: Generation, place: &str) {
         "a later start changed what the first one made"
     );
 
-    // What a client was given after the first start still lets it in.
+    // The client.yaml of the first start still connects a client.
     let address = docker(&[
         "inspect",
         "-f",
@@ -233,7 +233,7 @@ fn own_files_are_used(stage: &Stage) {
     );
 }
 
-/// The server with all that the project's own file takes from it: capabilities, new privileges, a
+/// The server with all restrictions of the project's own file: capabilities, new privileges, a
 /// writable root file system; but in a network that is not the host's, whose FORWARD chain is
 /// closed before the server starts.
 fn the_rights_are_enough(stage: &Stage, iptables: &str) {

@@ -1,6 +1,6 @@
-//! A handle to a container of a cell. Its network is a [`Machine`], so that all
-//! traffic and every probe of the lab work from inside it. When the handle
-//! goes, the logs are kept and the container is removed.
+//! A handle to a container of a cell. Its network is a [`Machine`], so that all traffic and every
+//! probe of the lab work from inside it. Dropping the handle keeps the logs and removes the
+//! container.
 
 use std::fmt::Write as _;
 use std::fs;

@@ -1,11 +1,11 @@
 //! The container engine: one connection to it, questions that testcontainers
 //! does not answer, and the removal of what an earlier run left.
 //!
-//! Everything the suite makes bears the label [`LABEL`], whose value names the
-//! process that made it. What bears the name of a process that has ended is a
-//! leftover; what belongs to a run beside this one stays. Which processes run is
-//! read from /proc: a run in a container of its own, or on another machine that
-//! uses the same engine, is not seen there, and what it made counts as leftover.
+//! Everything the suite makes bears the label [`LABEL`], whose value names the process that made
+//! it. What has the name of a process that has ended is a leftover; what belongs to a run in
+//! parallel stays. The running processes are read from /proc: a run in a separate container, or on
+//! another machine that uses the same engine, is not visible there, and what it made counts as
+//! leftover.
 
 use std::collections::HashMap;
 use std::fs;
@@ -44,8 +44,7 @@ impl Engine {
 
     /// The same.
     ///
-    /// # Errors
-    /// When no engine answers: what to run instead, for whoever reads it.
+    /// # Errors When no engine answers: what to run instead, for the user.
     pub(crate) fn connect() -> Result<&'static Self, &'static str> {
         static ENGINE: OnceLock<Result<Engine, String>> = OnceLock::new();
         let engine = ENGINE.get_or_init(|| {
@@ -79,7 +78,7 @@ impl Engine {
         &self.docker
     }
 
-    /// The id of an image of ours.
+    /// The id of an image of this project.
     ///
     /// # Panics
     /// When there is none of that name.

@@ -30,7 +30,7 @@ pub(crate) fn cells() -> Vec<Cell> {
     let mut cells = vec![
         Cell::named(
             GROUP,
-            "the images hold no compiler, no interpreter and no secret, and little beside their base",
+            "the images hold no compiler, no interpreter and no secret, and little besides their base",
             |stage| {
                 for image in ["qdt-server", "qdt-client"] {
                     holds_what_it_needs(stage, image);
@@ -99,7 +99,7 @@ fn holds_what_it_needs(stage: &Stage, image: &str) {
     assert_eq!(
         (code, container.output().as_str()),
         (0, ""),
-        "{image} holds what nobody needs, or could not be looked through"
+        "{image} holds unneeded files, or could not be searched"
     );
 
     let full = format!("{image}:{}", image_tag());
@@ -137,7 +137,7 @@ fn health_follows_the_server(stage: &Stage) {
     let server = Server::start(stage, &network, Kind::Ours, config);
     let name = stage.engine_name(server.name());
     wait_for_health(&name, "healthy");
-    // A process that stands still answers nobody.
+    // A stopped process does not answer.
     server.signal("SIGSTOP");
     wait_for_health(&name, "unhealthy");
     server.signal("SIGCONT");
@@ -308,8 +308,8 @@ fn contents(folder: &str) -> Vec<(String, Vec<u8>)> {
     files
 }
 
-/// A device node that everybody may open, as udev makes /dev/net/tun; where there is no udev, that
-/// of the host is root's alone.
+/// A device node that every user may open, as udev makes /dev/net/tun; without udev, that of the
+/// host is open to root only.
 fn open_tun_device(stage: &Stage) -> String {
     let path = stage.folder().join("tun");
     let node: &Path = &path;

@@ -42,7 +42,7 @@ pub(crate) fn cells() -> Vec<Cell> {
         ),
         Cell::named(
             GROUP,
-            "an engine that does not answer is left alone and none is started beside it",
+            "an engine that does not answer is left alone and no other one is started",
             an_engine_that_does_not_answer_is_left_alone,
         ),
         Cell::named(

@@ -36,7 +36,7 @@ impl Network {
     #[track_caller]
     pub(crate) fn with_options(name: &str, options: &[(&str, &str)]) -> Self {
         let engine = Engine::get();
-        // Runs beside this one begin elsewhere.
+        // Runs in parallel start at other numbers.
         let offset = (std::process::id() % 256) as u16;
         for _ in 0..256 {
             let number = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(offset) % 256;

@@ -105,7 +105,7 @@ impl Server {
         (self.ipv6(), 443).into()
     }
 
-    /// Scrapes /metrics of a server of ours.
+    /// Scrapes /metrics of this project's server.
     ///
     /// # Panics
     /// When it does not answer 200.
@@ -144,7 +144,7 @@ impl Client {
         client
     }
 
-    /// Starts a client under a name of its own and does not wait.
+    /// Starts a client under its own name and does not wait.
     ///
     /// # Panics
     /// When the engine does not start it.

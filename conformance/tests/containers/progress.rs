@@ -1,6 +1,5 @@
-//! What whoever watches sees: whole lines on stdout in the shape that
-//! `cargo test` gives its own, so that what counts those counts these. The
-//! harness writes its own record into a file: two writers would cut each
+//! The progress on stdout: whole lines in the format of `cargo test`, so that tools that count
+//! those count these. The harness writes its own record into a file: two writers would cut each
 //! other's lines.
 
 use std::io::{self, Write as _};
@@ -12,7 +11,7 @@ use crate::report::{Entry, Totals};
 /// Writes one line.
 pub(crate) fn line(text: &str) {
     let mut stdout = io::stdout().lock();
-    // Whoever closed stdout does not want to know.
+    // A reader that closed stdout needs no progress.
     let _ = writeln!(stdout, "{text}");
     let _ = stdout.flush();
 }

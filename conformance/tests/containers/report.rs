@@ -232,7 +232,7 @@ pub(crate) fn junit(
                 status.set_message(message + &logs.unwrap_or_default());
                 status
             }
-            // What a filter left out is no part of this run.
+            // What a filter left out is not part of this run.
             (None, None) => continue,
         };
         let mut case = TestCase::new(entry.name.as_str(), status);

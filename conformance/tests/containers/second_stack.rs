@@ -1,6 +1,6 @@
-//! A second independent stack: the client on aioquic (conformance/aioquic) in
-//! its container, against our server. It shares no line with the programs, so
-//! what passes here is what the protocol says and not what one library thinks.
+//! A second independent stack: the client on aioquic (conformance/aioquic) in its container,
+//! against our server. It shares no code with the programs, so what passes here follows the
+//! protocol and not one library.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ use crate::stage::Stage;
 
 /// How long a run of the peer may take: Python starts slowly where much else runs.
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// What our server gives a peer that announces nothing of ours, and the inner packet that fits it.
+/// The `mtu` of our server for a peer without our extensions, and the inner packet that fits it.
 const MTU: u64 = 1242;
 const WHOLE: u64 = MTU - 38;
 
@@ -34,7 +34,7 @@ pub(crate) fn cells() -> Vec<Cell> {
             session,
         ),
         cell(
-            "packets of every size travel both ways, whole and in fragments",
+            "packets of every size pass in both directions, whole and in fragments",
             sizes,
         ),
         cell(
@@ -58,7 +58,7 @@ pub(crate) fn cells() -> Vec<Cell> {
             "a second request on a connection is answered busy and the first session goes on",
             second_request,
         ),
-        cell("a server that stops tells the peer", server_stops),
+        cell("a server that stops notifies the peer", server_stops),
     ]
 }
 
@@ -318,7 +318,7 @@ fn server_stops(stage: &Stage) {
     assert_eq!(lab.server.wait_for_exit(TIMEOUT), 0);
 }
 
-/// A server in a network of its own.
+/// A server in its own network.
 struct Setting {
     network: crate::network::Network,
     server: Server,

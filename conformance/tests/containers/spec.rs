@@ -27,8 +27,8 @@ pub(crate) struct Spec {
 }
 
 impl Spec {
-    /// A container of an image of ours in the tag under test, with NET_ADMIN
-    /// and /dev/net/tun. `name` is unique within its cell.
+    /// A container of an image of this project in the tag under test, with NET_ADMIN and
+    /// /dev/net/tun. `name` is unique within its cell.
     pub(crate) fn new(name: &str, image: &str) -> Self {
         Self {
             image: image.to_owned(),

@@ -1,5 +1,5 @@
-//! What a cell runs on: a temporary folder, names on the engine that nobody
-//! else uses, and the folder where its containers leave their logs.
+//! What a cell runs on: a temporary folder, unique names on the engine, and the folder where its
+//! containers leave their logs.
 
 use std::path::{Path, PathBuf};
 
@@ -48,7 +48,7 @@ impl Stage {
         &self.name
     }
 
-    /// A network with a name of its own.
+    /// A network with a unique name.
     ///
     /// # Panics
     /// When the engine makes none.
@@ -82,7 +82,7 @@ impl Stage {
         &self.logs
     }
 
-    /// Forgets the logs, because nobody needs those of a cell that passed.
+    /// Deletes the logs, because those of a cell that passed are not needed.
     pub(crate) fn forget_logs(&self) {
         let _ = std::fs::remove_dir_all(&self.logs);
     }

@@ -21,12 +21,12 @@ const IMAGES: [&str; 5] = [
     "qdt-prometheus:TAG",
 ];
 
-/// The two commands of docs/containers.md in a copy of what a clone holds. The first is told where
-/// the programs are, because compiling them again would take minutes and show nothing.
+/// The two commands of docs/containers.md in a copy of what a clone holds. The first gets the
+/// programs' folder, because compiling them again would take minutes and show nothing.
 pub(crate) fn two_commands_lead_to_a_ping(stage: &Stage, generation: Generation) {
     let clone = stage.folder().join("clone");
     copy_of_a_clone(&clone);
-    // Runs beside this one, and the other generation's, are elsewhere.
+    // Runs in parallel, and the other generation's, use other addresses.
     let images = Images(format!("{}-{}", image_tag(), stage.engine_name("try-out")));
     let third = (std::process::id() * 2 + u32::from(generation == Generation::First)) % 256;
     run(Command::new(clone.join("scripts/images"))
@@ -61,7 +61,7 @@ impl Drop for Images {
     }
 }
 
-/// The owner of the clone: nobody that an image knows.
+/// The owner of the clone: a user that no image knows.
 const OWNER: u32 = 54321;
 
 /// The files that a clone of this source would hold, with changes that are not committed yet; of a

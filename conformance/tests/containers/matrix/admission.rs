@@ -1,4 +1,4 @@
-//! Who gets in: wrong tokens, full servers, limits.
+//! Admission: wrong tokens, full servers, limits.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -101,8 +101,7 @@ fn wrong_token(stage: &Stage, pair: Pair) {
     }
 }
 
-/// A server that has room for one: what the second client does, and that the
-/// place of the first is given out again.
+/// A server with one slot: what the second client does, and that the slot of the first is reused.
 fn refused(stage: &Stage, pair: Pair, server: Config, text: &str) {
     let tunnel = pair.start(stage, server, Config::client());
     let address = tunnel.server.address();
@@ -142,7 +141,7 @@ fn start_until_connected(client: &mut Client) {
     });
 }
 
-/// Others ask so often that nobody gets in, until they stop.
+/// Other peers send so many requests that no client connects, until they stop.
 fn handshakes_above_the_limit(stage: &Stage, pair: Pair) {
     let network = stage.network("net");
     let limits = pair
@@ -162,7 +161,7 @@ fn handshakes_above_the_limit(stage: &Stage, pair: Pair) {
             server.address(),
             Config::client(),
         );
-        // Once a second somebody gets in, and that may be the client.
+        // Once a second one request passes, and that may be the client's.
         wait_until("the client is refused", 30 * SECOND, || {
             wait_until("it is refused or connects", 15 * SECOND, || {
                 client.output().contains(LIMITED) || client.inner_address().is_some()

@@ -1,4 +1,4 @@
-//! Ends, beginnings and silence.
+//! Restarts, stops and idle sessions.
 
 use std::net::IpAddr;
 
@@ -10,24 +10,24 @@ use crate::cell::Cell;
 use crate::programs::Kind;
 use crate::stage::Stage;
 
-/// The rows about lives.
+/// The rows about life-cycles.
 pub(super) fn cells() -> Vec<Cell> {
     [
         row("server restarts", server_restarts, |pair| match (pair.client, pair.server) {
-            (Kind::Ours, Kind::Ours) => "The client comes back by itself, to the same inner address.",
-            (Kind::Ours, Kind::Go) => "The client comes back by itself.",
+            (Kind::Ours, Kind::Ours) => "The client reconnects on its own, with the same inner address.",
+            (Kind::Ours, Kind::Go) => "The client reconnects on its own.",
             (Kind::Go, Kind::Ours) => "The client is reset and exits 1; started again it connects.",
-            (Kind::Go, Kind::Go) => "Nothing tells the client: it exits 1 after QUIC's 30 s; started again it connects.",
+            (Kind::Go, Kind::Go) => "The client gets no notice: it exits 1 after QUIC's 30 s; started again it connects.",
         }),
         row("server stops", server_stops, |pair| match pair.client {
-            Kind::Ours => "The client knows at once and waits for a server.",
+            Kind::Ours => "The client detects it at once and waits for a server.",
             Kind::Go => "The client exits 1 at its next packet.",
         }),
         row("client restarts", client_restarts, |_| ""),
         row("idle past session_timeout", idle, |pair| match (pair.client, pair.server) {
-            (_, Kind::Ours) => "An idle session lives as long as QUIC does.",
-            (Kind::Ours, Kind::Go) => "The Go server forgets the session in silence; our client notices and reconnects.",
-            (Kind::Go, Kind::Go) => "The Go server forgets the session in silence; the Go client sends into a hole.",
+            (_, Kind::Ours) => "An idle session lasts as long as its QUIC connection.",
+            (Kind::Ours, Kind::Go) => "The Go server drops the session silently; our client detects that and reconnects.",
+            (Kind::Go, Kind::Go) => "The Go server drops the session silently; the Go client's packets are lost.",
         }),
     ]
     .into_iter()
@@ -99,7 +99,7 @@ fn server_stops(stage: &Stage, pair: Pair) {
     drop(network);
 }
 
-/// Told to stop, and killed; each time it is started again.
+/// Stopped, and killed; each time it is started again.
 fn client_restarts(stage: &Stage, pair: Pair) {
     let mut tunnel = pair.start(stage, pair.server_config(), Config::client());
     tunnel.client.signal("SIGTERM");

@@ -18,7 +18,7 @@ use crate::stage::Stage;
 const GROUP: &str = "matrix";
 
 const LENIENT: &str = "The deployed Go pair cannot talk to itself: its client announces an empty body and its server \
-    believes that (row \"as deployed\"). Here the Go server is told to look past it, by a key that only the peer knows \
+    believes that (row \"as deployed\"). Here the Go server ignores it, by a key that only the peer knows \
     (`test_lenient_content_length`), and both ends are held to an mtu of 1242 at most, because with more the first \
     full packets end the Go client.";
 
@@ -113,7 +113,7 @@ pub(crate) fn cells() -> Vec<Cell> {
     .collect()
 }
 
-/// A row: a cell for every pair, with what is expected of it beside the rest.
+/// A row: a cell for every pair, with its further expectations.
 fn row(
     name: &str,
     run: impl Fn(&Stage, Pair) + Clone + Send + 'static,

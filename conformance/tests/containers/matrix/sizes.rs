@@ -1,5 +1,4 @@
-//! Packet sizes and address families: what fits, what is fragmented, and over
-//! which outer protocol it travels.
+//! Packet sizes and address families: what fits, what is fragmented, and over which outer protocol.
 
 use std::net::IpAddr;
 
@@ -28,7 +27,7 @@ pub(super) fn cells() -> Vec<Cell> {
         })
         .into_iter()
         .map(|mut cell| {
-            // What this row is about: nothing is told to look past anything.
+            // This row tests the programs as deployed: without the lenient key.
             cell.expected.retain(|text| *text != super::LENIENT);
             cell
         })
@@ -112,8 +111,8 @@ fn configured_mtu(stage: &Stage, pair: Pair, mtu: usize) {
     assert_sizes(&tunnel, pair, mtu);
 }
 
-/// The client's device has the MTU that follows from the size of a datagram,
-/// and every size of packet travels.
+/// The client's device has the MTU that follows from the size of a datagram, and packets of every
+/// size pass.
 #[track_caller]
 fn assert_sizes(tunnel: &Tunnel, pair: Pair, datagram: usize) {
     let device = tunnel.client.device_mtu();

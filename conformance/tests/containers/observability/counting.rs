@@ -21,7 +21,7 @@ pub(super) fn cells() -> Vec<Named> {
             "handshakes by result add up to the requests that were made",
             handshakes,
         ),
-        ("sessions come and go in Prometheus as they do", sessions),
+        ("sessions in Prometheus follow the real ones", sessions),
     ]
 }
 
@@ -65,8 +65,8 @@ fn traffic(stage: &Stage) {
         );
     }
 
-    // And so do rates. Prometheus reckons from the scrapes inside the window to its edges, up to
-    // one scrape's distance on each side.
+    // And so do rates. Prometheus extrapolates from the scrapes inside the window to its edges, up
+    // to one scrape's distance on each side.
     prometheus.wait_for_result("count_over_time(qdt_sessions_active[60s]) >= 12");
     for (counter, sent) in counters.iter().zip([packets, packets, bytes, bytes]) {
         let reckoned = prometheus.value(&format!("rate({counter}[60s]) * 60"));

@@ -31,16 +31,16 @@ pub(super) fn cells() -> Vec<Named> {
             examples,
         ),
         (
-            "the alert rules are valid, quiet beside a healthy server, and name documented series",
+            "the alert rules are valid, silent for a healthy server, and name documented series",
             rules,
         ),
         (
-            "each alert rises for its reason and for no other",
+            "each alert fires for its reason and for no other",
             each_alert,
         ),
-        ("an alert rises when the server is gone", server_gone),
+        ("an alert fires when the server is gone", server_gone),
         (
-            "an expression with a wrong series, label, value or grammar is found out",
+            "an expression with a wrong series, label, value or grammar is detected",
             wrong_expressions,
         ),
     ]
@@ -186,7 +186,7 @@ fn rules(stage: &Stage) {
         !rules.is_empty() && rules.iter().all(|rule| rule["health"] == "ok")
     });
     wait_until(
-        "every rule is quiet beside a healthy server",
+        "every rule is silent for a healthy server",
         30 * SECOND,
         || rules().iter().all(|rule| rule["state"] == "inactive"),
     );

@@ -1,6 +1,5 @@
-//! Observability for real: Debian's Prometheus scrapes a running server, and
-//! what it then knows is held against the documentation, against what was
-//! sent, and against dashboard and alert rules.
+//! Observability for real: Debian's Prometheus scrapes a running server, and the cells compare what
+//! it knows with the documentation, with what was sent, and with dashboard and alert rules.
 
 mod counting;
 mod dashboard;
@@ -62,7 +61,7 @@ impl Setting {
         }
     }
 
-    /// Where clients of this cell stand: beside Prometheus.
+    /// The machine of this cell's clients: that of Prometheus.
     fn client(&self) -> &Machine {
         self.prometheus.machine()
     }

@@ -24,12 +24,12 @@ fn profile(stage: &Stage) {
         .set("rate_limit", "{pps: -1, burst: -1}");
     let server = Server::start(stage, &network, Kind::Ours, config);
     // Any container is a machine in the network; this one only has to be there.
-    let beside = Spec::new("beside", "qdt-prometheus")
+    let neighbour = Spec::new("neighbour", "qdt-prometheus")
         .unprivileged()
         .network(&network)
         .start(stage);
     let mut session = Session::open(
-        beside.machine(),
+        neighbour.machine(),
         server.address(),
         &SessionOptions::default(),
     )
@@ -44,7 +44,7 @@ fn profile(stage: &Stage) {
             machine.run("curl", &[&options[..], &["--output", &path, url]].concat())
         });
         while !fetching.is_finished() {
-            // Many at once, so that the server is busy; nobody listens to them.
+            // Many at once, so that the server is busy; no program reads the answers.
             let (from, to) = ((session.inner(), 1000), (Lab::GATEWAY, 9));
             let packet = udp_packet(from, to, &[0; 1000]);
             let sealed: Vec<_> = (0..500).map(|_| session.sealer.seal(0, &packet)).collect();

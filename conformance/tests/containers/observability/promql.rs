@@ -32,7 +32,7 @@ const BEFORE_LABELS: [&str; 6] = [
 pub(super) struct Selector {
     /// The series.
     pub(super) name: String,
-    /// The whole selector as it stands there.
+    /// The whole selector as written.
     pub(super) text: String,
     /// The labels that its matchers name.
     pub(super) labels: Vec<String>,
@@ -96,7 +96,7 @@ fn groups(text: &str) -> bool {
     })
 }
 
-/// The selector that begins with `name`, and what stands behind it.
+/// The selector that begins with `name`, and the text after it.
 fn selector<'text>(name: &str, after: &'text str) -> (Selector, &'text str) {
     let mut selector = Selector {
         name: name.to_owned(),
@@ -127,7 +127,7 @@ fn selector<'text>(name: &str, after: &'text str) -> (Selector, &'text str) {
     (selector, rest.strip_prefix('}').unwrap_or(rest))
 }
 
-/// What stands behind the string that `text` begins with.
+/// The text after the string that `text` begins with.
 fn after_string(text: &str) -> &str {
     let quote = text.chars().next().unwrap_or('"');
     let mut escaped = false;
