@@ -4,7 +4,7 @@
 //	go-peer server -config server.yaml
 //
 // It is written from what those programs do on the wire and on the host, and
-// it keeps their weaknesses, because a peer of theirs has to live with them.
+// it keeps their weaknesses, because their peers have to cope with them.
 package main
 
 import (

@@ -20,7 +20,7 @@ _KEEP_ALIVE = 10.0
 
 
 def say(event: str, **fields: object) -> None:
-    """One line for whoever reads along. Tokens and keys are never among the fields."""
+    """One line of progress. Tokens and keys are never among the fields."""
     print(json.dumps({"event": event, **fields}), flush=True)
 
 

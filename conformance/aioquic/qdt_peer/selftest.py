@@ -1,4 +1,4 @@
-"""The recorded vectors of the Go programs, held against this peer.
+"""The recorded vectors of the Go programs, compared with this peer.
 
 Every case of a file is tried; the first that differs ends the run with its number.
 """

@@ -50,7 +50,7 @@ func (m *Memory) Write(packet []byte) (int, error) {
 	case m.Incoming <- append([]byte(nil), packet...):
 		return len(packet), nil
 	default:
-		return 0, errors.New("nobody reads the device")
+		return 0, errors.New("the device is not read")
 	}
 }
 

@@ -28,15 +28,16 @@ type Client struct {
 	Config ClientConfig
 	// Device opens the device once the server has named the address.
 	Device func(address netip.Prefix, gateway netip.Addr, mtu int) (device.Device, error)
-	// Connected, where given, is told the assigned address.
+	// Connected, where given, gets the assigned address.
 	Connected func(address netip.Prefix, mtu int)
-	// Ended, where given, is told how many fragments a session sent and received.
+	// Ended, where given, gets the number of fragments that a session sent and
+	// received.
 	Ended func(sent, received uint64)
 }
 
 // Run connects and carries packets until the context or the first error ends
 // it. Every error is fatal: a datagram that does not open, one that is too
-// large, a connection that is gone. There is no second attempt.
+// large, a connection that is lost. There is no second attempt.
 func (c *Client) Run(ctx context.Context) error {
 	host, _, err := net.SplitHostPort(c.Config.Server)
 	if err != nil {

@@ -1,7 +1,7 @@
-// Package tunnel is the life of the two Go programs: a client that connects
-// once and ends at the first thing it does not like, and a server that keeps
-// its sessions in a table and forgets them in silence. Both are faithful to
-// what is deployed, weaknesses included, because they stand in for it in tests.
+// Package tunnel is the life-cycle of the two Go programs: a client that
+// connects once and ends at the first error, and a server that keeps its
+// sessions in a table and drops them silently. Both are faithful to what is
+// deployed, weaknesses included, because they stand in for it in tests.
 package tunnel
 
 import (

@@ -12,9 +12,9 @@ import (
 //
 // What v0.58.0 does with more than that in between depends on when the first
 // 1-RTT packet was acknowledged: before, SendDatagram fails; after, its limit
-// reads 1280, and what does not fit the packet is dropped without a word. Both
-// are the end of a tunnel, so this peer fails in either case: for one second
-// it holds its own datagrams to what is sure to fit.
+// reads 1280, and what does not fit the packet is dropped silently. Both are
+// the end of a tunnel, so this peer fails in either case: for one second it
+// holds its own datagrams to what is sure to fit.
 const (
 	sureToFit   = 1243
 	firstSecond = time.Second

@@ -14,7 +14,7 @@ type Rate struct {
 
 // bucket is a token bucket. A nil bucket never refuses: the deployed server
 // has defaults for every limit, this one only limits what its configuration
-// names, so that it bounds no measurement by itself.
+// names, so that it does not bound a measurement.
 type bucket struct {
 	rate Rate
 
@@ -47,23 +47,23 @@ func (b *bucket) take() bool {
 	return true
 }
 
-// handshakeLimits are those of POST /connect: of everybody together, and of
-// each address, which is forgotten by nobody here.
+// handshakeLimits are those of POST /connect: of all clients together, and of
+// each address, which is never forgotten here.
 type handshakeLimits struct {
-	everybody *bucket
-	each      Rate
+	all  *bucket
+	each Rate
 
 	mu        sync.Mutex
 	addresses map[string]*bucket
 }
 
-func newHandshakeLimits(everybody, each Rate) *handshakeLimits {
-	return &handshakeLimits{everybody: newBucket(everybody), each: each, addresses: make(map[string]*bucket)}
+func newHandshakeLimits(all, each Rate) *handshakeLimits {
+	return &handshakeLimits{all: newBucket(all), each: each, addresses: make(map[string]*bucket)}
 }
 
 // allow says whether a request from that host:port may go on.
 func (l *handshakeLimits) allow(remote string) bool {
-	if !l.everybody.take() {
+	if !l.all.take() {
 		return false
 	}
 	host, _, err := net.SplitHostPort(remote)

@@ -8,7 +8,7 @@ import (
 
 func TestRequestsAboveTheRateAreRefusedBehindTheToken(t *testing.T) {
 	for name, change := range map[string]func(*Server){
-		"of everybody":    func(s *Server) { s.Config.HandshakeRate = Rate{PPS: 0.001, Burst: 1} },
+		"of all":          func(s *Server) { s.Config.HandshakeRate = Rate{PPS: 0.001, Burst: 1} },
 		"of each address": func(s *Server) { s.Config.HandshakeIPRate = Rate{PPS: 0.001, Burst: 1} },
 	} {
 		server := startServer(t, func(s *Server) {
@@ -45,7 +45,7 @@ func TestMoreSessionsThanAllowedAreBusy(t *testing.T) {
 func TestAFullPoolIsToldBeforeANonceOfAnotherLength(t *testing.T) {
 	for pool, status := range map[string]int{
 		"10.8.0.0/30": http.StatusInternalServerError,
-		"10.8.0.0/31": http.StatusServiceUnavailable, // No address beside the gateway's.
+		"10.8.0.0/31": http.StatusServiceUnavailable, // No address besides the gateway's.
 	} {
 		server := startServer(t, func(s *Server) {
 			s.Config.PoolCIDR = pool

@@ -29,8 +29,8 @@ type Server struct {
 	Certificate tls.Certificate
 	Device      device.Device
 	Log         *slog.Logger
-	// Opened, where given, may send datagrams of its own making to a new
-	// session's client, before anything else is sent: tests of clients use it.
+	// Opened, where given, may send its own datagrams to a new session's client,
+	// before anything else is sent: tests of clients use it.
 	Opened func(send func(datagram []byte) error, keys wire.Keys, session uint64)
 
 	pool    netip.Prefix
@@ -206,7 +206,7 @@ func (s *Server) admit(session *session) bool {
 	return true
 }
 
-// free is the first address that nobody has, or none. The caller holds mu.
+// free is the first unused address, or none. The caller holds mu.
 func (s *Server) free() netip.Addr {
 	for inner := s.pool.Addr().Next(); s.pool.Contains(inner.Next()); inner = inner.Next() {
 		if inner != s.gateway && s.sessions[inner] == nil {
@@ -216,8 +216,8 @@ func (s *Server) free() netip.Addr {
 	return netip.Addr{}
 }
 
-// end forgets the session. Its connection and its stream stay as they are,
-// and nobody reads from them any more: the client is not told.
+// end forgets the session. Its connection and its stream stay open, and are
+// not read any more: the client gets no notice.
 func (s *Server) end(session *session, reason error) {
 	s.mu.Lock()
 	known := s.sessions[session.inner] == session

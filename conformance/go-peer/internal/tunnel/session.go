@@ -51,7 +51,7 @@ func (s *session) lastSeen() time.Time { return time.Unix(0, s.seen.Load()) }
 
 // receive takes datagrams until the session ends. What does not open or does
 // not come from the session's own address is dropped; only a valid inner
-// packet counts as a sign of life.
+// packet counts as activity.
 func (s *session) receive(ctx context.Context, stream *http3.Stream, tun device.Device) error {
 	for {
 		datagram, err := stream.ReceiveDatagram(ctx)
@@ -99,7 +99,8 @@ func (s *session) send(ctx context.Context, stream datagramSender) error {
 	}
 }
 
-// isIPv4 is the deployed server's idea of a packet: the total length may lie.
+// isIPv4 is the deployed server's check of a packet: the total length may be
+// false.
 func isIPv4(packet []byte) bool {
 	if len(packet) < 20 || packet[0]>>4 != 4 {
 		return false

@@ -46,7 +46,7 @@ func TestAPacketTravelsBothWays(t *testing.T) {
 func TestTheClientExitsOnAJunkDatagram(t *testing.T) {
 	server := startServer(t, func(s *Server) {
 		s.Opened = func(send func([]byte) error, _ wire.Keys, _ uint64) {
-			_ = send([]byte("this is no datagram of the protocol, but it is long enough"))
+			_ = send([]byte("this is not a datagram of the protocol, but it is long enough"))
 		}
 	})
 	client := startClient(t, server.address)

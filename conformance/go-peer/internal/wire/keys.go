@@ -1,6 +1,6 @@
-// Package wire speaks the QDT datagram format: key schedule, sealing, opening,
-// replay window, fragments. It holds no sockets and no goroutines, and it is
-// written for fidelity to the deployed Go programs, not for speed.
+// Package wire implements the QDT datagram format: key schedule, sealing,
+// opening, replay window, fragments. It holds no sockets and no goroutines,
+// and it is written for fidelity to the deployed Go programs, not for speed.
 package wire
 
 import (

@@ -132,8 +132,8 @@ func (o *Opener) fragment(plaintext []byte) ([]byte, error) {
 		o.entries[id] = entry
 	}
 	if total != len(entry.buffer) {
-		// The deployed server dies of this, so a peer that ever does it must be
-		// found out here too, and not be forgiven.
+		// The deployed server crashes at this, so a peer that ever does it must fail
+		// here too.
 		panic(fmt.Sprintf("fragment %d announces %d bytes, an earlier one announced %d", id, total, len(entry.buffer)))
 	}
 	for _, held := range entry.ranges {
