@@ -16,8 +16,6 @@ mod batches;
 mod deadlines;
 mod link;
 mod receiving;
-#[cfg(test)]
-mod silence_tests;
 mod socket;
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,7 @@ mod lives;
 mod network;
 mod pending;
 mod policy;
+mod silence;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
