@@ -12,7 +12,6 @@
 //! transmission while the socket is full; the endpoint gets only datagrams with this worker's
 //! connection ids, and answers no others.
 
-mod batches;
 mod deadlines;
 mod link;
 mod receiving;

@@ -8,11 +8,10 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use quinn_proto::{DatagramEvent, EcnCodepoint};
 
-use super::batches::Batches;
 use super::{Application, Engine, Gate};
 use crate::batch::Batch;
 use crate::counters::UdpReject;
-use crate::udp::{DatagramPort, Received};
+use crate::udp::{DatagramPort, RECEIVE_BUFFERS, Received};
 
 /// Receive calls per turn: enough to empty a burst, few enough to keep serving the TUN.
 const RECEIVE_CALLS: usize = 4;
@@ -35,20 +34,23 @@ impl<A: Application, P: DatagramPort> Engine<A, P> {
     /// Reads the socket within the budget of a turn. Returns whether there may be more.
     pub(crate) fn receive(&mut self, app: &mut A, now: Instant) -> bool {
         for _ in 0..RECEIVE_CALLS {
-            let mut batches = Batches::default();
-            match self.port.receive(|received| batches.push(received)) {
+            let (mut batches, mut count) = (<[_; RECEIVE_BUFFERS]>::default(), 0);
+            let keep = |received| {
+                batches[count] = Some(received);
+                count += 1;
+            };
+            match self.port.receive(keep) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
                 // An ICMP error of an earlier send or a passing network fault; the socket stays
                 // usable.
                 Err(_) => continue,
             }
-            let was_full = batches.is_full();
-            for received in batches.into_iter() {
+            for received in batches.into_iter().flatten() {
                 self.receive_batch(app, now, received);
             }
             self.deliver(app, now);
-            if !was_full {
+            if count < RECEIVE_BUFFERS {
                 // The socket was empty; what has arrived since wakes the next turn.
                 return false;
             }
