@@ -1,6 +1,5 @@
-//! The running program in a network namespace of its own: start, reload, drain, and what may go
-//! wrong around it. Needs root, a TUN driver, `ip` and `nft`, and fails where one of them is
-//! missing.
+//! The running program in its own network namespace: start, reload, drain, and host faults. Needs
+//! root, a TUN driver, `ip` and `nft`, and fails without them.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -27,13 +26,13 @@ use rustix::thread::{UnshareFlags, unshare_unsafe};
 const DEADLINE: Duration = Duration::from_secs(30);
 const TOKEN: &str = "token: 0123456789abcdef\n";
 
-/// Runs a test on a thread that has, with everything it starts, a network namespace of its own.
+/// Runs a test, and the programs it starts, in a new network namespace.
 fn in_a_namespace(test: impl FnOnce() + Send) {
     std::thread::scope(|scope| {
         let inside = scope.spawn(|| {
-            // SAFETY: a network namespace only; descriptors and memory stay shared as they were.
+            // SAFETY: unshares only the network namespace; descriptors and memory stay shared.
             unsafe { unshare_unsafe(UnshareFlags::NEWNET) }
-                .expect("this test makes a network namespace: run it as root");
+                .expect("a network namespace needs root");
             sh("ip link set lo up");
             test();
         });
@@ -50,7 +49,7 @@ fn sh(script: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// A server in `folder`; killed when the test ends.
+/// A server process; killed on drop.
 struct Server {
     child: Child,
     lines: Receiver<String>,
@@ -58,10 +57,10 @@ struct Server {
 
 impl Server {
     fn start(folder: &Path) -> Self {
-        Self::start_by(Command::new(env!("CARGO_BIN_EXE_qdt-server")), folder)
+        Self::start_with(Command::new(env!("CARGO_BIN_EXE_qdt-server")), folder)
     }
 
-    fn start_by(mut command: Command, folder: &Path) -> Self {
+    fn start_with(mut command: Command, folder: &Path) -> Self {
         let mut child = command
             .args(["-config", "server.yaml"])
             .current_dir(folder)
@@ -85,8 +84,8 @@ impl Server {
         Self { child, lines }
     }
 
-    /// The next line that contains `text`.
-    fn says(&self, text: &str) -> String {
+    /// Waits for the next line that contains `text`.
+    fn wait_for_line(&self, text: &str) -> String {
         let until = Instant::now() + DEADLINE;
         let mut seen = Vec::new();
         loop {
@@ -96,7 +95,7 @@ impl Server {
             {
                 Ok(line) if line.contains(text) => return line,
                 Ok(line) => seen.push(line),
-                Err(_) => panic!("{text:?} was not said, but:\n{}", seen.join("\n")),
+                Err(_) => panic!("{text:?} is not among:\n{}", seen.join("\n")),
             }
         }
     }
@@ -105,13 +104,13 @@ impl Server {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    fn ends(&mut self) -> ExitStatus {
+    fn wait_for_exit(&mut self) -> ExitStatus {
         let until = Instant::now() + DEADLINE;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
             }
-            assert!(Instant::now() < until, "the server does not end");
+            assert!(Instant::now() < until, "the server does not exit");
             std::thread::yield_now();
         }
     }
@@ -132,9 +131,9 @@ fn get(address: &str, path: &str) -> String {
         "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
     )
     .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    response
 }
 
 fn folder(yaml: &str) -> tempfile::TempDir {
@@ -143,7 +142,7 @@ fn folder(yaml: &str) -> tempfile::TempDir {
     folder
 }
 
-/// A folder whose server.yaml asks for NAT through `ext`.
+/// A folder whose server.yaml enables NAT through `ext`.
 fn folder_with_nat() -> tempfile::TempDir {
     folder(&format!(
         "{TOKEN}nat: {{enabled: true, external_iface: ext}}\n"
@@ -155,9 +154,9 @@ fn a_first_start_serves_and_sigterm_leaves_nothing_behind() {
     in_a_namespace(|| {
         let folder = tempfile::tempdir().unwrap();
         let mut server = Server::start(folder.path());
-        server.says("qdt-client -config client.yaml");
+        server.wait_for_line("qdt-client -config client.yaml");
         assert!(folder.path().join("client.yaml").exists());
-        // The two streams are read side by side: only the page tells that the door is open.
+        // stdout and stderr are read in parallel: only the page tells that admission is open.
         let until = Instant::now() + DEADLINE;
         while TcpStream::connect("127.0.0.1:9200").is_err()
             || !get("[::1]:9200", "/healthz").ends_with("\r\n\r\nok")
@@ -168,20 +167,20 @@ fn a_first_start_serves_and_sigterm_leaves_nothing_behind() {
         assert!(get("127.0.0.1:9100", "/metrics").contains("\nqdt_sessions_active 0\n"));
         assert!(sh("ip -4 -o addr show qdt0").contains("10.8.0.1/24"));
         server.signal(Signal::TERM);
-        assert_eq!(server.ends().code(), Some(0));
+        assert_eq!(server.wait_for_exit().code(), Some(0));
         assert!(!sh("ip -o link show").contains("qdt0"));
         assert_eq!(sh("nft list tables"), "");
     });
 }
 
 #[test]
-fn sigint_is_exit_code_0_also_when_it_comes_during_the_start() {
+fn sigint_during_the_start_is_exit_code_0() {
     in_a_namespace(|| {
         let folder = folder(TOKEN);
         let mut server = Server::start(folder.path());
-        server.says("certificate created");
+        server.wait_for_line("certificate created");
         server.signal(Signal::INT);
-        assert_eq!(server.ends().code(), Some(0));
+        assert_eq!(server.wait_for_exit().code(), Some(0));
     });
 }
 
@@ -194,33 +193,33 @@ fn nat_is_installed_once_and_removed_at_the_end() {
         );
         let folder = folder(&format!("{TOKEN}nat: {{enabled: true}}\n"));
         let mut killed = Server::start(folder.path());
-        killed.says("server started");
+        killed.wait_for_line("server started");
         killed.child.kill().unwrap();
-        killed.ends();
+        killed.wait_for_exit();
         let mut server = Server::start(folder.path());
         assert!(
             server
-                .says("interface of the default route")
+                .wait_for_line("interface of the default route")
                 .contains("external_iface=ext")
         );
-        server.says("server started");
+        server.wait_for_line("server started");
         assert_eq!(sh("nft list ruleset").matches("masquerade").count(), 1);
         assert_eq!(sh("cat /proc/sys/net/ipv4/ip_forward"), "1\n");
         server.signal(Signal::TERM);
-        assert_eq!(server.ends().code(), Some(0));
+        assert_eq!(server.wait_for_exit().code(), Some(0));
         assert_eq!(sh("nft list tables"), "table ip others\n");
     });
 }
 
 #[test]
-fn a_client_that_comes_before_the_server_is_ready_waits_and_gets_its_session() {
+fn a_client_that_connects_before_the_server_is_ready_waits_and_gets_its_session() {
     in_a_namespace(|| {
         let folder = folder(&format!(
             "{TOKEN}nat: {{enabled: true, external_iface: lo}}\n"
         ));
         let file = |name: &str| folder.path().join(name);
-        // The last step of the start, held up until the test says so.
-        let script = "#!/bin/sh\ntouch asked\nwhile [ ! -e go ]; do sleep 0.05; done\n\
+        // Blocks the last step of the start until the test permits it.
+        let script = "#!/bin/sh\ntouch called\nwhile [ ! -e go ]; do sleep 0.05; done\n\
             PATH=${PATH#*:} exec nft \"$@\"\n";
         fs::write(file("nft"), script).unwrap();
         fs::set_permissions(file("nft"), fs::Permissions::from_mode(0o755)).unwrap();
@@ -231,9 +230,9 @@ fn a_client_that_comes_before_the_server_is_ready_waits_and_gets_its_session() {
         );
         let mut command = Command::new(env!("CARGO_BIN_EXE_qdt-server"));
         command.env("PATH", path);
-        let server = Server::start_by(command, folder.path());
+        let server = Server::start_with(command, folder.path());
         let until = Instant::now() + DEADLINE;
-        while !file("asked").exists() {
+        while !file("called").exists() {
             assert!(Instant::now() < until, "nft is not called");
             std::thread::yield_now();
         }
@@ -249,9 +248,9 @@ fn a_client_that_comes_before_the_server_is_ready_waits_and_gets_its_session() {
             resume: None,
         }));
         let early = events.recv_timeout(Duration::from_secs(1));
-        assert!(early.is_err(), "answered too early: {early:?}");
+        assert!(early.is_err(), "a response too early: {early:?}");
         fs::write(file("go"), "").unwrap();
-        server.says("server started");
+        server.wait_for_line("server started");
         match events.recv_timeout(DEADLINE) {
             Ok(ClientEvent::Established { .. }) => {}
             other => panic!("{other:?}"),
@@ -283,26 +282,26 @@ fn a_busy_metrics_address_is_logged_and_the_tunnel_runs() {
             "{TOKEN}metrics_addr: 127.0.0.1:9100\nhealth_addr: 127.0.0.1:9200\n"
         ));
         let server = Server::start(folder.path());
-        let line = server.says("metrics server error");
+        let line = server.wait_for_line("metrics server error");
         assert!(
             line.contains("level=ERROR") && line.contains("127.0.0.1:9100"),
             "{line}"
         );
-        server.says("server started");
+        server.wait_for_line("server started");
         assert!(get("127.0.0.1:9200", "/healthz").ends_with("ok"));
         drop(busy);
     });
 }
 
 #[test]
-fn a_busy_addr_is_a_server_error_and_nothing_is_left_on_the_host() {
+fn a_busy_addr_is_a_server_error_that_leaves_nothing_on_the_host() {
     in_a_namespace(|| {
         let busy = UdpSocket::bind("[::]:443").unwrap();
         let folder = folder_with_nat();
         let mut server = Server::start(folder.path());
-        let line = server.says("msg=\"server error\"");
+        let line = server.wait_for_line("msg=\"server error\"");
         assert!(line.contains("addr"), "{line}");
-        assert_eq!(server.ends().code(), Some(1));
+        assert_eq!(server.wait_for_exit().code(), Some(1));
         assert!(!sh("ip -o link show").contains("qdt0"));
         assert_eq!(sh("nft list tables"), "");
         drop(busy);
@@ -310,7 +309,7 @@ fn a_busy_addr_is_a_server_error_and_nothing_is_left_on_the_host() {
 }
 
 #[test]
-fn a_pool_that_overlaps_a_network_of_the_host_is_an_error_that_names_both_and_changes_nothing() {
+fn a_pool_that_overlaps_a_host_network_is_an_error_that_names_both_and_changes_nothing() {
     in_a_namespace(|| {
         sh(
             "ip link add lan type veth peer name far; ip addr add 192.168.77.2/24 dev lan; ip link set lan up",
@@ -318,31 +317,31 @@ fn a_pool_that_overlaps_a_network_of_the_host_is_an_error_that_names_both_and_ch
         for pool in ["192.168.77.0/24", "192.168.0.0/16", "192.168.77.8/29"] {
             let folder = folder(&format!("{TOKEN}pool_cidr: {pool}\n"));
             let mut server = Server::start(folder.path());
-            let line = server.says("msg=\"server init error\"");
+            let line = server.wait_for_line("msg=\"server init error\"");
             for part in [pool, "192.168.77.0/24", "`lan`", "for example 10.8.0.0/24"] {
                 assert!(line.contains(part), "{part} is not in {line}");
             }
-            assert_eq!(server.ends().code(), Some(1));
+            assert_eq!(server.wait_for_exit().code(), Some(1));
             assert!(!sh("ip -o link show").contains("qdt0"));
         }
     });
 }
 
 #[test]
-fn a_device_that_exists_and_has_an_address_of_the_pool_is_used() {
+fn an_existing_device_with_an_address_of_the_pool_is_used() {
     in_a_namespace(|| {
         sh("ip tuntap add qdt0 mode tun; ip addr add 10.8.0.1/24 dev qdt0; ip link set qdt0 up");
         let folder = folder(TOKEN);
         let server = Server::start(folder.path());
-        server.says("server started");
+        server.wait_for_line("server started");
     });
 }
 
-/// A namespace with an interface to the outside that has no default route yet.
+/// Adds an interface to the outside without a default route.
 const OUTSIDE: &str = "ip link add ext type veth peer name far; ip addr add 198.51.100.1/24 dev ext
     ip link set ext up; ip link set far up";
 
-/// Waits until `done`.
+/// Waits until `done` returns true.
 fn until(what: &str, mut done: impl FnMut() -> bool) {
     let end = Instant::now() + DEADLINE;
     while !done() {
@@ -356,48 +355,48 @@ fn healthz() -> String {
 }
 
 #[test]
-fn nat_comes_with_the_default_route_and_healthz_and_a_metric_tell_until_then() {
+fn nat_waits_for_a_default_route_and_healthz_and_a_metric_say_so() {
     in_a_namespace(|| {
         sh(OUTSIDE);
         let folder = folder(&format!("{TOKEN}nat: {{enabled: true}}\n"));
         let mut server = Server::start(folder.path());
         assert!(
             server
-                .says("nat waits")
+                .wait_for_line("nat waits")
                 .contains("nat.external_iface is empty")
         );
-        server.says("server started");
+        server.wait_for_line("server started");
         assert!(healthz().contains("503"), "{}", healthz());
         assert!(get("127.0.0.1:9100", "/metrics").contains("\nqdt_nat_missing 1\n"));
         sh("ip route add default dev ext");
-        let line = server.says("interface of the default route");
+        let line = server.wait_for_line("interface of the default route");
         assert!(line.contains("external_iface=ext"), "{line}");
-        until("NAT is there", || healthz().ends_with("\r\n\r\nok"));
+        until("NAT works", || healthz().ends_with("\r\n\r\nok"));
         assert!(get("127.0.0.1:9100", "/metrics").contains("\nqdt_nat_missing 0\n"));
         assert_eq!(sh("nft list ruleset").matches("masquerade").count(), 1);
-        // It goes where the default route goes.
+        // NAT follows the default route.
         sh(
             "ip link add ext2 type veth peer name far2; ip link set ext2 up
             ip route replace default dev ext2",
         );
-        let line = server.says("interface of the default route");
+        let line = server.wait_for_line("interface of the default route");
         assert!(line.contains("external_iface=ext2"), "{line}");
         until("the rules name it", || {
             sh("nft list ruleset").contains("oifname \"ext2\" masquerade")
         });
         server.signal(Signal::TERM);
-        assert_eq!(server.ends().code(), Some(0));
+        assert_eq!(server.wait_for_exit().code(), Some(0));
         assert_eq!(sh("nft list tables"), "");
     });
 }
 
 #[test]
-fn what_others_take_from_the_device_and_the_firewall_is_put_back_and_named() {
+fn changes_to_the_device_and_the_firewall_are_undone_and_named() {
     in_a_namespace(|| {
         sh(OUTSIDE);
         let folder = folder_with_nat();
         let mut server = Server::start(folder.path());
-        server.says("server started");
+        server.wait_for_line("server started");
         let rules = || sh("nft -s list ruleset");
         let device = || sh("ip -4 addr show qdt0");
         let (all_rules, whole_device) = (rules(), device());
@@ -414,7 +413,7 @@ fn what_others_take_from_the_device_and_the_firewall_is_put_back_and_named() {
             ("echo 0 > /proc/sys/net/ipv4/ip_forward", "forwarding"),
         ] {
             sh(change);
-            let line = server.says("restored");
+            let line = server.wait_for_line("restored");
             assert!(
                 line.contains("another program changed the host's network")
                     && line.contains(&format!("restored={named}")),
@@ -428,7 +427,7 @@ fn what_others_take_from_the_device_and_the_firewall_is_put_back_and_named() {
             });
             assert!(sh("ip route show 10.8.0.0/24").contains("dev qdt0"));
         }
-        // Nothing else was restored: a repair is no reason for another.
+        // Nothing else was restored: no repair caused another.
         let page = get("127.0.0.1:9100", "/metrics");
         let made: f64 = page
             .lines()
@@ -437,27 +436,27 @@ fn what_others_take_from_the_device_and_the_firewall_is_put_back_and_named() {
             .sum();
         assert_eq!(made, f64::from(repairs), "{page}");
         sh("ip link set qdt0 down; ip link set qdt0 up");
-        until("the device is whole", || device() == whole_device);
+        until("the device is restored", || device() == whole_device);
         assert!(sh("ip route show 10.8.0.0/24").contains("dev qdt0"));
         server.signal(Signal::TERM);
-        assert_eq!(server.ends().code(), Some(0));
+        assert_eq!(server.wait_for_exit().code(), Some(0));
         assert_eq!(sh("nft list tables"), "");
     });
 }
 
 #[test]
-fn somebody_who_takes_it_away_again_and_again_is_named_as_an_error() {
+fn a_program_that_keeps_undoing_repairs_is_an_error() {
     in_a_namespace(|| {
         sh(OUTSIDE);
         let folder = folder_with_nat();
         let server = Server::start(folder.path());
-        server.says("server started");
+        server.wait_for_line("server started");
         for _ in 0..20 {
             sh("nft flush ruleset");
-            server.says("restored");
+            server.wait_for_line("restored");
         }
         sh("nft flush ruleset");
-        let line = server.says("not restored for a minute");
+        let line = server.wait_for_line("not restored for a minute");
         assert!(
             line.contains("level=ERROR") && line.contains("another program keeps changing it"),
             "{line}"
@@ -476,9 +475,9 @@ fn a_default_route_that_moves_among_other_changes_is_followed() {
             ip link add ext2 type veth peer name far2; ip link set ext2 up");
         let folder = folder(&format!("{TOKEN}nat: {{enabled: true}}\n"));
         let server = Server::start(folder.path());
-        server.says("server started");
-        // All kinds of changes in one report, as when a network manager starts again; more than
-        // once, because which of them arrive together is the kernel's and the scheduler's affair.
+        server.wait_for_line("server started");
+        // Many kinds of changes at once, as when a network manager restarts; repeated, because the
+        // kernel and the scheduler decide which of them share a report.
         for (n, name) in ["ext2", "ext", "ext2", "ext", "ext2"].iter().enumerate() {
             let changes = folder.path().join("changes");
             fs::write(
@@ -493,7 +492,7 @@ fn a_default_route_that_moves_among_other_changes_is_followed() {
             sh(&format!(
                 "nft add table ip other{n} & ip -batch {changes}; wait"
             ));
-            let line = server.says("interface of the default route");
+            let line = server.wait_for_line("interface of the default route");
             assert!(line.contains(&format!("external_iface={name}")), "{line}");
             until("the rules name it", || {
                 sh("nft list ruleset").contains(&format!("oifname \"{name}\" masquerade"))
@@ -502,9 +501,8 @@ fn a_default_route_that_moves_among_other_changes_is_followed() {
     });
 }
 
-/// A program of that name in `folder`, to be found before the system's: runs `script`, in which
-/// `$REAL` is the system's.
-fn stand_in(folder: &Path, program: &str, script: &str) {
+/// Shadows the system's `program` in `folder` by `script`, in which `$REAL` is the original.
+fn shadow(folder: &Path, program: &str, script: &str) {
     let real = sh(&format!("command -v {program}"));
     let file = folder.join(program);
     fs::write(
@@ -515,32 +513,32 @@ fn stand_in(folder: &Path, program: &str, script: &str) {
     fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// The server with the programs of `folder` before the system's.
-fn start_with_stand_ins(folder: &Path) -> Server {
+/// Starts a server that finds the programs of `folder` before the system's.
+fn start_with_shadows(folder: &Path) -> Server {
     let mut command = Command::new(env!("CARGO_BIN_EXE_qdt-server"));
     let path = std::env::var("PATH").unwrap();
     command.env("PATH", format!("{}:{path}", folder.display()));
-    Server::start_by(command, folder)
+    Server::start_with(command, folder)
 }
 
 #[test]
-fn rules_that_are_flushed_before_they_were_ever_read_are_put_back() {
+fn rules_flushed_before_their_first_read_are_restored() {
     in_a_namespace(|| {
         sh(OUTSIDE);
         let folder = folder_with_nat();
-        // A firewall service that starts at the same moment: it flushes what was just installed.
-        stand_in(
+        // A firewall service that starts at the same moment and flushes the new rules.
+        shadow(
             folder.path(),
             "nft",
             "case \"$*\" in *-s*list*) [ -e \"$0.done\" ] || { touch \"$0.done\"; $REAL flush ruleset; };; esac
              exec $REAL \"$@\"",
         );
-        let server = start_with_stand_ins(folder.path());
-        server.says("restored");
-        until("the rules are there", || {
+        let server = start_with_shadows(folder.path());
+        server.wait_for_line("restored");
+        until("the rules are restored", || {
             sh("nft list ruleset").contains("masquerade")
         });
-        until("NAT is told", || healthz().ends_with("\r\n\r\nok"));
+        until("health is restored", || healthz().ends_with("\r\n\r\nok"));
     });
 }
 
@@ -549,19 +547,19 @@ fn a_start_whose_rules_cannot_be_read_back_leaves_none() {
     in_a_namespace(|| {
         sh(OUTSIDE);
         let folder = folder_with_nat();
-        stand_in(
+        shadow(
             folder.path(),
             "nft",
             "case \"$*\" in *-s*list*) sleep 60;; esac; exec $REAL \"$@\"",
         );
-        let mut server = start_with_stand_ins(folder.path());
-        assert_eq!(server.ends().code(), Some(1));
+        let mut server = start_with_shadows(folder.path());
+        assert_eq!(server.wait_for_exit().code(), Some(1));
         assert_eq!(sh("nft list tables"), "");
     });
 }
 
 #[test]
-fn a_chain_of_others_that_drops_what_is_forwarded_is_named_at_the_start_and_when_it_appears() {
+fn a_foreign_chain_that_drops_forwarded_packets_is_named_at_the_start_and_when_it_appears() {
     in_a_namespace(|| {
         sh(OUTSIDE);
         let sample = "nft add table inet filter
@@ -570,31 +568,31 @@ fn a_chain_of_others_that_drops_what_is_forwarded_is_named_at_the_start_and_when
         let named = "the chain `forward` of the nftables table `inet filter` drops";
         sh(sample);
         let mut server = Server::start(folder.path());
-        let line = server.says(named);
+        let line = server.wait_for_line(named);
         assert!(line.contains("level=WARN"), "{line}");
         assert!(
             line.contains("nft insert rule inet filter forward iifname qdt0 oifname ext accept"),
             "{line}"
         );
-        server.says("server started");
+        server.wait_for_line("server started");
         server.signal(Signal::TERM);
-        assert_eq!(server.ends().code(), Some(0));
+        assert_eq!(server.wait_for_exit().code(), Some(0));
         sh("nft delete table inet filter");
         let server = Server::start(folder.path());
-        server.says("server started");
+        server.wait_for_line("server started");
         sh(sample);
-        server.says(named);
+        server.wait_for_line(named);
     });
 }
 
 #[test]
-fn a_network_that_comes_to_overlap_the_pool_is_a_warning() {
+fn a_later_network_that_overlaps_the_pool_is_a_warning() {
     in_a_namespace(|| {
         let folder = folder(TOKEN);
         let server = Server::start(folder.path());
-        server.says("server started");
+        server.wait_for_line("server started");
         sh("ip link add lan type veth peer name far; ip addr add 10.8.0.77/24 dev lan");
-        let line = server.says("10.8.0.0/24 overlaps 10.8.0.0/24");
+        let line = server.wait_for_line("10.8.0.0/24 overlaps 10.8.0.0/24");
         assert!(
             line.contains("level=WARN") && line.contains("`lan`"),
             "{line}"
@@ -607,27 +605,27 @@ fn a_deleted_tun_device_ends_the_server_with_an_error() {
     in_a_namespace(|| {
         let folder = folder(TOKEN);
         let mut server = Server::start(folder.path());
-        server.says("server started");
+        server.wait_for_line("server started");
         sh("ip link del qdt0");
-        server.says("tun read error");
-        let line = server.says("msg=\"server error\"");
+        server.wait_for_line("tun read error");
+        let line = server.wait_for_line("msg=\"server error\"");
         assert!(line.contains("was deleted by another program"), "{line}");
-        assert_eq!(server.ends().code(), Some(1));
+        assert_eq!(server.wait_for_exit().code(), Some(1));
     });
 }
 
 #[test]
-fn a_reload_takes_token_certificate_and_level_over_or_nothing_at_all() {
+fn a_reload_applies_token_certificate_and_level_or_nothing() {
     in_a_namespace(|| {
         let folder = folder(TOKEN);
         let file = |name: &str| folder.path().join(name);
         let mut server = Server::start(folder.path());
-        let first_pin = pin(&server.says("server started"));
+        let first_pin = pin(&server.wait_for_line("server started"));
         fs::write(file("server.yaml"), "token: YOUR_TOKEN\n").unwrap();
         server.signal(Signal::HUP);
         assert!(
             server
-                .says("reload failed, nothing changed")
+                .wait_for_line("reload failed, nothing changed")
                 .contains("token")
         );
         fs::remove_file(file("cert.pem")).unwrap();
@@ -643,10 +641,10 @@ fn a_reload_takes_token_certificate_and_level_over_or_nothing_at_all() {
         )
         .unwrap();
         server.signal(Signal::HUP);
-        server.says("other changes need a restart");
-        assert_ne!(pin(&server.says("reloaded")), first_pin);
+        server.wait_for_line("other changes need a restart");
+        assert_ne!(pin(&server.wait_for_line("reloaded")), first_pin);
         server.signal(Signal::TERM);
-        assert_eq!(server.ends().code(), Some(0));
+        assert_eq!(server.wait_for_exit().code(), Some(0));
     });
 }
 

@@ -1,4 +1,4 @@
-//! Why a server does not start, or ends.
+//! The errors that keep a server from starting, or end it.
 
 use qdt_host::{FirewallError, LinkError, TunError};
 use qdt_program::ResolveError;
@@ -8,42 +8,42 @@ use tokio::task::JoinError;
 use super::overlap::Overlap;
 use crate::address::PoolError;
 
-/// One line that names the key, file or device, what is wrong and what to do.
+/// Displays as one line: the key, file or device, what is wrong and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The certificate or its key cannot be used.
+    /// The certificate or its key is unusable.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
-    /// `pool_cidr` is no pool.
+    /// `pool_cidr` is not a pool.
     #[error("pool_cidr: {0}")]
     Pool(#[from] PoolError),
-    /// `pool_cidr` is a network that the host uses itself.
+    /// `pool_cidr` overlaps a network of the host.
     #[error("pool_cidr: {0}")]
     Overlap(Overlap),
-    /// `addr` cannot be looked up.
+    /// `addr` cannot be resolved.
     #[error("addr: {0}")]
     Listen(#[from] ResolveError),
-    /// No TUN device.
+    /// The TUN device cannot be opened.
     #[error(transparent)]
     Tun(#[from] TunError),
-    /// The TUN device cannot be set up.
+    /// The TUN device cannot be configured.
     #[error(transparent)]
     Link(#[from] LinkError),
-    /// The packet workers do not start; most often `addr` is in use.
+    /// The packet workers cannot start; most often `addr` is in use.
     #[error(transparent)]
     Workers(#[from] StartError),
     /// The firewall cannot be changed.
     #[error(transparent)]
     Firewall(#[from] FirewallError),
-    /// A packet worker stopped by itself.
+    /// A packet worker stopped unasked.
     #[error("packet worker {worker} stopped: {reason}")]
     Worker {
-        /// Its number.
+        /// The worker's index.
         worker: usize,
         /// Why.
         reason: String,
     },
-    /// A task without which the server does only half its work stopped by itself.
+    /// An essential task stopped unasked.
     #[error("the task that {task} stopped, which is a bug in qdt-server: {error:?}")]
     Task {
         /// What the task does.
@@ -54,8 +54,8 @@ pub enum ServeError {
 }
 
 impl ServeError {
-    /// The log message that goes with it, as the Go server words them: `server init error` for what
-    /// is wrong before the server listens, `server error` from then on.
+    /// Returns the Go server's log message for it: `server init error` before the server listens,
+    /// `server error` afterwards.
     #[must_use]
     pub fn message(&self) -> &'static str {
         match self {

@@ -1,25 +1,23 @@
-//! The life of the server: build everything, serve, reload, drain.
+//! The life cycle of the server: start, run, reload, drain.
 //!
-//! Building goes from what changes nothing to what changes the host: certificate and addresses
-//! first, then the TUN device and the workers (which bind the UDP port), then the device's address,
-//! then NAT. An error before NAT leaves the host as it was, because the device goes with the
-//! process. The door opens last, when everything behind it is there: what arrives before waits at
-//! the UDP port.
+//! The start goes from steps that change nothing to steps that change the host: certificate and
+//! addresses, the TUN device and the workers (which bind the UDP port), the device's address, NAT.
+//! An error before NAT leaves the host unchanged, because the device goes with the process.
+//! Admission opens last; packets that arrive earlier wait in the UDP socket.
 //!
-//! What always holds while serving: a packet worker that stops by itself ends the server with an
-//! error - a supervisor starts it anew, which is better than a server that is half alive;
-//! everything that was put into the host's firewall is taken out again on every way out.
+//! Invariants: a packet worker that stops unasked ends the server with an error, because a
+//! supervisor's restart is better than half a server; every way out removes the firewall rules.
 
-mod addresses;
+mod address_reaper;
+mod default_route;
 mod error;
-mod followed_route;
-mod heartbeat;
 mod nat;
 mod overlap;
 mod reload;
+mod repair;
 mod settings;
 mod status;
-mod upkeep;
+mod watchdog;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -39,11 +37,11 @@ use crate::admission::AdmissionController;
 use crate::config::ServerConfig;
 use crate::control::{ControlServer, Pages, PeerFilter};
 use crate::metrics::{Metrics, Snapshot};
-use heartbeat::Turning;
 use nat::Nat;
 use overlap::OverlapWatch;
+use repair::{Device, RepairTask};
 use status::HostStatus;
-use upkeep::{Device, Upkeep};
+use watchdog::WorkerHealth;
 
 pub use error::ServeError;
 pub use overlap::Overlap;
@@ -60,17 +58,17 @@ pub struct Server<H> {
     workers: Option<ServerWorkers>,
     exits: UnboundedReceiver<(usize, WorkerExit)>,
     control: ControlServer,
-    upkeep: Upkeep<H>,
-    address_care: JoinHandle<()>,
-    heartbeat: JoinHandle<()>,
+    repair: RepairTask<H>,
+    address_reaper: JoinHandle<()>,
+    watchdog: JoinHandle<()>,
 }
 
 impl<H: Host> Server<H> {
-    /// Starts a server on `host` with `config`, which came from `path` on a machine with `cpus`
-    /// CPUs, and whose certificate is `tls`.
+    /// Starts a server on `host`, which has `cpus` CPUs, with `config` from `path` and the
+    /// certificate `tls`.
     ///
     /// # Errors
-    /// [`ServeError`]; the host is as it was before.
+    /// [`ServeError`]; the host is unchanged.
     pub async fn start(
         host: H,
         config: ServerConfig,
@@ -107,7 +105,7 @@ impl<H: Host> Server<H> {
             settings::transport(&config, listen, tls.clone(), tun.queues, admission.pool()),
             admission.clone(),
             move |worker, exit| {
-                // The receiver goes only when the server does.
+                // The receiver lives as long as the server.
                 let _ = exited.send((worker, exit));
             },
         )?;
@@ -115,15 +113,15 @@ impl<H: Host> Server<H> {
             host: host.clone(),
             name: tun_name.clone(),
             address: IpNet::new_assert(gateway, network.prefix_len()),
-            // A packet of the device fits one datagram.
+            // A packet from the device fits one datagram.
             mtu: u32::from(config.transport.mtu) - OVERHEAD as u32,
         };
         let status = Arc::new(HostStatus::default());
-        // Before the first change, so that none of others is missed.
+        // Before the first change, so that it misses none by other programs.
         let watch = host.watch();
         device.set_up().await?;
         let nat = Nat::install(host, &config.host, &tun_name, network, status.clone()).await?;
-        let upkeep = Upkeep::start(device, nat, overlaps, status.clone(), watch);
+        let repair = RepairTask::start(device, nat, overlaps, status.clone(), watch);
 
         let filter = Arc::new(PeerFilter::new(network, gateway));
         let counters = workers.counters();
@@ -131,14 +129,14 @@ impl<H: Host> Server<H> {
             let (admission, filter, status) = (admission.clone(), filter.clone(), status.clone());
             move || snapshot(&admission, &filter, &status, &counters)
         });
-        let turning = Turning::new();
-        let heartbeat = tokio::spawn(heartbeat::watch(workers.heartbeat(), turning.clone()));
+        let health = WorkerHealth::new();
+        let watchdog = tokio::spawn(watchdog::run(workers.heartbeat(), health.clone()));
         let pages = Pages::new(metrics, {
             let (admission, status) = (admission.clone(), status.clone());
-            move || admission.is_ready() && !status.nat_missing() && turning.all()
+            move || admission.is_ready() && !status.nat_missing() && health.all_run()
         });
         let control = ControlServer::start(control_addresses, &pages, &filter);
-        let address_care = tokio::spawn(addresses::take_care(admission.clone(), status, flows));
+        let address_reaper = tokio::spawn(address_reaper::run(admission.clone(), status, flows));
         admission.set_ready(true);
         workers.open();
         info!(
@@ -161,17 +159,16 @@ impl<H: Host> Server<H> {
             workers: Some(workers),
             exits,
             control,
-            upkeep,
-            address_care,
-            heartbeat,
+            repair,
+            address_reaper,
+            watchdog,
         })
     }
 
-    /// Serves until a signal ends it or it cannot go on, and leaves the host as it was before.
+    /// Serves until a signal or a failure, then drains and restores the host.
     ///
     /// # Errors
-    /// [`ServeError::Worker`] or [`ServeError::Task`] if a packet worker or a task stopped by
-    /// itself.
+    /// [`ServeError::Worker`] or [`ServeError::Task`] if a packet worker or a task stopped unasked.
     pub async fn run(mut self, signals: &mut Signals) -> Result<(), ServeError> {
         let result = loop {
             tokio::select! {
@@ -183,14 +180,14 @@ impl<H: Host> Server<H> {
                     Signal::Reload => self.reload(),
                 },
                 Some((worker, exit)) = self.exits.recv() => break Err(worker_failure(worker, exit)),
-                ended = &mut self.address_care => {
-                    break Err(ServeError::Task { task: "frees addresses", error: ended.err() });
+                ended = &mut self.address_reaper => {
+                    break Err(ServeError::Task { task: "cleans addresses", error: ended.err() });
                 }
-                ended = &mut self.heartbeat => {
+                ended = &mut self.watchdog => {
                     break Err(ServeError::Task { task: "watches the workers", error: ended.err() });
                 }
-                error = self.upkeep.ended() => {
-                    break Err(ServeError::Task { task: "looks after the host", error });
+                error = self.repair.ended() => {
+                    break Err(ServeError::Task { task: "repairs the host", error });
                 }
                 roles = self.control.ended() => {
                     error!(serves = %roles, "control listener ended");
@@ -205,24 +202,23 @@ impl<H: Host> Server<H> {
         result
     }
 
-    /// Tells every client why and takes back what was changed on the host.
+    /// Closes every session with `reason` and removes the server's changes to the host.
     async fn drain(mut self, reason: &'static str) {
         self.admission.set_ready(false);
-        // Workers that are told to stop answer no more.
-        self.heartbeat.abort();
+        // Stopping workers no longer wake.
+        self.watchdog.abort();
         if let Some(workers) = self.workers.take() {
-            // Waits for threads.
             let drained = tokio::task::spawn_blocking(move || workers.drain(reason));
             if let Err(error) = drained.await {
                 error!(err = %error, "draining failed");
             }
         }
-        self.address_care.abort();
-        self.upkeep.stop().await;
+        self.address_reaper.abort();
+        self.repair.stop().await;
     }
 }
 
-/// Why the server ends when a worker does; logged under the message that pipelines know.
+/// Returns the error for a worker that stopped; log pipelines match on `tun read error`.
 fn worker_failure(worker: usize, exit: WorkerExit) -> ServeError {
     let reason = match exit {
         WorkerExit::TunRead(error) => {

@@ -1,8 +1,7 @@
-//! A pool of inner addresses that another network of the host uses too.
+//! The check that no other network of the host overlaps the pool of inner addresses.
 //!
-//! With such a pool the server would answer in the router's place, or clients would be given
-//! addresses of hosts on the LAN: that is refused at the start. A network that appears later is
-//! told.
+//! With an overlap the server would answer in a router's place, or clients would get addresses of
+//! hosts on the LAN. At the start it is an error, later a warning.
 
 use std::fmt;
 
@@ -10,7 +9,7 @@ use ipnet::IpNet;
 use qdt_host::{ConnectedNetwork, Host, Network};
 use tracing::{debug, warn};
 
-/// Pools to suggest, from the default on.
+/// Pools to suggest, the default first.
 const POOLS: [[u8; 4]; 5] = [
     [10, 8, 0, 0],
     [10, 88, 0, 0],
@@ -19,12 +18,12 @@ const POOLS: [[u8; 4]; 5] = [
     [10, 213, 77, 0],
 ];
 
-/// The pool and a network of the host have addresses in common.
+/// A network of the host that overlaps the pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Overlap {
     pool: IpNet,
     connected: ConnectedNetwork,
-    /// A network of the pool's usual size that nothing here uses.
+    /// A suggestion that overlaps nothing.
     free: Option<IpNet>,
 }
 
@@ -44,8 +43,8 @@ impl fmt::Display for Overlap {
     }
 }
 
-/// The networks of `connected` that `pool` overlaps, other than that of the device `tun`.
-fn among(pool: IpNet, tun: &str, mut connected: Vec<ConnectedNetwork>) -> Vec<Overlap> {
+/// Returns the networks of `connected` that overlap `pool`, except those of the device `tun`.
+fn find_overlaps(pool: IpNet, tun: &str, mut connected: Vec<ConnectedNetwork>) -> Vec<Overlap> {
     connected.retain(|one| one.interface != tun);
     let overlap = |one: &IpNet, other: &IpNet| one.contains(other) || other.contains(one);
     let free = POOLS
@@ -63,7 +62,7 @@ fn among(pool: IpNet, tun: &str, mut connected: Vec<ConnectedNetwork>) -> Vec<Ov
         .collect()
 }
 
-/// The pool's overlaps, as far as they are known.
+/// Reports each overlap once.
 #[derive(Debug)]
 pub(super) struct OverlapWatch<H> {
     host: H,
@@ -73,11 +72,10 @@ pub(super) struct OverlapWatch<H> {
 }
 
 impl<H: Host> OverlapWatch<H> {
-    /// Looks at `host` as it is before the start. `tun` is the device that the server will use,
-    /// which may exist already.
+    /// Checks `host` before the start. `tun`, the server's device, may exist already.
     ///
     /// # Errors
-    /// [`Overlap`]: the first that there is.
+    /// Returns the first [`Overlap`].
     pub(super) async fn start(host: H, pool: IpNet, tun: &str) -> Result<Self, Overlap> {
         let watch = Self {
             host,
@@ -85,24 +83,24 @@ impl<H: Host> OverlapWatch<H> {
             tun: tun.to_owned(),
             known: Vec::new(),
         };
-        match watch.look().await.into_iter().next() {
+        match watch.read().await.into_iter().next() {
             Some(overlap) => Err(overlap),
             None => Ok(watch),
         }
     }
 
-    /// Tells of networks that overlap the pool since the last look.
+    /// Warns of overlaps that are new since the last check.
     pub(super) async fn check(&mut self) {
-        let found = self.look().await;
+        let found = self.read().await;
         for overlap in found.iter().filter(|found| !self.known.contains(found)) {
             warn!(err = %overlap, "pool_cidr");
         }
         self.known = found;
     }
 
-    async fn look(&self) -> Vec<Overlap> {
+    async fn read(&self) -> Vec<Overlap> {
         match self.host.network().connected_networks().await {
-            Ok(connected) => among(self.pool, &self.tun, connected),
+            Ok(connected) => find_overlaps(self.pool, &self.tun, connected),
             Err(error) => {
                 debug!(err = %error, "the host's networks cannot be read");
                 Vec::new()
@@ -123,14 +121,14 @@ mod tests {
     }
 
     #[test]
-    fn both_networks_and_a_free_one_are_named() {
+    fn an_overlap_names_both_networks_and_a_free_one() {
         let pool = "192.168.0.0/16".parse().unwrap();
         let host = vec![
             connected("lo", "127.0.0.0/8"),
             connected("docker0", "10.8.0.0/16"),
             connected("eth0", "192.168.77.0/24"),
         ];
-        let found = among(pool, "qdt0", host);
+        let found = find_overlaps(pool, "qdt0", host);
         let lines: Vec<_> = found.iter().map(Overlap::to_string).collect();
         assert_eq!(
             lines,
@@ -143,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_around_the_pool_and_a_single_address_in_it_overlap_and_the_own_device_does_not() {
+    fn wider_networks_and_single_addresses_overlap_but_the_own_device_does_not() {
         let pool = "10.8.0.0/24".parse().unwrap();
         let host = vec![
             connected("eth0", "10.0.0.0/8"),
@@ -151,7 +149,7 @@ mod tests {
             connected("qdt0", "10.8.0.0/24"),
             connected("eth1", "10.9.0.0/24"),
         ];
-        let found = among(pool, "qdt0", host);
+        let found = find_overlaps(pool, "qdt0", host);
         let interfaces: Vec<_> = found
             .iter()
             .map(|one| one.connected.interface.as_str())

@@ -1,7 +1,7 @@
-//! SIGHUP: token, certificate and log level anew, without ending a session.
+//! SIGHUP: reloads token, certificate and log level without ending a session.
 //!
-//! All or nothing: if the file or the certificate has a fault, everything stays as it was. Other
-//! keys need a restart, and if one of them has changed the log says so.
+//! Invariant: if the file or the certificate has a fault, nothing changes. Other keys need a
+//! restart; if one has changed, a warning says so.
 
 use std::error::Error;
 
@@ -13,15 +13,15 @@ use super::Server;
 use crate::config::ServerConfig;
 
 impl<H> Server<H> {
-    /// Reads the configuration again and takes over what can be changed.
+    /// Reads the configuration and applies what can change at run time.
     pub(super) fn reload(&mut self) {
-        match self.read_again() {
-            Ok((config, tls)) => self.take_over(config, tls),
+        match self.read_config() {
+            Ok((config, tls)) => self.apply(config, tls),
             Err(error) => error!(err = %error, "reload failed, nothing changed"),
         }
     }
 
-    fn read_again(&self) -> Result<(ServerConfig, ServerTls), Box<dyn Error>> {
+    fn read_config(&self) -> Result<(ServerConfig, ServerTls), Box<dyn Error>> {
         let loaded = ServerConfig::load(&self.path, self.cpus)?;
         log_warnings(&self.path, &loaded.warnings);
         let config = loaded.config;
@@ -30,8 +30,8 @@ impl<H> Server<H> {
         Ok((config, tls))
     }
 
-    fn take_over(&mut self, config: ServerConfig, tls: ServerTls) {
-        let adopted = ServerConfig {
+    fn apply(&mut self, config: ServerConfig, tls: ServerTls) {
+        let applied = ServerConfig {
             credentials: config.credentials.clone(),
             log: qdt_program::LogConfig {
                 level: config.log.level,
@@ -39,19 +39,19 @@ impl<H> Server<H> {
             },
             ..self.config.clone()
         };
-        if adopted != config {
+        if applied != config {
             warn!(
                 "only token, certificate and log level were reloaded; other changes need a restart"
             );
         }
-        self.admission.set_token(adopted.credentials.token.clone());
+        self.admission.set_token(applied.credentials.token.clone());
         self.admission.change_ticket_key(tls.secrets().ticket_key());
         if let Some(workers) = &self.workers {
             workers.use_tls(&tls);
         }
-        self.log.set_level(adopted.log.level);
+        self.log.set_level(applied.log.level);
         info!(pin = tls.pin(), "reloaded");
-        self.config = adopted;
+        self.config = applied;
         self.tls = tls;
     }
 }

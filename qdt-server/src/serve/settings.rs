@@ -1,4 +1,4 @@
-//! From the configuration's keys to the settings of the parts that obey them.
+//! The settings of the server's parts, from the configuration.
 
 use std::net::SocketAddr;
 
@@ -11,10 +11,10 @@ use crate::admission::AdmissionSettings;
 use crate::config::{ControlConfig, Rate, ServerConfig, TransportConfig};
 use crate::control::{Role, RoleAddress};
 
-/// Wrong tokens of one address where `handshake_ip_rate` is switched off: guessing is never free.
+/// The limit on wrong tokens where `handshake_ip_rate` is off: guessing is never unlimited.
 const DEFAULT_GUESSES: Rate = Rate { pps: 20, burst: 40 };
 
-/// The UDP address to listen on: of the candidates the first whose family the kernel has.
+/// Returns the UDP address to listen on: the first candidate whose family the kernel supports.
 pub(super) fn listen_address(config: &TransportConfig) -> Result<SocketAddr, ResolveError> {
     let candidates = config.addr.listen_address(Protocol::Udp)?.candidates();
     let supported = |address: &SocketAddr| {
@@ -29,7 +29,7 @@ pub(super) fn listen_address(config: &TransportConfig) -> Result<SocketAddr, Res
     Ok(found.unwrap_or(candidates[0]))
 }
 
-/// The TCP addresses of the control listeners; a name that has none costs only its own pages.
+/// Returns the TCP addresses of the control listeners; a failed look-up costs only its own pages.
 pub(super) fn control_addresses(config: &ControlConfig) -> Vec<RoleAddress> {
     let look_up = |address: &HostPort| {
         address
@@ -111,7 +111,7 @@ mod tests {
 
     use super::*;
 
-    /// The configuration that these lines of server.yaml give, beside a token.
+    /// The configuration from these lines of server.yaml and a token.
     fn config(lines: &str) -> ServerConfig {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("server.yaml");
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_that_is_switched_off_is_none_but_guessing_stays_limited() {
+    fn a_limit_that_is_off_is_none_but_guessing_stays_limited() {
         let off = config(
             "rate_limit: {pps: -1}\nhandshake_rate: {burst: -1}\nhandshake_ip_rate: {pps: -5}\n",
         );
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn guesses_are_limited_as_handshakes_of_one_address_are() {
+    fn guesses_have_the_limit_of_handshakes_per_address() {
         let settings = admission(&config("handshake_ip_rate: {pps: 3, burst: 7, ttl: 9s}\n"));
         assert_eq!(settings.guesses_per_address, Rate { pps: 3, burst: 7 });
         assert_eq!(
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_with_an_empty_host_listens_on_ipv6_for_both() {
+    fn an_empty_host_listens_on_ipv4_and_ipv6() {
         let any = listen_address(&config("addr: ':4433'\n").transport).unwrap();
         assert_eq!(any.to_string(), "[::]:4433");
         let one = listen_address(&config("addr: 127.0.0.1:4433\n").transport).unwrap();

@@ -1,23 +1,23 @@
-//! What the control side knows about the host: what the pages show beside sessions and traffic.
+//! The state of the host that `/metrics` and `/healthz` show.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// What was put back on the host after another program had changed it.
+/// A setting of the host that the server restores after another program has changed it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Repair {
-    /// The device's address.
+pub(super) enum HostSetting {
+    /// The TUN device's address.
     Address,
-    /// The kernel's switch for forwarding.
+    /// IPv4 forwarding.
     Forwarding,
-    /// The device, which was down.
+    /// The TUN device's state, which must be up.
     Link,
-    /// The device's MTU.
+    /// The TUN device's MTU.
     Mtu,
-    /// The rules of NAT.
+    /// The NAT rules.
     Nat,
 }
 
-impl Repair {
+impl HostSetting {
     const ALL: [Self; 5] = [
         Self::Address,
         Self::Forwarding,
@@ -26,7 +26,7 @@ impl Repair {
         Self::Nat,
     ];
 
-    /// The word for it in the log, and the label `what` of `qdt_host_repairs_total`.
+    /// Returns its name in the log and the label `what` of `qdt_host_repairs_total`.
     pub(super) const fn label(self) -> &'static str {
         match self {
             Self::Address => "address",
@@ -38,28 +38,28 @@ impl Repair {
     }
 }
 
-/// Written by the tasks that look after the host, read by `/metrics` and `/healthz`.
+/// Written by the tasks that maintain the host, read by `/metrics` and `/healthz`.
 #[derive(Debug, Default)]
 pub(super) struct HostStatus {
     conntrack_failures: AtomicU64,
-    conntrack_fails: AtomicBool,
+    conntrack_failing: AtomicBool,
     nat_missing: AtomicBool,
-    repairs: [AtomicU64; Repair::ALL.len()],
+    repairs: [AtomicU64; HostSetting::ALL.len()],
 }
 
 impl HostStatus {
-    /// Flows could not be deleted. Says whether that is new.
+    /// Records a failed deletion of flows; returns whether the one before succeeded.
     pub(super) fn conntrack_failed(&self) -> bool {
         self.conntrack_failures.fetch_add(1, Ordering::Relaxed);
-        !self.conntrack_fails.swap(true, Ordering::Relaxed)
+        !self.conntrack_failing.swap(true, Ordering::Relaxed)
     }
 
-    /// Flows were deleted. Says whether that is new.
-    pub(super) fn conntrack_works(&self) -> bool {
-        self.conntrack_fails.swap(false, Ordering::Relaxed)
+    /// Records a deletion of flows; returns whether the one before failed.
+    pub(super) fn conntrack_succeeded(&self) -> bool {
+        self.conntrack_failing.swap(false, Ordering::Relaxed)
     }
 
-    /// Whether NAT is asked for and not in place.
+    /// Returns whether NAT is enabled but does not work.
     pub(super) fn nat_missing(&self) -> bool {
         self.nat_missing.load(Ordering::Relaxed)
     }
@@ -68,21 +68,21 @@ impl HostStatus {
         self.nat_missing.store(missing, Ordering::Relaxed);
     }
 
-    /// `part` was put back.
-    pub(super) fn repaired(&self, part: Repair) {
-        self.repairs[part as usize].fetch_add(1, Ordering::Relaxed);
+    /// Counts a repair of `setting`.
+    pub(super) fn repaired(&self, setting: HostSetting) {
+        self.repairs[setting as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Returns the label of each part, and how often it was put back.
+    /// Returns the label and the number of repairs of each setting.
     pub(super) fn repairs(&self) -> Vec<(&'static str, u64)> {
-        let count = |part: Repair| {
-            let count = self.repairs[part as usize].load(Ordering::Relaxed);
-            (part.label(), count)
+        let count = |setting: HostSetting| {
+            let count = self.repairs[setting as usize].load(Ordering::Relaxed);
+            (setting.label(), count)
         };
-        Repair::ALL.map(count).to_vec()
+        HostSetting::ALL.map(count).to_vec()
     }
 
-    /// How often flows could not be deleted.
+    /// Returns the number of failed deletions of flows.
     pub(super) fn conntrack_failures(&self) -> u64 {
         self.conntrack_failures.load(Ordering::Relaxed)
     }

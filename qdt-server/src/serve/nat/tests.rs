@@ -1,4 +1,4 @@
-//! NAT on a host in memory, between an administrator who changes it and the checks of the server.
+//! NAT on an in-memory host that an administrator changes.
 
 use std::fs;
 
@@ -36,7 +36,7 @@ fn with_default_route() -> MemoryHost {
 }
 
 #[tokio::test]
-async fn rules_and_forwarding_that_others_take_away_are_faults_and_are_put_back() {
+async fn removed_rules_and_forwarding_are_faults_that_are_restored() {
     let host = with_default_route();
     let (mut nat, status) = installed(&host).await;
     assert_eq!(nat.check(Changes::ALL).await, []);
@@ -58,7 +58,7 @@ async fn rules_and_forwarding_that_others_take_away_are_faults_and_are_put_back(
 }
 
 #[tokio::test]
-async fn nothing_leaves_and_health_says_so_until_there_is_a_default_route() {
+async fn nat_waits_for_a_default_route_and_health_says_so() {
     let host = MemoryHost::new();
     let (mut nat, status) = installed(&host).await;
     assert_eq!(host.state().nat["qdt0"].external_interface, None);
@@ -66,7 +66,7 @@ async fn nothing_leaves_and_health_says_so_until_there_is_a_default_route() {
 
     let route = ("wan0".to_owned(), "192.0.2.7".parse().unwrap());
     host.change(|state| state.default_route = Some(route));
-    // A route is read again only after some times what the last look took.
+    // The route is read again only after a multiple of the last read's duration.
     while status.nat_missing() {
         nat.check(Changes::ALL).await;
     }
@@ -78,7 +78,7 @@ async fn nothing_leaves_and_health_says_so_until_there_is_a_default_route() {
 }
 
 #[tokio::test]
-async fn a_server_whose_rules_cannot_be_installed_leaves_none_and_does_not_start() {
+async fn rules_that_cannot_be_installed_are_an_error_and_leave_none() {
     let host = with_default_route();
     host.fail_next("install_nat");
     let status = Arc::new(HostStatus::default());

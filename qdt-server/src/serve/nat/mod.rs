@@ -1,10 +1,8 @@
-//! What the server puts into the host's firewall, that it stays there, and that it is taken out
-//! again.
+//! The server's rules in the host's firewall: installed, watched and removed.
 //!
-//! Where `nat.external_iface` is left out, the interface of the default route is used, whenever
-//! there is one: a machine may start this program before its network, and its default route may
-//! move later. Until there is one, what keeps clients and networks apart is in place, nothing
-//! leaves, and `/healthz` says so.
+//! Where `nat.external_iface` is empty, the rules name the interface of the default route, which
+//! may appear after the start and may move. Until there is one, only the rules that separate
+//! clients and networks are installed, and `/healthz` fails.
 
 use std::collections::HashSet;
 use std::error::Error;
@@ -15,50 +13,50 @@ use ipnet::IpNet;
 use qdt_host::{Changes, ClosedChain, Firewall, FirewallError, Host, InstalledRules, NatPlan};
 use tracing::{debug, error, info, warn};
 
-use super::followed_route::FollowedRoute;
+use super::default_route::DefaultRoute;
 use super::status::HostStatus;
 use crate::config::HostConfig;
 
-/// Rules are read again after so long although the kernel counts no change: those of iptables'
-/// older kind are not in its count.
-const READ_EVERY: Duration = Duration::from_secs(30);
-/// Tables of others can be large: they are read no more often than this.
-const READ_OTHERS_EVERY: Duration = Duration::from_secs(5);
+/// Rules are read at least this often: the kernel's generation count misses changes by
+/// iptables-legacy.
+const READ_INTERVAL: Duration = Duration::from_secs(30);
+/// The least time between two reads of other programs' tables, which can be large.
+const FOREIGN_READ_INTERVAL: Duration = Duration::from_secs(5);
 
 type Rules<H> = <<H as Host>::Firewall as Firewall>::Rules;
 
-/// The rules of one run.
+/// The NAT of one run.
 #[derive(Debug)]
 pub(super) struct Nat<H: Host> {
     host: H,
-    /// None where NAT is not asked for.
+    /// `None` where NAT is disabled.
     plan: Option<NatPlan>,
-    /// Where the external interface is that of the default route.
-    default_route: Option<FollowedRoute>,
+    /// `None` where the configuration names the interface.
+    default_route: Option<DefaultRoute>,
     installed: Option<(Rules<H>, Instant)>,
     /// Whether forwarding was on after the start.
     forwards: bool,
+    /// Other programs' chains that drop forwarded packets, as of `foreign_rules`.
     closed: HashSet<ClosedChain>,
-    /// The rules beside which chains of others were read, and when they were asked for.
-    others: Option<Rules<H>>,
-    others_asked: Option<Instant>,
+    foreign_rules: Option<Rules<H>>,
+    foreign_read: Option<Instant>,
     status: Arc<HostStatus>,
 }
 
-/// Something that is not as it was put in place.
+/// A change by another program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NatFault {
-    /// The rules.
+    /// Rules are missing or changed.
     Rules,
-    /// The kernel's switch for forwarding.
+    /// Forwarding is off.
     Forwarding,
 }
 
 impl<H: Host> Nat<H> {
-    /// Removes what a killed run left on `host` and installs what `config` asks for.
+    /// Removes what a killed run left on `host` and installs the rules of `config`.
     ///
     /// # Errors
-    /// [`FirewallError`] if rules that are asked for cannot be installed.
+    /// [`FirewallError`] if they cannot be installed.
     pub(super) async fn install(
         host: H,
         config: &HostConfig,
@@ -68,14 +66,14 @@ impl<H: Host> Nat<H> {
     ) -> Result<Self, FirewallError> {
         match host.firewall().remove_leftovers(tun).await {
             Ok(()) => {}
-            // Without nft nothing of ours can be there, and without NAT nothing is needed.
+            // Without nft there are no leftovers, and without NAT nft is not needed.
             Err(FirewallError::NftMissing) if config.nat.is_none() => {}
             Err(error) => warn!(err = %error, "nat cleanup failed"),
         }
         let named = config.nat.as_ref().map(|nat| nat.external_iface.clone());
         let mut nat = Self {
             host,
-            default_route: (named == Some(None)).then(FollowedRoute::new),
+            default_route: (named == Some(None)).then(DefaultRoute::new),
             plan: named.map(|external_interface| NatPlan {
                 tun: tun.to_owned(),
                 pool,
@@ -85,8 +83,8 @@ impl<H: Host> Nat<H> {
             installed: None,
             forwards: false,
             closed: HashSet::new(),
-            others: None,
-            others_asked: None,
+            foreign_rules: None,
+            foreign_read: None,
             status,
         };
         if nat.plan.is_none() {
@@ -99,21 +97,21 @@ impl<H: Host> Nat<H> {
                 "nat waits"
             );
         }
-        if let Err(error) = nat.put_in_place().await {
+        if let Err(error) = nat.install_plan().await {
             remove(&nat.host, tun).await;
             return Err(error);
         }
-        // Clients that reach the gateway but nothing behind it are better than none at all.
+        // A server whose clients reach only the gateway is better than none.
         match nat.host.firewall().enable_forwarding() {
             Ok(()) => nat.forwards = true,
             Err(error) => error!(err = %error, "enable ip forwarding failed"),
         }
-        nat.tell_health();
-        nat.look_at_others().await;
+        nat.update_health();
+        nat.warn_of_closed_chains().await;
         Ok(nat)
     }
 
-    /// Takes the interface of the default route; says whether it is another one now.
+    /// Adopts the interface of the default route; returns whether it has changed.
     async fn follow_default_route(&mut self, changes: Changes) -> bool {
         let (Some(plan), Some(route)) = (&mut self.plan, &mut self.default_route) else {
             return false;
@@ -121,7 +119,7 @@ impl<H: Host> Nat<H> {
         let Some(name) = route.read(self.host.network(), changes).await else {
             return false;
         };
-        // A tunnel that is the host's own way out leads nowhere for its clients.
+        // A default route into the tunnel itself leads nowhere.
         if name == plan.tun || plan.external_interface.as_ref() == Some(&name) {
             return false;
         }
@@ -129,13 +127,13 @@ impl<H: Host> Nat<H> {
             external_iface = name,
             "nat: using the interface of the default route"
         );
-        route.was_followed();
+        route.hold_down();
         plan.external_interface = Some(name);
         true
     }
 
-    /// Installs the plan, in place of whatever there is.
-    async fn put_in_place(&mut self) -> Result<(), FirewallError> {
+    /// Installs the plan in place of any earlier rules.
+    async fn install_plan(&mut self) -> Result<(), FirewallError> {
         let Some(plan) = &self.plan else {
             return Ok(());
         };
@@ -145,14 +143,14 @@ impl<H: Host> Nat<H> {
             warn!(err = %warning, "nat");
         }
         let rules = self.host.firewall().installed(&plan.tun).await?;
-        // Rules that another program flushed at once are put back by the next check.
+        // The next check restores rules that another program has already flushed.
         self.installed = rules.has_tables().then(|| (rules, Instant::now()));
-        self.tell_health();
+        self.update_health();
         Ok(())
     }
 
-    /// Says in `/healthz` and the metrics whether clients reach what lies behind the server.
-    fn tell_health(&self) {
+    /// Updates the state of NAT in `/healthz` and the metrics.
+    fn update_health(&self) {
         let Some(plan) = &self.plan else {
             return;
         };
@@ -162,34 +160,34 @@ impl<H: Host> Nat<H> {
         self.status.set_nat_missing(!works);
     }
 
-    /// Follows the default route, and finds out what is not as it was put in place.
+    /// Follows the default route and returns what other programs have changed.
     pub(super) async fn check(&mut self, changes: Changes) -> Vec<NatFault> {
         let mut faults = Vec::new();
         if self.plan.is_none() {
             return faults;
         }
         if self.follow_default_route(changes).await
-            && let Err(error) = self.put_in_place().await
+            && let Err(error) = self.install_plan().await
         {
             error!(err = %error, "nat");
         }
         if self.forwards && !self.host.firewall().forwards() {
             faults.push(NatFault::Forwarding);
         }
-        if !self.is_in_place().await {
+        if !self.is_installed().await {
             self.installed = None;
             faults.push(NatFault::Rules);
         }
-        self.tell_health();
-        self.look_at_others().await;
+        self.update_health();
+        self.warn_of_closed_chains().await;
         faults
     }
 
-    async fn is_in_place(&mut self) -> bool {
+    async fn is_installed(&mut self) -> bool {
         let (Some(plan), Some((rules, read))) = (&self.plan, &mut self.installed) else {
             return false;
         };
-        if rules.is_current() && read.elapsed() < READ_EVERY {
+        if rules.is_current() && read.elapsed() < READ_INTERVAL {
             return true;
         }
         match self.host.firewall().installed(&plan.tun).await {
@@ -199,14 +197,14 @@ impl<H: Host> Nat<H> {
             }
             Ok(_) => false,
             Err(error) => {
-                // Nothing is known, so nothing is changed.
+                // Without knowledge of a fault nothing is restored.
                 debug!(err = %error, "nat: the rules cannot be read");
                 true
             }
         }
     }
 
-    /// Puts back what [`check`](Self::check) found.
+    /// Restores what [`check`](Self::check) found.
     ///
     /// # Errors
     /// [`FirewallError`] or [`SysctlError`](qdt_host::SysctlError).
@@ -215,29 +213,28 @@ impl<H: Host> Nat<H> {
         fault: NatFault,
     ) -> Result<(), Box<dyn Error + Send + Sync>> {
         match fault {
-            NatFault::Rules => self.put_in_place().await?,
+            NatFault::Rules => self.install_plan().await?,
             NatFault::Forwarding => {
                 self.host.firewall().enable_forwarding()?;
-                self.tell_health();
+                self.update_health();
             }
         }
         Ok(())
     }
 
-    /// Tells of chains of others that drop what goes through the tunnel, each once while it is
-    /// there.
-    async fn look_at_others(&mut self) {
+    /// Warns once of each chain of another program that drops the tunnel's packets.
+    async fn warn_of_closed_chains(&mut self) {
         let (Some(plan), Some((rules, _))) = (&self.plan, &self.installed) else {
             return;
         };
-        let asked = self.others_asked;
-        if self.others.as_ref() == Some(rules)
-            || asked.is_some_and(|asked| asked.elapsed() < READ_OTHERS_EVERY)
+        let read = self.foreign_read;
+        if self.foreign_rules.as_ref() == Some(rules)
+            || read.is_some_and(|read| read.elapsed() < FOREIGN_READ_INTERVAL)
         {
             return;
         }
         let rules = rules.clone();
-        self.others_asked = Some(Instant::now());
+        self.foreign_read = Some(Instant::now());
         match self.host.firewall().closed_chains(plan).await {
             Ok(found) => {
                 let found: HashSet<_> = found.into_iter().collect();
@@ -245,21 +242,21 @@ impl<H: Host> Nat<H> {
                     warn!(err = %chain, "nat");
                 }
                 self.closed = found;
-                self.others = Some(rules);
+                self.foreign_rules = Some(rules);
             }
             Err(error) => {
-                debug!(err = %error, "nat: chains of others cannot be read");
+                debug!(err = %error, "nat: chains of other programs cannot be read");
             }
         }
     }
 
-    /// The device whose rules there are; `None` where NAT is not asked for.
+    /// Returns the device whose rules are installed; `None` where NAT is disabled.
     pub(super) fn device(&self) -> Option<&str> {
         self.plan.as_ref().map(|plan| plan.tun.as_str())
     }
 }
 
-/// Takes the rules of the device `tun` out of `host`.
+/// Removes the rules of the device `tun` from `host`.
 pub(super) async fn remove(host: &impl Host, tun: &str) {
     if let Err(error) = host.firewall().remove(tun).await {
         error!(err = %error, "nat cleanup failed");

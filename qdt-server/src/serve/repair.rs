@@ -1,10 +1,10 @@
-//! Keeps the host as the server set it up: the device's address and MTU, NAT, forwarding.
+//! The task that keeps the host as the server set it up: the TUN device, NAT, forwarding.
 //!
-//! Network managers flush addresses, administrators flush rulesets, and a tunnel without either is
-//! up and carries nothing. What is missing is put back as soon as the kernel tells of a change, at
-//! the latest after a few seconds, with one line that names it. Somebody who takes it away again
-//! and again wins for a minute after [`MOST`] times, so that two programs never fight over a host;
-//! a check that finds nothing changes nothing, so no repair leads to another.
+//! Network managers flush addresses, administrators flush rulesets, and the tunnel then carries
+//! nothing. The task checks on every change that the kernel reports, at least every few seconds,
+//! and logs what it restores. After [`MAX_REPAIRS`] in a [`WINDOW`] it stops for a minute, so that
+//! two programs never fight over a host. A check that finds no fault changes nothing, so no repair
+//! causes another.
 
 use std::time::{Duration, Instant};
 
@@ -17,13 +17,13 @@ use tracing::{debug, error, warn};
 
 use super::nat::{self, Nat, NatFault};
 use super::overlap::OverlapWatch;
-use super::status::{HostStatus, Repair};
+use super::status::{HostSetting, HostStatus};
 
-/// The most repairs in [`WINDOW`].
-const MOST: u32 = 20;
+/// Most repairs in one [`WINDOW`].
+const MAX_REPAIRS: u32 = 20;
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// The TUN device as the server set it up.
+/// The desired state of the TUN device.
 #[derive(Debug)]
 pub(super) struct Device<H> {
     pub(super) host: H,
@@ -33,58 +33,58 @@ pub(super) struct Device<H> {
 }
 
 impl<H: Host> Device<H> {
-    /// Sets the device up.
+    /// Configures the device.
     pub(super) async fn set_up(&self) -> Result<(), LinkError> {
-        for part in [Repair::Mtu, Repair::Address, Repair::Link] {
-            self.restore(part).await?;
+        for setting in [HostSetting::Mtu, HostSetting::Address, HostSetting::Link] {
+            self.restore(setting).await?;
         }
         Ok(())
     }
 
-    async fn restore(&self, part: Repair) -> Result<(), LinkError> {
+    async fn restore(&self, setting: HostSetting) -> Result<(), LinkError> {
         let links = self.host.links();
-        match part {
-            Repair::Mtu => links.set_mtu(&self.name, self.mtu).await,
-            Repair::Address => links.set_address(&self.name, self.address).await,
+        match setting {
+            HostSetting::Mtu => links.set_mtu(&self.name, self.mtu).await,
+            HostSetting::Address => links.set_address(&self.name, self.address).await,
             _ => links.set_up(&self.name).await,
         }
     }
 
-    /// What is not as it was set up. A device that is gone is the packet workers' to notice.
-    async fn faults(&self) -> Vec<Repair> {
+    /// Returns the settings that have changed. The packet workers report a deleted device.
+    async fn faults(&self) -> Vec<HostSetting> {
         let state = match self.host.links().status(&self.name).await {
             Ok(state) => state,
             Err(error) => {
-                debug!(err = %error, "the device cannot be looked at");
+                debug!(err = %error, "the device cannot be read");
                 return Vec::new();
             }
         };
         let mut faults = Vec::new();
         if state.mtu != self.mtu {
-            faults.push(Repair::Mtu);
+            faults.push(HostSetting::Mtu);
         }
         if !state.addresses.contains(&self.address) {
-            faults.push(Repair::Address);
+            faults.push(HostSetting::Address);
         }
         if !state.up {
-            faults.push(Repair::Link);
+            faults.push(HostSetting::Link);
         }
         faults
     }
 }
 
-/// The running task.
+/// A handle to the running task.
 #[derive(Debug)]
-pub(super) struct Upkeep<H> {
+pub(super) struct RepairTask<H> {
     host: H,
     stop: oneshot::Sender<()>,
     task: Option<JoinHandle<()>>,
-    /// The device whose rules are to be taken out, where there are some.
-    firewalled: Option<String>,
+    /// The device whose NAT rules are to be removed.
+    nat_device: Option<String>,
 }
 
-impl<H: Host> Upkeep<H> {
-    /// Looks after the host from now on, whenever `watch` reports a change.
+impl<H: Host> RepairTask<H> {
+    /// Starts the task, which checks whenever `watch` reports a change.
     pub(super) fn start(
         device: Device<H>,
         nat: Nat<H>,
@@ -94,8 +94,8 @@ impl<H: Host> Upkeep<H> {
     ) -> Self {
         let (stop, mut stopped) = oneshot::channel();
         let host = device.host.clone();
-        let firewalled = nat.device().map(str::to_owned);
-        let mut keeper = Keeper {
+        let nat_device = nat.device().map(str::to_owned);
+        let mut repairer = Repairer {
             device,
             nat,
             overlaps,
@@ -108,18 +108,18 @@ impl<H: Host> Upkeep<H> {
                     _ = &mut stopped => return,
                     changes = watch.changed() => changes,
                 };
-                keeper.check(changes).await;
+                repairer.check(changes).await;
             }
         });
         Self {
             host,
             stop,
             task: Some(task),
-            firewalled,
+            nat_device,
         }
     }
 
-    /// Waits until the task ends by itself, which it never should; how it ended.
+    /// Waits until the task ends unasked, which is a bug, and returns how.
     pub(super) async fn ended(&mut self) -> Option<JoinError> {
         let Some(task) = &mut self.task else {
             return std::future::pending().await;
@@ -129,22 +129,22 @@ impl<H: Host> Upkeep<H> {
         ended.err()
     }
 
-    /// Ends the task and takes the rules out, however the task ended.
+    /// Stops the task and removes the NAT rules, however the task ended.
     pub(super) async fn stop(self) {
         // The task may have ended already.
         let _ = self.stop.send(());
         if let Some(task) = self.task
             && let Err(error) = task.await
         {
-            error!(err = %error, "the task that looks after the host failed");
+            error!(err = %error, "the task that repairs the host failed");
         }
-        if let Some(device) = self.firewalled {
+        if let Some(device) = self.nat_device {
             nat::remove(&self.host, &device).await;
         }
     }
 }
 
-struct Keeper<H: Host> {
+struct Repairer<H: Host> {
     device: Device<H>,
     nat: Nat<H>,
     overlaps: OverlapWatch<H>,
@@ -152,7 +152,7 @@ struct Keeper<H: Host> {
     budget: Budget,
 }
 
-impl<H: Host> Keeper<H> {
+impl<H: Host> Repairer<H> {
     async fn check(&mut self, changes: Changes) {
         if changes.addresses {
             self.overlaps.check().await;
@@ -163,9 +163,9 @@ impl<H: Host> Keeper<H> {
             return;
         }
         match self.budget.take(Instant::now()) {
-            Allowed::Yes => {}
-            Allowed::No => return,
-            Allowed::NoFromNowOn => {
+            Spent::Within => {}
+            Spent::Over => return,
+            Spent::JustOver => {
                 error!(
                     device = self.device.name,
                     err = "another program keeps changing it: find out which one (a network manager, a \
@@ -176,30 +176,30 @@ impl<H: Host> Keeper<H> {
             }
         }
         let mut restored = Vec::new();
-        for part in device {
-            match self.device.restore(part).await {
-                Ok(()) => restored.push(part),
+        for setting in device {
+            match self.device.restore(setting).await {
+                Ok(()) => restored.push(setting),
                 Err(error) => {
-                    error!(err = %error, part = part.label(), "restoring the host's network failed")
+                    error!(err = %error, part = setting.label(), "restoring the host's network failed")
                 }
             }
         }
         for fault in nat {
-            let part = match fault {
-                NatFault::Rules => Repair::Nat,
-                NatFault::Forwarding => Repair::Forwarding,
+            let setting = match fault {
+                NatFault::Rules => HostSetting::Nat,
+                NatFault::Forwarding => HostSetting::Forwarding,
             };
             match self.nat.restore(fault).await {
-                Ok(()) => restored.push(part),
+                Ok(()) => restored.push(setting),
                 Err(error) => error!(
                     err = %error,
-                    part = part.label(),
+                    part = setting.label(),
                     "restoring the host's network failed"
                 ),
             }
         }
         if !restored.is_empty() {
-            let labels: Vec<_> = restored.iter().map(|part| part.label()).collect();
+            let labels: Vec<_> = restored.iter().map(|setting| setting.label()).collect();
             warn!(
                 device = self.device.name,
                 restored = labels.join(", "),
@@ -208,11 +208,11 @@ impl<H: Host> Keeper<H> {
         }
         restored
             .into_iter()
-            .for_each(|part| self.status.repaired(part));
+            .for_each(|setting| self.status.repaired(setting));
     }
 }
 
-/// How many repairs were made lately.
+/// The repairs of the current window.
 #[derive(Debug, Default)]
 struct Budget {
     since: Option<Instant>,
@@ -220,15 +220,15 @@ struct Budget {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Allowed {
-    Yes,
-    No,
-    /// As `No`, for the first time.
-    NoFromNowOn,
+enum Spent {
+    Within,
+    /// Over the budget for the first time.
+    JustOver,
+    Over,
 }
 
 impl Budget {
-    fn take(&mut self, now: Instant) -> Allowed {
+    fn take(&mut self, now: Instant) -> Spent {
         let over = self.since.is_none_or(|since| now - since >= WINDOW);
         if over {
             self.since = Some(now);
@@ -236,13 +236,13 @@ impl Budget {
         }
         self.used = self.used.saturating_add(1);
         match self.used {
-            ..=MOST => Allowed::Yes,
-            used if used == MOST + 1 => {
-                // A whole minute of rest, counted from here.
+            ..=MAX_REPAIRS => Spent::Within,
+            used if used == MAX_REPAIRS + 1 => {
+                // The pause lasts a whole window from here.
                 self.since = Some(now);
-                Allowed::NoFromNowOn
+                Spent::JustOver
             }
-            _ => Allowed::No,
+            _ => Spent::Over,
         }
     }
 }
@@ -252,16 +252,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn after_twenty_repairs_in_a_minute_there_is_none_for_a_minute() {
+    fn after_twenty_repairs_in_a_minute_repairs_pause_for_a_minute() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut budget = Budget::default();
-        for _ in 0..MOST {
-            assert_eq!(budget.take(at(1)), Allowed::Yes);
+        for _ in 0..MAX_REPAIRS {
+            assert_eq!(budget.take(at(1)), Spent::Within);
         }
-        assert_eq!(budget.take(at(31)), Allowed::NoFromNowOn);
-        assert_eq!(budget.take(at(32)), Allowed::No);
-        assert_eq!(budget.take(at(90)), Allowed::No);
-        assert_eq!(budget.take(at(92)), Allowed::Yes);
+        assert_eq!(budget.take(at(31)), Spent::JustOver);
+        assert_eq!(budget.take(at(32)), Spent::Over);
+        assert_eq!(budget.take(at(90)), Spent::Over);
+        assert_eq!(budget.take(at(92)), Spent::Within);
     }
 }
