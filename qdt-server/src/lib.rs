@@ -1,17 +1,15 @@
-//! The QDT server: who gets a session and which address, what is counted and shown, how it starts,
-//! reloads and ends.
+//! The control side of the QDT server: admission, inner addresses, configuration, metrics, life
+//! cycle.
 //!
-//! This crate is the control side. The packets themselves move in `qdt-transport`'s workers, which
-//! come here only to ask whether a `POST /connect` may become a session ([`admission`]) and to tell
-//! that one has ended. Everything here may therefore lock and allocate; nothing here may make a
-//! worker wait.
+//! The packets move in `qdt-transport`'s workers, which call this crate only to decide a
+//! `POST /connect` ([`admission`]) and to report the end of a session. So everything here may lock
+//! and allocate, but must not block a worker.
 
 pub mod address;
 pub mod admission;
+pub mod bootstrap;
 pub mod config;
-
 pub mod control;
 pub mod first_start;
 pub mod metrics;
-pub mod prepare;
 pub mod serve;

@@ -1,9 +1,8 @@
-//! `qdt-server -config server.yaml`: from the command line to an exit code.
+//! `qdt-server -config server.yaml`, from the command line to the exit code.
 //!
-//! The order is: arguments, configuration (made anew where there is none), logger, certificate,
-//! server. Everything that can be wrong is found before anything on the host is changed. Exit
-//! codes: 0 after a signal that stops at whatever stage, 1 for any error, 2 for a wrong command
-//! line.
+//! The order is: arguments, configuration (created if missing), logger, certificate, server. Every
+//! error of the operator is found before the host is changed. Exit codes: 0 after a stop signal at
+//! any stage, 1 for an error, 2 for a wrong command line.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,7 +12,7 @@ use qdt_program::{
     CommandLine, FlushLogAtExit, Loaded, Signal, Signals, forbid_core_dumps, init_log,
     log_warnings, startup_error, warn_of_open_secrets,
 };
-use qdt_server::prepare::{Prepared, announce, prepare, warn_if_client_config_is_stale};
+use qdt_server::bootstrap::{Bootstrap, announce, load_or_create, warn_if_client_config_is_stale};
 use qdt_server::serve::{ServeError, Server};
 use qdt_transport::ServerTls;
 use tokio::runtime::Runtime;
@@ -34,7 +33,7 @@ fn main() -> ExitCode {
     match runtime {
         Ok(runtime) => {
             let code = run(&runtime, path);
-            // A profile that is being taken must not hold the end up.
+            // A running profile must not delay the exit.
             runtime.shutdown_background();
             code
         }
@@ -56,21 +55,21 @@ fn run(runtime: &Runtime, path: PathBuf) -> ExitCode {
     };
     let host = LinuxHost::default();
     let cpus = std::thread::available_parallelism().map_or(1, Into::into);
-    let prepared = match runtime.block_on(prepare(&host, &path, cpus)) {
-        Ok(prepared) => prepared,
+    let bootstrap = match runtime.block_on(load_or_create(&host, &path, cpus)) {
+        Ok(bootstrap) => bootstrap,
         Err(error) => {
             startup_error(error.message(), &error);
             return ExitCode::FAILURE;
         }
     };
-    let Prepared {
+    let Bootstrap {
         loaded: Loaded { config, warnings },
         first_start,
-        made_certificate,
-    } = prepared;
+        created_certificate,
+    } = bootstrap;
     let log = init_log(config.log);
     log_warnings(&path, &warnings);
-    if made_certificate {
+    if created_certificate {
         let (cert, key) = (
             config.credentials.tls_cert.display(),
             config.credentials.tls_key.display(),
@@ -96,20 +95,20 @@ fn run(runtime: &Runtime, path: PathBuf) -> ExitCode {
     }
 }
 
-/// An error is exit code 1, unless the server was to stop anyway.
+/// Logs `error`; the exit code is 1, or 0 if a stop signal has arrived.
 fn report(runtime: &Runtime, signals: &mut Signals, error: &ServeError) -> ExitCode {
     match error.message() {
         "server init error" => error!(err = %error, "server init error"),
         _ => error!(err = %error, "server error"),
     }
-    let told_to_stop = runtime.block_on(async {
+    let stop_signal = runtime.block_on(async {
         tokio::select! {
             biased;
             signal = signals.next() => matches!(signal, Signal::Stop(_)),
             () = std::future::ready(()) => false,
         }
     });
-    if told_to_stop {
+    if stop_signal {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

@@ -1,4 +1,4 @@
-//! What the first start writes, and what no start ever overwrites.
+//! The files that a first start writes, and those that no start overwrites.
 #![allow(clippy::unwrap_used, reason = "a test ends where an expectation fails")]
 
 use std::fs;
@@ -65,7 +65,7 @@ fn a_first_start_writes_the_recorded_vector_with_its_modes() {
         .unwrap()
         .replace("DIR", folder.path().to_str().unwrap())
         .replace("TOKEN", token)
-        // Unlike the Go server ours limits no session of a new server.
+        // Unlike in Go, a new server does not limit its sessions.
         .replace(
             "rate_limit:\n    pps: 10000\n",
             "rate_limit:\n    pps: -1\n",
@@ -81,7 +81,7 @@ fn a_first_start_writes_the_recorded_vector_with_its_modes() {
 }
 
 #[test]
-fn the_client_yaml_beside_it_holds_what_a_client_needs() {
+fn its_client_yaml_holds_what_a_client_needs() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("server.yaml");
     let made = first_start(&path, 2, &addresses(), pin).unwrap();
@@ -108,7 +108,7 @@ fn the_client_yaml_beside_it_holds_what_a_client_needs() {
 }
 
 #[test]
-fn two_first_starts_have_two_tokens_and_two_keys() {
+fn each_first_start_has_its_own_token_and_key() {
     let made = || {
         let folder = tempfile::tempdir().unwrap();
         first_start(&folder.path().join("server.yaml"), 2, &[], pin).unwrap();
@@ -127,7 +127,7 @@ fn two_first_starts_have_two_tokens_and_two_keys() {
 }
 
 #[test]
-fn files_that_exist_are_kept_and_used() {
+fn existing_files_are_kept_and_used() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["cert.pem", "key.pem", "client.yaml"] {
         fs::write(folder.path().join(name), name).unwrap();
@@ -141,14 +141,14 @@ fn files_that_exist_are_kept_and_used() {
 }
 
 #[test]
-fn half_a_pair_is_an_error_that_names_both_files_and_writes_nothing() {
+fn an_incomplete_pair_is_an_error_that_names_both_files_and_writes_nothing() {
     for (present, missing) in [("cert.pem", "key.pem"), ("key.pem", "cert.pem")] {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(present), "kept").unwrap();
         let path = folder.path().join("server.yaml");
         let error = first_start(&path, 2, &addresses(), pin).unwrap_err();
         assert!(
-            matches!(error, FirstStartError::HalfAPair { .. }),
+            matches!(error, FirstStartError::IncompletePair { .. }),
             "{error}"
         );
         let text = error.to_string();
@@ -158,7 +158,7 @@ fn half_a_pair_is_an_error_that_names_both_files_and_writes_nothing() {
 }
 
 #[test]
-fn an_existing_pair_is_left_alone_and_a_missing_one_made() {
+fn an_existing_pair_is_kept_and_a_missing_one_created() {
     let folder = tempfile::tempdir().unwrap();
     let files = files(folder.path());
     assert!(ensure_certificate(&files, &addresses()).unwrap());
@@ -175,7 +175,7 @@ fn an_existing_pair_is_left_alone_and_a_missing_one_made() {
 }
 
 #[test]
-fn a_folder_that_does_not_exist_is_an_error_that_names_the_file() {
+fn a_missing_folder_is_an_error_that_names_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("nowhere/server.yaml");
     let text = first_start(&path, 2, &addresses(), pin)
@@ -189,7 +189,7 @@ fn a_folder_that_does_not_exist_is_an_error_that_names_the_file() {
 }
 
 #[test]
-fn a_certificate_that_cannot_be_used_leaves_no_server_yaml() {
+fn an_unusable_certificate_leaves_no_server_yaml() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("server.yaml");
     let unusable = |files: &CertificateFiles| {
@@ -205,7 +205,7 @@ fn a_certificate_that_cannot_be_used_leaves_no_server_yaml() {
 }
 
 #[test]
-fn a_new_file_never_takes_the_place_of_another_and_leaves_nothing_behind() {
+fn a_new_file_never_replaces_another_and_leaves_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file");
     fs::write(&path, "first").unwrap();
@@ -218,7 +218,7 @@ fn a_new_file_never_takes_the_place_of_another_and_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_client_yaml_that_was_made_here_and_lets_nobody_in_any_more_is_found() {
+fn a_generated_client_yaml_that_no_longer_matches_is_stale() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("server.yaml");
     first_start(&path, 2, &addresses(), pin).unwrap();
@@ -235,7 +235,7 @@ fn a_client_yaml_that_was_made_here_and_lets_nobody_in_any_more_is_found() {
         stale(&Token::new(*b"a-new-token-of-mine"), "sha256/PIN"),
         Some(client.clone())
     );
-    // That of a user, for another server, is none of our business.
+    // A user's file for another server is never stale.
     fs::write(
         &client,
         "server: vpn.example.org:443\ntoken: another-token-of-mine\n",
@@ -247,7 +247,7 @@ fn a_client_yaml_that_was_made_here_and_lets_nobody_in_any_more_is_found() {
 }
 
 #[test]
-fn a_relative_certificate_beside_the_configuration_is_not_made_a_second_time_elsewhere() {
+fn a_relative_certificate_next_to_the_configuration_is_not_created_again_elsewhere() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("server.yaml");
     let relative = files(Path::new(""));

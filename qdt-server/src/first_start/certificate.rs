@@ -1,8 +1,7 @@
-//! The self-signed certificate of a server that has none.
+//! The self-signed certificate of a new server: ECDSA on P-256, ten years, for serverAuth.
 //!
-//! ECDSA on P-256, ten years, for serverAuth. Clients know it by its SPKI pin; the names in it (the
-//! host's name, localhost, the addresses the server is reached at) only help those that trust the
-//! file itself.
+//! Clients pin its SPKI. Its names (host name, localhost, addresses of the server) serve only
+//! clients that trust the file itself.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -19,7 +18,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Ten years, leap days included.
 const LIFETIME: Duration = Duration::from_secs(3653 * 24 * 3600);
 
-/// Where certificate and key are, or shall be.
+/// The paths of certificate and key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateFiles {
     /// PEM certificate, 0644.
@@ -28,12 +27,12 @@ pub struct CertificateFiles {
     pub key: PathBuf,
 }
 
-/// No certificate could be made.
+/// No certificate could be generated.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot be made: {0}")]
 pub struct SelfSignedError(#[from] rcgen::Error);
 
-/// A new certificate and its key.
+/// A certificate and its key.
 pub struct SelfSigned {
     /// The certificate in PEM.
     pub certificate_pem: String,
@@ -47,7 +46,7 @@ impl fmt::Debug for SelfSigned {
     }
 }
 
-/// Makes a certificate for this host, reachable at `addresses` and at localhost.
+/// Generates a certificate for this host, `addresses` and localhost.
 ///
 /// # Errors
 /// [`SelfSignedError`] if the system gives no random bytes.
@@ -78,7 +77,7 @@ pub fn self_signed(addresses: &[IpAddr]) -> Result<SelfSigned, SelfSignedError> 
         .push(DnType::CommonName, "qdt-server");
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    // A client whose clock is behind shall not find the certificate in its future.
+    // For clients whose clock is behind.
     let now = SystemTime::now();
     params.not_before = (now - DAY).into();
     params.not_after = (now + LIFETIME).into();

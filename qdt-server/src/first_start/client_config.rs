@@ -1,21 +1,21 @@
-//! The client.yaml that goes with a new server: with it, a client connects without further typing.
+//! The client.yaml of a new server, which a client can use as it is.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-/// What tells a client.yaml that a first start made from one of a user.
-pub(super) const MADE_BY: &str = "made at the first start of this server";
+/// Marks a client.yaml that a first start created, not a user.
+pub(super) const GENERATED_MARK: &str = "made at the first start of this server";
 
-/// What client.yaml says.
+/// The contents of client.yaml.
 #[derive(Clone, Copy)]
 pub struct ClientConfig<'a> {
-    /// The address clients reach the server at, if one is known.
+    /// The server's address, if known.
     pub address: Option<IpAddr>,
     /// The server's UDP port.
     pub port: u16,
-    /// The server's token; a generated one, so it is plain base64.
+    /// The server's token, generated and so plain base64.
     pub token: &'a str,
-    /// `sha256/` and the base64 of the SHA-256 of the certificate's SPKI.
+    /// `sha256/` and the SHA-256 of the certificate's SPKI in base64.
     pub pin: &'a str,
 }
 
@@ -30,7 +30,7 @@ impl fmt::Debug for ClientConfig<'_> {
 }
 
 impl ClientConfig<'_> {
-    /// The text of client.yaml.
+    /// Returns the text of client.yaml.
     #[must_use]
     pub fn to_yaml(&self) -> String {
         let Self {
@@ -47,7 +47,7 @@ impl ClientConfig<'_> {
             ),
         };
         format!(
-            "# For qdt-client; {MADE_BY}. Copy it to the client, over a\n\
+            "# For qdt-client; {GENERATED_MARK}. Copy it to the client, over a\n\
              # secure way and readable by root only: the token in it is the key to the tunnel.\n\
              {note}server: \"{server}\"\n\
              token: \"{token}\"\n\

@@ -1,7 +1,7 @@
-//! One start at a time makes files in a folder.
+//! The lock that lets one start at a time create files in a folder.
 //!
-//! Two that begin together (replicas on one volume, a unit and a start by hand) would each write a
-//! part of what belongs together. A lock ends with its process, however that ends.
+//! Two concurrent starts (replicas on one volume, a unit and a start by hand) would mix files.
+//! The kernel releases the lock when its process ends.
 
 use std::fs::File;
 use std::io;
@@ -14,30 +14,30 @@ use rustix::io::Errno;
 use tokio::time::{Instant, sleep};
 
 use super::FirstStartError;
-use super::new_file::folder_of;
+use super::atomic_file::folder_of;
 
-/// How long another start may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long to wait for another start.
+const TIMEOUT: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_millis(20);
 
-/// See the module.
+/// Held until dropped.
 #[derive(Debug)]
 pub struct FolderLock {
-    /// `None` where the file system has no locks, or there is no folder.
+    /// `None` without a folder, or on a file system without locks.
     folder: Option<File>,
 }
 
 impl FolderLock {
-    /// Locks the folder of `file`, when no other start has it any more.
+    /// Locks the folder of `file`, waiting for another start to end.
     ///
     /// # Errors
-    /// [`FirstStartError::Busy`] where another start keeps it.
+    /// [`FirstStartError::Locked`] if another start does not end in time.
     pub async fn of(file: &Path) -> Result<Self, FirstStartError> {
         let folder = folder_of(file);
         let Ok(opened) = File::open(folder) else {
             return Ok(Self { folder: None });
         };
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + TIMEOUT;
         loop {
             match flock(&opened, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {
@@ -47,7 +47,7 @@ impl FolderLock {
                 }
                 Err(Errno::WOULDBLOCK) if Instant::now() < until => sleep(RETRY).await,
                 Err(Errno::WOULDBLOCK) => {
-                    return Err(FirstStartError::Busy(folder.to_owned()));
+                    return Err(FirstStartError::Locked(folder.to_owned()));
                 }
                 Err(Errno::INTR) => {}
                 Err(_) => return Ok(Self { folder: None }),
@@ -55,14 +55,14 @@ impl FolderLock {
         }
     }
 
-    /// Whether the folder of `file` is the locked one.
+    /// Returns whether the folder of `file` is the locked one.
     #[must_use]
     pub fn covers(&self, file: &Path) -> bool {
         let same = |locked: &File| -> io::Result<bool> {
             let (locked, other) = (locked.metadata()?, folder_of(file).metadata()?);
             Ok((locked.dev(), locked.ino()) == (other.dev(), other.ino()))
         };
-        // What cannot be told is not locked a second time: that would wait for this lock.
+        // In doubt it is: a second lock on the same folder would wait for this one.
         self.folder
             .as_ref()
             .is_none_or(|folder| same(folder).unwrap_or(true))

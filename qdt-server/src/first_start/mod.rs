@@ -1,18 +1,18 @@
-//! What a server makes for itself when it is started for the first time.
+//! The files that a server creates when it is started for the first time: server.yaml with a random
+//! token, certificate and key, and a matching client.yaml.
 //!
-//! Without a server.yaml it writes one with a random token, a certificate with its key, and a
-//! client.yaml that works with them. What always holds: no file that exists is ever written; a file
-//! is complete and on disk before it has its name; secrets are 0600 from the moment they exist.
+//! Invariants: no existing file is overwritten; a file is complete and on disk before it has its
+//! name; secrets have mode 0600 from the start.
 //!
-//! A start that is cut short after any of its writes is continued by the next one. Two files are
-//! therefore kept under a hidden name first, `.FILE.first-start`, and renamed when what depends on
-//! them exists: the key until there is a certificate for it, and server.yaml with its token until
-//! there is a client.yaml with the same. Two starts at a time are kept apart by a [`FolderLock`].
+//! The next start continues one that was interrupted between any two writes. To that end two files
+//! are staged under a hidden name, `.FILE.first-start`, until the files that depend on them exist:
+//! the key until there is a certificate for it, and server.yaml until there is a client.yaml with
+//! its token. A [`FolderLock`] separates concurrent starts.
 
+mod atomic_file;
 mod certificate;
 mod client_config;
 mod lock;
-mod new_file;
 mod stale;
 
 use std::io;
@@ -27,31 +27,31 @@ use zeroize::Zeroizing;
 
 use crate::config::{ServerFile, first_start_yaml};
 
+pub use atomic_file::create;
 pub use certificate::{CertificateFiles, SelfSigned, SelfSignedError, self_signed};
 pub use client_config::ClientConfig;
 pub use lock::FolderLock;
-pub use new_file::create;
-pub use stale::{client_config_path, is_made_here, stale_client_config};
+pub use stale::{client_config_path, is_generated, stale_client_config};
 
-/// The ending of a file's hidden name until what depends on it exists.
+/// The suffix of a staged file.
 const STAGED: &str = "first-start";
 
 /// The UDP port of a new server.
 const DEFAULT_PORT: u16 = 443;
 
-/// Why the first start could not make what is missing. Files that existed are as they were.
+/// Why a missing file could not be created. Existing files are unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum FirstStartError {
-    /// One of a pair is there: making the other would lock out every client that pinned it, or
-    /// worse.
+    /// Only one of certificate and key exists. A new pair would lock out every client that pinned
+    /// the certificate.
     #[error(
         "tls_key: {missing} does not exist, but {present} does; restore the missing file, or move the \
          other one away to have both made anew"
     )]
-    HalfAPair {
-        /// The file that is not there.
+    IncompletePair {
+        /// The missing file.
         missing: PathBuf,
-        /// The file that is.
+        /// The existing file.
         present: PathBuf,
     },
     /// A file could not be written.
@@ -59,49 +59,49 @@ pub enum FirstStartError {
     Create {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// A relative path leads to nothing here and to a certificate beside the configuration.
+    /// A relative path exists only next to the configuration, not in the working directory.
     #[error(
         "tls_cert {path}: is not in the working directory, but there is {found}; start in that folder, or write \
          whole paths into tls_cert and tls_key (a new certificate would lock out every client that pins this one)",
         path = path.display(),
         found = found.display()
     )]
-    Elsewhere {
-        /// The file as the configuration names it.
+    WrongDirectory {
+        /// The path in the configuration.
         path: PathBuf,
-        /// The file beside the configuration.
+        /// The file next to the configuration.
         found: PathBuf,
     },
-    /// Another start is at it.
+    /// Another start holds the lock.
     #[error("{folder}: another start is making files there; start again when it has ended", folder = .0.display())]
-    Busy(PathBuf),
-    /// The certificate that exists cannot be used.
+    Locked(PathBuf),
+    /// The existing certificate is unusable.
     #[error(transparent)]
     Pin(#[from] CertificateError),
-    /// No token could be made.
+    /// No token could be generated.
     #[error("the system gives no random bytes for a token")]
     NoRandomness,
-    /// No certificate could be made.
+    /// No certificate could be generated.
     #[error("self-signed certificate: {0}")]
     Certificate(#[from] SelfSignedError),
 }
 
-/// What a first start made beside server.yaml.
+/// What a first start created apart from server.yaml.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FirstStart {
-    /// The client.yaml that belongs to it; `None` if one existed that says something else.
+    /// The matching client.yaml; `None` if an existing one does not match.
     pub client_config: Option<PathBuf>,
 }
 
-/// Makes server.yaml at `path`, where there is none, and what belongs to it: certificate and key
-/// unless both exist, and client.yaml unless it exists. `addresses` are those the server is reached
-/// at, the best first; `cpus` decides defaults; `pin_of` gives the pin of a certificate.
+/// Creates a missing server.yaml at `path`, certificate and key unless both exist, and client.yaml
+/// unless it exists. Clients reach the server at `addresses`, the best first; defaults depend on
+/// `cpus`; `pin_of` returns the pin of a certificate.
 ///
 /// # Errors
-/// [`FirstStartError`] if something cannot be made; then there is no server.yaml.
+/// [`FirstStartError`] if a file cannot be created; then there is no server.yaml.
 pub fn first_start(
     path: &Path,
     cpus: usize,
@@ -115,8 +115,8 @@ pub fn first_start(
     };
     ensure_certificate(&files, addresses)?;
     let pin = pin_of(&files)?;
-    // Under its hidden name server.yaml keeps the token for a start that continues this one.
-    let staged = new_file::beside(path, STAGED);
+    // The staged server.yaml keeps the token for a start that continues this one.
+    let staged = atomic_file::hidden_path(path, STAGED);
     let token = match staged_token(&staged) {
         Some(token) => token,
         None => random_token()?,
@@ -126,7 +126,7 @@ pub fn first_start(
         &Token::new(token.as_bytes()),
         cpus,
     ));
-    new_file::replace(&staged, server_yaml.as_bytes(), 0o600).map_err(cannot_create(path))?;
+    atomic_file::replace(&staged, server_yaml.as_bytes(), 0o600).map_err(cannot_create(path))?;
     let client_yaml = client_config_path(path);
     let client = ClientConfig {
         address: addresses.first().copied(),
@@ -134,19 +134,19 @@ pub fn first_start(
         token: &token,
         pin: &pin,
     };
-    let belongs = write_client_config(&client_yaml, &client)?
-        || stale::fits(&client_yaml, &Token::new(token.as_bytes()), &pin);
-    new_file::publish(&staged, path).map_err(cannot_create(path))?;
+    let matches = write_client_config(&client_yaml, &client)?
+        || stale::matches(&client_yaml, &Token::new(token.as_bytes()), &pin);
+    atomic_file::publish(&staged, path).map_err(cannot_create(path))?;
     Ok(FirstStart {
-        client_config: belongs.then_some(client_yaml),
+        client_config: matches.then_some(client_yaml),
     })
 }
 
-/// Refuses to make a certificate that the configuration at `path` has already, where a relative
-/// path in it is looked up from another working directory.
+/// Checks that a relative path of the certificate is not missing only because the working directory
+/// is not that of the configuration at `path`.
 ///
 /// # Errors
-/// [`FirstStartError::Elsewhere`].
+/// [`FirstStartError::WrongDirectory`].
 pub fn refuse_second_certificate(
     path: &Path,
     files: &CertificateFiles,
@@ -156,7 +156,7 @@ pub fn refuse_second_certificate(
         .unwrap_or(Path::new(""))
         .join(&files.certificate);
     if !exists(&files.certificate)? && !exists(&files.key)? && found.exists() {
-        return Err(FirstStartError::Elsewhere {
+        return Err(FirstStartError::WrongDirectory {
             path: files.certificate.clone(),
             found,
         });
@@ -164,14 +164,13 @@ pub fn refuse_second_certificate(
     Ok(())
 }
 
-/// Removes what a first start that was cut short kept for the next one, where there is a
-/// server.yaml at `path` now: another token has come since.
-pub fn forget_cut_short(path: &Path) {
-    // Where nothing can be written there is none.
-    let _ = std::fs::remove_file(new_file::beside(path, STAGED));
+/// Removes the staged server.yaml of an interrupted first start, once there is another at `path`.
+pub fn remove_staged_config(path: &Path) {
+    // A folder that cannot be written has none.
+    let _ = std::fs::remove_file(atomic_file::hidden_path(path, STAGED));
 }
 
-/// The token of a first start that was cut short.
+/// Returns the token of an interrupted first start.
 fn staged_token(staged: &Path) -> Option<Zeroizing<String>> {
     let Loaded { config, .. } = read_config_yaml::<ServerFile>(staged).ok()?;
     config.token.check().ok()?;
@@ -180,14 +179,14 @@ fn staged_token(staged: &Path) -> Option<Zeroizing<String>> {
         .map(Zeroizing::new)
 }
 
-/// 32 random bytes as unpadded standard base64, as the Go server makes its tokens.
+/// Returns 32 random bytes in unpadded standard base64, as in Go.
 fn random_token() -> Result<Zeroizing<String>, FirstStartError> {
     let mut bytes = Zeroizing::new([0; 32]);
     aws_lc_rs::rand::fill(bytes.as_mut_slice()).map_err(|_| FirstStartError::NoRandomness)?;
     Ok(Zeroizing::new(STANDARD_NO_PAD.encode(bytes.as_slice())))
 }
 
-/// Makes certificate and key if both are missing; says whether it did.
+/// Creates certificate and key if both are missing; returns whether it did.
 ///
 /// # Errors
 /// [`FirstStartError`] if just one of them is missing or a file cannot be written.
@@ -195,33 +194,33 @@ pub fn ensure_certificate(
     files: &CertificateFiles,
     addresses: &[IpAddr],
 ) -> Result<bool, FirstStartError> {
-    let half = |missing: &Path, present: &Path| FirstStartError::HalfAPair {
+    let incomplete = |missing: &Path, present: &Path| FirstStartError::IncompletePair {
         missing: missing.to_owned(),
         present: present.to_owned(),
     };
-    let staged = new_file::beside(&files.key, STAGED);
+    let staged = atomic_file::hidden_path(&files.key, STAGED);
     match (exists(&files.certificate)?, exists(&files.key)?) {
         (true, true) => {
-            // A key that nobody needs any more; where nothing can be written there is none.
+            // A left-over staged key; a folder that cannot be written has none.
             let _ = std::fs::remove_file(&staged);
             return Ok(false);
         }
-        (false, true) => return Err(half(&files.certificate, &files.key)),
-        // The certificate of a start that was cut short: its key is there, under its other name.
+        (false, true) => return Err(incomplete(&files.certificate, &files.key)),
+        // An interrupted start created the certificate and staged its key.
         (true, false) if ServerTls::load(&files.certificate, &staged).is_ok() => {}
-        (true, false) => return Err(half(&files.key, &files.certificate)),
+        (true, false) => return Err(incomplete(&files.key, &files.certificate)),
         (false, false) => {
-            let made = self_signed(addresses)?;
-            new_file::replace(&staged, made.key_pem.as_bytes(), 0o600)
+            let pair = self_signed(addresses)?;
+            atomic_file::replace(&staged, pair.key_pem.as_bytes(), 0o600)
                 .map_err(cannot_create(&files.key))?;
-            write_new(&files.certificate, made.certificate_pem.as_bytes(), 0o644)?;
+            write_new(&files.certificate, pair.certificate_pem.as_bytes(), 0o644)?;
         }
     }
-    new_file::publish(&staged, &files.key).map_err(cannot_create(&files.key))?;
+    atomic_file::publish(&staged, &files.key).map_err(cannot_create(&files.key))?;
     Ok(true)
 }
 
-/// Writes client.yaml unless there is one; says whether it did.
+/// Writes client.yaml unless it exists; returns whether it did.
 ///
 /// # Errors
 /// [`FirstStartError::Create`] if it cannot be written.
@@ -233,10 +232,10 @@ fn write_client_config(path: &Path, config: &ClientConfig<'_>) -> Result<bool, F
     Ok(true)
 }
 
-/// Writes a new file; one that exists is an error.
+/// Writes a new file.
 ///
 /// # Errors
-/// [`FirstStartError::Create`] if it cannot be written, or exists.
+/// [`FirstStartError::Create`] if it exists or cannot be written.
 fn write_new(path: &Path, contents: &[u8], mode: u32) -> Result<(), FirstStartError> {
     create(path, contents, mode).map_err(cannot_create(path))
 }
@@ -246,7 +245,7 @@ fn cannot_create(path: &Path) -> impl FnOnce(io::Error) -> FirstStartError {
     move |source| FirstStartError::Create { path, source }
 }
 
-/// Whether anything has the name `path`; not being able to look is an error, not a no.
+/// Returns whether `path` exists; an unreadable folder is an error.
 fn exists(path: &Path) -> Result<bool, FirstStartError> {
     path.try_exists().map_err(cannot_create(path))
 }

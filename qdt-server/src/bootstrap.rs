@@ -1,4 +1,4 @@
-//! What happens before there is a logger: the configuration is read, and made where there is none.
+//! The steps before there is a logger: the configuration is read, or created if missing.
 
 use std::io::{self, Write as _};
 use std::net::IpAddr;
@@ -12,30 +12,30 @@ use tracing::{info, warn};
 use crate::config::{Credentials, ServerConfig};
 use crate::first_start::{self, CertificateFiles, FirstStart, FirstStartError, FolderLock};
 
-/// A configuration whose certificate exists, and what had to be made for it.
+/// A configuration whose certificate exists, and what was created for it.
 #[derive(Debug)]
-pub struct Prepared {
-    /// The configuration, and what to say about it once there is a logger.
+pub struct Bootstrap {
+    /// The configuration, and its warnings for the logger.
     pub loaded: Loaded<ServerConfig>,
-    /// What a first start made; `None` where server.yaml existed.
+    /// What a first start created; `None` where server.yaml existed.
     pub first_start: Option<FirstStart>,
-    /// Whether certificate and key were made for a server.yaml that existed.
-    pub made_certificate: bool,
+    /// Whether certificate and key were created for an existing server.yaml.
+    pub created_certificate: bool,
 }
 
-/// Why there is no configuration to start with.
+/// Why there is no usable configuration.
 #[derive(Debug, thiserror::Error)]
-pub enum PrepareError {
-    /// The file cannot be used.
+pub enum BootstrapError {
+    /// The file is unusable.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// What is missing cannot be made.
+    /// A missing file cannot be created.
     #[error(transparent)]
     FirstStart(#[from] FirstStartError),
 }
 
-impl PrepareError {
-    /// The log message that goes with it: `config error`, or `logger error` for the log level.
+impl BootstrapError {
+    /// Returns its log message: `logger error` for the log level, else `config error`.
     #[must_use]
     pub fn message(&self) -> &'static str {
         match self {
@@ -45,23 +45,23 @@ impl PrepareError {
     }
 }
 
-/// Reads the configuration at `path`, on `host` with `cpus` CPUs; makes it, or only its
-/// certificate, where that is missing.
+/// Reads the configuration at `path` for `host` with `cpus` CPUs, and creates what is missing: all
+/// of it or only its certificate.
 ///
 /// # Errors
-/// [`PrepareError`]; no file that existed has changed.
-pub async fn prepare<H: Host>(
+/// [`BootstrapError`]; no existing file has changed.
+pub async fn load_or_create<H: Host>(
     host: &H,
     path: &Path,
     cpus: usize,
-) -> Result<Prepared, PrepareError> {
-    // A host without a default route is reached at its loopback address only.
+) -> Result<Bootstrap, BootstrapError> {
+    // Without a default route only the loopback address is known to reach this host.
     let source = host.network().default_route_source().await.ok().flatten();
     let addresses: Vec<IpAddr> = source.into_iter().collect();
     let mut loaded = ServerConfig::load(path, cpus);
     let mut lock = None;
     let is_complete = |files: &Credentials| files.tls_cert.exists() && files.tls_key.exists();
-    // Where nothing is to be made no other start is waited for; elsewhere one may have made it.
+    // Only a start that creates files locks; then another may have created them meanwhile.
     if !matches!(&loaded, Ok(loaded) if is_complete(&loaded.config.credentials)) {
         lock = Some(FolderLock::of(path).await?);
         loaded = ServerConfig::load(path, cpus);
@@ -77,21 +77,21 @@ pub async fn prepare<H: Host>(
                 _ => None,
             };
             first_start::refuse_second_certificate(path, &files)?;
-            let made_certificate = first_start::ensure_certificate(&files, &addresses)?;
-            first_start::forget_cut_short(path);
-            Ok(Prepared {
+            let created_certificate = first_start::ensure_certificate(&files, &addresses)?;
+            first_start::remove_staged_config(path);
+            Ok(Bootstrap {
                 loaded,
                 first_start: None,
-                made_certificate,
+                created_certificate,
             })
         }
         Err(ReadError::NotFound(_)) => {
-            let made = first_start::first_start(path, cpus, &addresses, pin_of)?;
+            let created = first_start::first_start(path, cpus, &addresses, pin_of)?;
             let loaded = ServerConfig::load(path, cpus)?;
-            Ok(Prepared {
+            Ok(Bootstrap {
                 loaded,
-                first_start: Some(made),
-                made_certificate: false,
+                first_start: Some(created),
+                created_certificate: false,
             })
         }
         Err(error) => Err(error.into()),
@@ -102,8 +102,8 @@ fn pin_of(files: &CertificateFiles) -> Result<String, CertificateError> {
     ServerTls::load(&files.certificate, &files.key).map(|tls| tls.pin().to_owned())
 }
 
-/// Warns where the client.yaml that a first start made beside the configuration at `path` does not
-/// go with `token` and `pin` any more.
+/// Warns if the client.yaml that a first start created next to `path` no longer matches `token`
+/// and `pin`.
 pub fn warn_if_client_config_is_stale(path: &Path, token: &Token, pin: &str) {
     if let Some(client) = first_start::stale_client_config(path, token, pin) {
         let err = "its token or pin is not the server's: a client with it is refused; put the \
@@ -112,13 +112,13 @@ pub fn warn_if_client_config_is_stale(path: &Path, token: &Token, pin: &str) {
     }
 }
 
-/// Tells, once in the life of a server, how to use what the first start made.
-pub fn announce(path: &Path, made: &FirstStart) {
+/// Explains how to use what the first start created.
+pub fn announce(path: &Path, created: &FirstStart) {
     info!(config = %path.display(), "first start: configuration created");
-    let Some(client) = &made.client_config else {
+    let Some(client) = &created.client_config else {
         let client = first_start::client_config_path(path);
         let file = client.display();
-        if first_start::is_made_here(&client) {
+        if first_start::is_generated(&client) {
             let err = "it was made for another server.yaml, and a client with it is refused: put \
                        this server's token and pin in, or remove both files and start again";
             warn!(%file, err, "client.yaml is stale");
@@ -128,7 +128,7 @@ pub fn announce(path: &Path, made: &FirstStart) {
         return;
     };
     let client = client.display();
-    // On stderr: stdout is for log lines only. Where stderr is closed nobody reads it.
+    // stdout is for log lines only. A closed stderr is not an error.
     let _ = writeln!(
         io::stderr(),
         "This server has just been set up. To connect a client, copy\n    {client}\n\

@@ -1,4 +1,4 @@
-//! A first start that is killed after any of its writes is continued by the next start.
+//! First starts that are killed after any write, or run concurrently.
 #![allow(clippy::unwrap_used, reason = "a test ends where an expectation fails")]
 
 use std::fs;
@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use qdt_host::LinuxHost;
 use qdt_program::{Loaded, Token, read_config_yaml};
-use qdt_server::prepare::{PrepareError, Prepared, prepare};
+use qdt_server::bootstrap::{Bootstrap, BootstrapError, load_or_create};
 use qdt_transport::ServerTls;
 use serde::Deserialize;
 
@@ -18,7 +18,7 @@ struct ClientFile {
     server_pin: String,
 }
 
-/// Names and sizes of what is in a folder, hidden files included.
+/// Names and sizes of the files in a folder, hidden ones included.
 fn state(folder: &Path) -> Vec<(String, u64)> {
     let entries = fs::read_dir(folder).unwrap().flatten();
     let mut files: Vec<_> = entries
@@ -31,8 +31,8 @@ fn state(folder: &Path) -> Vec<(String, u64)> {
     files
 }
 
-/// Starts the server in `folder` and kills it as soon as the folder has changed `changes` times, or
-/// server.yaml is there; then it says true. Nothing on the host has been changed by then.
+/// Starts the server in `folder` and kills it once the folder has changed `changes` times or
+/// server.yaml exists, before it changes the host; returns whether server.yaml exists.
 fn start_and_kill(folder: &Path, changes: usize) -> bool {
     let mut command = Command::new(env!("CARGO_BIN_EXE_qdt-server"));
     command
@@ -41,7 +41,7 @@ fn start_and_kill(folder: &Path, changes: usize) -> bool {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
-    // SAFETY: between fork and exec only this one system call, which makes the child stop at exec.
+    // SAFETY: only this one system call runs between fork and exec; the child stops at exec.
     unsafe {
         command.pre_exec(|| {
             libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0);
@@ -53,11 +53,11 @@ fn start_and_kill(folder: &Path, changes: usize) -> bool {
     let (mut seen, mut last) = (0, state(folder));
     let finished = loop {
         let mut status = 0;
-        // SAFETY: a child of this thread, and a place for its status.
+        // SAFETY: a child of this thread, and memory for its status.
         let stopped = unsafe { libc::waitpid(pid, &raw mut status, 0) };
         assert!(
             stopped == pid && libc::WIFSTOPPED(status),
-            "it ended: {status}"
+            "it exited: {status}"
         );
         let now = state(folder);
         if now != last {
@@ -69,7 +69,7 @@ fn start_and_kill(folder: &Path, changes: usize) -> bool {
         if seen == changes {
             break false;
         }
-        // Its next system call, at the beginning or end of it.
+        // Continues to the next entry or exit of a system call.
         // SAFETY: a stopped child that this thread traces.
         unsafe { libc::ptrace(libc::PTRACE_SYSCALL, pid, 0, 0) };
     };
@@ -78,13 +78,13 @@ fn start_and_kill(folder: &Path, changes: usize) -> bool {
     finished
 }
 
-/// Starts as the program does, as far as files are concerned.
-fn start(folder: &Path) -> Result<Prepared, PrepareError> {
+/// Creates files as the program does.
+fn start(folder: &Path) -> Result<Bootstrap, BootstrapError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
-    runtime.block_on(prepare(
+    runtime.block_on(load_or_create(
         &LinuxHost::default(),
         &folder.join("server.yaml"),
         2,
@@ -92,14 +92,14 @@ fn start(folder: &Path) -> Result<Prepared, PrepareError> {
 }
 
 #[test]
-fn a_first_start_that_is_killed_after_any_write_is_continued_and_client_yaml_fits_server_yaml() {
+fn the_next_start_continues_one_killed_after_any_write_and_client_yaml_matches() {
     for changes in 1.. {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path();
         let finished = start_and_kill(folder, changes);
         let cut = state(folder);
         let server = match start(folder) {
-            Ok(prepared) => prepared.loaded.config,
+            Ok(bootstrap) => bootstrap.loaded.config,
             Err(error) => panic!("{error}\nafter {changes} changes: {cut:?}"),
         };
         let tls =
@@ -122,7 +122,7 @@ fn a_first_start_that_is_killed_after_any_write_is_continued_and_client_yaml_fit
 }
 
 #[test]
-fn what_a_process_of_the_same_id_left_is_not_in_the_way() {
+fn leftovers_of_a_process_with_the_same_id_are_removed() {
     let folder = tempfile::tempdir().unwrap();
     let id = std::process::id();
     for name in [
@@ -138,15 +138,15 @@ fn what_a_process_of_the_same_id_left_is_not_in_the_way() {
 }
 
 #[test]
-fn a_server_yaml_that_came_meanwhile_counts_and_nothing_of_the_start_before_stays() {
+fn a_later_server_yaml_wins_and_staged_files_are_removed() {
     let folder = tempfile::tempdir().unwrap();
     for name in [".key.pem.first-start", ".server.yaml.first-start"] {
         fs::write(folder.path().join(name), "token: of-the-start-before\n").unwrap();
     }
     let path = folder.path().join("server.yaml");
     fs::write(&path, "token: 0123456789abcdef\n").unwrap();
-    let prepared = start(folder.path()).unwrap();
-    assert!(prepared.loaded.config.credentials.token == Token::new(*b"0123456789abcdef"));
+    let bootstrap = start(folder.path()).unwrap();
+    assert!(bootstrap.loaded.config.credentials.token == Token::new(*b"0123456789abcdef"));
     let names: Vec<_> = state(folder.path())
         .into_iter()
         .map(|(name, _)| name)
@@ -155,7 +155,7 @@ fn a_server_yaml_that_came_meanwhile_counts_and_nothing_of_the_start_before_stay
 }
 
 #[test]
-fn the_key_of_another_start_is_not_put_beside_the_users_certificate() {
+fn a_staged_key_is_not_used_with_a_foreign_certificate() {
     let folder = tempfile::tempdir().unwrap();
     start(folder.path()).unwrap();
     let other = tempfile::tempdir().unwrap();
@@ -172,12 +172,12 @@ fn the_key_of_another_start_is_not_put_beside_the_users_certificate() {
 }
 
 #[test]
-fn starts_that_begin_together_make_one_set_of_files() {
+fn concurrent_starts_create_one_set_of_files() {
     for round in 0..20 {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path();
         if round % 2 == 1 {
-            // The pair is there; only the two configurations are to be made.
+            // The pair exists; only the two configurations are missing.
             start(folder).unwrap();
             fs::remove_file(folder.join("server.yaml")).unwrap();
             fs::remove_file(folder.join("client.yaml")).unwrap();

@@ -1,4 +1,4 @@
-//! A new file appears complete or not at all, and never in the place of another.
+//! New files that appear complete or not at all, and replace no other file.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
@@ -9,47 +9,47 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Mode, RenameFlags};
 use rustix::io::Errno;
 
-/// Creates `path` with exactly `mode` (whatever the umask) and `contents`: written beside it,
-/// brought to disk, then renamed.
+/// Creates `path` with `contents` and exactly `mode`, whatever the umask: writes a temporary file,
+/// syncs and renames it.
 ///
 /// # Errors
-/// [`io::ErrorKind::AlreadyExists`] if `path` exists, and whatever the file system says. Nothing is
+/// [`io::ErrorKind::AlreadyExists`] if `path` exists, and any error of the file system. Nothing is
 /// left behind.
 pub fn create(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
-    write_then(path, contents, mode, publish)
+    write_and_name(path, contents, mode, publish)
 }
 
-/// As [`create`], in place of a file that exists: for files of our own only.
+/// As [`create`], but replaces an existing file: for staged files only.
 ///
 /// # Errors
-/// Whatever the file system says. Nothing is left behind.
+/// Any error of the file system. Nothing is left behind.
 pub(super) fn replace(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
-    write_then(path, contents, mode, |temporary, path| {
+    write_and_name(path, contents, mode, |temporary, path| {
         std::fs::rename(temporary, path)?;
         File::open(folder_of(path))?.sync_all()
     })
 }
 
-fn write_then(
+fn write_and_name(
     path: &Path,
     contents: &[u8],
     mode: u32,
     name: impl FnOnce(&Path, &Path) -> io::Result<()>,
 ) -> io::Result<()> {
     remove_leftovers(path);
-    let temporary = beside(path, &format!("{}.tmp", std::process::id()));
+    let temporary = hidden_path(path, &format!("{}.tmp", std::process::id()));
     let result = write(&temporary, contents, mode).and_then(|()| name(&temporary, path));
     if result.is_err() {
-        // May be gone or never have been made; the first error is the one to tell.
+        // It may not exist; the first error is the one to report.
         let _ = std::fs::remove_file(&temporary);
     }
     result
 }
 
-/// Removes what killed processes left on the way to `path`. In a container a process has the id of
-/// the one before it, so that its own name may be taken.
+/// Removes the temporary files of killed processes. In a container one of them may have had our
+/// process id.
 fn remove_leftovers(path: &Path) {
-    let prefix = beside(path, "");
+    let prefix = hidden_path(path, "");
     let (Some(prefix), Ok(entries)) = (prefix.file_name(), folder_of(path).read_dir()) else {
         return;
     };
@@ -62,7 +62,7 @@ fn remove_leftovers(path: &Path) {
             .and_then(|id| std::str::from_utf8(id).ok()?.parse::<u32>().ok());
         let lives = |id| id != std::process::id() && Path::new(&format!("/proc/{id}")).exists();
         if process.is_some_and(|id| !lives(id)) {
-            // What cannot be removed is met again where it is in the way.
+            // If it is in the way, creating the file fails with the reason.
             let _ = std::fs::remove_file(entry.path());
         }
     }
@@ -79,7 +79,7 @@ fn write(temporary: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Gives the file its name unless something has it, and brings the name to disk.
+/// Renames `temporary` to `path` unless that exists, and syncs the folder.
 ///
 /// # Errors
 /// As for [`create`].
@@ -96,16 +96,16 @@ pub(super) fn publish(temporary: &Path, path: &Path) -> io::Result<()> {
     File::open(folder_of(path))?.sync_all()
 }
 
-/// The hidden name `.FILE.ending` in the folder of `path`.
-pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
+/// Returns the hidden path `.FILE.suffix` in the folder of `path`.
+pub(super) fn hidden_path(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
     name.push(".");
-    name.push(ending);
+    name.push(suffix);
     folder_of(path).join(name)
 }
 
-/// The folder of `path`.
+/// Returns the folder of `path`.
 pub(super) fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
