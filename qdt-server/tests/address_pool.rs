@@ -1,4 +1,4 @@
-//! The order in which inner addresses are given out.
+//! The order in which inner addresses are allocated.
 #![allow(clippy::unwrap_used, reason = "a test ends where an expectation fails")]
 
 use std::fs;
@@ -69,7 +69,7 @@ fn a_slash_24_serves_253_clients_with_unique_addresses_and_not_one_more() {
     for never in ["10.8.0.0", "10.8.0.1", "10.8.0.255"] {
         assert!(
             !seen.contains(&index(&pool, never)),
-            "{never} was given out"
+            "{never} was allocated"
         );
     }
 }
@@ -93,7 +93,7 @@ fn a_single_free_address_is_found_wherever_the_cursor_stands() {
 }
 
 #[test]
-fn what_is_not_a_host_of_the_network_is_neither_taken_nor_released() {
+fn an_index_that_is_not_a_host_is_neither_taken_nor_released() {
     let mut pool = pool("10.8.0.0/29", "10.8.0.1").unwrap();
     for outside in ["10.9.0.2", "0.0.0.0"] {
         assert_eq!(pool.pool().index(outside.parse().unwrap()), None);

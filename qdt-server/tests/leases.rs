@@ -1,4 +1,4 @@
-//! For whom an inner address is held, and the tickets that claim one.
+//! Leases of inner addresses, and the tickets that claim them.
 #![allow(clippy::unwrap_used, reason = "a test ends where an expectation fails")]
 
 use std::net::IpAddr;
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use ipnet::IpNet;
 use qdt_server::address::{
-    AddressPool, Claim, Leases, TICKET_KEYS, TICKET_LIFETIME, TicketError, TicketSealer,
+    AddressPool, Claim, Leases, MAX_TICKET_KEYS, TICKET_LIFETIME, TicketError, TicketSealer,
 };
 use qdt_transport::PoolIndex;
 
@@ -29,14 +29,14 @@ fn address(last: u8) -> IpAddr {
 }
 
 #[test]
-fn a_lost_sessions_address_is_kept_for_session_timeout_and_for_nobody_else() {
+fn a_lost_sessions_address_is_held_for_session_timeout_and_no_other_client() {
     let start = Instant::now();
     let mut leases = leases("10.8.0.0/30");
     let grant = leases.grant(1, None, 77).unwrap();
-    leases.park(1, grant.index, start);
+    leases.hold(1, grant.index, start);
     assert!(
         leases.grant(2, None, 78).is_err(),
-        "somebody else got the parked address"
+        "another client got the held address"
     );
     assert!(
         leases
@@ -56,22 +56,22 @@ fn a_lost_sessions_address_is_kept_for_session_timeout_and_for_nobody_else() {
 }
 
 #[test]
-fn an_expired_address_is_free_only_after_the_kernel_forgot_its_owner() {
+fn an_expired_address_is_free_only_after_its_flows_are_deleted() {
     let start = Instant::now();
     let mut leases = leases("10.8.0.0/30");
     leases.grant(1, None, 77).unwrap();
-    leases.park(1, at(2), start);
+    leases.hold(1, at(2), start);
     assert_eq!(leases.expire(start + KEEP), [at(2)]);
     assert!(
         leases.grant(2, None, 78).is_err(),
-        "given out before it was clean"
+        "granted before it was clean"
     );
     leases.release(at(2));
     assert_eq!(leases.grant(2, None, 78).unwrap().index, at(2));
 }
 
 #[test]
-fn an_address_whose_flows_stayed_is_given_out_after_all_others_and_named_for_cleaning_again() {
+fn an_address_whose_flows_could_not_be_deleted_is_granted_last_and_cleaned_again() {
     let start = Instant::now();
     let mut leases = leases("10.8.0.0/29");
     let claim = |last| Claim {
@@ -82,43 +82,41 @@ fn an_address_whose_flows_stayed_is_given_out_after_all_others_and_named_for_cle
         leases
             .grant(u64::from(last), None, u64::from(last))
             .unwrap();
-        leases.park(u64::from(last), at(last), start);
+        leases.hold(u64::from(last), at(last), start);
     }
-    leases.take_unclean();
+    leases.take_dirty();
     let expired = leases.expire(start + KEEP);
     assert_eq!(expired, [at(2), at(3)]);
-    expired
-        .iter()
-        .for_each(|address| leases.keep_uncleaned(*address));
-    assert_eq!(leases.expire(start + KEEP), expired, "tried again");
+    expired.iter().for_each(|address| leases.defer(*address));
+    assert_eq!(leases.expire(start + KEEP), expired, "repeated");
     for last in 4..=6 {
         let grant = leases.grant(u64::from(last), None, 1).unwrap();
         assert_eq!(grant.index, at(last), "others first");
     }
-    leases.take_unclean();
+    leases.take_dirty();
     assert!(leases.can_grant(None));
     assert_eq!(leases.grant(7, None, 1).unwrap().index, at(2));
-    assert_eq!(leases.take_unclean(), [at(2)], "and cleaned at once");
-    // Its bearer comes back: nobody else gets it.
+    assert_eq!(leases.take_dirty(), [at(2)], "and cleaned at once");
+    // Its bearer resumes: no other client gets it.
     let back = leases.grant(8, Some(claim(3)), 1).unwrap();
     assert_eq!(back.index, at(3));
     assert!(!leases.can_grant(None) && leases.grant(9, None, 1).is_err());
-    // In the end the kernel forgets.
-    leases.park(8, at(3), start);
+    // At last the deletion succeeds.
+    leases.hold(8, at(3), start);
     assert_eq!(leases.expire(start + KEEP), [at(3)]);
-    leases.keep_uncleaned(at(3));
+    leases.defer(at(3));
     leases.release(at(3));
     assert_eq!(leases.grant(9, None, 1).unwrap().index, at(3));
-    assert!(leases.take_unclean().is_empty());
+    assert!(leases.take_dirty().is_empty());
     assert!(leases.grant(10, None, 1).is_err());
 }
 
 #[test]
-fn a_bearer_who_returns_during_the_clean_up_keeps_the_address() {
+fn a_bearer_that_resumes_during_the_cleaning_keeps_the_address() {
     let start = Instant::now();
     let mut leases = leases("10.8.0.0/30");
     leases.grant(1, None, 77).unwrap();
-    leases.park(1, at(2), start);
+    leases.hold(1, at(2), start);
     assert_eq!(leases.expire(start + KEEP), [at(2)]);
     let claim = Claim {
         index: at(2),
@@ -128,12 +126,12 @@ fn a_bearer_who_returns_during_the_clean_up_keeps_the_address() {
     leases.release(at(2));
     assert!(
         leases.grant(3, None, 79).is_err(),
-        "a living session lost its address"
+        "a live session lost its address"
     );
 }
 
 #[test]
-fn a_ticket_presented_while_the_old_session_lives_moves_the_address() {
+fn a_ticket_shown_while_the_old_session_is_live_moves_the_address() {
     let mut leases = leases("10.8.0.0/24");
     let first = leases.grant(1, None, 77).unwrap();
     let claim = Claim {
@@ -143,17 +141,17 @@ fn a_ticket_presented_while_the_old_session_lives_moves_the_address() {
     assert!(leases.replaces_live(claim));
     let second = leases.grant(2, Some(claim), 78).unwrap();
     assert_eq!((second.index, second.replaces), (first.index, Some(1)));
-    // The end of the old session comes later and must not park the address of the new one.
-    leases.park(1, first.index, Instant::now());
-    assert_eq!(leases.parked(), 0);
+    // The later end of the old session must not affect the address of the new one.
+    leases.hold(1, first.index, Instant::now());
+    assert_eq!(leases.held(), 0);
 }
 
 #[test]
-fn an_old_ticket_takes_nothing_from_the_present_owner() {
+fn an_old_ticket_takes_nothing_from_the_current_owner() {
     let start = Instant::now();
     let mut leases = leases("10.8.0.0/29");
     leases.grant(1, None, 77).unwrap();
-    leases.park(1, at(2), start);
+    leases.hold(1, at(2), start);
     leases.expire(start + KEEP);
     leases.release(at(2));
     for session in 2..=6 {
@@ -166,19 +164,19 @@ fn an_old_ticket_takes_nothing_from_the_present_owner() {
     assert!(!leases.replaces_live(stale));
     assert!(
         leases.grant(9, Some(stale), 200).is_err(),
-        "took the address of a living session"
+        "took the address of a live session"
     );
 }
 
 #[test]
-fn after_a_restart_a_ticket_gets_its_address_and_newcomers_keep_clear() {
+fn after_a_restart_a_ticket_gets_its_address_and_new_clients_get_later_ones() {
     let mut leases = leases("10.8.0.0/24");
     let returning = Claim {
         index: at(40),
         lineage: 5,
     };
     assert_eq!(leases.grant(1, Some(returning), 1).unwrap().index, at(40));
-    // Addresses below 40 may belong to others who are still on their way back.
+    // Addresses below 40 may belong to clients that have not returned yet.
     assert_eq!(leases.grant(2, None, 2).unwrap().index, at(41));
     let other = Claim {
         index: at(7),
@@ -189,46 +187,46 @@ fn after_a_restart_a_ticket_gets_its_address_and_newcomers_keep_clear() {
 }
 
 #[test]
-fn after_a_restart_two_tickets_for_one_address_have_its_flows_forgotten_once() {
+fn after_a_restart_two_tickets_for_one_address_have_its_flows_deleted_once() {
     let mut leases = leases("10.8.0.0/24");
     let of_lineage = |lineage| Claim {
         index: at(40),
         lineage,
     };
-    // Whoever comes back keeps its flows...
+    // A returning client keeps its flows...
     leases.grant(1, Some(of_lineage(5)), 1).unwrap();
-    assert!(leases.take_unclean().is_empty());
+    assert!(leases.take_dirty().is_empty());
     leases.grant(2, Some(of_lineage(5)), 2).unwrap();
-    assert!(leases.take_unclean().is_empty());
-    // ...until another client shows that they may be its own.
+    assert!(leases.take_dirty().is_empty());
+    // ...until a ticket of another client shows that they may be that client's.
     let other = leases.grant(3, Some(of_lineage(6)), 3).unwrap();
-    assert_eq!(leases.take_unclean(), [at(40), other.index]);
+    assert_eq!(leases.take_dirty(), [at(40), other.index]);
     leases.grant(4, Some(of_lineage(7)), 4).unwrap();
-    assert!(!leases.take_unclean().contains(&at(40)), "said once");
+    assert!(!leases.take_dirty().contains(&at(40)), "returned once");
 }
 
 #[test]
-fn in_one_run_an_old_ticket_has_nobodys_flows_forgotten() {
+fn within_one_run_an_old_ticket_has_no_flows_deleted() {
     let start = Instant::now();
     let mut leases = leases("10.8.0.0/29");
     let first = leases.grant(1, None, 77).unwrap();
-    leases.park(1, first.index, start);
+    leases.hold(1, first.index, start);
     leases.expire(start + KEEP);
     leases.release(first.index);
     for session in 2..=6 {
         leases.grant(session, None, 100 + session).unwrap();
     }
-    leases.take_unclean();
+    leases.take_dirty();
     let stale = Claim {
         index: first.index,
         lineage: 77,
     };
     assert!(leases.grant(9, Some(stale), 200).is_err());
-    assert!(leases.take_unclean().is_empty());
+    assert!(leases.take_dirty().is_empty());
 }
 
 #[test]
-fn of_two_sessions_of_one_ticket_the_later_grant_has_the_higher_number() {
+fn later_grants_have_higher_numbers() {
     let mut leases = leases("10.8.0.0/24");
     let first = leases.grant(1, None, 77).unwrap();
     let claim = Claim {
@@ -254,7 +252,7 @@ fn a_ticket_for_an_address_outside_the_pool_gets_another_one() {
 }
 
 #[test]
-fn a_ticket_opens_under_the_same_tls_key_also_in_another_process() {
+fn a_ticket_opens_in_another_process_with_the_same_tls_key() {
     let now = SystemTime::now();
     let text = TicketSealer::new(&[1; 32], None)
         .seal(address(9), u64::MAX, now)
@@ -262,7 +260,7 @@ fn a_ticket_opens_under_the_same_tls_key_also_in_another_process() {
     let opened = TicketSealer::new(&[1; 32], None).open(&text, now).unwrap();
     assert_eq!((opened.address, opened.lineage), (address(9), u64::MAX));
     let other = TicketSealer::new(&[2; 32], None);
-    assert_eq!(other.open(&text, now), Err(TicketError::NotOurs));
+    assert_eq!(other.open(&text, now), Err(TicketError::WrongKey));
     let reloaded = TicketSealer::new(&[2; 32], Some(&[1; 32]));
     assert_eq!(reloaded.open(&text, now), Ok(opened));
 }
@@ -275,13 +273,13 @@ fn an_ipv6_address_gets_no_ticket() {
 }
 
 #[test]
-fn a_ticket_outlives_many_changes_of_the_tls_key_and_a_key_that_comes_back_is_no_new_one() {
+fn a_ticket_outlives_many_changes_of_the_tls_key_and_a_reused_key_is_not_new() {
     let now = SystemTime::now();
     let mut sealer = TicketSealer::new(&[0; 32], None);
     let first = sealer.seal(address(7), 7, now).unwrap();
-    // Reloads without a change, and between two keys and back, use up nothing.
+    // Reloads without a change, or between the same keys, use up nothing.
     for key in [0, 0, 1, 0, 1, 0, 1, 1].into_iter().cycle().take(100) {
-        sealer = sealer.changed_to(&[key; 32]);
+        sealer = sealer.rotated_to(&[key; 32]);
         assert_eq!(
             sealer
                 .open(&first, now)
@@ -289,12 +287,15 @@ fn a_ticket_outlives_many_changes_of_the_tls_key_and_a_key_that_comes_back_is_no
             Ok((address(7), 7))
         );
     }
-    for key in 2..TICKET_KEYS as u8 {
-        sealer = sealer.changed_to(&[key; 32]);
+    for key in 2..MAX_TICKET_KEYS as u8 {
+        sealer = sealer.rotated_to(&[key; 32]);
         assert!(sealer.open(&first, now).is_ok(), "{key} keys later");
     }
-    let later = sealer.changed_to(&[200; 32]).changed_to(&[201; 32]);
-    assert!(later.open(&first, now).is_err(), "there is a bound");
+    let later = sealer.rotated_to(&[200; 32]).rotated_to(&[201; 32]);
+    assert!(
+        later.open(&first, now).is_err(),
+        "the number of keys is bounded"
+    );
 }
 
 #[test]

@@ -1,23 +1,21 @@
-//! For whom each taken address is held.
+//! The leases of inner addresses.
 //!
-//! A lease goes through at most three states: *live* while a session has the address, *parked* for
-//! `session_timeout` after its connection is gone, *leaving* while the kernel forgets the flows of
-//! the previous owner; then the address is free. One whose flows the kernel did not delete stays
-//! leaving, is tried again, and goes to somebody else only when no other address is left. Whoever
-//! presents the ticket of the same lineage gets a live, parked or leaving address back at once.
+//! A lease is *live* while a session has the address, *held* for `session_timeout` after the
+//! connection is gone, and *cleaning* while the kernel deletes the former owner's flows; then the
+//! address is free. If the deletion fails, it is repeated, and the address goes to a new client
+//! only when no other is left. The bearer of a ticket of the same lineage gets a live, held or
+//! cleaning address back at once.
 //!
-//! A **lineage** is a random number born with a fresh grant and carried on by every resumption. It
-//! keeps an old ticket from taking an address that belongs to somebody else by now.
+//! A **lineage** is a random number drawn with a new lease and kept by every resumption. It keeps
+//! an old ticket from taking an address that has a new owner.
 //!
-//! After a restart nothing is known about earlier grants (nothing is written to disk, so that a
-//! read-only host works). A ticket then gets its address if nobody else has it, and the first such
-//! ticket tells that the server was restarted: the cursor passes the redeemed address, so that
-//! clients without a ticket are given addresses beyond those that others are coming back for.
+//! After a restart no earlier lease is known, because nothing is written to disk (a read-only host
+//! works). A ticket then gets its address if it is free, and the pool's cursor moves past it, so
+//! that clients without a ticket get addresses beyond those whose owners may still return.
 //!
-//! Such a bearer keeps the flows that the kernel holds for the address, so that its connections
-//! live on. But an old ticket may name an address that had gone to another client before the
-//! restart. As soon as a ticket of another lineage for the same address shows that, its flows are
-//! forgotten.
+//! The bearer of such a ticket keeps the kernel's flows, and so its connections. But its ticket may
+//! be an old one, whose address went to another client before the restart. A ticket of another
+//! lineage for the address shows that, and then its flows are deleted.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -26,12 +24,12 @@ use qdt_transport::{PoolIndex, SessionUsage};
 
 use super::pool::{AddressPool, Exhausted};
 
-/// What a ticket says about its bearer: the address and the lineage it was granted in.
+/// The claim of a ticket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Claim {
-    /// The inner address the bearer had.
+    /// The bearer's inner address.
     pub index: PoolIndex,
-    /// The lineage of the grant.
+    /// The lineage of its lease.
     pub lineage: u64,
 }
 
@@ -40,71 +38,67 @@ pub struct Claim {
 pub struct Grant {
     /// The inner address.
     pub index: PoolIndex,
-    /// The lineage, to be sealed into the session's ticket.
+    /// The lineage for the session's ticket.
     pub lineage: u64,
-    /// The session that had the address until now and must end.
+    /// The session that had the address and must end.
     pub replaces: Option<u64>,
-    /// Rises by one with every grant: of two grants of an address the higher number is the later
-    /// one.
+    /// Rises with every grant, so that it orders the grants of an address.
     pub number: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Holder {
+enum State {
     Live { session: u64 },
-    Parked { until: Instant },
-    Leaving { uncleaned: bool },
+    Held { until: Instant },
+    Cleaning { failed: bool },
 }
 
 #[derive(Debug)]
 struct Lease {
     lineage: u64,
-    holder: Holder,
-    /// What the lineage's sessions have used of their limits.
+    state: State,
+    /// The use of the session limits, shared by the lineage's sessions.
     usage: SessionUsage,
 }
 
-/// Every address that is not free, and its holder.
+/// The lease of every address that is not free.
 #[derive(Debug)]
 pub struct Leases {
     pool: AddressPool,
     leases: HashMap<PoolIndex, Lease>,
-    keep: Duration,
-    /// Addresses that this process has seen in use or has cleaned.
-    known: HashSet<PoolIndex>,
-    /// Whose flows the kernel has to forget, because they may be another client's from before this
-    /// process.
-    unclean: Vec<PoolIndex>,
-    /// Leaving addresses whose flows the kernel did not delete, the longest known first.
-    uncleaned: VecDeque<PoolIndex>,
-    /// Given back to the bearer of a ticket on its word alone: this process has never seen or
-    /// cleaned them.
-    unproven: HashSet<PoolIndex>,
-    /// The number of the latest grant.
-    granted: u64,
+    hold_time: Duration,
+    /// Addresses that this process has granted before.
+    granted_before: HashSet<PoolIndex>,
+    /// Addresses whose flows may be a former owner's and must be deleted at once.
+    dirty: Vec<PoolIndex>,
+    /// Cleaning addresses whose flows could not be deleted, the oldest first.
+    deferred: VecDeque<PoolIndex>,
+    /// Addresses granted by ticket alone, which this process had not granted before.
+    unverified: HashSet<PoolIndex>,
+    last_number: u64,
 }
 
 impl Leases {
-    /// Leases from `pool`; the address of a lost session is kept for `keep` (`session_timeout`).
+    /// Makes leases from `pool` that hold the address of a lost session for `hold_time`.
     #[must_use]
-    pub fn new(pool: AddressPool, keep: Duration) -> Self {
+    pub fn new(pool: AddressPool, hold_time: Duration) -> Self {
         Self {
             pool,
             leases: HashMap::new(),
-            keep,
-            known: HashSet::new(),
-            unclean: Vec::new(),
-            uncleaned: VecDeque::new(),
-            unproven: HashSet::new(),
-            granted: 0,
+            hold_time,
+            granted_before: HashSet::new(),
+            dirty: Vec::new(),
+            deferred: VecDeque::new(),
+            unverified: HashSet::new(),
+            last_number: 0,
         }
     }
 
-    /// Gives `session` an address: the claimed one if it is free or of the claim's lineage, else
-    /// the next of the pool. `new_lineage` names a grant that continues no earlier one.
+    /// Grants `session` the claimed address if it is free or of the claim's lineage, else the next
+    /// of the pool under `new_lineage`.
     ///
     /// # Errors
-    /// [`Exhausted`] when the claim does not hold and no address is free.
+    /// [`Exhausted`] if the claim is not valid and no address is left.
     pub fn grant(
         &mut self,
         session: u64,
@@ -118,18 +112,18 @@ impl Leases {
         }
         let index = match self.pool.acquire() {
             Ok(index) => {
-                if self.known.insert(index) {
-                    self.unclean.push(index);
+                if self.granted_before.insert(index) {
+                    self.dirty.push(index);
                 }
                 index
             }
-            Err(exhausted) => self.take_uncleaned().ok_or(exhausted)?,
+            Err(exhausted) => self.take_deferred().ok_or(exhausted)?,
         };
         self.leases.insert(
             index,
             Lease {
                 lineage: new_lineage,
-                holder: Holder::Live { session },
+                state: State::Live { session },
                 usage: SessionUsage::default(),
             },
         );
@@ -141,33 +135,31 @@ impl Leases {
         })
     }
 
-    /// The address that has waited longest for its flows to be deleted: they are tried again now
-    /// that somebody else has it.
-    fn take_uncleaned(&mut self) -> Option<PoolIndex> {
-        let index = self.uncleaned.pop_front()?;
-        self.unproven.remove(&index);
-        self.unclean.push(index);
+    /// Takes the address whose deletion failed first; it is repeated for the new owner.
+    fn take_deferred(&mut self) -> Option<PoolIndex> {
+        let index = self.deferred.pop_front()?;
+        self.unverified.remove(&index);
+        self.dirty.push(index);
         Some(index)
     }
 
     fn redeem(&mut self, session: u64, claim: Claim) -> Option<Grant> {
         let replaces = match self.leases.get_mut(&claim.index) {
             Some(lease) if lease.lineage == claim.lineage => {
-                let old = std::mem::replace(&mut lease.holder, Holder::Live { session });
+                let old = std::mem::replace(&mut lease.state, State::Live { session });
                 match old {
-                    Holder::Live { session } => Some(session),
-                    Holder::Leaving { uncleaned: true } => {
-                        self.uncleaned.retain(|other| *other != claim.index);
+                    State::Live { session } => Some(session),
+                    State::Cleaning { failed: true } => {
+                        self.deferred.retain(|other| *other != claim.index);
                         None
                     }
-                    Holder::Parked { .. } | Holder::Leaving { .. } => None,
+                    State::Held { .. } | State::Cleaning { .. } => None,
                 }
             }
             Some(_) => {
-                // Two clients had the address before this process: the kernel may hold flows of
-                // both.
-                if self.unproven.remove(&claim.index) {
-                    self.unclean.push(claim.index);
+                // Two clients had the address before this process: the flows may be of both.
+                if self.unverified.remove(&claim.index) {
+                    self.dirty.push(claim.index);
                 }
                 return None;
             }
@@ -175,15 +167,15 @@ impl Leases {
                 if !self.pool.take(claim.index) {
                     return None;
                 }
-                self.pool.pass(claim.index);
-                if self.known.insert(claim.index) {
-                    self.unproven.insert(claim.index);
+                self.pool.advance_past(claim.index);
+                if self.granted_before.insert(claim.index) {
+                    self.unverified.insert(claim.index);
                 }
                 self.leases.insert(
                     claim.index,
                     Lease {
                         lineage: claim.lineage,
-                        holder: Holder::Live { session },
+                        state: State::Live { session },
                         usage: SessionUsage::default(),
                     },
                 );
@@ -199,31 +191,31 @@ impl Leases {
     }
 
     fn next_number(&mut self) -> u64 {
-        self.granted += 1;
-        self.granted
+        self.last_number += 1;
+        self.last_number
     }
 
-    /// What the sessions that had `index` in its present lineage have used of their limits:
-    /// whoever comes back by a ticket goes on with it.
+    /// Returns the use of the session limits by the current lineage of `index`, which a resumed
+    /// session continues.
     #[must_use]
     pub fn usage(&self, index: PoolIndex) -> SessionUsage {
         let lease = self.leases.get(&index);
         lease.map_or_else(SessionUsage::default, |lease| lease.usage.clone())
     }
 
-    /// Whether `claim` would take its address over from a live session, and so needs no new place.
+    /// Returns whether `claim` replaces a live session, and so needs no slot of its own.
     #[must_use]
     pub fn replaces_live(&self, claim: Claim) -> bool {
         self.leases.get(&claim.index).is_some_and(|lease| {
-            lease.lineage == claim.lineage && matches!(lease.holder, Holder::Live { .. })
+            lease.lineage == claim.lineage && matches!(lease.state, State::Live { .. })
         })
     }
 
-    /// Whether a grant for `claim` would find an address.
+    /// Returns whether a grant for `claim` would succeed.
     #[must_use]
     pub fn can_grant(&self, claim: Option<Claim>) -> bool {
         self.pool.free() > 0
-            || !self.uncleaned.is_empty()
+            || !self.deferred.is_empty()
             || claim.is_some_and(|claim| {
                 self.leases
                     .get(&claim.index)
@@ -231,84 +223,82 @@ impl Leases {
             })
     }
 
-    /// The connection of `session` is gone: its address is kept until `heard`, the moment of its
-    /// last sign of life, + `session_timeout`. A session whose address has moved on to another
-    /// session changes nothing.
-    pub fn park(&mut self, session: u64, index: PoolIndex, heard: Instant) {
+    /// Holds `index` for `session`, whose connection is gone, until `session_timeout` after
+    /// `heard`, its last activity. No effect if another session has the address.
+    pub fn hold(&mut self, session: u64, index: PoolIndex, heard: Instant) {
         if let Some(lease) = self.leases.get_mut(&index)
-            && matches!(lease.holder, Holder::Live { session: holder } if holder == session)
+            && matches!(lease.state, State::Live { session: owner } if owner == session)
         {
-            lease.holder = Holder::Parked {
-                until: heard + self.keep,
+            lease.state = State::Held {
+                until: heard + self.hold_time,
             };
         }
     }
 
-    /// Addresses whose time is over. Each must be cleaned up in the kernel (conntrack) and then
-    /// handed to [`release`](Self::release), or to [`keep_uncleaned`](Self::keep_uncleaned) where
-    /// the kernel refused; it is named again then.
+    /// Returns the addresses whose flows are to be deleted because their hold time is over. The
+    /// caller passes each to [`release`](Self::release), or after a failure to
+    /// [`defer`](Self::defer), which repeats it at the next call.
     pub fn expire(&mut self, now: Instant) -> Vec<PoolIndex> {
         let mut expired: Vec<_> = self
             .leases
             .iter_mut()
-            .filter_map(|(index, lease)| match lease.holder {
-                Holder::Parked { until } if until <= now => {
-                    lease.holder = Holder::Leaving { uncleaned: false };
+            .filter_map(|(index, lease)| match lease.state {
+                State::Held { until } if until <= now => {
+                    lease.state = State::Cleaning { failed: false };
                     Some(*index)
                 }
-                Holder::Leaving { .. } => Some(*index),
-                Holder::Parked { .. } | Holder::Live { .. } => None,
+                State::Cleaning { .. } => Some(*index),
+                State::Held { .. } | State::Live { .. } => None,
             })
             .collect();
         expired.sort_unstable();
         expired
     }
 
-    /// `index` is clean: it returns to the pool unless its bearer came back meanwhile.
+    /// Returns `index`, now clean, to the pool unless its bearer has resumed meanwhile.
     pub fn release(&mut self, index: PoolIndex) {
         if matches!(
             self.leases.get(&index),
             Some(Lease {
-                holder: Holder::Leaving { .. },
+                state: State::Cleaning { .. },
                 ..
             })
         ) {
             self.leases.remove(&index);
-            self.uncleaned.retain(|other| *other != index);
-            self.unproven.remove(&index);
+            self.deferred.retain(|other| *other != index);
+            self.unverified.remove(&index);
             self.pool.release(index);
         }
     }
 
-    /// The flows of `index` could not be deleted: it is given out only when no other is left,
-    /// unless its bearer came back meanwhile.
-    pub fn keep_uncleaned(&mut self, index: PoolIndex) {
+    /// Keeps `index`, whose flows could not be deleted, for a new client when no other address is
+    /// left, unless its bearer has resumed meanwhile.
+    pub fn defer(&mut self, index: PoolIndex) {
         if let Some(lease) = self.leases.get_mut(&index)
-            && matches!(lease.holder, Holder::Leaving { uncleaned: false })
+            && matches!(lease.state, State::Cleaning { failed: false })
         {
-            lease.holder = Holder::Leaving { uncleaned: true };
-            self.uncleaned.push_back(index);
+            lease.state = State::Cleaning { failed: true };
+            self.deferred.push_back(index);
         }
     }
 
-    /// Addresses that somebody has who may not be the one that had them in an earlier server
-    /// process: newcomers', and those for which tickets of two lineages were shown. The kernel's
-    /// flows of those must be forgotten. Every address is named once at most for that; one that was
-    /// given out although its flows could not be deleted is named again.
-    pub fn take_unclean(&mut self) -> Vec<PoolIndex> {
-        std::mem::take(&mut self.unclean)
+    /// Takes the addresses whose flows may be a former owner's: those of new clients, those with
+    /// tickets of two lineages, and those granted although a deletion failed. Each is returned once
+    /// per reason.
+    pub fn take_dirty(&mut self) -> Vec<PoolIndex> {
+        std::mem::take(&mut self.dirty)
     }
 
-    /// Addresses held for sessions whose connection is gone.
+    /// Returns the number of addresses held for sessions whose connection is gone.
     #[must_use]
-    pub fn parked(&self) -> usize {
+    pub fn held(&self) -> usize {
         self.leases
             .values()
-            .filter(|lease| matches!(lease.holder, Holder::Parked { .. } | Holder::Leaving { .. }))
+            .filter(|lease| matches!(lease.state, State::Held { .. } | State::Cleaning { .. }))
             .count()
     }
 
-    /// Addresses that nobody holds.
+    /// Returns the number of addresses without a lease.
     #[must_use]
     pub fn free(&self) -> u32 {
         self.pool.free()

@@ -1,12 +1,10 @@
-//! Who has which inner address, and for how long.
+//! The inner addresses: which session has which, and for how long.
 //!
-//! Three parts, from the inside out: the [`AddressPool`] knows which addresses are taken and which
-//! comes next; [`Leases`] knows for whom each taken address is held - a live session, a session
-//! whose connection is gone, or nobody until the kernel has forgotten the previous owner; a
-//! [`Ticket`] is what a client carries away, so that it can ask for its address again.
+//! The [`AddressPool`] knows which addresses are taken and which comes next; [`Leases`] know the
+//! owner and state of each taken one; with a [`Ticket`] a client asks for its address again.
 //!
-//! What always holds: an address has at most one holder, and it never passes from one holder to
-//! another without `session_timeout` and a conntrack clean-up in between.
+//! Invariants: an address has at most one owner; between two owners it is held for
+//! `session_timeout` and its conntrack entries are deleted.
 
 mod leases;
 mod pool;
@@ -14,4 +12,6 @@ mod ticket;
 
 pub use leases::{Claim, Grant, Leases};
 pub use pool::{AddressPool, Exhausted, PoolError};
-pub use ticket::{TICKET_KEY_LEN, TICKET_KEYS, TICKET_LIFETIME, Ticket, TicketError, TicketSealer};
+pub use ticket::{
+    MAX_TICKET_KEYS, TICKET_KEY_LEN, TICKET_LIFETIME, Ticket, TicketError, TicketSealer,
+};

@@ -1,8 +1,7 @@
-//! The inner addresses of one network: which are taken, and which comes next.
+//! The allocator of the inner addresses of one network.
 //!
-//! The order is round robin from the first host, as the Go server has it: a released address is
-//! given out again only after the cursor has gone once around. The network, broadcast and gateway
-//! addresses are never given out.
+//! Addresses are allocated round robin from the first host, as in Go: a released one comes again
+//! after a full round. The network, broadcast and gateway addresses are never allocated.
 
 use std::net::IpAddr;
 
@@ -20,26 +19,25 @@ pub enum PoolError {
     TooSmall,
 }
 
-/// Every address is taken.
+/// No address is free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("address pool exhausted")]
 pub struct Exhausted;
 
 /// Taken and free addresses of one IPv4 network.
 ///
-/// One bit per address: a /8 is 2 MiB, and the kernel hands out the pages only once they are used.
+/// It has one bit per address: 2 MiB for a /8, of which only used pages take memory.
 #[derive(Debug)]
 pub struct AddressPool {
     pool: Pool,
     taken: Vec<u64>,
-    /// The index that is looked at first.
+    /// The index at which the search starts.
     cursor: u32,
     free: u32,
 }
 
 impl AddressPool {
-    /// Makes the pool of `network` (host bits are ignored) in which `gateway` is reserved; a
-    /// gateway outside the network reserves nothing.
+    /// Makes the pool of `network` (host bits are ignored) and reserves `gateway` if it is inside.
     ///
     /// # Errors
     /// [`PoolError`] for an IPv6 network and for one smaller than a /30.
@@ -61,22 +59,22 @@ impl AddressPool {
         Ok(addresses)
     }
 
-    /// The mapping between addresses and indices.
+    /// Returns the mapping between addresses and indices.
     #[must_use]
     pub fn pool(&self) -> Pool {
         self.pool
     }
 
-    /// How many addresses are free.
+    /// Returns the number of free addresses.
     #[must_use]
     pub fn free(&self) -> u32 {
         self.free
     }
 
-    /// Takes the next free address after the one taken last.
+    /// Takes the next free address.
     ///
     /// # Errors
-    /// [`Exhausted`] when every address is taken.
+    /// [`Exhausted`] if none is free.
     pub fn acquire(&mut self) -> Result<PoolIndex, Exhausted> {
         if self.free == 0 {
             return Err(Exhausted);
@@ -91,7 +89,7 @@ impl AddressPool {
         Ok(PoolIndex(offset))
     }
 
-    /// Takes `index` if it is a free host of the network; says whether it was.
+    /// Takes `index` if it is a free host of the network; returns whether it was.
     pub fn take(&mut self, index: PoolIndex) -> bool {
         match self.host(index) {
             Some(offset) if !self.get(offset) => {
@@ -102,11 +100,11 @@ impl AddressPool {
         }
     }
 
-    /// Moves the cursor behind `index` if it is not there yet.
+    /// Moves the cursor past `index` if it is not yet.
     ///
-    /// Used when a returning client shows that this address was in use before the server started:
-    /// clients without a ticket then get addresses that no other returning client will ask for.
-    pub fn pass(&mut self, index: PoolIndex) {
+    /// A ticket shows that the address was in use before the server started: clients without one
+    /// then get addresses that no returning client will claim.
+    pub fn advance_past(&mut self, index: PoolIndex) {
         if let Some(offset) = self.host(index)
             && offset >= self.cursor
         {
@@ -115,7 +113,7 @@ impl AddressPool {
         }
     }
 
-    /// Gives `index` back; one that is not taken is ignored.
+    /// Releases `index` if it is taken.
     pub fn release(&mut self, index: PoolIndex) {
         if let Some(offset) = self.host(index)
             && self.get(offset)
@@ -129,7 +127,7 @@ impl AddressPool {
         self.pool.last().0 - 1
     }
 
-    /// The bit of a host address; `None` for anything that is never given out.
+    /// Returns the bit of a host address; `None` for an index that is never allocated.
     fn host(&self, PoolIndex(index): PoolIndex) -> Option<u32> {
         (1..=self.last_host()).contains(&index).then_some(index)
     }
@@ -149,7 +147,7 @@ impl AddressPool {
         }
     }
 
-    /// The first free offset in `from..=to`, a word of 64 at a time.
+    /// Returns the first free offset in `from..=to`; checks a word of 64 at a time.
     fn first_free(&self, from: u32, to: u32) -> Option<u32> {
         let mut offset = from;
         while offset <= to {

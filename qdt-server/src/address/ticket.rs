@@ -1,11 +1,10 @@
-//! The `resume` ticket: a sealed claim on an inner address that survives a restart of the server.
+//! The `resume` ticket, a sealed claim on an inner address that survives a restart of the server.
 //!
-//! Layout before sealing: version 1 | IPv4 address | lineage u64 | expiry u64 (seconds since 1970),
-//! big-endian, 21 bytes. Sealed with AES-256-GCM under a random 12-byte nonce that stands in front,
-//! written as unpadded standard base64. The key is one of those derived from the TLS private key:
-//! whoever restarts the server with the same key can open the tickets it gave out before, and
-//! nobody else can. A server whose key changes while it runs goes on opening tickets of its earlier
-//! ones. A ticket never stands in for the token; it only says which address its bearer had.
+//! Plaintext: version 1 | IPv4 address | lineage u64 | expiry u64 (seconds since 1970), big-endian,
+//! 21 bytes. Sealed: a random 12-byte nonce | AES-256-GCM ciphertext and tag, in unpadded standard
+//! base64. The key is derived from the TLS private key, so only a server with that key opens the
+//! ticket; a running server also opens tickets of its earlier keys. A ticket does not replace the
+//! token: it only names its bearer's address.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -17,8 +16,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use zeroize::Zeroizing;
 
-/// How long a ticket is good for. A response carries one ticket and a session may live for months,
-/// so it is long; holding it gives nothing beyond an address that nobody else has.
+/// How long a ticket is valid: long, because a session gets one ticket and may last for months. It
+/// gives its bearer nothing but an address that no other client has.
 pub const TICKET_LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
 
 const VERSION: u8 = 1;
@@ -28,46 +27,45 @@ const TAG_LEN: usize = 16;
 const TEXT_MAX: usize = (NONCE_LEN + PLAIN_LEN + TAG_LEN).div_ceil(3) * 4;
 const CONTEXT: &[u8] = b"qdt resume ticket";
 
-/// Why a ticket is not honoured. Its bearer is served all the same, with another address.
+/// Why a ticket is not honoured. Its bearer gets a session with another address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TicketError {
-    /// Not the text of a ticket.
+    /// The text is not a ticket.
     #[error("the resume ticket is not one of this format")]
     Malformed,
-    /// Sealed by a server with another TLS key, or altered.
+    /// It was altered, or sealed under another TLS key.
     #[error("the resume ticket was not sealed under this server's TLS key")]
-    NotOurs,
-    /// Its time is over.
+    WrongKey,
+    /// It has expired.
     #[error("the resume ticket has expired")]
     Expired,
 }
 
-/// What a ticket says.
+/// The contents of a ticket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ticket {
-    /// The inner address its bearer had: not its index, because the pool may be another by now.
+    /// The bearer's inner address; not its index, because the pool may have changed.
     pub address: IpAddr,
-    /// The lineage of the grant.
+    /// The lineage of the lease.
     pub lineage: u64,
-    /// Until when, in whole seconds since 1970.
+    /// The expiry in seconds since 1970.
     pub expires: u64,
 }
 
-/// Bytes of a ticket key (AES-256).
+/// The length of a ticket key in bytes (AES-256).
 pub const TICKET_KEY_LEN: usize = 32;
 
-/// So many keys a server opens tickets of: the one in use and those before it. Bounded, because
-/// each of them is tried.
-pub const TICKET_KEYS: usize = 16;
+/// Most keys whose tickets a server opens, the current one included; it tries each.
+pub const MAX_TICKET_KEYS: usize = 16;
 
 /// Seals and opens tickets under a key derived from the TLS private key.
 pub struct TicketSealer {
     current: TicketKey,
-    /// The keys before certificate reloads, the latest first: their tickets stay good.
+    /// The keys before certificate reloads, the latest first.
     previous: Vec<TicketKey>,
 }
 
-/// A key and its cipher; the bytes tell whether a key came back.
+/// A key and its cipher; the bytes identify a key that is used again.
 #[derive(Clone)]
 struct TicketKey {
     bytes: Zeroizing<[u8; TICKET_KEY_LEN]>,
@@ -90,8 +88,7 @@ impl fmt::Debug for TicketSealer {
 }
 
 impl TicketSealer {
-    /// Seals under `key`; opens what was sealed under it or under `previous`, the key that was in
-    /// use before.
+    /// Makes a sealer that seals under `key`, and opens tickets under it and `previous`.
     #[must_use]
     pub fn new(key: &[u8; TICKET_KEY_LEN], previous: Option<&[u8; TICKET_KEY_LEN]>) -> Self {
         Self {
@@ -100,16 +97,16 @@ impl TicketSealer {
         }
     }
 
-    /// The sealer after a change to `key`: it opens what this one does, as long as fewer than
-    /// [`TICKET_KEYS`] keys came since.
+    /// Returns the sealer after a change to `key`. It also opens tickets under the latest
+    /// [`MAX_TICKET_KEYS`] - 1 earlier keys.
     #[must_use]
-    pub fn changed_to(&self, key: &[u8; TICKET_KEY_LEN]) -> Self {
+    pub fn rotated_to(&self, key: &[u8; TICKET_KEY_LEN]) -> Self {
         let earlier = [&self.current].into_iter().chain(&self.previous);
         Self {
             current: TicketKey::new(key),
             previous: earlier
                 .filter(|earlier| *earlier.bytes != *key)
-                .take(TICKET_KEYS - 1)
+                .take(MAX_TICKET_KEYS - 1)
                 .cloned()
                 .collect(),
         }
@@ -145,10 +142,10 @@ impl TicketSealer {
         Some(STANDARD_NO_PAD.encode([&nonce[..], &plain[..], tag.as_ref()].concat()))
     }
 
-    /// Opens the text of a ticket.
+    /// Opens a ticket.
     ///
     /// # Errors
-    /// [`TicketError`] for text that is none, that another key sealed, or whose time is over.
+    /// [`TicketError`] for a malformed, foreign or expired ticket.
     pub fn open(&self, text: &str, now: SystemTime) -> Result<Ticket, TicketError> {
         if text.len() > TEXT_MAX {
             return Err(TicketError::Malformed);
@@ -162,7 +159,7 @@ impl TicketSealer {
         let plain = std::iter::once(&self.current)
             .chain(&self.previous)
             .find_map(|key| open_with(&key.cipher, &sealed))
-            .ok_or(TicketError::NotOurs)?;
+            .ok_or(TicketError::WrongKey)?;
         if plain[0] != VERSION {
             return Err(TicketError::Malformed);
         }

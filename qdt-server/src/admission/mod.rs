@@ -141,8 +141,8 @@ impl AdmissionController {
     }
 
     /// Replaces the key that seals tickets; tickets under earlier keys stay valid.
-    pub fn change_ticket_key(&self, key: &[u8; TICKET_KEY_LEN]) {
-        self.tickets.rcu(|tickets| tickets.changed_to(key));
+    pub fn rotate_ticket_key(&self, key: &[u8; TICKET_KEY_LEN]) {
+        self.tickets.rcu(|tickets| tickets.rotated_to(key));
     }
 
     /// Returns the table of all sessions.
@@ -166,7 +166,7 @@ impl AdmissionController {
     /// Returns the number of addresses held for sessions whose connection is gone.
     #[must_use]
     pub fn held_addresses(&self) -> usize {
-        self.leases().parked()
+        self.leases().held()
     }
 
     /// Returns the number of addresses without a lease.
@@ -197,7 +197,7 @@ impl AdmissionController {
     /// [`wait_for_session`](Self::wait_for_session).
     #[must_use]
     pub fn take_dirty_addresses(&self) -> Vec<PoolIndex> {
-        self.leases().take_unclean()
+        self.leases().take_dirty()
     }
 
     /// Waits until a session has been opened since the last return.
@@ -207,7 +207,7 @@ impl AdmissionController {
 
     /// Keeps `index`, whose flows could not be deleted, as a last resort for new clients.
     pub fn defer_address(&self, index: PoolIndex) {
-        self.leases().keep_uncleaned(index);
+        self.leases().defer(index);
     }
 
     /// Returns `index` to the pool.
@@ -219,7 +219,7 @@ impl AdmissionController {
     /// `heard`. Its address is held for `session_timeout` from `heard` on.
     pub fn session_ended(&self, session: SessionId, reason: &str, heard: Instant) {
         if let Some(entry) = self.sessions.remove(session) {
-            self.leases().park(session.0, entry.index, heard);
+            self.leases().hold(session.0, entry.index, heard);
             let ip = self.pool.address(entry.index);
             info!(id = session.0, %ip, err = reason, "session closed");
         }

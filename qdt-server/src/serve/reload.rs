@@ -45,7 +45,7 @@ impl<H> Server<H> {
             );
         }
         self.admission.set_token(applied.credentials.token.clone());
-        self.admission.change_ticket_key(tls.secrets().ticket_key());
+        self.admission.rotate_ticket_key(tls.secrets().ticket_key());
         if let Some(workers) = &self.workers {
             workers.use_tls(&tls);
         }
