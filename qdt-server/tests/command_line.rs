@@ -1,5 +1,5 @@
-//! The program from outside, as far as it gets without touching the host: command line, bad input,
-//! exit codes. Every configuration here has a fault that is found before a TUN device is opened.
+//! The running program with faulty input: command line and exit codes. Every configuration here has
+//! a fault that is found before the TUN device is opened.
 #![allow(clippy::unwrap_used, reason = "a test ends where an expectation fails")]
 
 use std::fs;
@@ -20,7 +20,7 @@ fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
 }
 
-/// Exit code and stderr of a server with this server.yaml.
+/// Exit code and output of a server with this server.yaml.
 fn with_config(folder: &Path, yaml: &str) -> (i32, String) {
     fs::write(folder.join("server.yaml"), yaml).unwrap();
     let output = server(&["-config", "server.yaml"], folder);
@@ -54,7 +54,7 @@ fn help_goes_to_stderr_with_exit_code_0_and_a_wrong_flag_with_2() {
 }
 
 #[test]
-fn the_version_is_printed_and_nothing_is_made() {
+fn the_version_is_printed_and_no_file_created() {
     let folder = folder();
     let output = server(&["--version"], folder.path());
     let stdout = String::from_utf8(output.stdout).unwrap();
@@ -67,7 +67,7 @@ fn the_version_is_printed_and_nothing_is_made() {
 }
 
 #[test]
-fn a_word_before_the_flag_is_named_in_a_warning() {
+fn arguments_before_the_flag_are_a_warning() {
     let folder = folder();
     fs::write(folder.path().join("server.yaml"), "token: YOUR_TOKEN\n").unwrap();
     let output = server(&["start", "-config", "one.yaml"], folder.path());
@@ -163,7 +163,7 @@ fn a_broken_certificate_is_an_init_error_that_names_the_file() {
 }
 
 #[test]
-fn l9_a_faulty_configuration_does_not_spill_its_token() {
+fn l9_a_faulty_configuration_does_not_leak_its_token() {
     let folder = folder();
     for yaml in [
         "token: s3cr3t-s3cr3t-s3cr3t\npool_cidr: 1.2.3.4/31\n",
@@ -177,7 +177,7 @@ fn l9_a_faulty_configuration_does_not_spill_its_token() {
 }
 
 #[test]
-fn a_secret_that_everybody_can_read_is_one_warning_with_its_mode_and_the_remedy() {
+fn a_world_accessible_secret_is_one_warning_with_its_mode_and_the_remedy() {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = folder();
     for (mode, warnings) in [(0o644, 2), (0o602, 2), (0o640, 0), (0o600, 0)] {

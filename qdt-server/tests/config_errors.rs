@@ -1,4 +1,4 @@
-//! server.yaml that does not do: each error names the file, the key, what is wrong and what to do.
+//! Faulty server.yaml files: each error names file, key, fault and remedy.
 
 use std::fs;
 use std::net::IpAddr;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use qdt_program::{Loaded, LogLevel, ReadError};
 use qdt_server::config::{Nat, Rate, ServerConfig};
 
-/// Long enough not to be warned about.
+/// Long enough for no warning.
 const TOKEN: &str = "token: 0123456789abcdef\n";
 
 fn load_text(text: impl AsRef<[u8]>) -> (PathBuf, Result<Loaded<ServerConfig>, ReadError>) {
@@ -59,9 +59,10 @@ fn a_pool_that_is_too_small_is_refused() {
 }
 
 #[test]
-fn a_pool_that_is_no_ipv4_network_is_refused() {
+fn a_pool_that_is_not_an_ipv4_network_is_refused() {
     assert!(
-        error("pool_cidr: bad\n").starts_with("pool_cidr: \"bad\" is no network; use for example")
+        error("pool_cidr: bad\n")
+            .starts_with("pool_cidr: \"bad\" is not a network; use for example")
     );
     assert!(error("pool_cidr: 10.8.0.0\n").starts_with("pool_cidr: "));
     assert!(error("pool_cidr: fd00::/64\n").contains("only IPv4 is supported for the pool"));
@@ -77,7 +78,7 @@ fn a_gateway_outside_the_pool_is_refused() {
     for end in ["10.8.0.0", "10.8.0.255"] {
         assert!(error(&format!("gateway_ip: {end}\n")).contains("is not a host of the pool"));
     }
-    assert!(error("gateway_ip: gw\n").contains("is no IPv4 address"));
+    assert!(error("gateway_ip: gw\n").contains("is not an IPv4 address"));
     let inside = load("pool_cidr: 10.9.5.7/16\ngateway_ip: 10.9.200.1\n").config;
     assert_eq!(inside.addresses.pool_text, "10.9.5.7/16");
     assert_eq!(inside.addresses.pool.network().to_string(), "10.9.0.0");
@@ -99,7 +100,7 @@ fn a_placeholder_token_is_refused() {
 }
 
 #[test]
-fn an_existing_file_without_a_token_is_an_error_and_stays_as_it_is() {
+fn an_existing_file_without_a_token_is_an_error_and_unchanged() {
     for text in [
         "",
         "mtu: 1300\n",
@@ -185,7 +186,7 @@ fn a_short_token_is_a_loud_warning() {
 }
 
 #[test]
-fn an_address_that_is_none_is_refused_under_its_key() {
+fn an_invalid_address_is_refused_under_its_key() {
     for key in ["addr", "metrics_addr", "health_addr", "pprof_addr"] {
         let error = error(&format!("{key}: 4433\n"));
         assert!(error.starts_with(&format!(
@@ -220,7 +221,8 @@ fn a_name_that_no_interface_can_have_is_refused() {
     }
     let error = error("nat: {enabled: on, external_iface: \"eth0; rm\"}\n");
     assert!(
-        error.starts_with("nat.external_iface: \"eth0; rm\" is no interface name; leave it out")
+        error
+            .starts_with("nat.external_iface: \"eth0; rm\" is not an interface name; leave it out")
     );
 }
 
@@ -256,7 +258,7 @@ fn wrong_types_name_line_key_value_and_what_is_needed() {
 }
 
 #[test]
-fn unknown_keys_are_warned_about_with_the_nearest_known_one() {
+fn unknown_keys_are_warnings_with_the_nearest_known_one() {
     let warnings = load("pool_cdir: 10.9.0.0/16\nclient_to_clients: true\n").warnings;
     let texts: Vec<String> = warnings.iter().map(ToString::to_string).collect();
     assert_eq!(
@@ -310,7 +312,7 @@ fn a_file_in_utf_16_is_read_as_go_reads_it() {
 }
 
 #[test]
-fn an_mtu_out_of_bounds_is_moved_inside_and_said() {
+fn an_mtu_out_of_bounds_is_clamped_with_a_warning() {
     for (given, used) in [(1, 576), (-5, 576), (575, 576), (70_000, 65_535)] {
         let loaded = load(&format!("mtu: {given}\n"));
         assert_eq!(loaded.config.transport.mtu, used);
@@ -361,7 +363,7 @@ fn negative_limits_are_off_and_zero_is_the_default() {
 }
 
 #[test]
-fn counts_out_of_bounds_are_moved_inside_and_said() {
+fn counts_out_of_bounds_are_clamped_with_a_warning() {
     let loaded =
         load("send_workers: 1000\nsend_queue: 9999999999\nsend_batch: -1\nsession_shards: -1\n");
     let config = loaded.config;
@@ -386,7 +388,7 @@ fn counts_out_of_bounds_are_moved_inside_and_said() {
 }
 
 #[test]
-fn more_cpus_than_there_can_be_workers_are_no_fault_of_the_file() {
+fn more_cpus_than_workers_are_no_warning() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("server.yaml");
     fs::write(&path, TOKEN).expect("a file");
@@ -457,7 +459,7 @@ fn the_defaults_are_those_of_the_reference() {
 }
 
 #[test]
-fn given_values_take_the_place_of_the_defaults() {
+fn given_values_replace_the_defaults() {
     let config = load(
         "tls_cert: a/c.pem\ntls_key: /k.pem\nsend_queue: 100\nnat: {enabled: yes}\nclient_to_client: on\npprof_addr: 127.0.0.1:6060\nmetrics_addr: \"\"\n",
     )
@@ -501,7 +503,7 @@ fn given_values_take_the_place_of_the_defaults() {
 }
 
 #[test]
-fn link_local_addresses_are_opened_one_by_one() {
+fn link_local_addresses_are_allowed_one_by_one() {
     assert!(load("").config.host.forward_link_local.is_empty());
     let config = load("forward_link_local: [169.254.169.254, 169.254.1.2]\n").config;
     assert_eq!(

@@ -1,4 +1,4 @@
-//! The table of keys against the file that is read, and against the documentation.
+//! The table of keys against the parsed file and the documentation.
 
 #[path = "../../qdt-program/tests/support/documented_keys.rs"]
 mod documented_keys;
@@ -8,13 +8,13 @@ use qdt_program::from_yaml;
 use qdt_server::config::{KEYS, Key, ServerFile};
 
 #[test]
-fn every_key_of_the_file_stands_in_the_table_and_no_other_does() {
+fn the_table_has_exactly_the_keys_of_the_file() {
     let table: Vec<&str> = KEYS.iter().map(|key| key.name).collect();
     assert_eq!(table, fields(&ServerFile::default()));
 }
 
 #[test]
-fn every_key_of_the_table_is_read_and_a_slip_in_it_is_met_with_its_name() {
+fn every_key_of_the_table_is_read_and_suggested_for_a_typo() {
     for Key { name, .. } in KEYS {
         let yaml = |name: &str| match name.split_once('.') {
             Some((outer, inner)) => format!("{outer}: {{{inner}: }}\n"),
@@ -30,7 +30,7 @@ fn every_key_of_the_table_is_read_and_a_slip_in_it_is_met_with_its_name() {
 }
 
 #[test]
-fn the_documentation_has_every_key_with_its_default_and_its_meaning_and_no_other() {
+fn the_documentation_has_exactly_the_keys_with_default_and_meaning() {
     let rows = rows("configuration.md", "| key | default | effect |");
     let named: Vec<_> = rows.iter().map(|row| row[0].as_str()).collect();
     let expected: Vec<_> = KEYS.iter().map(|key| format!("`{}`", key.name)).collect();

@@ -1,7 +1,4 @@
-//! The recorded server.yaml files of the Go server: what it accepts, what it makes of them, what it
-//! refuses.
-//!
-//! The recordings are read when the test runs, and no number of them is assumed.
+//! The recorded server.yaml files that the Go server accepts, with their effect, or refuses.
 
 use std::fs;
 use std::path::Path;
@@ -18,7 +15,7 @@ fn vectors(name: &str) -> Value {
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-/// Reads a rendering of the Go server, which names every key it knows.
+/// Reads the Go server's effective configuration, which has every key that it knows.
 fn effective(yaml: &str) -> ServerFile {
     let (file, warnings) = from_yaml::<ServerFile>(yaml).expect("a rendered configuration reads");
     assert_eq!(warnings, [], "every key of the Go server is known");
@@ -27,7 +24,7 @@ fn effective(yaml: &str) -> ServerFile {
 
 #[test]
 fn every_server_config_vector_is_read_as_the_go_server_reads_it() {
-    // Stands for the defaults that depend on the number of CPUs, which the recordings show as -1.
+    // Defaults that depend on the number of CPUs are recorded as -1.
     const CPUS: usize = 1_000_003;
     let cases = vectors("server_config.json");
     for case in cases["cases"].as_array().expect("a list of cases") {
@@ -60,11 +57,11 @@ fn every_server_config_vector_is_read_as_the_go_server_reads_it() {
 }
 
 #[test]
-fn the_first_start_vector_is_written_byte_for_byte_but_without_its_limit_on_packets() {
+fn the_first_start_vector_is_reproduced_except_for_its_rate_limit() {
     let recorded = vectors("bootstrap.json");
     let recorded = recorded["cases"]["server_yaml"].as_str().expect("a text");
     let written = first_start_yaml(Path::new("DIR"), &Token::new("TOKEN"), 2);
-    // The Go server throttles each session of a new server to some 100 Mbit/s; ours on purpose not.
+    // The Go server limits sessions of a new server to about 100 Mbit/s; ours does not.
     let limit = "rate_limit:\n    pps: 10000\n";
     assert!(recorded.contains(limit), "{recorded}");
     assert_eq!(
@@ -74,7 +71,7 @@ fn the_first_start_vector_is_written_byte_for_byte_but_without_its_limit_on_pack
 }
 
 #[test]
-fn a_first_start_reads_back_as_the_defaults_with_its_token_and_paths_and_no_limit_on_packets() {
+fn a_first_start_reads_back_as_the_defaults_with_its_token_and_paths_and_no_rate_limit() {
     let directory = Path::new("/etc/my qdt: #1");
     let token = Token::new("0123");
     let (file, warnings) = from_yaml::<ServerFile>(&first_start_yaml(directory, &token, 3))

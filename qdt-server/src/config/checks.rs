@@ -1,8 +1,7 @@
-//! From a file with its defaults to a configuration that holds: every value checked, each problem
-//! named with its key and its remedy; a function for each part of the configuration.
+//! The checks that turn a file into a configuration, one function per part of it.
 //!
-//! What a running Go server would have put up with is adjusted and said; what could only end in a
-//! server that serves nobody is refused before anything on the host changes.
+//! Values that a running Go server would tolerate are adjusted with a warning; values with which no
+//! client could be served are refused. Each problem names its key and its remedy.
 
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
@@ -13,22 +12,24 @@ use qdt_program::{ConfigProblem, LogConfig, TokenProblem, Warning};
 use qdt_transport::MAX_WORKERS;
 
 use super::file::{RateFile, ServerFile};
-use super::values::{address, beside, count, gateway, link_local, mtu, nat, pool, rate, ttl};
+use super::values::{
+    address, count, gateway, link_local, mtu, nat, path_or_default, pool, rate, ttl,
+};
 use super::{
     AddressConfig, AdmissionConfig, ControlConfig, Credentials, HostConfig, ServerConfig,
     TransportConfig,
 };
 
-/// Longer queues hold what is stale by the time it is sent.
+/// In longer queues packets are stale before they are sent.
 const MAX_QUEUE: usize = 1 << 20;
 
-/// More shards than this only cost memory.
+/// More shards only cost memory.
 const MAX_SHARDS: usize = 1 << 16;
 
-/// Clients read 4096 bytes of an answer, and the rest of it takes less than 1024.
+/// Clients read 4096 bytes of a response, of which the rest takes less than 1024.
 const MAX_DNS: usize = 3072;
 
-/// Turns `file`, which lies in `directory`, into a configuration. `cpus` is the number of CPUs.
+/// Checks `file`, which is in `directory`; `cpus` is the number of CPUs.
 pub(super) fn check(
     file: ServerFile,
     directory: &Path,
@@ -71,8 +72,8 @@ fn credentials(
     }
     Ok(Credentials {
         token: file.token.clone(),
-        tls_cert: beside(&file.tls_cert, directory, "cert.pem"),
-        tls_key: beside(&file.tls_key, directory, "key.pem"),
+        tls_cert: path_or_default(&file.tls_cert, directory, "cert.pem"),
+        tls_key: path_or_default(&file.tls_key, directory, "key.pem"),
     })
 }
 
@@ -87,10 +88,11 @@ fn addresses(
         .iter()
         .filter(|text| text.parse::<IpAddr>().is_err())
     {
-        let text = format!("{resolver:?} is no IP address; clients of this suite will refuse it");
+        let text =
+            format!("{resolver:?} is not an IP address; clients of this suite will refuse it");
         warnings.push(Warning::new("dns", text));
     }
-    // In the answer each stands in quotation marks, with a comma.
+    // In the response each has quotation marks and a comma.
     let dns: usize = file.dns.iter().map(|text| text.len() + 3).sum();
     if dns > MAX_DNS {
         return Err(ConfigProblem::new(
@@ -115,7 +117,7 @@ fn host(file: &ServerFile) -> Result<HostConfig, ConfigProblem> {
         return Err(ConfigProblem::new(
             "tun_name",
             format!(
-                "{:?} is no interface name; use 1 to 15 characters without spaces, slashes and colons",
+                "{:?} is not an interface name; use 1 to 15 characters without spaces, slashes and colons",
                 file.tun_name
             ),
         ));
@@ -186,7 +188,7 @@ fn admission(
     default: &ServerFile,
     warnings: &mut Vec<Warning>,
 ) -> AdmissionConfig {
-    let of_an_address = file.handshake_ip_rate;
+    let per_address = file.handshake_ip_rate;
     AdmissionConfig {
         max_sessions: usize::try_from(file.max_sessions)
             .ok()
@@ -194,10 +196,10 @@ fn admission(
         rate_limit: rate(file.rate_limit),
         handshake_rate: rate(file.handshake_rate),
         handshake_ip_rate: rate(RateFile {
-            pps: of_an_address.pps,
-            burst: of_an_address.burst,
+            pps: per_address.pps,
+            burst: per_address.burst,
         }),
-        handshake_ip_ttl: ttl(of_an_address.ttl, warnings),
+        handshake_ip_ttl: ttl(per_address.ttl, warnings),
         session_shards: count(
             "session_shards",
             file.session_shards,

@@ -1,7 +1,6 @@
-//! server.yaml as it stands, and its defaults.
+//! The contents of server.yaml, unchecked, and their defaults.
 //!
-//! A value of zero, an empty text and an absent key are the same: the default. Nothing is judged
-//! here.
+//! Zero, an empty text and an absent key all mean the default.
 
 use ipnet::Ipv4Net;
 use qdt_program::{GoDuration, Token};
@@ -12,7 +11,7 @@ use super::keys::default_of;
 /// The keys of server.yaml, those of [`KEYS`](super::KEYS).
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
-#[expect(missing_docs, reason = "the table of keys says what each is for")]
+#[expect(missing_docs, reason = "the table of keys describes each")]
 pub struct ServerFile {
     pub addr: String,
     pub tls_cert: String,
@@ -44,7 +43,7 @@ pub struct ServerFile {
     pub forward_link_local: Vec<String>,
 }
 
-/// A limit as the file has it: 0 is the default, negative is off.
+/// A rate limit in the file: 0 is the default, a negative value is off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct RateFile {
@@ -54,7 +53,7 @@ pub struct RateFile {
     pub burst: i64,
 }
 
-/// The limit per address as the file has it.
+/// The limit per address in the file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct HandshakeIpRateFile {
@@ -62,21 +61,21 @@ pub struct HandshakeIpRateFile {
     pub pps: i64,
     /// Requests at once.
     pub burst: i64,
-    /// How long an address is remembered.
+    /// How long an idle address is remembered.
     pub ttl: GoDuration,
 }
 
-/// Masquerading as the file has it.
+/// Masquerading in the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct NatFile {
     /// Whether the pool is masqueraded.
     pub enabled: bool,
-    /// The interface towards the internet.
+    /// The interface to the internet.
     pub external_iface: String,
 }
 
-/// The first host of a pool, nothing where the text is no IPv4 network.
+/// Returns the first host of a pool; empty if the text is not an IPv4 network.
 fn first_host(pool_cidr: &str) -> String {
     pool_cidr
         .parse::<Ipv4Net>()
@@ -86,8 +85,7 @@ fn first_host(pool_cidr: &str) -> String {
 }
 
 impl ServerFile {
-    /// The same with every default that the Go server fills in. The TLS paths depend on where the
-    /// file lies and stay empty here.
+    /// Fills in the Go server's defaults, except the TLS paths, which depend on the file's folder.
     pub fn with_defaults(mut self, cpus: usize) -> Self {
         let text = |value: &mut String, key| {
             if value.is_empty() {

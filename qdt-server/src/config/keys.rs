@@ -1,7 +1,7 @@
-//! The keys of server.yaml: name, default and meaning of each.
+//! The table of the keys of server.yaml, with default and meaning of each.
 //!
-//! Invariants: the table has every key of `ServerFile` and no other, in the order in which a first
-//! start writes them. Defaults are taken from here, and docs/configuration.md says the same.
+//! Invariants: it has exactly the keys of `ServerFile`, in the order of a first start's file;
+//! docs/configuration.md says the same.
 
 use std::fmt;
 
@@ -10,33 +10,33 @@ use qdt_proto::handshake::DEFAULT_MTU;
 
 use KeyDefault::{Beside, Empty, FirstHost, Number, PerCpu, Required, SameAs, Seconds, Text};
 
-/// One key.
+/// A key of server.yaml.
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
-    /// With a dot before the name in a nested mapping.
+    /// The name; `outer.inner` in a nested mapping.
     pub name: &'static str,
-    /// What an absent key, an empty text and a zero mean.
+    /// The meaning of an absent key, an empty text and a zero.
     pub default: KeyDefault,
-    /// What the key is for, in a few words: the beginning of its description in the documentation.
+    /// The purpose, which begins its description in the documentation.
     pub meaning: &'static str,
-    /// What a first start writes.
-    pub first_start: FirstStart,
+    /// The value that a first start writes.
+    pub first_start: FirstStartValue,
 }
 
-/// The default of a key. Displays as the documentation has it.
+/// The default of a key; displays as in the documentation.
 #[derive(Clone, Copy, Debug)]
 pub enum KeyDefault {
-    /// There is none: the key is required.
+    /// None: the key is required.
     Required,
-    /// A value that stands for itself: how YAML writes it, and what it means.
+    /// The empty value: its YAML, and its meaning.
     Empty(&'static str, &'static str),
     /// A text.
     Text(&'static str),
     /// A number.
     Number(i64),
-    /// Seconds of a duration.
+    /// A duration in seconds.
     Seconds(i64),
-    /// So many for each CPU.
+    /// A number per CPU.
     PerCpu(i64),
     /// The value of another key.
     SameAs(&'static str),
@@ -46,18 +46,18 @@ pub enum KeyDefault {
     FirstHost,
 }
 
-/// What a first start writes for a key.
+/// The value that a first start writes for a key.
 #[derive(Clone, Copy, Debug)]
-pub enum FirstStart {
+pub enum FirstStartValue {
     /// The default.
     Default,
-    /// Another number than that of a file without the key.
+    /// A number other than the default.
     Number(i64),
-    /// Nothing: the Go server does not know the key.
+    /// None: the Go server does not know the key.
     Absent,
 }
 
-/// Every key of server.yaml.
+/// All keys of server.yaml.
 #[rustfmt::skip]
 pub const KEYS: &[Key] = &[
     key("addr", Text(":443"), "UDP address of the tunnel"),
@@ -77,7 +77,7 @@ pub const KEYS: &[Key] = &[
     key("session_timeout", Seconds(120), "how long the address of a lost session is kept"),
     key("max_reassembly_bytes", Number(65_535), "fragments of one session that may wait"),
     key("max_sessions", Empty("0", "0, no limit"), "sessions at most"),
-    key("rate_limit.pps", Number(10_000), "inner packets per second of one session").new_file(-1),
+    key("rate_limit.pps", Number(10_000), "inner packets per second of one session").written_as(-1),
     key("rate_limit.burst", Number(20_000), "inner packets of one session at once"),
     key("handshake_rate.pps", Number(100), "requests per second, of all clients together"),
     key("handshake_rate.burst", Number(200), "requests at once, of all clients together"),
@@ -91,31 +91,31 @@ pub const KEYS: &[Key] = &[
     key("session_shards", PerCpu(4), "shards of the session table of the control side"),
     key("nat.enabled", Empty("false", "`false`"), "masquerade the pool"),
     key("nat.external_iface", Empty("\"\"", "the default route's"), "the interface to the internet"),
-    key("client_to_client", Empty("", "`false`"), "whether clients may reach each other").ours(),
-    key("forward_link_local", Empty("", "none"), "addresses of 169.254.0.0/16 that clients may reach").ours(),
+    key("client_to_client", Empty("", "`false`"), "whether clients may reach each other").extension(),
+    key("forward_link_local", Empty("", "none"), "addresses of 169.254.0.0/16 that clients may reach").extension(),
 ];
 
-/// A key whose default a first start writes.
+/// Returns a key whose default a first start writes.
 const fn key(name: &'static str, default: KeyDefault, meaning: &'static str) -> Key {
     Key {
         name,
         default,
         meaning,
-        first_start: FirstStart::Default,
+        first_start: FirstStartValue::Default,
     }
 }
 
 impl Key {
-    const fn new_file(self, value: i64) -> Self {
+    const fn written_as(self, value: i64) -> Self {
         Self {
-            first_start: FirstStart::Number(value),
+            first_start: FirstStartValue::Number(value),
             ..self
         }
     }
 
-    const fn ours(self) -> Self {
+    const fn extension(self) -> Self {
         Self {
-            first_start: FirstStart::Absent,
+            first_start: FirstStartValue::Absent,
             ..self
         }
     }
@@ -128,7 +128,7 @@ pub(super) fn default_of(name: &str) -> KeyDefault {
 }
 
 impl KeyDefault {
-    /// Returns the text that is the default; the empty one for a default that is no text.
+    /// Returns a default text; empty for other defaults.
     pub(super) fn text(self) -> &'static str {
         match self {
             Text(text) => text,
@@ -136,7 +136,7 @@ impl KeyDefault {
         }
     }
 
-    /// Returns the number that is the default on a host with `cpus` CPUs; 0 where it is no number.
+    /// Returns a default number on a host with `cpus` CPUs; 0 for other defaults.
     pub(super) fn number(self, cpus: usize) -> i64 {
         let cpus = i64::try_from(cpus).unwrap_or(i64::MAX / 4).max(1);
         match self {
@@ -146,7 +146,7 @@ impl KeyDefault {
         }
     }
 
-    /// Returns the duration that is the default; zero where it is no duration.
+    /// Returns a default duration; zero for other defaults.
     pub(super) fn duration(self) -> GoDuration {
         match self {
             Seconds(seconds) => GoDuration::from_secs(seconds),

@@ -1,8 +1,9 @@
-//! server.yaml: what the operator wants, from text to a configuration that can be acted upon.
+//! The configuration in server.yaml, from text to checked values.
 //!
-//! Two steps. [`ServerFile`] is the file as it stands, with the defaults filled in exactly as the
-//! Go server fills them in. [`ServerConfig`] is made from it once every value has been checked:
-//! whoever holds one need not check again. Nothing here writes to an existing file.
+//! [`ServerFile`] is the file with the Go server's defaults filled in; [`ServerConfig`] is made
+//! from it.
+//!
+//! Invariants: every value of a [`ServerConfig`] is valid; no existing file is written.
 
 mod checks;
 mod file;
@@ -20,32 +21,32 @@ use qdt_program::{HostPort, Loaded, LogConfig, ReadError, Token, read_config_yam
 
 pub use file::{HandshakeIpRateFile, NatFile, RateFile, ServerFile};
 pub use first_start::first_start_yaml;
-pub use keys::{FirstStart, KEYS, Key, KeyDefault};
+pub use keys::{FirstStartValue, KEYS, Key, KeyDefault};
 
-/// Everything the server is told, valid and complete, by who uses it. The fields have the names of
-/// the keys; [`KEYS`] has their defaults.
+/// The valid configuration, by the part of the server that uses it. Fields have the names of their
+/// keys; [`KEYS`] has the defaults.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ServerConfig {
-    /// What proves client and server to each other. Can be reloaded.
+    /// Token and certificate; can be reloaded.
     pub credentials: Credentials,
-    /// The inner addresses.
+    /// Inner addresses.
     pub addresses: AddressConfig,
-    /// The device, and what clients reach behind it.
+    /// The TUN device and the networks that clients reach.
     pub host: HostConfig,
     /// `log_level`, which can be reloaded, and `log_json`.
     pub log: LogConfig,
     /// The listeners for metrics, health and profiles.
     pub control: ControlConfig,
-    /// The packet workers.
+    /// Packet workers.
     pub transport: TransportConfig,
-    /// Who gets a session.
+    /// Limits on sessions.
     pub admission: AdmissionConfig,
 }
 
-/// What proves client and server to each other.
+/// Token and certificate, by which client and server authenticate each other.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Credentials {
-    /// What clients must present. Never empty, never a placeholder.
+    /// The secret of all clients. Never empty, never a placeholder.
     pub token: Token,
     /// PEM chain, relative to the working directory.
     pub tls_cert: PathBuf,
@@ -56,24 +57,24 @@ pub struct Credentials {
 /// The inner addresses.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AddressConfig {
-    /// `pool_cidr`: where inner addresses come from, prefix at most 30; host bits as written.
+    /// `pool_cidr`: the network of inner addresses, prefix at most 30; host bits as written.
     pub pool: IpNet,
-    /// `pool_cidr` as the file spells it: what clients are told.
+    /// `pool_cidr` as the file spells it, for clients.
     pub pool_text: String,
     /// `gateway_ip`: the server's own inner address, a host of the pool.
     pub gateway: IpAddr,
-    /// Resolvers that clients are told, as written.
+    /// Resolvers for clients, as written.
     pub dns: Vec<String>,
-    /// How long a session whose connection is gone keeps its address.
+    /// How long the address of a session whose connection is gone is held.
     pub session_timeout: Duration,
 }
 
-/// The device, and what clients reach behind it.
+/// The TUN device and the networks that clients reach.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostConfig {
-    /// The TUN device, a valid interface name.
+    /// The TUN device's name.
     pub tun_name: String,
-    /// Masquerading of the pool; none when it is not enabled.
+    /// Masquerading of the pool; `None` if disabled.
     pub nat: Option<Nat>,
     /// Whether clients may reach each other.
     pub client_to_client: bool,
@@ -88,16 +89,16 @@ pub struct ControlConfig {
     pub metrics_addr: HostPort,
     /// `/healthz`; the same text as `metrics_addr` is one listener.
     pub health_addr: HostPort,
-    /// Profiling; none is off.
+    /// Profiles; `None` if disabled.
     pub pprof_addr: Option<HostPort>,
 }
 
 /// The packet workers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TransportConfig {
-    /// Where the tunnel listens (UDP).
+    /// UDP address of the tunnel.
     pub addr: HostPort,
-    /// Bytes of a sealed datagram at most, 576..=65535.
+    /// Most bytes of a sealed datagram, 576..=65535.
     pub mtu: u16,
     /// Packet workers, 1..=128.
     pub send_workers: u16,
@@ -107,22 +108,22 @@ pub struct TransportConfig {
     pub send_batch: usize,
     /// Datagrams queued for a session, 1..=2^20.
     pub send_datagram_queue: usize,
-    /// Bytes per session for packets that arrive in fragments; 0 takes none.
+    /// Most bytes of one session's fragments; 0 accepts none.
     pub max_reassembly_bytes: usize,
 }
 
-/// Who gets a session, and what it may send.
+/// Limits on sessions and on their packets.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AdmissionConfig {
-    /// Sessions at most; none is no limit.
+    /// Most sessions; `None` for no limit.
     pub max_sessions: Option<NonZeroUsize>,
-    /// Inner packets per second of one session in one direction.
+    /// Inner packets of one session in one direction.
     pub rate_limit: Option<Rate>,
-    /// Requests per second in all.
+    /// Requests of all addresses.
     pub handshake_rate: Option<Rate>,
-    /// Requests per second of one address (/32, /64).
+    /// Requests of one address (/32, /64).
     pub handshake_ip_rate: Option<Rate>,
-    /// `handshake_ip_rate.ttl`: how long an address is remembered.
+    /// `handshake_ip_rate.ttl`: how long an idle address is remembered.
     pub handshake_ip_ttl: Duration,
     /// Shards of the session table, 1..=65536.
     pub session_shards: usize,
@@ -137,20 +138,18 @@ pub struct Rate {
     pub burst: u32,
 }
 
-/// How the pool's traffic leaves the host.
+/// Masquerading of the pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Nat {
-    /// `nat.external_iface`; none is the interface of the default route.
+    /// `nat.external_iface`; `None` for the interface of the default route.
     pub external_iface: Option<String>,
 }
 
 impl ServerConfig {
-    /// Reads and checks the file at `path`. `cpus` is the number of CPUs, for the defaults that
-    /// depend on it.
+    /// Reads and checks the file at `path`; some defaults depend on `cpus`, the number of CPUs.
     ///
     /// # Errors
-    /// [`ReadError::NotFound`] when there is no file: the caller makes one then. Otherwise what is
-    /// wrong with it.
+    /// [`ReadError::NotFound`] for a missing file, which the caller may create; else the fault.
     pub fn load(path: &Path, cpus: usize) -> Result<Loaded<Self>, ReadError> {
         let Loaded {
             config: file,

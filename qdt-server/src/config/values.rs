@@ -1,5 +1,5 @@
-//! The checks of single values: each gives what the configuration has, or the problem with its key
-//! and its remedy. What can be adjusted is, with a warning.
+//! The checks of single values, which return the checked value or the problem with key and remedy.
+//! Adjusted values come with a warning.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ pub(super) fn address(key: &'static str, text: &str) -> Result<HostPort, ConfigP
     HostPort::from_str(text).map_err(|error| ConfigProblem::new(key, error))
 }
 
-pub(super) fn beside(given: &str, directory: &Path, name: &str) -> PathBuf {
+pub(super) fn path_or_default(given: &str, directory: &Path, name: &str) -> PathBuf {
     if given.is_empty() {
         directory.join(name)
     } else {
@@ -52,7 +52,7 @@ pub(super) fn pool(text: &str) -> Result<IpNet, ConfigProblem> {
                 "is not IPv4, and only IPv4 is supported for the pool",
             ));
         }
-        _ => return Err(problem("is no network")),
+        _ => return Err(problem("is not a network")),
     };
     if pool.prefix_len() > MAX_PREFIX {
         return Err(problem(
@@ -74,7 +74,7 @@ pub(super) fn gateway(text: &str, pool: IpNet) -> Result<IpAddr, ConfigProblem> 
     let gateway = IpAddr::from_str(text)
         .ok()
         .filter(IpAddr::is_ipv4)
-        .ok_or_else(|| problem("is no IPv4 address"))?;
+        .ok_or_else(|| problem("is not an IPv4 address"))?;
     if !pool.contains(&gateway) {
         return Err(problem(&format!("is outside the pool {pool}")));
     }
@@ -98,7 +98,7 @@ pub(super) fn link_local(texts: &[String]) -> Result<Vec<IpAddr>, ConfigProblem>
     texts.iter().map(parse).collect()
 }
 
-/// Negative values switch the limit off.
+/// Returns the limit; a negative value means none.
 pub(super) fn rate(file: RateFile) -> Option<Rate> {
     let limit = |value: i64| (value >= 0).then(|| u32::try_from(value).unwrap_or(u32::MAX).max(1));
     Some(Rate {
@@ -116,8 +116,8 @@ pub(super) fn ttl(given: GoDuration, warnings: &mut Vec<Warning>) -> Duration {
     given.to_std()
 }
 
-/// A number from 1 to `max`; a negative one means `default` (zero has become the default already).
-/// A default above `max` is cut without a word.
+/// Returns a number from 1 to `max`; a negative one means `default`, as zero did before. A default
+/// above `max` is lowered without a warning.
 pub(super) fn count(
     key: &str,
     given: i64,
@@ -141,7 +141,7 @@ pub(super) fn nat(enabled: bool, external_iface: &str) -> Result<Option<Nat>, Co
         return Err(ConfigProblem::new(
             "nat.external_iface",
             format!(
-                "{external_iface:?} is no interface name; leave it out for the interface of the default route"
+                "{external_iface:?} is not an interface name; leave it out for the interface of the default route"
             ),
         ));
     }
