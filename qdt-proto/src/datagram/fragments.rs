@@ -29,12 +29,12 @@ impl<'a> Fragments<'a> {
         }
     }
 
-    pub(super) fn split(sealer: &'a mut Sealer, packet: &'a [u8], share: usize, id: u32) -> Self {
+    pub(super) fn split(sealer: &'a mut Sealer, packet: &'a [u8], chunk: usize, id: u32) -> Self {
         Self {
             sealer,
             packet,
             offset: 0,
-            split: Some((share, id)),
+            split: Some((chunk, id)),
             done: false,
         }
     }
@@ -49,12 +49,12 @@ impl<'a> Fragments<'a> {
         if self.done {
             return Ok(None);
         }
-        let Some((share, id)) = self.split else {
+        let Some((chunk, id)) = self.split else {
             let length = self.sealer.seal(MessageType::Data, self.packet, out)?;
             self.done = true;
             return Ok(Some(length));
         };
-        let end = self.packet.len().min(self.offset + share);
+        let end = self.packet.len().min(self.offset + chunk);
         let mut header = [0; FRAGMENT_HEADER_LEN];
         header[..4].copy_from_slice(&id.to_be_bytes());
         header[4..8].copy_from_slice(&wire_u32(self.offset));

@@ -108,14 +108,14 @@ impl Sealer {
             return Err(SealError::PacketTooLong(packet.len()));
         }
         let whole = packet.len() + OVERHEAD <= max_datagram;
-        let share = max_datagram.saturating_sub(OVERHEAD + FRAGMENT_HEADER_LEN);
-        if !whole && share == 0 {
+        let chunk = max_datagram.saturating_sub(OVERHEAD + FRAGMENT_HEADER_LEN);
+        if !whole && chunk == 0 {
             return Err(SealError::DatagramTooSmall(max_datagram));
         }
         let datagrams = if whole {
             1
         } else {
-            packet.len().div_ceil(share)
+            packet.len().div_ceil(chunk)
         };
         if u64::MAX - self.counter < datagrams as u64 {
             return Err(SealError::CounterExhausted);
@@ -125,7 +125,7 @@ impl Sealer {
         }
         let id = self.fragment_id;
         self.fragment_id = self.fragment_id.wrapping_add(1);
-        Ok(Fragments::split(self, packet, share, id))
+        Ok(Fragments::split(self, packet, chunk, id))
     }
 
     /// Seals one fragment of a packet of `total` bytes.
