@@ -45,8 +45,7 @@ mod worker;
 mod worker_thread;
 
 pub use client::{
-    AttemptId, ClientCommand, ClientEvent, ClientSettings, ClientWorker, Dial, DialError, Pulse,
-    Ticket, dialling_config,
+    AttemptId, ClientCommand, ClientEvent, ClientSettings, ClientWorker, Dial, DialError, Ticket,
 };
 pub use counters::{
     Counters, DropReason, SessionCounters, SessionTraffic, UdpReject, WorkerCounters,
@@ -54,7 +53,6 @@ pub use counters::{
 pub use limit_key::{LimitKey, Reach};
 pub use limits::{SessionLimits, SessionUsage};
 pub use path::PacketSize;
-pub use queue::{CongestionSignal, FairShare, Share};
 pub use server::{
     Admission, Decision, Grant, MAX_WORKERS, Owner, Pool, PoolIndex, Refusal, Reply,
     RequestContext, ServerSettings, ServerWorkers, StartError, WorkerExit, WorkerHeartbeat,
@@ -64,3 +62,10 @@ pub use tls::{
     TrustError,
 };
 pub use udp::BindError;
+
+/// How a client dials, keeps its connection alive and shares it, for programs that simulate many
+/// clients: the benchmark. Programs that are one client use [`ClientWorker`].
+pub mod simulation {
+    pub use crate::client::{Pulse, dialling_config};
+    pub use crate::queue::{CongestionSignal, FairShare, Share};
+}

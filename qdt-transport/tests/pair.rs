@@ -43,7 +43,7 @@ fn a_packet_of_the_tunnels_mtu_needs_one_datagram_from_the_first_moment() {
     let down = packet(GATEWAY, client.inner, 1312);
     server.tuns[0].send(&down).expect("send");
     assert_eq!(receive(client.tun()), down);
-    let sum = server.workers().sum();
+    let sum = server.counters();
     assert_eq!((sum.fragments_in, sum.fragments_out), (0, 0));
 }
 
@@ -62,7 +62,7 @@ fn where_the_path_carries_only_the_base_size_full_packets_arrive_in_fragments() 
     let up = packet(client.inner, GATEWAY, 1312);
     kernel.send(&up).expect("send");
     assert_eq!(receive(&server.tuns[0]), up);
-    assert_eq!(server.workers().sum().fragments_in, 2);
+    assert_eq!(server.counters().fragments_in, 2);
     let down = packet(GATEWAY, client.inner, 1312);
     server.tuns[0].send(&down).expect("send");
     assert_eq!(receive(&kernel), down);
@@ -223,7 +223,7 @@ fn a_worker_whose_device_fails_tells_its_clients_at_once() {
     let up = packet(clients[0].inner, GATEWAY, 64);
     clients[0].tun().send(&up).expect("send");
     until("a packet waits in the device", || {
-        server.workers().sum().tun_writes > 0
+        server.counters().tun_writes > 0
     });
     // The far end of a socket that has not read everything goes: the next read fails.
     server.tuns.clear();

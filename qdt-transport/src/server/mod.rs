@@ -39,7 +39,7 @@ use opening::Opening;
 pub(crate) use virtual_end::VirtualServer;
 
 use crate::clock;
-use crate::counters::{Counters, WorkerCounters};
+use crate::counters::WorkerCounters;
 use crate::limits::SessionLimits;
 use crate::tls::ServerTls;
 use crate::udp::{BindError, bind_server};
@@ -209,16 +209,6 @@ impl ServerWorkers {
     #[must_use]
     pub fn counters(&self) -> Vec<Arc<WorkerCounters>> {
         self.counters.clone()
-    }
-
-    /// The sum of the workers' counters now.
-    #[must_use]
-    pub fn sum(&self) -> Counters {
-        let mut sum = Counters::default();
-        self.counters
-            .iter()
-            .for_each(|counters| counters.add_to(&mut sum));
-        sum
     }
 
     /// A handle to find workers that are stuck.

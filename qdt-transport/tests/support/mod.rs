@@ -177,9 +177,18 @@ impl Server {
             .clone()
     }
 
+    /// The sum of the workers' counters now.
+    pub(crate) fn counters(&self) -> Counters {
+        let mut sum = Counters::default();
+        for counters in self.workers().counters() {
+            counters.add_to(&mut sum);
+        }
+        sum
+    }
+
     /// The drops counted for a reason.
     pub(crate) fn drops(&self, reason: DropReason) -> u64 {
-        self.workers().sum().drops[reason as usize]
+        self.counters().drops[reason as usize]
     }
 }
 

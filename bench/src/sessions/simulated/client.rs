@@ -17,7 +17,8 @@ use qdt_proto::http3::{
     encode_request,
 };
 use qdt_proto::packet::Segments;
-use qdt_transport::{CongestionSignal, Pulse, Share, WorkerCounters};
+use qdt_transport::WorkerCounters;
+use qdt_transport::simulation::{CongestionSignal, Pulse, Share};
 use quinn_proto::{Connection, ConnectionHandle, Dir, Event, ReadError, StreamEvent, StreamId};
 
 use super::device::Device;

@@ -21,7 +21,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use qdt_proto::datagram::OVERHEAD;
 use qdt_proto::packet::{VnetHeader, ipv4_addresses};
-use qdt_transport::{ClientTls, ClientTrust, FairShare, PacketSize, dialling_config};
+use qdt_transport::simulation::{FairShare, dialling_config};
+use qdt_transport::{ClientTls, ClientTrust, PacketSize};
 use quinn_proto::{ClientConfig, DatagramEvent};
 use rustix::event::{Timespec, epoll};
 

@@ -7,7 +7,8 @@ use qdt_proto::http3::encode_request;
 use quinn_proto::{Endpoint as QuicEndpoint, Side};
 
 use super::*;
-use crate::{ClientTls, ClientTrust, dialling_config};
+use crate::client::dialling_config;
+use crate::{ClientTls, ClientTrust};
 
 fn with(state: State<()>) -> Exchanges<()> {
     let id = StreamId::new(Side::Client, Dir::Bi, 0);
