@@ -161,7 +161,7 @@ fn refusal(result: Result<Grant, Refusal>) -> (u16, &'static str) {
 }
 
 #[test]
-fn the_answers_are_the_documented_ones() {
+fn the_responses_are_the_documented_ones() {
     let documented: [(u16, &str, &str); 14] = [
         (503, "not ready", "not_ready"),
         (405, "method not allowed", "method"),

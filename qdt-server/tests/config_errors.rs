@@ -30,7 +30,7 @@ fn error(yaml: &str) -> String {
     stripped(&path, result)
 }
 
-/// The error without the name of the file, which must stand at its beginning.
+/// The error without its prefix, the name of the file.
 fn stripped(path: &Path, result: Result<Loaded<ServerConfig>, ReadError>) -> String {
     let error = result.expect_err("refused").to_string();
     let rest = error.strip_prefix(&format!("{}: ", path.display()));
@@ -162,7 +162,7 @@ fn a_token_that_no_request_can_carry_is_refused_with_the_limit() {
 }
 
 #[test]
-fn more_resolvers_than_an_answer_holds_are_refused() {
+fn more_resolvers_than_a_response_holds_are_refused() {
     let list = |count: usize| vec!["203.0.113.253"; count].join(", ");
     load(&format!("dns: [{}]\n", list(192)));
     let error = error(&format!("dns: [{}]\n", list(193)));

@@ -100,7 +100,7 @@ impl AddressPool {
         }
     }
 
-    /// Moves the cursor past `index` if it is not yet.
+    /// Moves the cursor past `index` unless it is already there.
     ///
     /// A ticket shows that the address was in use before the server started: clients without one
     /// then get addresses that no returning client will claim.
@@ -122,7 +122,7 @@ impl AddressPool {
         }
     }
 
-    /// The last index before the broadcast address.
+    /// Returns the last index before the broadcast address.
     fn last_host(&self) -> u32 {
         self.pool.last().0 - 1
     }

@@ -112,11 +112,11 @@ impl TicketSealer {
         }
     }
 
-    /// Seals a ticket for `address` in `lineage` that is good for [`TICKET_LIFETIME`] from `now`.
+    /// Seals a ticket for `address` in `lineage` that is valid for [`TICKET_LIFETIME`] from `now`.
     ///
     /// # Errors
-    /// `None` for an IPv6 address, which this version of tickets does not hold, and if the system
-    /// gives no random bytes: the session works, only without a ticket.
+    /// `None` for an IPv6 address, which version 1 cannot hold, and if the system gives no random
+    /// bytes; the session then has no ticket.
     #[must_use]
     pub fn seal(&self, address: IpAddr, lineage: u64, now: SystemTime) -> Option<String> {
         let IpAddr::V4(address) = address else {

@@ -171,8 +171,7 @@ impl AdmissionController {
         })
     }
 
-    /// Takes a permission of both handshake limits. A peer over its own limit does not use up the
-    /// common one.
+    /// Takes a permission of both handshake limits; a peer over its own does not use up the total.
     fn within_rate(&self, peer: IpAddr, now: Instant) -> bool {
         let common = self.handshakes.as_ref();
         if common.is_some_and(|limiter| !limiter.take(&(), now)) {

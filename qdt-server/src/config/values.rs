@@ -116,8 +116,8 @@ pub(super) fn ttl(given: GoDuration, warnings: &mut Vec<Warning>) -> Duration {
     given.to_std()
 }
 
-/// Returns a number from 1 to `max`; a negative one means `default`, as zero did before. A default
-/// above `max` is lowered without a warning.
+/// Returns `given`, or `default` if it is not positive, clamped to 1..=`max`. Warns if the result
+/// is not `given`, unless that is the default.
 pub(super) fn count(
     key: &str,
     given: i64,

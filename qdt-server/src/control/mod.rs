@@ -83,7 +83,7 @@ impl ControlServer {
         server
     }
 
-    /// Returns the roles of a listener whose task ended by itself, which is a bug; else never.
+    /// Waits until the task of a listener ends unasked, which is a bug, and returns its roles.
     pub async fn ended(&mut self) -> Roles {
         match self.tasks.join_next().await {
             Some(ended) => ended.unwrap_or_default(),

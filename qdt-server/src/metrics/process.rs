@@ -100,8 +100,7 @@ impl Collector for ProcessCollector {
 fn values() -> HashMap<&'static str, f64> {
     let mut values = HashMap::new();
     let ticks = rustix::param::clock_ticks_per_second() as f64;
-    // The command name stands in parentheses and may hold anything; fields count from behind it,
-    // the first of them being field 3.
+    // The command name in parentheses may contain anything; field 3 follows it.
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields: Vec<&str> = stat
         .rsplit_once(") ")
