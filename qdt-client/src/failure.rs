@@ -5,7 +5,6 @@
 
 use qdt_transport::DialError;
 
-use crate::assignment::AssignmentError;
 use crate::cause::Cause;
 
 /// The reason why an attempt, or a round of attempts, failed.
@@ -19,12 +18,9 @@ pub enum Failure {
         /// The body, line feed included.
         body: String,
     },
-    /// There was no answer.
+    /// There was no valid answer.
     #[error(transparent)]
     Dial(#[from] DialError),
-    /// The answer was 200 and its content invalid.
-    #[error(transparent)]
-    Answer(#[from] AssignmentError),
     /// The server's name was not resolved.
     #[error(transparent)]
     Resolve(Cause),
@@ -38,8 +34,8 @@ impl Failure {
     pub fn is_final(&self) -> bool {
         match self {
             Self::Refused { status, .. } => !matches!(status, 429 | 503),
-            Self::Dial(DialError::InvalidAnswer(_)) | Self::Answer(_) => true,
-            Self::Dial(_) | Self::Resolve(_) => false,
+            Self::Dial(error) => error.is_answer(),
+            Self::Resolve(_) => false,
         }
     }
 
@@ -47,8 +43,8 @@ impl Failure {
     #[must_use]
     pub fn is_answer(&self) -> bool {
         match self {
-            Self::Refused { .. } | Self::Answer(_) => true,
-            Self::Dial(error) => matches!(error, DialError::InvalidAnswer(_)),
+            Self::Refused { .. } => true,
+            Self::Dial(error) => error.is_answer(),
             Self::Resolve(_) => false,
         }
     }

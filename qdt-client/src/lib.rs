@@ -4,10 +4,9 @@
 //! actions on the packet worker ([`WorkerHandle`]) and on the host ([`TunnelHost`]).
 //!
 //! Invariants: the host is unchanged before a server's answer has passed all checks
-//! ([`Assignment`]), and every change is reverted before the program exits, or at the next start
-//! after it was killed.
+//! ([`Assignment`](qdt_proto::handshake::Assignment)), and every change is reverted before the
+//! program exits, or at the next start after it was killed.
 
-mod assignment;
 mod cause;
 pub mod config;
 mod dns;
@@ -22,7 +21,6 @@ mod run;
 mod tunnel;
 mod worker;
 
-pub use assignment::{Assignment, AssignmentError, DnsEntryError};
 pub use cause::Cause;
 pub use config::RouteMode;
 pub use driver::drive;

@@ -7,8 +7,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use qdt_host::{DnsPlan, RoutePlan};
+use qdt_proto::handshake::Assignment;
 
-use crate::assignment::Assignment;
 use crate::config::RouteMode;
 
 /// The TUN device.
@@ -59,7 +59,7 @@ impl HostPlan {
         Self {
             tun: TunPlan {
                 address: assignment.address,
-                mtu: assignment.tun_mtu,
+                mtu: assignment.tun_mtu(),
             },
             routes: RoutePlan {
                 tun: settings.tun.clone(),

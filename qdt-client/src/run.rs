@@ -49,7 +49,6 @@ pub async fn run_announcing<H: Host>(
     };
     let settings = Settings {
         timeout: config.timeout,
-        mtu: config.mtu,
         host: HostSettings {
             tun: config.tun_name.clone(),
             route_mode: config.route_mode,

@@ -18,7 +18,7 @@ use qdt_host::{
 };
 use qdt_program::{LogConfig, Logger};
 use qdt_proto::datagram::SessionId;
-use qdt_proto::handshake::ConnectResponse;
+use qdt_proto::handshake::{Assignment, ConnectResponse};
 use qdt_transport::{AttemptId, ClientCommand, ClientEvent, Dial, PacketSize};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
@@ -59,12 +59,12 @@ impl Worker {
         self.events.send(event).expect("the driver runs");
     }
 
-    fn establish(&self, attempt: AttemptId, response: ConnectResponse) {
-        let (response, size) = (Box::new(response), PacketSize::Full);
+    fn establish(&self, attempt: AttemptId, answer: ConnectResponse) {
+        let assignment = Assignment::check(&answer, 1350).expect("a valid answer");
         self.report(ClientEvent::Established {
             attempt,
-            response,
-            size,
+            assignment: Box::new(assignment),
+            size: PacketSize::Full,
         });
     }
 
@@ -89,7 +89,7 @@ fn answer() -> ConnectResponse {
     ConnectResponse {
         version: 1,
         session_id: SessionId(7),
-        server_nonce: String::new(),
+        server_nonce: "AAAAAAAAAAAAAAAAAAAAAA".to_owned(),
         mtu: 1350,
         client_ip: "10.8.0.2".to_owned(),
         gateway_ip: "10.8.0.1".to_owned(),
@@ -195,7 +195,6 @@ async fn driven_with<P: Future<Output = ()>>(
     };
     let settings = Settings {
         timeout: Duration::from_secs(10),
-        mtu: 1350,
         host: HostSettings {
             tun: "qdt0".to_owned(),
             route_mode: RouteMode::Default,

@@ -45,7 +45,7 @@ mod worker;
 mod worker_thread;
 
 pub use client::{
-    AttemptId, ClientCommand, ClientEvent, ClientSettings, ClientWorker, Dial, DialError, Ticket,
+    AttemptId, ClientCommand, ClientEvent, ClientSettings, ClientWorker, Dial, DialError,
 };
 pub use counters::{
     Counters, DropReason, SessionCounters, SessionTraffic, UdpReject, WorkerCounters,

@@ -10,13 +10,13 @@ use std::collections::HashSet;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use qdt_proto::handshake::Capabilities;
+use qdt_proto::handshake::{AssignmentError, Capabilities};
 use qdt_transport::{
     AttemptId, ClientCommand, ClientEvent, ClientTrust, DialError, DropReason, PacketSize,
 };
 use support::{
-    Client, GATEWAY, OPEN_LINK_LOCAL, PANICS, Relay, Server, new_certificate, packet, receive,
-    unfragmentable, until,
+    AT_THE_GATEWAY, Client, GATEWAY, OPEN_LINK_LOCAL, PANICS, Relay, Server, inner_address,
+    new_certificate, packet, receive, unfragmentable, until,
 };
 
 #[test]
@@ -52,11 +52,14 @@ fn where_the_path_carries_only_the_base_size_full_packets_arrive_in_fragments() 
     let server = Server::start(1);
     let mut client = Client::start(Client::settings(&ClientTrust::Pin(server.pin)));
     client.dial(1, server.addr, PacketSize::Base);
-    let ClientEvent::Established { response, size, .. } = client.event() else {
+    let ClientEvent::Established {
+        assignment, size, ..
+    } = client.event()
+    else {
         panic!("not established");
     };
     assert_eq!(size, PacketSize::Base);
-    client.inner = response.client_ip.parse().expect("address");
+    client.inner = inner_address(&assignment);
     let kernel = client.attach();
     client.worker.send(ClientCommand::Adopt(AttemptId(1)));
     let up = packet(client.inner, GATEWAY, 1312);
@@ -365,6 +368,25 @@ fn a_server_restarted_after_a_change_of_its_key_resets_connections_made_since() 
 }
 
 #[test]
+fn an_answer_that_fails_a_check_ends_the_attempt_and_its_session() {
+    let server = Server::start(1);
+    let mut settings = Client::settings(&ClientTrust::Pin(server.pin));
+    settings.client_id = AT_THE_GATEWAY.into();
+    let client = Client::start(settings);
+    client.dial(1, server.addr, PacketSize::Full);
+    let error = AssignmentError::SameAddress(GATEWAY.into());
+    assert_eq!(
+        client.event(),
+        ClientEvent::Failed {
+            attempt: AttemptId(1),
+            error: DialError::Assignment(error)
+        }
+    );
+    let ended = server.ended.recv_timeout(Duration::from_secs(5));
+    ended.expect("the server is told");
+}
+
+#[test]
 fn nobody_at_the_address_is_a_timeout() {
     let silent = std::net::UdpSocket::bind("127.0.0.1:0").expect("bind");
     let mut settings = Client::settings(&ClientTrust::Anyone);
@@ -447,7 +469,8 @@ fn a_thousand_connections_of_an_earlier_server_are_told_within_seconds_that_they
 /// The reply to an echo request with the identifier of the client's own ones.
 fn echo_reply_from(source: Ipv4Addr, to: Ipv4Addr, sequence: u16) -> Vec<u8> {
     let mut packet = vec![0; qdt_proto::packet::ECHO_LEN];
-    qdt_proto::packet::echo_request(source, to, 0x7164, sequence, &mut packet).expect("room");
+    qdt_proto::packet::echo_request(source.into(), to.into(), 0x7164, sequence, &mut packet)
+        .expect("room");
     packet[20] = 0;
     packet[22..24].fill(0);
     let checksum = qdt_proto::packet::Sum::of(&packet[20..]).checksum();

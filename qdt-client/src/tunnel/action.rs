@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use qdt_host::{DnsPlan, RoutePlan};
+use qdt_proto::handshake::DnsEntryError;
 use qdt_transport::{AttemptId, Dial, PacketSize};
 
-use crate::assignment::DnsEntryError;
 use crate::cause::Cause;
 use crate::failure::{ClientError, Failure};
 use crate::plan::TunPlan;

@@ -19,7 +19,6 @@ use super::core::Core;
 use super::event::{Event, attempt_of};
 use super::race::{Race, Sizes, Step, Winner};
 use super::reconnecting::Reconnecting;
-use crate::assignment::Assignment;
 
 /// The connection that carries the tunnel, and the race for another one.
 #[derive(Debug)]
@@ -48,20 +47,14 @@ impl Connected {
         } = winner;
         let first = core.is_first_success();
         core.move_to(attempt, &assignment, took);
-        let Assignment {
-            session_id,
-            address,
-            tun_mtu,
-            extensions,
-            ..
-        } = assignment;
+        let (session_id, address) = (assignment.session_id.0, assignment.address);
         core.report(if first {
             Report::Connected {
                 session_id,
                 address,
-                tun_mtu,
+                tun_mtu: assignment.tun_mtu(),
                 size,
-                extensions,
+                extensions: assignment.caps.is_some(),
             }
         } else {
             Report::Moved {

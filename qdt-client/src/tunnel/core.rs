@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use qdt_transport::{AttemptId, ClientEvent, Dial, PacketSize, Ticket};
+use qdt_proto::handshake::{Assignment, Ticket};
+use qdt_transport::{AttemptId, ClientEvent, Dial, PacketSize};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
@@ -15,7 +16,6 @@ use super::action::{Action, Report};
 use super::backoff::Backoff;
 use super::certificate_failures::CertificateFailures;
 use super::size_upgrade::SizeUpgrade;
-use crate::assignment::Assignment;
 use crate::cause::Cause;
 use crate::plan::{HostPlan, HostSettings};
 
@@ -24,8 +24,6 @@ use crate::plan::{HostPlan, HostSettings};
 pub struct Settings {
     /// The limit for one attempt, from its first packet to the server's answer.
     pub timeout: Duration,
-    /// The largest mtu to accept, in bytes.
-    pub mtu: u16,
     /// The settings of the host.
     pub host: HostSettings,
 }
@@ -175,7 +173,7 @@ impl Core {
         if took <= MAX_ANSWER_TIME {
             self.answer_time = Some(took);
         }
-        self.server = if assignment.extensions {
+        self.server = if assignment.caps.is_some() {
             ServerKind::Extended
         } else {
             ServerKind::Plain

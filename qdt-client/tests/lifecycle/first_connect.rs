@@ -5,7 +5,7 @@ use ipnet::IpNet;
 use qdt_client::{Action, Cause, ClientError, Event, Failure, Outcome, Report, Stage, TunPlan};
 use qdt_host::{DnsPlan, RouteMode, RoutePlan};
 use qdt_proto::handshake::ConnectResponse;
-use qdt_transport::{AttemptId, ClientEvent, Dial, DialError, PacketSize};
+use qdt_transport::{AttemptId, Dial, DialError, PacketSize};
 
 fn exit_text(actions: &[Action]) -> String {
     match actions {
@@ -183,7 +183,7 @@ fn nothing_that_can_be_forged_ends_the_first_connect() {
 }
 
 #[test]
-fn an_answer_that_is_no_session_ends_the_first_connect_and_leaves_the_host_alone() {
+fn an_answer_that_is_not_a_session_ends_the_first_connect_and_leaves_the_host_alone() {
     let (mut script, _) = Script::started(settings(), &[V4]);
     let answer = ConnectResponse {
         cidr: "0.0.0.0/0".to_owned(),
@@ -431,11 +431,7 @@ fn nothing_happens_after_the_exit() {
 #[test]
 fn a_tun_device_that_cannot_be_made_ends_the_client_before_routes_are_touched() {
     let mut script = Script::started(settings(), &[V4]).0;
-    let established = ClientEvent::Established {
-        attempt: AttemptId(1),
-        response: Box::new(our_answer()),
-        size: PacketSize::Full,
-    };
+    let established = answered(AttemptId(1), &our_answer(), PacketSize::Full);
     let now = std::time::Instant::now();
     script.tunnel.handle_event(now, Event::Worker(established));
     assert!(matches!(

@@ -2,7 +2,8 @@
 
 use crate::script::*;
 use qdt_client::{Action, Report, Stage};
-use qdt_transport::{AttemptId, ClientEvent, DialError, PacketSize, Ticket};
+use qdt_proto::handshake::Ticket;
+use qdt_transport::{AttemptId, ClientEvent, DialError, PacketSize};
 
 #[test]
 fn full_size_is_dialled_first_and_the_smallest_in_parallel_after_300_milliseconds() {

@@ -4,8 +4,8 @@
 use crate::script::*;
 use qdt_client::{Action, Cause, ClientError, Event, HostFailure, Outcome, Report, Stage};
 use qdt_proto::datagram::SessionId;
-use qdt_proto::handshake::ConnectResponse;
-use qdt_transport::{AttemptId, ClientEvent, DialError, PacketSize, Ticket};
+use qdt_proto::handshake::{ConnectResponse, Ticket};
+use qdt_transport::{AttemptId, ClientEvent, DialError, PacketSize};
 
 #[test]
 fn a_closed_connection_is_replaced_at_once_with_the_ticket_of_the_session() {
@@ -198,7 +198,6 @@ fn neither_a_refused_certificate_nor_an_invalid_answer_ends_a_tunnel_that_once_w
         ..our_answer()
     };
     let actions = script.establish(dial.attempt, answer, PacketSize::Full);
-    assert_eq!(closed(&actions), [dial.attempt]);
     assert!(!changes_host(&actions));
     let (_, dial) = script.next_dial(secs(11));
     script.establish(dial.attempt, our_answer(), PacketSize::Full);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use qdt_client::{Action, Event, HostSettings, Report, RouteMode, Settings, Stage, Tunnel};
 use qdt_proto::datagram::SessionId;
-use qdt_proto::handshake::ConnectResponse;
+use qdt_proto::handshake::{Assignment, ConnectResponse};
 use qdt_transport::{AttemptId, ClientEvent, Dial, DialError, PacketSize};
 
 pub(crate) const V4: &str = "192.0.2.1:443";
@@ -33,7 +33,6 @@ pub(crate) fn secs(seconds: u64) -> Duration {
 pub(crate) fn settings() -> Settings {
     Settings {
         timeout: secs(10),
-        mtu: 1350,
         host: HostSettings {
             tun: "qdt0".to_owned(),
             route_mode: RouteMode::Default,
@@ -47,7 +46,7 @@ pub(crate) fn our_answer() -> ConnectResponse {
     ConnectResponse {
         version: 1,
         session_id: SessionId(7),
-        server_nonce: String::new(),
+        server_nonce: "AAAAAAAAAAAAAAAAAAAAAA".to_owned(),
         mtu: 1350,
         client_ip: "10.8.0.2".to_owned(),
         gateway_ip: "10.8.0.1".to_owned(),
@@ -97,11 +96,7 @@ impl Script {
         if size == PacketSize::Base {
             attempt = only_dial(&script.wait(ms(300))).attempt;
         }
-        script.worker_event(ClientEvent::Established {
-            attempt,
-            response: Box::new(answer),
-            size,
-        });
+        script.establish(attempt, answer, size);
         assert_eq!(script.tunnel.stage(), Stage::Connected);
         (script, attempt)
     }
@@ -121,11 +116,7 @@ impl Script {
         answer: ConnectResponse,
         size: PacketSize,
     ) -> Vec<Action> {
-        self.worker_event(ClientEvent::Established {
-            attempt,
-            response: Box::new(answer),
-            size,
-        })
+        self.worker_event(answered(attempt, &answer, size))
     }
 
     pub(crate) fn refuse(&mut self, attempt: AttemptId, status: u16, body: &str) -> Vec<Action> {
@@ -197,6 +188,25 @@ impl Script {
 
     fn drain(&mut self) -> Vec<Action> {
         std::iter::from_fn(|| self.tunnel.poll_action()).collect()
+    }
+}
+
+/// Returns the packet worker's event for `answer`.
+pub(crate) fn answered(
+    attempt: AttemptId,
+    answer: &ConnectResponse,
+    size: PacketSize,
+) -> ClientEvent {
+    match Assignment::check(answer, 1350) {
+        Ok(assignment) => ClientEvent::Established {
+            attempt,
+            assignment: Box::new(assignment),
+            size,
+        },
+        Err(error) => ClientEvent::Failed {
+            attempt,
+            error: error.into(),
+        },
     }
 }
 

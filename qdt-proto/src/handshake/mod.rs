@@ -1,7 +1,8 @@
 //! The `POST /connect` exchange: its two JSON bodies and the key schedule.
 //!
 //! A client sends a [`ConnectRequest`] with a fresh [`Nonce`]; the server answers with a
-//! [`ConnectResponse`] that carries a nonce of its own. Both ends then derive the same
+//! [`ConnectResponse`] that carries a nonce of its own, which the client checks once, as an
+//! [`Assignment`]. Both ends then derive the same
 //! [`SessionKeys`] from the shared token and the two nonces; the token itself is not part of the
 //! bodies (it travels in a header) and nothing here stores it.
 //!
@@ -11,6 +12,7 @@
 //! - Encoders write the bytes that the Go programs write; fields of our own appear only when set.
 //! - Keys and resume tickets do not show in `Debug` output, and keys are wiped when dropped.
 
+mod assignment;
 mod capability;
 mod decode_error;
 mod fields;
@@ -20,13 +22,16 @@ mod keys;
 mod nonce;
 mod request;
 mod response;
+mod ticket;
 
+pub use assignment::{Assignment, AssignmentError, DnsEntryError};
 pub use capability::{Capabilities, Capability};
 pub use decode_error::{BadMessage, DecodeError};
 pub use keys::{DirectionKeys, EmptyToken, SessionKeys};
 pub use nonce::{Nonce, NonceError, decode_nonce_text};
 pub use request::ConnectRequest;
 pub use response::ConnectResponse;
+pub use ticket::Ticket;
 
 /// Bytes of a body that are read at most, in both directions; the first complete JSON value must
 /// lie within them.

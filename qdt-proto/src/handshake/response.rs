@@ -1,7 +1,7 @@
 //! The body of a 200 response to `POST /connect`.
 //!
 //! Invariants: a decoded response is of version 1 and has an `mtu` above 0. Its texts are
-//! the server's, unchecked: the client parses addresses before it uses any of them.
+//! the server's, unchecked: see [`Assignment`](super::Assignment).
 
 use std::fmt;
 

@@ -4,7 +4,7 @@
 //! The packets are complete and without payload; the identifier tells the asker's answers from
 //! those to somebody else's ping.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::{ICMP, IPV4_HEADER, Ipv4Packet, Sum, be16, put16};
 
@@ -15,14 +15,17 @@ const ECHO_REPLY: u8 = 0;
 const ECHO_REQUEST: u8 = 8;
 
 /// Writes an echo request to `out` and returns its length, [`ECHO_LEN`]; `None` when `out` is
-/// shorter.
+/// shorter, or an address is not IPv4.
 pub fn echo_request(
-    source: Ipv4Addr,
-    destination: Ipv4Addr,
+    source: IpAddr,
+    destination: IpAddr,
     identifier: u16,
     sequence: u16,
     out: &mut [u8],
 ) -> Option<usize> {
+    let (IpAddr::V4(source), IpAddr::V4(destination)) = (source, destination) else {
+        return None;
+    };
     let out = out.get_mut(..ECHO_LEN)?;
     out.fill(0);
     out[0] = 0x45;

@@ -203,7 +203,7 @@ fn the_answer_to_an_echo_request_is_recognised() {
     let (us, gateway) = (Ipv4Addr::new(10, 8, 0, 2), Ipv4Addr::new(10, 8, 0, 1));
     let mut packet = [0xff; 100];
     assert_eq!(
-        echo_request(us, gateway, 77, 9, &mut packet),
+        echo_request(us.into(), gateway.into(), 77, 9, &mut packet),
         Some(ECHO_LEN)
     );
     let packet = &mut packet[..ECHO_LEN];
@@ -234,7 +234,7 @@ fn the_answer_to_an_echo_request_is_recognised() {
         );
     }
     assert_eq!(
-        echo_request(us, gateway, 1, 1, &mut [0; ECHO_LEN - 1]),
+        echo_request(us.into(), gateway.into(), 1, 1, &mut [0; ECHO_LEN - 1]),
         None
     );
 }

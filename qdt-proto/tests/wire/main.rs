@@ -1,6 +1,7 @@
 //! Handshake and datagrams through their public interface: recorded vectors of the Go programs,
 //! models, round trips and independent implementations.
 
+mod assignment;
 mod datagram_vectors;
 mod handshake_vectors;
 mod messages;

@@ -10,7 +10,7 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use qdt_proto::handshake::Capability;
+use qdt_proto::handshake::{Capability, Ticket};
 use qdt_proto::http3::{Side, code};
 use quinn_proto::{
     Connection, ConnectionError, ConnectionHandle, Dir, Endpoint, Event, StreamEvent,
@@ -20,9 +20,7 @@ use super::asking::{Answer, Asking, Granted};
 use super::dialling::dialling_config;
 use super::tunnels::{Inside, Tunnel, TunnelKey, Tunnels};
 use super::watch::{Peer, Watch};
-use super::{
-    AttemptId, ClientCommand, ClientEvent, ClientSettings, Dial, DialError, Pulse, Ticket,
-};
+use super::{AttemptId, ClientCommand, ClientEvent, ClientSettings, Dial, DialError, Pulse};
 use crate::carrier::CarrierRef;
 use crate::engine::{Accepted, Application, Link, Pace};
 use crate::http3_streams::{self, UniStreams, error_code, fail, open_control_stream};
@@ -255,17 +253,8 @@ impl ClientApp {
         let Granted {
             session,
             stream,
-            response,
+            assignment,
         } = *granted;
-        let (Ok(address), Ok(gateway)) = (response.client_ip.parse(), response.gateway_ip.parse())
-        else {
-            let error = DialError::InvalidAnswer(format!(
-                "client_ip {:?} and gateway_ip {:?} must be IPv4 addresses",
-                response.client_ip, response.gateway_ip
-            ));
-            self.fail(now, quic, attempt, error);
-            return;
-        };
         let peer = if session.caps.contains(Capability::Ping) {
             Peer::Ours {
                 probes_path: attempt.size > PacketSize::Base,
@@ -275,15 +264,15 @@ impl ClientApp {
                 echo_after: self.settings.probe_interval.unwrap_or(ECHO_AFTER),
             }
         };
-        link.pace = response.caps.is_none().then(|| Pace::new(now));
+        link.pace = assignment.caps.is_none().then(|| Pace::new(now));
         let pulse = Pulse::new(self.settings.probe_interval, quic);
         let watch = Watch::new(peer, pulse, now);
         let tunnel = self.tunnels.insert(Tunnel {
             session,
             carrier: CarrierRef::new(link.handle, stream),
             inside: Inside {
-                address,
-                gateway,
+                address: assignment.address.addr(),
+                gateway: assignment.gateway,
                 received: 0,
                 sent: 0,
             },
@@ -291,7 +280,7 @@ impl ClientApp {
         attempt.phase = Phase::Established(tunnel, Box::new(watch));
         self.report(ClientEvent::Established {
             attempt: attempt.id,
-            response: Box::new(response),
+            assignment: Box::new(assignment),
             size: attempt.size,
         });
     }

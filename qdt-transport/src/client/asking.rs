@@ -6,18 +6,15 @@
 use aws_lc_rs::rand;
 use qdt_proto::datagram::Aead;
 use qdt_proto::handshake::{
-    Capabilities, Capability, ConnectRequest, ConnectResponse, DecodeError, GO_PEER_MTU, Nonce,
-    SessionKeys,
+    Assignment, Capabilities, Capability, ConnectRequest, ConnectResponse, DecodeError,
+    GO_PEER_MTU, Nonce, SessionKeys, Ticket,
 };
 use qdt_proto::http3::{ResponseEvent, ResponseStream, encode_request};
 use quinn_proto::{Connection, Dir, StreamId};
 
-use super::{ClientSettings, DialError, Ticket};
+use super::{ClientSettings, DialError};
 use crate::http3_streams::{Outgoing, Sending, StreamEnd, read_chunks};
 use crate::session::{Session, Terms};
-
-/// No session works below this: it is less than the smallest that any server of ours grants.
-const MIN_MTU: i64 = 256;
 
 /// A request on its way.
 pub(super) struct Asking {
@@ -42,7 +39,7 @@ pub(super) struct Granted {
     pub(super) session: Session,
     /// The stream of the request, which names the session on its connection.
     pub(super) stream: StreamId,
-    pub(super) response: ConnectResponse,
+    pub(super) assignment: Assignment,
 }
 
 impl Asking {
@@ -131,7 +128,7 @@ impl Asking {
         }
         match self.status {
             Some(200) => match ConnectResponse::decode(&self.body) {
-                Ok(response) => self.grant(response, settings).map(Some),
+                Ok(response) => self.grant(&response, settings).map(Some),
                 Err(DecodeError::Incomplete) if !finished && end == StreamEnd::Open => Ok(None),
                 Err(error) => Err(DialError::InvalidAnswer(error.to_string())),
             },
@@ -148,27 +145,16 @@ impl Asking {
 
     fn grant(
         &self,
-        response: ConnectResponse,
+        response: &ConnectResponse,
         settings: &ClientSettings,
     ) -> Result<Answer, DialError> {
-        let invalid = |what: String| DialError::InvalidAnswer(what);
-        let server_nonce = Nonce::from_text(&response.server_nonce)
-            .map_err(|error| invalid(format!("server_nonce: {error}")))?;
-        if response.mtu < MIN_MTU {
-            return Err(invalid(format!(
-                "mtu {}: at least {MIN_MTU} is needed",
-                response.mtu
-            )));
-        }
-        let caps = response
-            .caps
-            .as_deref()
-            .map_or(Capabilities::NONE, Capabilities::negotiate)
-            .intersection(settings.caps);
-        let keys = SessionKeys::derive(&settings.token, &self.nonce, &server_nonce)
-            .map_err(|error| invalid(error.to_string()))?;
+        let assignment = Assignment::check(response, settings.mtu)?;
+        let confirmed = assignment.caps.unwrap_or(Capabilities::NONE);
+        let caps = confirmed.intersection(settings.caps);
+        let keys = SessionKeys::derive(&settings.token, &self.nonce, &assignment.server_nonce)
+            .map_err(|error| DialError::InvalidAnswer(error.to_string()))?;
         let session = Session::new(&Terms {
-            id: response.session_id,
+            id: assignment.session_id,
             aead: if caps.contains(Capability::Aes256Gcm) {
                 Aead::Aes256Gcm
             } else {
@@ -177,14 +163,13 @@ impl Asking {
             send: &keys.client,
             receive: &keys.server,
             caps,
-            // Bounded by what we asked for, so that it fits.
-            mtu: response.mtu.min(settings.mtu.into()) as u16,
+            mtu: assignment.mtu,
             max_reassembly_bytes: settings.max_reassembly_bytes,
         });
         Ok(Answer::Granted(Box::new(Granted {
             session,
             stream: self.stream,
-            response,
+            assignment,
         })))
     }
 }

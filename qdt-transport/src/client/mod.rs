@@ -21,7 +21,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use qdt_host::{Outside, TunQueue};
-use qdt_proto::handshake::{Capabilities, ConnectResponse};
+use qdt_proto::handshake::{Assignment, AssignmentError, Capabilities, Ticket};
 use zeroize::Zeroizing;
 
 use crate::clock;
@@ -39,31 +39,6 @@ pub(crate) use virtual_end::VirtualClient;
 /// Names one connection attempt, and the connection that comes of it. Unique within one run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AttemptId(pub u64);
-
-/// The ticket that gives a client its inner address back. Whoever holds it takes that address, so
-/// it is not printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Ticket(String);
-
-impl Ticket {
-    /// Wraps the `resume` text of a server's answer.
-    #[must_use]
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text as it travels in the next request.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Ticket {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Ticket(redacted)")
-    }
-}
 
 /// One connection attempt: QUIC handshake, then `POST /connect`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,6 +87,17 @@ pub enum DialError {
     /// What came was no answer to `POST /connect`.
     #[error("invalid answer: {0}")]
     InvalidAnswer(String),
+    /// The answer assigns what a client does not accept.
+    #[error("invalid answer: {0}")]
+    Assignment(#[from] AssignmentError),
+}
+
+impl DialError {
+    /// Returns whether the server answered.
+    #[must_use]
+    pub fn is_answer(&self) -> bool {
+        matches!(self, Self::InvalidAnswer(_) | Self::Assignment(_))
+    }
 }
 
 /// What the worker reports.
@@ -123,7 +109,7 @@ pub enum ClientEvent {
         /// Which attempt.
         attempt: AttemptId,
         /// What the server granted.
-        response: Box<ConnectResponse>,
+        assignment: Box<Assignment>,
         /// The packet size the connection keeps.
         size: PacketSize,
     },

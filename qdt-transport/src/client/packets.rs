@@ -75,7 +75,7 @@ impl OutboundPolicy for Inside {
     }
 
     fn error_source(&self) -> IpAddr {
-        self.gateway.into()
+        self.gateway
     }
 }
 

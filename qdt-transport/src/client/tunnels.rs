@@ -3,7 +3,7 @@
 //! Invariants: a session is here from the moment it is established until its connection has ended
 //! or was hung up; at most one of them is active, and it is here.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use slab::Slab;
 
@@ -20,8 +20,8 @@ pub(super) struct Tunnel {
 /// The inner side of a session.
 pub(super) struct Inside {
     /// The client's address.
-    pub(super) address: Ipv4Addr,
-    pub(super) gateway: Ipv4Addr,
+    pub(super) address: IpAddr,
+    pub(super) gateway: IpAddr,
     /// Packets that arrived and were accepted.
     pub(super) received: u64,
     /// Packets sent.

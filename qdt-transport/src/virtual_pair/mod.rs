@@ -22,13 +22,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use qdt_host::tun::TunQueue;
+use qdt_proto::handshake::Ticket;
 
 use crate::client::VirtualClient;
 use crate::server::VirtualServer;
 use crate::wake::Ready;
 use crate::worker::{Role, Worker};
 use crate::*;
-use fixtures::{GATEWAY, client_settings, new_certificate, packet, server_settings};
+use fixtures::{GATEWAY, client_settings, inner_address, new_certificate, packet, server_settings};
 pub(crate) use network::VirtualPort;
 use network::{Conditions, Network, Random};
 use policy::Policy;
@@ -136,9 +137,11 @@ impl VirtualPair {
     fn react(&mut self, event: &ClientEvent) {
         match event {
             ClientEvent::Established {
-                attempt, response, ..
+                attempt,
+                assignment,
+                ..
             } => {
-                let inner = response.client_ip.parse().expect("an address");
+                let inner = inner_address(assignment);
                 assert_eq!(*self.inner.get_or_insert(inner), inner, "the inner address");
                 self.command(ClientCommand::Adopt(*attempt));
                 self.adopted = true;

@@ -10,7 +10,7 @@ use qdt_host::tun::Offload;
 use qdt_proto::packet::{GsoKind, Sum, VnetHeader};
 use qdt_transport::{AttemptId, ClientCommand, ClientEvent, ClientTrust, PacketSize};
 
-use crate::support::{Client, GATEWAY, Server, new_certificate, packet, receive};
+use crate::support::{Client, GATEWAY, Server, inner_address, new_certificate, packet, receive};
 
 /// IP and TCP header.
 const HEADERS: usize = 40;
@@ -65,10 +65,10 @@ impl Pair {
         settings.probe_interval = Some(Duration::from_secs(3600));
         let mut client = Client::start(settings);
         client.dial(1, server.addr, PacketSize::Full);
-        let ClientEvent::Established { response, .. } = client.event() else {
+        let ClientEvent::Established { assignment, .. } = client.event() else {
             panic!("not established");
         };
-        client.inner = response.client_ip.parse().expect("an address");
+        client.inner = inner_address(&assignment);
         let kernel = client.attach_offloaded(offload);
         client.worker.send(ClientCommand::Adopt(AttemptId(1)));
         Self {

@@ -4,14 +4,14 @@
 //! The types of qdt-transport come from the parent module, because one pair is outside of the crate
 //! and one inside.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use qdt_host::tun::TunQueue;
 use qdt_proto::datagram::{Aead, SessionId};
 use qdt_proto::handshake::{
-    Capabilities, Capability, ConnectRequest, ConnectResponse, Nonce, SessionKeys,
+    Assignment, Capabilities, Capability, ConnectRequest, ConnectResponse, Nonce, SessionKeys,
 };
 use qdt_proto::packet::Sum;
 
@@ -95,6 +95,14 @@ pub(crate) fn client_settings(trust: &ClientTrust) -> ClientSettings {
         dial_timeout: Duration::from_secs(5),
         probe_interval: None,
         max_reassembly_bytes: 65_535,
+    }
+}
+
+/// Returns the inner address of the client.
+pub(crate) fn inner_address(assignment: &Assignment) -> Ipv4Addr {
+    match assignment.address.addr() {
+        IpAddr::V4(address) => address,
+        IpAddr::V6(address) => panic!("{address} is not IPv4"),
     }
 }
 

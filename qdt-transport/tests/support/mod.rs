@@ -14,15 +14,17 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use fixtures::{BAD_REQUEST, TOKEN, client_settings, grant, server_settings};
-pub(crate) use fixtures::{GATEWAY, new_certificate, packet};
+pub(crate) use fixtures::{GATEWAY, inner_address, new_certificate, packet};
 use qdt_host::tun::{Offload, TunQueue};
 use qdt_proto::datagram::SessionId;
-use qdt_proto::handshake::ConnectRequest;
+use qdt_proto::handshake::{ConnectRequest, Ticket};
 use qdt_proto::http3::RequestHead;
 use qdt_transport::*;
 
 /// A client of this name makes the policy panic.
 pub(crate) const PANICS: &str = "panics";
+/// A client of this name is assigned the server's own address.
+pub(crate) const AT_THE_GATEWAY: &str = "at the gateway";
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Gives everybody with the token a session.
@@ -83,6 +85,10 @@ impl Policy {
         assert_ne!(request.client_id, PANICS, "as the test asked");
         let id = SessionId(self.session.fetch_add(1, Ordering::Relaxed));
         let inner = Ipv4Addr::from_bits(self.next.fetch_add(1, Ordering::Relaxed));
+        let inner = match &*request.client_id {
+            AT_THE_GATEWAY => GATEWAY,
+            _ => inner,
+        };
         let grant = grant(&request, id, inner, None)?;
         let mut granted = self.granted.lock().expect("no holder panics");
         granted.insert(inner, (id, Arc::clone(&grant.counters)));
@@ -259,9 +265,11 @@ impl Client {
         client.dial(1, addr, PacketSize::Full);
         match client.event() {
             ClientEvent::Established {
-                attempt, response, ..
+                attempt,
+                assignment,
+                ..
             } => {
-                client.inner = response.client_ip.parse().expect("inner address");
+                client.inner = inner_address(&assignment);
                 client.tun = Some(client.attach());
                 client.worker.send(ClientCommand::Adopt(attempt));
                 client.wait_until_it_reads();

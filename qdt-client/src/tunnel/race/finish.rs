@@ -1,15 +1,14 @@
 //! The end of a race: the effect of each event of the packet worker.
 //!
-//! Invariants: an answer is checked before it wins; a race has at most one winner, and no attempt
-//! of the race outlives it.
+//! Invariants: a race has at most one winner, and no other attempt of the race outlives it.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use qdt_proto::handshake::Assignment;
 use qdt_transport::{AttemptId, ClientEvent, DialError, PacketSize};
 
 use super::{Race, Sizes};
-use crate::assignment::Assignment;
 use crate::failure::Failure;
 use crate::tunnel::action::Action;
 use crate::tunnel::core::Core;
@@ -56,17 +55,9 @@ impl Race {
         let (attempt, failure) = match event {
             ClientEvent::Established {
                 attempt,
-                response,
+                assignment,
                 size,
-            } => match Assignment::check(&response, core.settings.mtu) {
-                Ok(assignment) => {
-                    return self.establish(core, now, attempt, size, assignment);
-                }
-                Err(error) => {
-                    core.act(Action::Close(attempt));
-                    (attempt, Failure::Answer(error))
-                }
-            },
+            } => return self.establish(core, now, attempt, size, *assignment),
             ClientEvent::Refused {
                 attempt,
                 status,
@@ -105,7 +96,7 @@ impl Race {
             assignment,
         };
         let smaller = matches!(self.sizes, Sizes::Descending(wanted) if size < wanted);
-        if smaller && won.after_silence && !won.assignment.extensions {
+        if smaller && won.after_silence && won.assignment.caps.is_none() {
             return Step::Running(self.keep_fallback(core, now, won));
         }
         self.abandon(core);

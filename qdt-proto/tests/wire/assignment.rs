@@ -1,12 +1,22 @@
 //! The checks of a server's answer, before any of it reaches the client's host.
 
-use crate::script::our_answer;
 use proptest::prelude::*;
-use qdt_client::{Assignment, AssignmentError, HostPlan, HostSettings, RouteMode};
-use qdt_proto::handshake::ConnectResponse;
+use qdt_proto::datagram::SessionId;
+use qdt_proto::handshake::{Assignment, AssignmentError, ConnectResponse, NonceError};
 
 fn check(edit: impl FnOnce(&mut ConnectResponse)) -> Result<Assignment, AssignmentError> {
-    let mut answer = our_answer();
+    let mut answer = ConnectResponse {
+        version: 1,
+        session_id: SessionId(7),
+        server_nonce: "AAAAAAAAAAAAAAAAAAAAAA".to_owned(),
+        mtu: 1350,
+        client_ip: "10.8.0.2".to_owned(),
+        gateway_ip: "10.8.0.1".to_owned(),
+        cidr: "10.8.0.0/24".to_owned(),
+        dns: vec!["9.9.9.9".to_owned()],
+        caps: Some(vec!["ping".to_owned(), "close".to_owned()]),
+        resume: Some("ticket-1".to_owned()),
+    };
     edit(&mut answer);
     Assignment::check(&answer, 1350)
 }
@@ -16,8 +26,8 @@ fn a_usual_answer_is_accepted() {
     let assignment = check(|_| {}).unwrap();
     assert_eq!(assignment.address.to_string(), "10.8.0.2/24");
     assert_eq!(assignment.gateway.to_string(), "10.8.0.1");
-    assert_eq!(assignment.tun_mtu, 1312);
-    assert!(assignment.extensions);
+    assert_eq!(assignment.tun_mtu(), 1312);
+    assert!(assignment.caps.is_some());
 }
 
 #[test]
@@ -167,15 +177,28 @@ fn dns_strings_of_the_server_never_become_command_arguments() {
 }
 
 #[test]
-fn an_mtu_that_carries_no_packet_is_refused_and_one_above_the_request_is_cut() {
-    for mtu in [0, 1, 105, -1] {
+fn an_mtu_below_256_is_refused_and_one_above_the_request_is_cut() {
+    for mtu in [0, 1, 255, -1] {
         assert_eq!(
             check(|answer| answer.mtu = mtu),
             Err(AssignmentError::Mtu(mtu))
         );
     }
-    assert_eq!(check(|answer| answer.mtu = 106).unwrap().tun_mtu, 68);
-    assert_eq!(check(|answer| answer.mtu = i64::MAX).unwrap().tun_mtu, 1312);
+    assert_eq!(check(|answer| answer.mtu = 256).unwrap().tun_mtu(), 218);
+    assert_eq!(check(|answer| answer.mtu = i64::MAX).unwrap().mtu, 1350);
+}
+
+#[test]
+fn a_nonce_of_another_length_is_refused() {
+    let result = check(|answer| answer.server_nonce = "AAAA".to_owned());
+    assert_eq!(result, Err(AssignmentError::Nonce(NonceError::Length(3))));
+}
+
+#[test]
+fn the_ticket_does_not_show_in_debug_output() {
+    let assignment = check(|_| {}).unwrap();
+    assert_eq!(assignment.resume.as_ref().unwrap().as_str(), "ticket-1");
+    assert!(!format!("{assignment:?}").contains("ticket-1"));
 }
 
 #[test]
@@ -185,34 +208,6 @@ fn the_texts_of_a_hostile_server_are_escaped_in_errors() {
         !error.to_string().contains('\u{1b}') && !error.to_string().contains('\n'),
         "{error}"
     );
-}
-
-#[test]
-fn name_servers_of_the_server_are_used_in_mode_default_only_and_the_clients_own_override_them() {
-    let assignment = check(|_| {}).unwrap();
-    let own: std::net::IpAddr = "10.0.0.53".parse().unwrap();
-    for (mode, dns, expected) in [
-        (RouteMode::Default, vec![], Some("9.9.9.9".parse().unwrap())),
-        (RouteMode::Cidr, vec![], None),
-        (RouteMode::None, vec![], None),
-        (RouteMode::Default, vec![own], Some(own)),
-        (RouteMode::Cidr, vec![own], Some(own)),
-        (RouteMode::None, vec![own], Some(own)),
-    ] {
-        let plan = HostPlan::new(
-            &HostSettings {
-                tun: "qdt0".to_owned(),
-                route_mode: mode,
-                dns,
-            },
-            &assignment,
-        );
-        assert_eq!(
-            plan.dns.map(|dns| dns.servers),
-            expected.map(|server| vec![server]),
-            "{mode:?}"
-        );
-    }
 }
 
 proptest! {
@@ -232,7 +227,7 @@ proptest! {
             prop_assert!(pool.prefix_len() >= 8);
             prop_assert!(pool.contains(&assignment.gateway));
             prop_assert_ne!(assignment.gateway, assignment.address.addr());
-            prop_assert!((68..=1312).contains(&assignment.tun_mtu));
+            prop_assert!((218..=1312).contains(&assignment.tun_mtu()));
             prop_assert!(!assignment.address.addr().is_multicast());
         }
     }

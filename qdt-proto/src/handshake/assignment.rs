@@ -1,25 +1,26 @@
-//! What a server's answer may do to this host: the one place where its words become addresses.
+//! A server's answer after all checks: what a client may apply to its host.
 //!
-//! What always holds here: an [`Assignment`] exists only for an answer whose every part is sane.
-//! A server that is hostile or broken gets a typed error and nothing reaches the host (routes,
-//! TUN, resolver) as text of the server's choosing.
+//! Invariants: an [`Assignment`] comes from [`Assignment::check`] only, so every part of it is
+//! valid. A hostile or broken server gets a typed error, and none of its texts reaches the host's
+//! routes, TUN device or name servers.
 
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
-use qdt_proto::datagram::OVERHEAD;
-use qdt_proto::handshake::ConnectResponse;
-use qdt_transport::Ticket;
 
-/// The smallest MTU of an IPv4 link (RFC 791, section 3.2).
-const MIN_IPV4_MTU: u16 = 68;
+use super::{Capabilities, ConnectResponse, Nonce, NonceError, Ticket};
+use crate::datagram::{OVERHEAD, SessionId};
 
-/// The shortest prefix a pool of public addresses may have: anything wider would take a good part
-/// of the internet into the tunnel.
+/// The smallest session mtu that a client accepts, in bytes: less than our server grants, and more
+/// than an inner IPv4 packet of 68 bytes needs (RFC 791, section 3.2).
+const MIN_ACCEPTED_MTU: u16 = 256;
+
+/// The shortest prefix of a pool of public addresses: a shorter one would route a good part of the
+/// internet into the tunnel.
 const MIN_PREFIX: u8 = 16;
 
-/// Where a pool may be wider: private use (RFC 1918), shared address space (RFC 6598), benchmarks
-/// (RFC 2544).
+/// The networks whose pools may have a shorter prefix: private use (RFC 1918), shared address space
+/// (RFC 6598), benchmarks (RFC 2544).
 const NOT_PUBLIC: [([u8; 4], u8); 4] = [
     ([10, 0, 0, 0], 8),
     ([172, 16, 0, 0], 12),
@@ -29,45 +30,50 @@ const NOT_PUBLIC: [([u8; 4], u8); 4] = [
 
 /// A checked answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Assignment {
-    /// The session id, for the log.
-    pub session_id: u64,
+    /// The session id.
+    pub session_id: SessionId,
+    /// The server's nonce.
+    pub server_nonce: Nonce,
+    /// The largest datagram in bytes, 256 to what the client asked for.
+    pub mtu: u16,
     /// The inner address with the prefix length of the pool.
     pub address: IpNet,
     /// The server's inner address.
     pub gateway: IpAddr,
-    /// The MTU of the TUN device in bytes: a packet of it fits one datagram.
-    pub tun_mtu: u16,
-    /// The resolvers that are addresses.
+    /// The valid name servers.
     pub dns: Vec<IpAddr>,
-    /// The resolvers that are not, one error each; they are left out.
+    /// The invalid name servers, which are left out.
     pub refused_dns: Vec<DnsEntryError>,
-    /// Whether the server confirms extensions, as ours does and a Go server never does.
-    pub extensions: bool,
+    /// The extensions that the server confirmed; `None` for a Go server.
+    pub caps: Option<Capabilities>,
     /// The ticket for the next connection.
     pub resume: Option<Ticket>,
 }
 
-/// Why an answer is not acceptable. The texts of the server are quoted and escaped.
+/// The reason why an answer is invalid. The server's texts are quoted and escaped.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AssignmentError {
-    /// `client_ip` is no IPv4 address.
-    #[error("invalid answer: client_ip {0:?} is not an IPv4 address")]
+    /// `server_nonce` is not a nonce.
+    #[error("server_nonce: {0}")]
+    Nonce(#[from] NonceError),
+    /// `client_ip` is not an IPv4 address.
+    #[error("client_ip {0:?} is not an IPv4 address")]
     ClientIp(String),
-    /// `gateway_ip` is no IPv4 address.
-    #[error("invalid answer: gateway_ip {0:?} is not an IPv4 address")]
+    /// `gateway_ip` is not an IPv4 address.
+    #[error("gateway_ip {0:?} is not an IPv4 address")]
     GatewayIp(String),
-    /// `cidr` is no IPv4 network.
-    #[error("invalid answer: cidr {0:?} is not an IPv4 network")]
+    /// `cidr` is not an IPv4 network.
+    #[error("cidr {0:?} is not an IPv4 network")]
     Cidr(String),
-    /// `cidr` reaches beyond what a pool may be.
+    /// `cidr` is too wide for a pool, or not for hosts.
     #[error(
-        "invalid answer: cidr {0} is too wide or not for hosts; a pool lies in a private network \
-         or is /16 or longer"
+        "cidr {0} is too wide or not for hosts; a pool lies in a private network or is /16 or longer"
     )]
     WildCidr(IpNet),
     /// An address lies outside the pool.
-    #[error("invalid answer: {field} {address} lies outside cidr {cidr}")]
+    #[error("{field} {address} lies outside cidr {cidr}")]
     Outside {
         /// `client_ip` or `gateway_ip`.
         field: &'static str,
@@ -76,8 +82,8 @@ pub enum AssignmentError {
         /// The pool.
         cidr: IpNet,
     },
-    /// An address no host may have in that pool.
-    #[error("invalid answer: {field} {address} cannot be a host's address in {cidr}")]
+    /// The network or broadcast address of the pool.
+    #[error("{field} {address} cannot be a host's address in {cidr}")]
     NotAHost {
         /// `client_ip` or `gateway_ip`.
         field: &'static str,
@@ -86,26 +92,31 @@ pub enum AssignmentError {
         /// The pool.
         cidr: IpNet,
     },
-    /// The client would be its own gateway.
-    #[error("invalid answer: client_ip and gateway_ip are both {0}")]
+    /// The client and the server have the same address.
+    #[error("client_ip and gateway_ip are both {0}")]
     SameAddress(IpAddr),
-    /// The mtu leaves no room for an IPv4 packet.
-    #[error("invalid answer: mtu {0} carries no IPv4 packet; the least is 106")]
+    /// The mtu is too small.
+    #[error("mtu {0}: at least {MIN_ACCEPTED_MTU} is needed")]
     Mtu(i64),
 }
 
-/// A resolver that is not an address.
+/// A name server that is not an address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the server's dns entry {0:?} is not an IP address; it was left out")]
 pub struct DnsEntryError(pub String);
 
 impl Assignment {
-    /// Checks an answer. `mtu_limit` is the largest mtu that was asked for, in bytes: a server
-    /// cannot raise it.
+    /// Checks an answer. `requested_mtu` in bytes is the upper bound of the session's.
     ///
     /// # Errors
-    /// [`AssignmentError`] names the first part that is not acceptable.
-    pub fn check(answer: &ConnectResponse, mtu_limit: u16) -> Result<Self, AssignmentError> {
+    /// [`AssignmentError`] names the first invalid part.
+    pub fn check(answer: &ConnectResponse, requested_mtu: u16) -> Result<Self, AssignmentError> {
+        let server_nonce = Nonce::from_text(&answer.server_nonce)?;
+        let mtu = answer.mtu.min(i64::from(requested_mtu));
+        let mtu = u16::try_from(mtu)
+            .ok()
+            .filter(|mtu| *mtu >= MIN_ACCEPTED_MTU)
+            .ok_or(AssignmentError::Mtu(answer.mtu))?;
         let client = ipv4(&answer.client_ip)
             .ok_or_else(|| AssignmentError::ClientIp(answer.client_ip.clone()))?;
         let gateway = ipv4(&answer.gateway_ip)
@@ -123,12 +134,6 @@ impl Assignment {
         if client == gateway {
             return Err(AssignmentError::SameAddress(client));
         }
-        let mtu = answer.mtu.min(i64::from(mtu_limit));
-        let tun_mtu = u16::try_from(mtu)
-            .ok()
-            .and_then(|mtu| mtu.checked_sub(OVERHEAD as u16))
-            .filter(|tun_mtu| *tun_mtu >= MIN_IPV4_MTU)
-            .ok_or(AssignmentError::Mtu(answer.mtu))?;
         let mut dns = Vec::new();
         let mut refused_dns = Vec::new();
         for entry in &answer.dns {
@@ -138,20 +143,27 @@ impl Assignment {
             }
         }
         Ok(Self {
-            session_id: answer.session_id.0,
+            session_id: answer.session_id,
+            server_nonce,
+            mtu,
             address: IpNet::new(client, cidr.prefix_len())
                 .expect("the prefix length comes from a network"),
             gateway,
-            tun_mtu,
             dns,
             refused_dns,
-            extensions: answer.caps.is_some(),
+            caps: answer.caps.as_deref().map(Capabilities::negotiate),
             resume: answer.resume.clone().map(Ticket::new),
         })
     }
+
+    /// Returns the MTU of the TUN device in bytes: its largest packet fits one datagram.
+    #[must_use]
+    pub fn tun_mtu(&self) -> u16 {
+        self.mtu - OVERHEAD as u16
+    }
 }
 
-/// The only family that a server gives addresses of.
+/// Parses an IPv4 address, the only family of inner addresses today.
 fn ipv4(text: &str) -> Option<IpAddr> {
     text.parse().ok().filter(IpAddr::is_ipv4)
 }
@@ -163,7 +175,7 @@ fn is_too_wide(cidr: IpNet) -> bool {
     cidr.prefix_len() < MIN_PREFIX && !NOT_PUBLIC.iter().any(holds)
 }
 
-/// Whether a network of this address can hold hosts at all (RFC 6890: not "this network",
+/// Returns whether a network of this address can have hosts (RFC 6890: not "this network",
 /// loopback, multicast or reserved).
 fn is_for_hosts(address: IpAddr) -> bool {
     let IpAddr::V4(address) = address else {
@@ -182,9 +194,7 @@ fn check_host(field: &'static str, address: IpAddr, cidr: IpNet) -> Result<(), A
         });
     }
     // RFC 3021: a /31 has neither network nor broadcast address.
-    let reserved =
-        cidr.prefix_len() < 31 && (address == cidr.network() || address == cidr.broadcast());
-    if reserved {
+    if cidr.prefix_len() < 31 && (address == cidr.network() || address == cidr.broadcast()) {
         return Err(AssignmentError::NotAHost {
             field,
             address,
