@@ -68,4 +68,5 @@ pub use udp::BindError;
 pub mod simulation {
     pub use crate::client::{Pulse, dialling_config};
     pub use crate::queue::{CongestionSignal, FairShare, Share};
+    pub use crate::tun_port::coalescer_for;
 }

@@ -19,6 +19,18 @@ pub(crate) const READ_BUFFER: usize = 10 + 65_535 + 16;
 /// brings inner headers, the QDT header and the tag.
 pub(crate) const SEALED_READ: usize = READ_BUFFER + 65_535 / 536 * 128;
 
+/// Returns a coalescer of the super-packets that `queue` accepts.
+#[must_use]
+pub fn coalescer_for(queue: &TunQueue) -> Coalescer {
+    let offload = queue.offload();
+    Coalescer::new(Offload {
+        vnet_header: offload.vnet_header,
+        tcp4: offload.tcp4,
+        tcp6: offload.tcp6,
+        udp: offload.udp,
+    })
+}
+
 /// See the module.
 pub(crate) struct TunPort {
     queue: TunQueue,
@@ -31,16 +43,10 @@ pub(crate) struct TunPort {
 
 impl TunPort {
     pub(crate) fn new(queue: TunQueue) -> Self {
-        let offload = queue.offload();
         Self {
+            has_vnet_header: queue.offload().vnet_header,
+            coalescer: coalescer_for(&queue),
             queue,
-            has_vnet_header: offload.vnet_header,
-            coalescer: Coalescer::new(Offload {
-                vnet_header: offload.vnet_header,
-                tcp4: offload.tcp4,
-                tcp6: offload.tcp6,
-                udp: offload.udp,
-            }),
             has_packets: false,
             complaint: Complaint::default(),
         }

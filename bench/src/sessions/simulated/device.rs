@@ -6,7 +6,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use anyhow::{Context as _, Result};
 use conformance::Machine;
 use qdt_host::{HostTuns, TunOpener as _, TunQueue, TunSpec};
-use qdt_proto::packet::{Coalescer, Offload};
+use qdt_proto::packet::Coalescer;
+use qdt_transport::simulation::coalescer_for;
 
 use super::super::server::{POOL, SINK};
 
@@ -42,15 +43,9 @@ impl Device {
         machine.ip(&format!("route add local {POOL} dev lo"));
         machine.ip(&format!("route add {SINK}/32 dev {NAME}"));
         let queue = tun.queues.pop().context("a TUN device has a queue")?;
-        let offload = queue.offload();
         Ok(Self {
-            has_vnet_header: offload.vnet_header,
-            out: Coalescer::new(Offload {
-                vnet_header: offload.vnet_header,
-                tcp4: offload.tcp4,
-                tcp6: offload.tcp6,
-                udp: offload.udp,
-            }),
+            has_vnet_header: queue.offload().vnet_header,
+            out: coalescer_for(&queue),
             queue,
             buffer: vec![0; READ_BUFFER],
             is_open: false,
