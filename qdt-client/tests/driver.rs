@@ -264,20 +264,8 @@ async fn the_host_is_changed_in_order_after_the_first_success_and_restored_in_or
     );
     let interface = "qdt0".to_owned();
     let address = "10.8.0.2/32".parse().unwrap();
-    assert_eq!(
-        calls[3],
-        Call::SetAddress {
-            interface: interface.clone(),
-            address
-        }
-    );
-    assert_eq!(
-        calls[4],
-        Call::SetMtu {
-            interface,
-            mtu: 1312
-        }
-    );
+    assert_eq!(calls[3], Call::SetAddress(interface.clone(), address));
+    assert_eq!(calls[4], Call::SetMtu(interface, 1312));
     let Call::InstallRoutes(plan) = &calls[6] else {
         panic!("{calls:?}")
     };

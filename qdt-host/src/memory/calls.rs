@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{Inner, LinkState, MemoryHost};
+use super::{HostState, LinkState, MemoryHost};
 use crate::{
     ClosedChain, Dns, DnsError, DnsPlan, DnsRepair, Firewall, FirewallError, FirewallWarning,
     HostResolvers, InstalledRules, LinkError, LinkStatus, Links, NatPlan, Restored, RouteError,
@@ -19,21 +19,21 @@ use crate::{
 )]
 pub enum Call {
     OpenTun(TunSpec),
-    SetAddress { interface: String, address: IpNet },
-    SetMtu { interface: String, mtu: u32 },
-    SetUp { interface: String },
+    SetAddress(String, IpNet),
+    SetMtu(String, u32),
+    SetUp(String),
     InstallRoutes(RoutePlan),
     RestoreRoutes(RoutePlan),
-    RemoveRoutes { tun: String },
-    RemoveLeftoverRoutes { tun: String },
+    RemoveRoutes(String),
+    RemoveLeftoverRoutes(String),
     InstallNat(NatPlan),
-    RemoveNat { tun: String },
-    RemoveLeftoverNat { tun: String },
+    RemoveNat(String),
+    RemoveLeftoverNat(String),
     EnableForwarding,
     DeleteFlows(Vec<IpAddr>),
     InstallDns(DnsPlan),
-    RemoveDns { tun: String },
-    RestoreLeftoverDns { tun: String },
+    RemoveDns(String),
+    RestoreLeftoverDns(String),
 }
 
 impl Call {
@@ -41,22 +41,22 @@ impl Call {
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
-            Self::OpenTun(_) => "open_tun",
-            Self::SetAddress { .. } => "set_address",
-            Self::SetMtu { .. } => "set_mtu",
-            Self::SetUp { .. } => "set_up",
-            Self::InstallRoutes(_) => "install_routes",
-            Self::RestoreRoutes(_) => "restore_routes",
-            Self::RemoveRoutes { .. } => "remove_routes",
-            Self::RemoveLeftoverRoutes { .. } => "remove_leftover_routes",
-            Self::InstallNat(_) => "install_nat",
-            Self::RemoveNat { .. } => "remove_nat",
-            Self::RemoveLeftoverNat { .. } => "remove_leftover_nat",
+            Self::OpenTun(..) => "open_tun",
+            Self::SetAddress(..) => "set_address",
+            Self::SetMtu(..) => "set_mtu",
+            Self::SetUp(..) => "set_up",
+            Self::InstallRoutes(..) => "install_routes",
+            Self::RestoreRoutes(..) => "restore_routes",
+            Self::RemoveRoutes(..) => "remove_routes",
+            Self::RemoveLeftoverRoutes(..) => "remove_leftover_routes",
+            Self::InstallNat(..) => "install_nat",
+            Self::RemoveNat(..) => "remove_nat",
+            Self::RemoveLeftoverNat(..) => "remove_leftover_nat",
             Self::EnableForwarding => "enable_forwarding",
-            Self::DeleteFlows(_) => "delete_flows",
-            Self::InstallDns(_) => "install_dns",
-            Self::RemoveDns { .. } => "remove_dns",
-            Self::RestoreLeftoverDns { .. } => "restore_leftover_dns",
+            Self::DeleteFlows(..) => "delete_flows",
+            Self::InstallDns(..) => "install_dns",
+            Self::RemoveDns(..) => "remove_dns",
+            Self::RestoreLeftoverDns(..) => "restore_leftover_dns",
         }
     }
 }
@@ -81,51 +81,43 @@ impl MemoryHost {
         &self,
         call: Call,
         tun: &str,
-        edit: impl FnOnce(&mut Inner),
+        edit: impl FnOnce(&mut HostState),
     ) -> Result<(), RouteError> {
         let step = call.name().to_owned();
-        let failed = |_| RouteError::Permission {
-            tun: tun.to_owned(),
-            step,
-        };
-        edit(&mut *self.enter(call).map_err(failed)?);
+        let tun = tun.to_owned();
+        let mut inner = self
+            .enter(call)
+            .map_err(|_| RouteError::Permission { tun, step })?;
+        edit(&mut inner.state);
         Ok(())
     }
 
-    fn nat(&self, call: Call, edit: impl FnOnce(&mut Inner)) -> Result<(), FirewallError> {
-        let message = call.name().to_owned();
-        let failed = |_| FirewallError::Permission {
-            program: "nft",
-            message,
-        };
-        edit(&mut *self.enter(call).map_err(failed)?);
+    fn nat(&self, call: Call, edit: impl FnOnce(&mut HostState)) -> Result<(), FirewallError> {
+        let (program, message) = ("nft", call.name().to_owned());
+        let mut inner = self
+            .enter(call)
+            .map_err(|_| FirewallError::Permission { program, message })?;
+        edit(&mut inner.state);
         Ok(())
     }
 
-    fn dns(&self, call: Call, edit: impl FnOnce(&mut Inner)) -> Result<(), DnsError> {
-        edit(
-            &mut *self
-                .enter(call)
-                .map_err(|source| DnsError::Run { source })?,
-        );
+    fn dns(&self, call: Call, edit: impl FnOnce(&mut HostState)) -> Result<(), DnsError> {
+        let mut inner = self
+            .enter(call)
+            .map_err(|source| DnsError::Run { source })?;
+        edit(&mut inner.state);
         Ok(())
     }
 }
 
 impl Links for MemoryHost {
     async fn set_address(&self, interface: &str, address: IpNet) -> Result<(), LinkError> {
-        let call = Call::SetAddress {
-            interface: interface.to_owned(),
-            address,
-        };
+        let call = Call::SetAddress(interface.to_owned(), address);
         self.link(call, interface, |link| link.address = Some(address))
     }
 
     async fn set_mtu(&self, interface: &str, mtu: u32) -> Result<(), LinkError> {
-        let call = Call::SetMtu {
-            interface: interface.to_owned(),
-            mtu,
-        };
+        let call = Call::SetMtu(interface.to_owned(), mtu);
         self.link(call, interface, |link| link.mtu = Some(mtu))
     }
 
@@ -143,17 +135,16 @@ impl Links for MemoryHost {
     }
 
     async fn set_up(&self, interface: &str) -> Result<(), LinkError> {
-        let call = Call::SetUp {
-            interface: interface.to_owned(),
-        };
-        self.link(call, interface, |link| link.up = true)
+        self.link(Call::SetUp(interface.to_owned()), interface, |link| {
+            link.up = true;
+        })
     }
 }
 
 impl Routes for MemoryHost {
     async fn install(&self, plan: &RoutePlan) -> Result<Vec<RouteWarning>, RouteError> {
         self.routes(Call::InstallRoutes(plan.clone()), &plan.tun, |host| {
-            host.state.routes.insert(plan.tun.clone(), plan.clone());
+            host.routes.insert(plan.tun.clone(), plan.clone());
         })?;
         Ok(self.state().route_warnings)
     }
@@ -173,7 +164,7 @@ impl Routes for MemoryHost {
             return restored;
         }
         let done = self.routes(Call::RestoreRoutes(plan.clone()), &plan.tun, |host| {
-            host.state.routes.insert(plan.tun.clone(), plan.clone());
+            host.routes.insert(plan.tun.clone(), plan.clone());
         });
         match done {
             Ok(()) => restored.parts.push("routes".to_owned()),
@@ -183,27 +174,15 @@ impl Routes for MemoryHost {
     }
 
     async fn remove(&self, tun: &str) -> Result<(), RouteError> {
-        self.routes(
-            Call::RemoveRoutes {
-                tun: tun.to_owned(),
-            },
-            tun,
-            |host| {
-                host.state.routes.remove(tun);
-            },
-        )
+        self.routes(Call::RemoveRoutes(tun.to_owned()), tun, |host| {
+            host.routes.remove(tun);
+        })
     }
 
     async fn remove_leftovers(&self, tun: &str) -> Result<(), RouteError> {
-        self.routes(
-            Call::RemoveLeftoverRoutes {
-                tun: tun.to_owned(),
-            },
-            tun,
-            |host| {
-                host.state.routes.remove(tun);
-            },
-        )
+        self.routes(Call::RemoveLeftoverRoutes(tun.to_owned()), tun, |host| {
+            host.routes.remove(tun);
+        })
     }
 }
 
@@ -230,31 +209,21 @@ impl Firewall for MemoryHost {
 
     async fn install(&self, plan: &NatPlan) -> Result<Vec<FirewallWarning>, FirewallError> {
         self.nat(Call::InstallNat(plan.clone()), |host| {
-            host.state.nat.insert(plan.tun.clone(), plan.clone());
+            host.nat.insert(plan.tun.clone(), plan.clone());
         })?;
         Ok(Vec::new())
     }
 
     async fn remove(&self, tun: &str) -> Result<(), FirewallError> {
-        self.nat(
-            Call::RemoveNat {
-                tun: tun.to_owned(),
-            },
-            |host| {
-                host.state.nat.remove(tun);
-            },
-        )
+        self.nat(Call::RemoveNat(tun.to_owned()), |host| {
+            host.nat.remove(tun);
+        })
     }
 
     async fn remove_leftovers(&self, tun: &str) -> Result<(), FirewallError> {
-        self.nat(
-            Call::RemoveLeftoverNat {
-                tun: tun.to_owned(),
-            },
-            |host| {
-                host.state.nat.remove(tun);
-            },
-        )
+        self.nat(Call::RemoveLeftoverNat(tun.to_owned()), |host| {
+            host.nat.remove(tun);
+        })
     }
 
     async fn installed(&self, tun: &str) -> Result<MemoryRules, FirewallError> {
@@ -285,32 +254,20 @@ impl Firewall for MemoryHost {
 impl Dns for MemoryHost {
     async fn install(&self, plan: &DnsPlan) -> Result<(), DnsError> {
         self.dns(Call::InstallDns(plan.clone()), |host| {
-            host.state
-                .dns
-                .insert(plan.tun.clone(), plan.servers.clone());
+            host.dns.insert(plan.tun.clone(), plan.servers.clone());
         })
     }
 
     async fn remove(&self, tun: &str) -> Result<(), DnsError> {
-        self.dns(
-            Call::RemoveDns {
-                tun: tun.to_owned(),
-            },
-            |host| {
-                host.state.dns.remove(tun);
-            },
-        )
+        self.dns(Call::RemoveDns(tun.to_owned()), |host| {
+            host.dns.remove(tun);
+        })
     }
 
     async fn restore_leftovers(&self, tun: &str) -> Result<(), DnsError> {
-        self.dns(
-            Call::RestoreLeftoverDns {
-                tun: tun.to_owned(),
-            },
-            |host| {
-                host.state.dns.remove(tun);
-            },
-        )
+        self.dns(Call::RestoreLeftoverDns(tun.to_owned()), |host| {
+            host.dns.remove(tun);
+        })
     }
 
     /// Records a call (`install`) only where something is missing.

@@ -86,8 +86,6 @@ async fn rules_that_cannot_be_installed_are_an_error_and_leave_none() {
     let pool = "10.8.0.0/24".parse().unwrap();
     let nat = Nat::install(host.clone(), &config, "qdt0", pool, status).await;
     assert!(matches!(nat, Err(FirewallError::Permission { .. })));
-    let removed = Call::RemoveNat {
-        tun: "qdt0".to_owned(),
-    };
+    let removed = Call::RemoveNat("qdt0".to_owned());
     assert_eq!(host.take_calls().last(), Some(&removed));
 }
