@@ -1,4 +1,4 @@
-//! IPv4 addresses of interfaces, from rtnetlink messages.
+//! Addresses of interfaces, from rtnetlink messages.
 
 use std::{io, net::IpAddr};
 
@@ -11,50 +11,39 @@ use rtnetlink::packet_route::{
 
 use super::rtnl::{Rtnl, os_error};
 
-/// Lists the IPv4 addresses of the interface `index`.
-pub(super) async fn ipv4_of(rtnl: &Rtnl, index: u32) -> io::Result<Vec<AddressMessage>> {
-    let all = rtnl
-        .handle
-        .address()
-        .get()
-        .set_link_index_filter(index)
-        .execute();
-    let all: Vec<_> = all.try_collect().await.map_err(os_error)?;
-    Ok(all
-        .into_iter()
-        .filter(|a| a.header.family == AddressFamily::Inet)
-        .collect())
-}
-
-/// Lists the IPv4 addresses of all interfaces.
-pub(super) async fn all_ipv4(rtnl: &Rtnl) -> io::Result<Vec<AddressMessage>> {
-    let all = rtnl.handle.address().get().execute();
-    let mut all: Vec<_> = all.try_collect().await.map_err(os_error)?;
-    all.retain(|message: &AddressMessage| message.header.family == AddressFamily::Inet);
+/// Lists the addresses of a family, of the interface `index` or of all.
+pub(super) async fn list(
+    rtnl: &Rtnl,
+    family: AddressFamily,
+    index: Option<u32>,
+) -> io::Result<Vec<AddressMessage>> {
+    let mut request = rtnl.handle.address().get();
+    if let Some(index) = index {
+        request = request.set_link_index_filter(index);
+    }
+    let all = request.execute().try_collect().await;
+    let mut all: Vec<AddressMessage> = all.map_err(os_error)?;
+    all.retain(|message| message.header.family == family);
     Ok(all)
 }
 
 /// Returns the local address in `message`.
 pub(super) fn local(message: &AddressMessage) -> Option<IpAddr> {
-    message
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            AddressAttribute::Local(address) => Some(*address),
-            _ => None,
-        })
+    let mut attributes = message.attributes.iter();
+    attributes.find_map(|attribute| match attribute {
+        AddressAttribute::Local(address) => Some(*address),
+        _ => None,
+    })
 }
 
 /// Returns the network of an address, without host bits; of a point-to-point link the peer's
 /// address.
 pub(super) fn network(message: &AddressMessage) -> Option<IpNet> {
-    let peer = message
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            AddressAttribute::Address(address) => Some(*address),
-            _ => None,
-        });
+    let mut attributes = message.attributes.iter();
+    let peer = attributes.find_map(|attribute| match attribute {
+        AddressAttribute::Address(address) => Some(*address),
+        _ => None,
+    });
     let address = peer.or_else(|| local(message))?;
     let network = IpNet::new(address, message.header.prefix_len).ok()?;
     Some(network.trunc())

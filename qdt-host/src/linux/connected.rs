@@ -5,13 +5,15 @@ use std::{
     io,
 };
 
+use rtnetlink::packet_route::AddressFamily;
+
 use super::{addresses, links, rtnl::Rtnl};
 use crate::network::ConnectedNetwork;
 
 /// Implements [`crate::Network::connected_networks`].
 pub(super) async fn connected_networks() -> io::Result<Vec<ConnectedNetwork>> {
     let rtnl = Rtnl::connect()?;
-    let all = addresses::all_ipv4(&rtnl).await?;
+    let all = addresses::list(&rtnl, AddressFamily::Inet, None).await?;
     let mut names = HashMap::new();
     let mut connected = Vec::new();
     for message in &all {

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use rtnetlink::{
     LinkMessageBuilder, LinkUnspec,
     packet_route::{
+        AddressFamily,
         address::AddressMessage,
         link::{LinkAttribute, LinkFlags, LinkMessage},
     },
@@ -28,17 +29,14 @@ impl Links for HostLinks {
         let failed = |source| from_kernel(interface, &step, source);
         let rtnl = Rtnl::connect().map_err(failed)?;
         let index = index_of(&rtnl, interface).await.map_err(failed)?;
-        let old = addresses::ipv4_of(&rtnl, index).await.map_err(failed)?;
-        let old: Vec<_> = old
-            .into_iter()
-            .filter(|old| net_of(old) != Some(address))
-            .collect();
+        let old = ipv4_of(&rtnl, index).await.map_err(failed)?.into_iter();
+        let old = old.filter(|old| net_of(old) != Some(address));
         // The kernel would make this address a secondary one of another address in the same network
         // and delete both together, so delete that one before. Delete all others after, because an
         // interface loses its routes with its last address.
         let shared =
             |old: &AddressMessage| net_of(old).is_some_and(|o| o.trunc() == address.trunc());
-        let (before, after): (Vec<_>, Vec<_>) = old.into_iter().partition(shared);
+        let (before, after): (Vec<_>, Vec<_>) = old.partition(shared);
         delete_all(&rtnl, before).await.map_err(failed)?;
         let add = rtnl
             .handle
@@ -62,9 +60,7 @@ impl Links for HostLinks {
         let failed = |source| from_kernel(interface, "ask for its state", source);
         let rtnl = Rtnl::connect().map_err(failed)?;
         let link = by_name(&rtnl, interface).await.map_err(failed)?;
-        let addresses = addresses::ipv4_of(&rtnl, link.header.index)
-            .await
-            .map_err(failed)?;
+        let addresses = ipv4_of(&rtnl, link.header.index).await.map_err(failed)?;
         let mtu = |attribute: &LinkAttribute| match attribute {
             LinkAttribute::Mtu(mtu) => Some(*mtu),
             _ => None,
@@ -81,6 +77,10 @@ impl Links for HostLinks {
     }
 }
 
+async fn ipv4_of(rtnl: &Rtnl, index: u32) -> io::Result<Vec<AddressMessage>> {
+    addresses::list(rtnl, AddressFamily::Inet, Some(index)).await
+}
+
 async fn change(
     interface: &str,
     step: &str,
@@ -90,13 +90,8 @@ async fn change(
     let rtnl = Rtnl::connect().map_err(failed)?;
     let index = index_of(&rtnl, interface).await.map_err(failed)?;
     let message = edit(LinkUnspec::new_with_index(index)).build();
-    rtnl.handle
-        .link()
-        .set(message)
-        .execute()
-        .await
-        .map_err(os_error)
-        .map_err(failed)
+    let changed = rtnl.handle.link().set(message).execute().await;
+    changed.map_err(os_error).map_err(failed)
 }
 
 /// Returns the address in `message` with its prefix length.
@@ -106,14 +101,8 @@ fn net_of(message: &AddressMessage) -> Option<IpNet> {
 
 async fn delete_all(rtnl: &Rtnl, addresses: Vec<AddressMessage>) -> io::Result<()> {
     for address in addresses {
-        match rtnl
-            .handle
-            .address()
-            .del(address)
-            .execute()
-            .await
-            .map_err(os_error)
-        {
+        let deleted = rtnl.handle.address().del(address).execute().await;
+        match deleted.map_err(os_error) {
             // The kernel removes secondary addresses with their primary one.
             Err(error) if is_any(&error, &[libc::EADDRNOTAVAIL]) => {}
             other => other?,
@@ -128,12 +117,8 @@ pub(super) async fn index_of(rtnl: &Rtnl, name: &str) -> io::Result<u32> {
 }
 
 async fn by_name(rtnl: &Rtnl, name: &str) -> io::Result<LinkMessage> {
-    let mut found = rtnl
-        .handle
-        .link()
-        .get()
-        .match_name(name.to_owned())
-        .execute();
+    let request = rtnl.handle.link().get().match_name(name.to_owned());
+    let mut found = request.execute();
     let message = found.try_next().await.map_err(os_error)?;
     message.ok_or_else(missing)
 }
@@ -147,13 +132,11 @@ pub(super) async fn name_of(rtnl: &Rtnl, index: u32) -> io::Result<String> {
 
 /// Returns the name in `message`.
 pub(super) fn name(message: &LinkMessage) -> Option<String> {
-    message
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            LinkAttribute::IfName(name) => Some(name.clone()),
-            _ => None,
-        })
+    let mut attributes = message.attributes.iter();
+    attributes.find_map(|attribute| match attribute {
+        LinkAttribute::IfName(name) => Some(name.clone()),
+        _ => None,
+    })
 }
 
 fn missing() -> io::Error {

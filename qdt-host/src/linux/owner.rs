@@ -117,7 +117,7 @@ fn socket() -> Result<OwnedFd, Errno> {
     Ok(socket)
 }
 
-/// Returns the user who bind_name the name of `identity`, unless that is root or our own user.
+/// Returns the user who bound the name of `identity`, unless that is root or our own user.
 /// `None` also where the kernel does not tell (`CONFIG_UNIX_DIAG`; since Linux 5.3).
 fn foreign_user(identity: RouteIdentity) -> Option<u32> {
     // `linux/sock_diag.h`, `linux/unix_diag.h`

@@ -66,9 +66,8 @@ impl Routes for HostRoutes {
     async fn remove_leftovers(&self, tun: &str) -> Result<(), RouteError> {
         crate::check_interface_name(tun)?;
         let rtnl = Rtnl::connect().map_err(failed(tun, "connect to rtnetlink"))?;
-        let live: HashSet<_> = list_our_routes(&rtnl)
-            .await
-            .map_err(failed(tun, "list routes"))?
+        let routes = list_our_routes(&rtnl, tun).await?;
+        let live: HashSet<_> = routes
             .iter()
             // Routes without a device outlive the tunnel.
             .filter(|route| default_route::output(route).is_some())
@@ -105,12 +104,8 @@ async fn install(plan: &RoutePlan) -> Result<Vec<RouteWarning>, RouteError> {
     for rule in &desired.rules {
         add_rule(&rtnl, tun, rule.clone()).await?;
     }
-    let rules = list_our_rules(&rtnl)
-        .await
-        .map_err(failed(tun, "list rules"))?;
-    let routes = list_our_routes(&rtnl)
-        .await
-        .map_err(failed(tun, "list routes"))?;
+    let rules = list_our_rules(&rtnl, tun).await?;
+    let routes = list_our_routes(&rtnl, tun).await?;
     remove_stale(&rtnl, tun, &desired, rules, routes).await?;
     Ok(warnings)
 }
@@ -134,9 +129,7 @@ async fn restore(plan: &RoutePlan, restored: &mut Restored) -> Result<(), RouteE
             parts.push(format!("route {}", destination(route).unwrap_or_default()));
         }
     }
-    let rules = list_our_rules(&rtnl)
-        .await
-        .map_err(failed(tun, "list rules"))?;
+    let rules = list_our_rules(&rtnl, tun).await?;
     for rule in &desired.rules {
         let mut present = rules.iter();
         if !present.any(|old| presence::is_rule(rule, old))
@@ -299,18 +292,12 @@ async fn remove(
     tun: &str,
     ours: impl Fn(RouteIdentity) -> bool + Send,
 ) -> Result<(), RouteError> {
-    for rule in list_our_rules(rtnl)
-        .await
-        .map_err(failed(tun, "list rules"))?
-    {
+    for rule in list_our_rules(rtnl, tun).await? {
         if identity_of(&rule).is_some_and(&ours) {
             delete_rule(rtnl, tun, rule).await?;
         }
     }
-    for route in list_our_routes(rtnl)
-        .await
-        .map_err(failed(tun, "list routes"))?
-    {
+    for route in list_our_routes(rtnl, tun).await? {
         let identity = table(&route).and_then(RouteIdentity::of_table);
         if identity.is_some_and(&ours) {
             delete_route(rtnl, tun, route).await?;
@@ -320,13 +307,12 @@ async fn remove(
 }
 
 /// Lists the IPv4 rules with our protocol number and one of our tables or priorities.
-async fn list_our_rules(rtnl: &Rtnl) -> io::Result<Vec<RuleMessage>> {
+async fn list_our_rules(rtnl: &Rtnl, tun: &str) -> Result<Vec<RuleMessage>, RouteError> {
     let all = rtnl.handle.rule().get(IpVersion::V4).execute();
-    let all: Vec<_> = all.try_collect().await.map_err(os_error)?;
-    Ok(all
-        .into_iter()
-        .filter(|rule| identity_of(rule).is_some())
-        .collect())
+    let all: Result<Vec<_>, _> = all.try_collect().await.map_err(os_error);
+    let mut rules = all.map_err(failed(tun, "list rules"))?;
+    rules.retain(|rule| identity_of(rule).is_some());
+    Ok(rules)
 }
 
 /// Returns the tunnel that a rule belongs to; `None` for a foreign rule.
@@ -335,35 +321,26 @@ fn identity_of(rule: &RuleMessage) -> Option<RouteIdentity> {
     if !rule.attributes.contains(&ours) {
         return None;
     }
-    let table = rule
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            RuleAttribute::Table(table) => RouteIdentity::of_table(*table),
-            _ => None,
-        });
+    let mut attributes = rule.attributes.iter();
+    let table = attributes.find_map(|attribute| match attribute {
+        RuleAttribute::Table(table) => RouteIdentity::of_table(*table),
+        _ => None,
+    });
     // Rules that look up the main table are recognised by their priority.
     table.or_else(|| RouteIdentity::of_priority(priority(rule)?))
 }
 
 fn priority(rule: &RuleMessage) -> Option<u32> {
-    rule.attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            RuleAttribute::Priority(priority) => Some(*priority),
-            _ => None,
-        })
+    let mut attributes = rule.attributes.iter();
+    attributes.find_map(|attribute| match attribute {
+        RuleAttribute::Priority(priority) => Some(*priority),
+        _ => None,
+    })
 }
 
 async fn delete_rule(rtnl: &Rtnl, tun: &str, rule: RuleMessage) -> Result<(), RouteError> {
-    match rtnl
-        .handle
-        .rule()
-        .del(rule)
-        .execute()
-        .await
-        .map_err(os_error)
-    {
+    let deleted = rtnl.handle.rule().del(rule).execute().await;
+    match deleted.map_err(os_error) {
         Err(error) if is_any(&error, &[libc::ENOENT]) => Ok(()),
         other => other.map_err(failed(tun, "delete a routing rule")),
     }
@@ -371,19 +348,17 @@ async fn delete_rule(rtnl: &Rtnl, tun: &str, rule: RuleMessage) -> Result<(), Ro
 
 /// Lists the IPv4 routes of every table.
 pub(super) async fn list_routes(rtnl: &Rtnl) -> io::Result<Vec<RouteMessage>> {
-    let all = rtnl
-        .handle
-        .route()
-        .get(list_routes_request(AddressFamily::Inet))
-        .execute();
+    let request = list_routes_request(AddressFamily::Inet);
+    let all = rtnl.handle.route().get(request).execute();
     all.try_collect().await.map_err(os_error)
 }
 
 /// Lists the IPv4 routes with our protocol number.
-async fn list_our_routes(rtnl: &Rtnl) -> io::Result<Vec<RouteMessage>> {
-    let mut all = list_routes(rtnl).await?;
-    all.retain(is_ours);
-    Ok(all)
+async fn list_our_routes(rtnl: &Rtnl, tun: &str) -> Result<Vec<RouteMessage>, RouteError> {
+    let all = list_routes(rtnl).await;
+    let mut routes = all.map_err(failed(tun, "list routes"))?;
+    routes.retain(is_ours);
+    Ok(routes)
 }
 
 /// Returns whether a route has our protocol number.
@@ -392,37 +367,27 @@ pub(super) fn is_ours(route: &RouteMessage) -> bool {
 }
 
 pub(super) fn table(route: &RouteMessage) -> Option<u32> {
-    route
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            RouteAttribute::Table(table) => Some(*table),
-            _ => None,
-        })
+    let mut attributes = route.attributes.iter();
+    attributes.find_map(|attribute| match attribute {
+        RouteAttribute::Table(table) => Some(*table),
+        _ => None,
+    })
 }
 
 pub(super) fn destination(route: &RouteMessage) -> Option<IpNet> {
-    let address = route
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            RouteAttribute::Destination(RouteAddress::Inet(address)) => Some((*address).into()),
-            _ => None,
-        });
+    let mut attributes = route.attributes.iter();
+    let address = attributes.find_map(|attribute| match attribute {
+        RouteAttribute::Destination(RouteAddress::Inet(address)) => Some((*address).into()),
+        _ => None,
+    });
     // The kernel names no destination of a default route.
     let address = address.unwrap_or_else(|| IpNet::default().addr());
     IpNet::new(address, route.header.destination_prefix_length).ok()
 }
 
 async fn delete_route(rtnl: &Rtnl, tun: &str, route: RouteMessage) -> Result<(), RouteError> {
-    match rtnl
-        .handle
-        .route()
-        .del(route)
-        .execute()
-        .await
-        .map_err(os_error)
-    {
+    let deleted = rtnl.handle.route().del(route).execute().await;
+    match deleted.map_err(os_error) {
         Err(error) if is_any(&error, &[libc::ESRCH]) => Ok(()),
         other => other.map_err(failed(tun, "delete a route")),
     }

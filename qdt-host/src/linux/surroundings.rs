@@ -13,6 +13,7 @@ use std::{collections::HashMap, io, net::IpAddr};
 use futures_util::TryStreamExt;
 use ipnet::IpNet;
 use rtnetlink::packet_route::{
+    AddressFamily,
     address::AddressMessage,
     link::LinkFlags,
     route::{RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType},
@@ -73,7 +74,7 @@ pub(super) async fn read(rtnl: &Rtnl, own: u32) -> io::Result<Surroundings> {
     let ours: Vec<_> = ours.cloned().collect();
     let devices = ours.iter().filter_map(default_route::output);
     let devices = devices.chain([own]).collect();
-    let messages = addresses::all_ipv4(rtnl).await?;
+    let messages = addresses::list(rtnl, AddressFamily::Inet, None).await?;
     let local = |message: &AddressMessage| {
         let index = message.header.index;
         addresses::local(message).map(|address| (index, address))
