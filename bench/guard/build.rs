@@ -1,4 +1,4 @@
-//! Tells the program which compiler and which profile built it, for the record beside the counts.
+//! Tells the program which compiler and which profile built it, for the record of the counts.
 
 use std::path::Path;
 use std::process::Command;

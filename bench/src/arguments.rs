@@ -12,7 +12,7 @@ use crate::tcp::Congestion;
 pub(crate) const HELP: &str = "\
 bench [measure|profile|links|sessions] [OPTIONS]
 
-  measure            everybody in turn, then a table and a JSON document (the default)
+  measure            all tunnels in turn, then a table and a JSON document (the default)
   profile            perf on both ends of our pair, under one TCP stream up and one down
   links              round trips under load and throughput over shaped and lossy links (see `bench links --help`)
   sessions           very many sessions at one server (see `bench sessions --help`)
@@ -25,7 +25,7 @@ bench [measure|profile|links|sessions] [OPTIONS]
   --mtu N            `mtu` in both configurations of our pair (the programs' default)
   --json FILE        where the JSON document goes (stdout)
   --last FILE        what the others reached last: read, and written by a run that holds (bench/last.json
-                     beside the folder of this program)
+                     next to the folder of this program)
   --out FOLDER       where `profile` writes (a new folder in the folder for temporary files)
 
 The programs are taken from QDT_BIN_DIR, else from the folder of this program. wireguard-go is
@@ -70,7 +70,7 @@ pub(crate) struct Arguments {
     pub(crate) mtu: Option<u16>,
     /// Where the JSON document goes; none: stdout.
     pub(crate) json: Option<PathBuf>,
-    /// Where the last figures of the others are kept; none: beside the build.
+    /// Where the last figures of the others are kept; none: next to the build.
     pub(crate) last: Option<PathBuf>,
     /// Where profiles go; none: a new folder.
     pub(crate) out: Option<PathBuf>,

@@ -1,8 +1,8 @@
 //! CPU time by owner: /proc/stat, /proc/PID/stat (proc(5)).
 //!
 //! Three shares are told apart: the ends of the tunnel, everything of this measurement (the ends,
-//! iperf3, this program, the kernel's own threads), and everybody else on the machine. A figure
-//! taken while everybody else used more than a little of the machine does not hold.
+//! iperf3, this program, the kernel's own threads), and every other program on the machine. A
+//! figure taken while other programs used more than a little of the machine does not hold.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -26,9 +26,9 @@ pub(crate) struct CpuReading {
 pub(crate) struct CpuUse {
     /// Seconds of CPU that the two ends of the tunnel used.
     pub(crate) ends: f64,
-    /// Seconds of CPU that the whole machine used, without everybody else.
+    /// Seconds of CPU that the whole machine used, without other programs.
     pub(crate) whole: f64,
-    /// Share of the machine that everybody else used or the hypervisor kept, 0 to 1.
+    /// Share of the machine that other programs used or the hypervisor kept, 0 to 1.
     pub(crate) foreign: f64,
 }
 
@@ -80,7 +80,7 @@ impl CpuReading {
             let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else {
                 continue;
             };
-            // A process that ended meanwhile was somebody else's.
+            // A process that ended meanwhile was another program's.
             let Some(ticks) = ticks(pid) else { continue };
             if pid == this {
                 reading.own += seconds((ticks.own + ticks.reaped) as f64);
@@ -107,7 +107,7 @@ impl CpuReading {
         let busy = self.busy - earlier.busy;
         let stolen = self.stolen - earlier.stolen;
         // Ticks are counted separately for processes and for the machine, so a small difference
-        // below zero is nobody.
+        // below zero means no other program.
         let others = (busy - ours).max(0.0);
         CpuUse {
             ends,

@@ -65,7 +65,7 @@ pub(crate) enum Metric {
     RttP99Ms,
     /// Pings without an answer.
     RttLost,
-    /// What the tunnel adds to the bare cable's median, ms.
+    /// What the tunnel adds to the bare link's median, ms.
     RttAddedP50Ms,
     /// At our server: packets per call that reads from the TUN.
     PacketsPerTunRead,

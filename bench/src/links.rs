@@ -58,7 +58,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 fn measure_link(link: &Link, options: &Options) -> Result<Vec<(&'static str, Vec<Round>)>> {
     let live_link = link.lay(options.seed)?;
     let tunnels = Tunnel::start_all(
-        live_link.cable(),
+        live_link.veth(),
         &tunnels_of(options, options.only.clone())?,
     )?;
     let mut rounds: Vec<(&'static str, Vec<Round>)> = tunnels
@@ -67,7 +67,7 @@ fn measure_link(link: &Link, options: &Options) -> Result<Vec<(&'static str, Vec
         .collect();
     for round in 0..options.rounds {
         for place in 0..tunnels.len() {
-            // Everybody is first once.
+            // Each tunnel is first once.
             let index = (place + round) % tunnels.len();
             let tunnel = &tunnels[index];
             note(&format!(
@@ -89,7 +89,7 @@ fn measure_link(link: &Link, options: &Options) -> Result<Vec<(&'static str, Vec
 fn endure(link: &Link, options: &Options) -> Result<Endurance> {
     let live_link = link.lay(options.seed)?;
     let only = tunnels_of(options, vec![QDT.to_owned()])?;
-    let tunnels = Tunnel::start_all(live_link.cable(), &only)?;
+    let tunnels = Tunnel::start_all(live_link.veth(), &only)?;
     let tunnel = tunnels.first().context("our pair was not started")?;
     endurance::run(&live_link, tunnel)
 }

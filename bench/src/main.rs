@@ -1,11 +1,10 @@
-//! Measures our tunnel against the bare cable and against wireguard-go.
+//! Measures our tunnel against the bare link and against other tunnels.
 //!
-//! Invariants: every tunnel is measured in the same run, on the same cable, in interleaved
+//! Invariants: every tunnel is measured in the same run, on the same link, in interleaved
 //! rounds, with the same TCP congestion control, which is checked; a figure that does not hold is
 //! reported together with the reason why it does not, and the exit code says so.
 
 mod arguments;
-mod cable;
 mod chacha_client;
 mod cpu;
 mod figure;
@@ -22,6 +21,7 @@ mod statistics;
 mod tcp;
 mod tunnels;
 mod udp;
+mod veth_link;
 
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -30,10 +30,10 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 
 use arguments::{Arguments, Task};
-use cable::Cable;
 use measure::{Known, Plan, measure};
 use report::Report;
 use tunnels::Tunnel;
+use veth_link::VethLink;
 
 fn main() -> ExitCode {
     let done =
@@ -61,17 +61,17 @@ fn main() -> ExitCode {
 /// Measures every tunnel and prints the table and the JSON document.
 fn run(arguments: &Arguments) -> Result<ExitCode> {
     conformance::check_requirements();
-    let cable = Cable::lay()?;
-    let tunnels = Tunnel::start_all(&cable, arguments)?;
+    let veth = VethLink::lay()?;
+    let tunnels = Tunnel::start_all(&veth, arguments)?;
     let plan = Plan {
         measures: &arguments.measures,
         seconds: arguments.seconds,
         congestion: arguments.congestion,
     };
     let mut known = vec![Known::new(); tunnels.len()];
-    let mut report = Report::new(arguments, &cable, &tunnels)?;
+    let mut report = Report::new(arguments, &veth, &tunnels)?;
     for round in 0..arguments.rounds {
-        // Everybody is first once: what a warm cache or a busy neighbour does is spread.
+        // Each tunnel is first once: that spreads the effect of a warm cache or a busy neighbour.
         for place in 0..tunnels.len() {
             let index = (place + round) % tunnels.len();
             let tunnel = &tunnels[index];
@@ -81,7 +81,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
                 arguments.rounds,
                 tunnel.name
             ));
-            report.add(index, measure(&cable, tunnel, &plan, &mut known[index]));
+            report.add(index, measure(&veth, tunnel, &plan, &mut known[index]));
         }
     }
     say(&report.table());
@@ -107,7 +107,7 @@ fn conclude(json: String, file: Option<&Path>, holds: bool) -> Result<ExitCode> 
 
 /// What is asked for: stdout.
 fn say(text: &str) {
-    // Where stdout is closed nobody reads it.
+    // A closed stdout has no reader.
     let _ = writeln!(io::stdout(), "{text}");
 }
 

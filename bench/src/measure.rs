@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-use crate::cable::Cable;
 use crate::cpu::{CpuReading, CpuUse};
 use crate::figure::{Metric, Round, Run, RunFigures, UdpLoad};
 use crate::rtt::{self, PER_SECOND, Pace, Pinging};
 use crate::tcp::{Congestion, Direction, Load, carry};
 use crate::tunnels::{Tunnel, path_counters};
 use crate::udp::{Found, HEADERS, LOSS_LIMIT, UdpPath};
+use crate::veth_link::VethLink;
 use crate::{memory, note};
 
 /// What is sent as UDP. The larger packets fit into every tunnel here without being fragmented.
@@ -70,7 +70,7 @@ pub(crate) type Known = BTreeMap<UdpLoad, f64>;
 /// # Errors
 /// When something cannot be measured at all.
 pub(crate) fn measure(
-    cable: &Cable,
+    veth: &VethLink,
     tunnel: &Tunnel<'_>,
     plan: &Plan<'_>,
     known: &mut Known,
@@ -79,7 +79,7 @@ pub(crate) fn measure(
     if plan.measures.contains(&Measure::Rtt) {
         for (run, pace) in [(Run::Awake, Pace::BackToBack), (Run::Asleep, Pace::Spaced)] {
             let mut way = RunFigures::new();
-            rtt::idle(&cable.client, tunnel.address, pace)?.add_to(&mut way);
+            rtt::idle(&veth.client, tunnel.address, pace)?.add_to(&mut way);
             round.insert(run, way);
         }
     }
@@ -87,8 +87,8 @@ pub(crate) fn measure(
         for streams in STREAMS {
             for direction in [Direction::Up, Direction::Down] {
                 let run = Run::tcp(streams, direction);
-                let way = tcp(cable, tunnel, plan, streams, direction)
-                    .with_context(|| run.to_string())?;
+                let way =
+                    tcp(veth, tunnel, plan, streams, direction).with_context(|| run.to_string())?;
                 round.insert(run, way);
             }
         }
@@ -96,7 +96,7 @@ pub(crate) fn measure(
     if plan.measures.contains(&Measure::Udp) {
         for load in UDP_LOADS {
             let run = Run::Udp(load);
-            let way = udp(cable, tunnel, load, known).with_context(|| run.to_string())?;
+            let way = udp(veth, tunnel, load, known).with_context(|| run.to_string())?;
             round.insert(run, way);
         }
     }
@@ -107,7 +107,7 @@ pub(crate) fn measure(
 }
 
 fn tcp(
-    cable: &Cable,
+    veth: &VethLink,
     tunnel: &Tunnel<'_>,
     plan: &Plan<'_>,
     streams: u32,
@@ -122,9 +122,9 @@ fn tcp(
     // The pings end before the stream does.
     let pings = plan.seconds as usize * PER_SECOND * 9 / 10;
     let ((carried, rtt), cpu, mut way) = watched(tunnel, direction, || {
-        carry(cable, tunnel.address, load, || match streams {
+        carry(veth, tunnel.address, load, || match streams {
             1 => Ok(Some(
-                Pinging::start(&cable.client, tunnel.address, Pace::Spaced, pings)?.finish()?,
+                Pinging::start(&veth.client, tunnel.address, Pace::Spaced, pings)?.finish()?,
             )),
             _ => Ok(None),
         })
@@ -138,8 +138,13 @@ fn tcp(
     Ok(way)
 }
 
-fn udp(cable: &Cable, tunnel: &Tunnel<'_>, load: UdpLoad, known: &mut Known) -> Result<RunFigures> {
-    let mut path = UdpPath::open(cable, tunnel.address, load)?;
+fn udp(
+    veth: &VethLink,
+    tunnel: &Tunnel<'_>,
+    load: UdpLoad,
+    known: &mut Known,
+) -> Result<RunFigures> {
+    let mut path = UdpPath::open(veth, tunnel.address, load)?;
     let Found {
         mut rate,
         sender_limited,

@@ -7,9 +7,9 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context as _, Result, ensure};
 
 use crate::arguments::Arguments;
-use crate::cable::Cable;
 use crate::tcp::{Direction, Load, carry};
 use crate::tunnels::{QDT, Tunnel};
+use crate::veth_link::VethLink;
 use crate::{note, say};
 
 /// Samples per second: not a divisor of the timer's frequency.
@@ -30,7 +30,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         None => std::env::temp_dir().join(format!("qdt-profile-{}", std::process::id())),
     };
     fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-    let cable = Cable::lay()?;
+    let veth = VethLink::lay()?;
     let only = Arguments {
         only: match arguments.only.as_slice() {
             [] => vec![QDT.to_owned()],
@@ -38,7 +38,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         },
         ..arguments.clone()
     };
-    for tunnel in &Tunnel::start_all(&cable, &only)? {
+    for tunnel in &Tunnel::start_all(&veth, &only)? {
         for (way, direction) in [("up", Direction::Up), ("down", Direction::Down)] {
             note(&format!("{} {way}", tunnel.name));
             let recorders = ["client", "server"]
@@ -55,7 +55,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                 seconds: arguments.seconds + 1,
                 congestion: arguments.congestion,
             };
-            let (carried, ()) = carry(&cable, tunnel.address, load, || Ok(()))?;
+            let (carried, ()) = carry(&veth, tunnel.address, load, || Ok(()))?;
             say(&format!(
                 "{} {way} under perf: {:.2} Gbit/s",
                 tunnel.name, carried.gbit_per_second

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
-/// A program of ours: in `QDT_BIN_DIR`, else beside this one.
+/// A program of this project: in `QDT_BIN_DIR`, else next to this one.
 ///
 /// # Errors
 /// When it is not there.
@@ -60,7 +60,7 @@ pub(crate) fn wireguard_go() -> Result<PathBuf> {
 }
 
 /// A program that scripts/bench-tools installs, and its version: in `QDT_BENCH_TOOLS`, else in the
-/// folder `bench-tools` beside the one this program lies in.
+/// folder `bench-tools` next to this program's folder.
 ///
 /// # Errors
 /// When it is not there.
@@ -82,8 +82,7 @@ pub(crate) fn tool(name: &str) -> Result<(PathBuf, String)> {
     Ok((path, version.to_owned()))
 }
 
-/// Where the last figures of the others are kept: beside the folder this program lies in, as the
-/// tools are.
+/// Where the last figures of the others are kept: next to this program's folder, as the tools are.
 ///
 /// # Errors
 /// When the kernel does not tell where that is.

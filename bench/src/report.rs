@@ -14,11 +14,11 @@ use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use crate::arguments::Arguments;
-use crate::cable::Cable;
 use crate::figure::{Metric, Round};
 use crate::programs;
-use crate::tunnels::{CABLE, QDT, QDT_CHACHA, Tunnel};
+use crate::tunnels::{BARE_LINK, QDT, QDT_CHACHA, Tunnel};
 use crate::udp::LOSS_LIMIT;
+use crate::veth_link::VethLink;
 use bars::Bar;
 use figures::Spreads;
 use last::{Kept, Last};
@@ -62,7 +62,7 @@ impl Report {
     /// When there are last figures that cannot be read.
     pub(crate) fn new(
         arguments: &Arguments,
-        cable: &Cable,
+        veth: &VethLink,
         tunnels: &[Tunnel<'_>],
     ) -> Result<Self> {
         let path = match &arguments.last {
@@ -73,7 +73,7 @@ impl Report {
             setting: Setting::read(arguments),
             tunnels: tunnels
                 .iter()
-                .map(|tunnel| (TunnelSetting::read(cable, tunnel), Vec::new()))
+                .map(|tunnel| (TunnelSetting::read(veth, tunnel), Vec::new()))
                 .collect(),
             failures: Vec::new(),
             kept: Kept::read(&path)?,
@@ -149,13 +149,13 @@ impl Report {
     }
 
     fn describe(&self) -> Vec<Described<'_>> {
-        let bare = self.rounds(CABLE);
+        let bare = self.rounds(BARE_LINK);
         let qdt = self.rounds(QDT);
         self.tunnels
             .iter()
             .map(|(setting, rounds)| Described {
                 setting,
-                figures: figures::spreads(rounds, bare.filter(|_| setting.name != CABLE)),
+                figures: figures::spreads(rounds, bare.filter(|_| setting.name != BARE_LINK)),
                 qdt_to_this: qdt
                     .filter(|_| setting.name != QDT)
                     .map(|qdt| figures::ratios(qdt, rounds)),

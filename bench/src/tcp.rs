@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::cable::Cable;
 use crate::iperf3;
+use crate::veth_link::VethLink;
 
 /// The congestion control of the streams. A figure without it means nothing: another one gives a
 /// fraction or a multiple on the same path.
@@ -108,13 +108,13 @@ struct Received {
 /// # Errors
 /// When iperf3 is missing or fails, or when the congestion control did not take.
 pub(crate) fn carry<T>(
-    cable: &Cable,
+    veth: &VethLink,
     address: Ipv4Addr,
     load: Load,
     meanwhile: impl FnOnce() -> Result<T>,
 ) -> Result<(Carried, T)> {
-    let mut server = iperf3::listen(&cable.server);
-    let sender = cable
+    let mut server = iperf3::listen(&veth.server);
+    let sender = veth
         .client
         .command("iperf3")
         .args(["-c", &address.to_string(), "-t", &load.seconds.to_string()])

@@ -1,4 +1,4 @@
-//! Those who are measured: the bare cable, our pair with either cipher, and the others. All of them
+//! The contenders: the bare link, our pair with either cipher, and the other tunnels. All of them
 //! are up for the whole run, and all but one idle at any moment.
 
 mod go_peer;
@@ -16,11 +16,11 @@ use anyhow::{Context as _, Result, ensure};
 use conformance::{Machine, Metrics, Process};
 
 use crate::arguments::Arguments;
-use crate::cable::{self, Cable};
+use crate::veth_link::{self, VethLink};
 pub(crate) use ours::Inner;
 
-/// The bare cable.
-pub(crate) const CABLE: &str = "cable";
+/// The bare link.
+pub(crate) const BARE_LINK: &str = "cable";
 /// Our pair with AES-256-GCM inside.
 pub(crate) const QDT: &str = "qdt";
 /// Our pair with ChaCha20-Poly1305 inside.
@@ -36,7 +36,7 @@ pub(crate) const GO_PEER: &str = "go-peer";
 
 /// One way from the client machine to the server machine.
 #[derive(Debug)]
-pub(crate) struct Tunnel<'cable> {
+pub(crate) struct Tunnel<'veth> {
     /// Its name in the report.
     pub(crate) name: &'static str,
     /// Which release it is.
@@ -46,27 +46,27 @@ pub(crate) struct Tunnel<'cable> {
     /// The client machine's device on this way.
     pub(crate) device: &'static str,
     processes: Vec<Process>,
-    metrics: Option<(&'cable Machine, SocketAddr)>,
+    metrics: Option<(&'veth Machine, SocketAddr)>,
 }
 
 /// Starts one of them.
-type Start = for<'cable> fn(&'cable Cable, &Arguments) -> Result<Tunnel<'cable>>;
+type Start = for<'veth> fn(&'veth VethLink, &Arguments) -> Result<Tunnel<'veth>>;
 
 const ALL: [(&str, Start); 7] = [
-    (CABLE, |_, _| Ok(Tunnel::bare_cable())),
-    (QDT, |cable, arguments| {
-        ours::start(cable, Inner::Aes, arguments.mtu)
+    (BARE_LINK, |_, _| Ok(Tunnel::bare_cable())),
+    (QDT, |veth, arguments| {
+        ours::start(veth, Inner::Aes, arguments.mtu)
     }),
-    (QDT_CHACHA, |cable, arguments| {
-        ours::start(cable, Inner::ChaCha, arguments.mtu)
+    (QDT_CHACHA, |veth, arguments| {
+        ours::start(veth, Inner::ChaCha, arguments.mtu)
     }),
-    (WIREGUARD_GO, |cable, _| wireguard::start_go(cable)),
-    (BORINGTUN, |cable, _| wireguard::start_boringtun(cable)),
-    (QUINCY, |cable, _| quincy::start(cable)),
-    (GO_PEER, |cable, _| go_peer::start(cable)),
+    (WIREGUARD_GO, |veth, _| wireguard::start_go(veth)),
+    (BORINGTUN, |veth, _| wireguard::start_boringtun(veth)),
+    (QUINCY, |veth, _| quincy::start(veth)),
+    (GO_PEER, |veth, _| go_peer::start(veth)),
 ];
 
-impl<'cable> Tunnel<'cable> {
+impl<'veth> Tunnel<'veth> {
     /// Starts those that were asked for and waits until each carries packets.
     ///
     /// # Errors
@@ -74,7 +74,7 @@ impl<'cable> Tunnel<'cable> {
     ///
     /// # Panics
     /// When one of them does not connect.
-    pub(crate) fn start_all(cable: &'cable Cable, arguments: &Arguments) -> Result<Vec<Self>> {
+    pub(crate) fn start_all(veth: &'veth VethLink, arguments: &Arguments) -> Result<Vec<Self>> {
         for name in &arguments.only {
             ensure!(
                 ALL.iter().any(|(known, _)| known == name),
@@ -86,27 +86,27 @@ impl<'cable> Tunnel<'cable> {
             .filter(|(name, _)| {
                 arguments.only.is_empty() || arguments.only.iter().any(|only| only == name)
             })
-            .map(|(name, start)| start(cable, arguments).with_context(|| (*name).to_owned()))
+            .map(|(name, start)| start(veth, arguments).with_context(|| (*name).to_owned()))
             .collect()
     }
 
     fn bare_cable() -> Self {
         Self {
-            name: CABLE,
+            name: BARE_LINK,
             version: "veth".to_owned(),
-            address: cable::SERVER,
-            device: cable::DEVICE,
+            address: veth_link::SERVER,
+            device: veth_link::DEVICE,
             processes: Vec::new(),
             metrics: None,
         }
     }
 
-    /// The process ids of both ends, the client's first; the bare cable has none.
+    /// The process ids of both ends, the client's first; the bare link has none.
     pub(crate) fn ends(&self) -> Vec<u32> {
         self.processes.iter().map(Process::pid).collect()
     }
 
-    /// What the server's end wrote so far; nothing for the bare cable.
+    /// What the server's end wrote so far; nothing for the bare link.
     pub(crate) fn server_log(&self) -> String {
         self.processes
             .last()
@@ -114,7 +114,7 @@ impl<'cable> Tunnel<'cable> {
             .unwrap_or_default()
     }
 
-    /// Our server's counters; nobody else has any.
+    /// Our server's counters; the other tunnels have none.
     ///
     /// # Panics
     /// When our server does not answer.
@@ -128,8 +128,8 @@ impl<'cable> Tunnel<'cable> {
 }
 
 /// Waits until the far end answers through the tunnel.
-fn wait_until_answered(cable: &Cable, address: Ipv4Addr) {
-    cable::wait_until_answered(&cable.client, address);
+fn wait_until_answered(veth: &VethLink, address: Ipv4Addr) {
+    veth_link::wait_until_answered(&veth.client, address);
 }
 
 /// Writes a file into the machine's folder that only its owner may read, because it holds secrets.

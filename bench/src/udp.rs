@@ -3,8 +3,8 @@
 //!
 //! iperf3 sends one packet a call, wakes up for each and counts in its own report; at the rates of
 //! interest it is iperf3 that is measured. Here a sender paced in steps of [`sender::STEP`] hands
-//! many packets to a call, and the receiver counts them. Both are the same for everybody, and the
-//! bare cable's figure tells how far they reach.
+//! many packets to a call, and the receiver counts them. Both are the same for every tunnel, and
+//! the bare link's figure shows their limit.
 
 mod receiver;
 mod search;
@@ -16,8 +16,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use libc::{SOL_UDP, UDP_GRO, UDP_SEGMENT};
 
-use crate::cable::Cable;
 use crate::figure::UdpLoad;
+use crate::veth_link::VethLink;
 use receiver::Receiver;
 pub(crate) use search::{Found, Trial};
 use sender::Sender;
@@ -46,14 +46,14 @@ impl UdpPath {
     ///
     /// # Errors
     /// When the kernel refuses a socket or its options.
-    pub(crate) fn open(cable: &Cable, address: Ipv4Addr, load: UdpLoad) -> Result<Self> {
+    pub(crate) fn open(veth: &VethLink, address: Ipv4Addr, load: UdpLoad) -> Result<Self> {
         ensure!(
             load.bytes >= HEADERS + sender::MARK,
             "a packet of {} bytes has no room for a number",
             load.bytes
         );
-        let receiver = cable.server.enter(|| Receiver::start(address, load))?;
-        let sender = cable
+        let receiver = veth.server.enter(|| Receiver::start(address, load))?;
+        let sender = veth
             .client
             .enter(|| Sender::connect(receiver.address(), load))?;
         Ok(Self { sender, receiver })

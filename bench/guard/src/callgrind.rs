@@ -1,6 +1,7 @@
 //! Runs this program under callgrind, one case at a time.
 //!
-//! Callgrind counts inside one function of ours and what that calls, without the set-up around it.
+//! Callgrind counts inside one function of this program and what that calls, without the set-up
+//! around it.
 
 use std::process::{Command, Stdio};
 

@@ -86,7 +86,7 @@ fn count(arguments: &Arguments) -> Result<Vec<(String, PerPacket)>> {
 
 /// What is asked for: stdout.
 fn say(text: &str) {
-    // Where stdout is closed nobody reads it.
+    // A closed stdout has no reader.
     let _ = writeln!(io::stdout(), "{text}");
 }
 

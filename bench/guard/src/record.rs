@@ -13,7 +13,7 @@ use crate::counts::PerPacket;
 pub(crate) const HOW_TO_RECORD: &str = "\
 cargo build --profile lab --locked -p qdt-server -p qdt-client -p guard && target/lab/guard record";
 
-/// What the counts depend on beside the source.
+/// What the counts depend on besides the source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Build {
@@ -87,8 +87,7 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// # Errors
-    /// The file is not there or is no record.
+    /// # Errors The file does not exist or is not a record.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| {
             format!(

@@ -1,4 +1,4 @@
-//! What was counted beside what was recorded, and what follows.
+//! Comparison of the counts with the record, and the verdict.
 
 use std::fmt;
 

@@ -18,9 +18,9 @@ pub(crate) fn counted(live_link: &LiveLink, tunnel: &Tunnel<'_>) -> Drops {
             counted.insert(format!("server {reason}"), count);
         }
     }
-    let cable = live_link.cable();
+    let veth = live_link.veth();
     // Full queues of a TUN device: the program behind it did not read fast enough.
-    for (end, machine) in [("client's", &cable.client), ("server's", &cable.server)] {
+    for (end, machine) in [("client's", &veth.client), ("server's", &veth.server)] {
         counted.insert(
             format!("{end} device"),
             refused_by_device(machine, tunnel.device),

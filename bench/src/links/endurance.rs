@@ -89,7 +89,7 @@ impl Endurance {
 
 impl TunnelState {
     fn of(live_link: &LiveLink, tunnel: &Tunnel<'_>, metrics: &Metrics) -> Self {
-        let client = &live_link.cable().client;
+        let client = &live_link.veth().client;
         let mtu = client.mtu(tunnel.device);
         let sessions = tunnel
             .server_log()
@@ -156,7 +156,7 @@ pub(crate) fn run(live_link: &LiveLink, tunnel: &Tunnel<'_>) -> Result<Endurance
             congestion: CONGESTION,
             seconds: SECONDS,
         };
-        let load = Running::start(live_link.cable(), tunnel.address, flows)?.finish()?;
+        let load = Running::start(live_link.veth(), tunnel.address, flows)?.finish()?;
         let now = relayed()?;
         let sum = |of: fn(&super::relay::Counted) -> u64| -> u64 {
             now.iter()

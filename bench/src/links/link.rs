@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::path::Shape;
 use super::relay::{Counted, Relay};
-use crate::cable::{Cable, DEVICE};
+use crate::veth_link::{DEVICE, VethLink};
 
 /// Bytes that tbf sends at once.
 const BURST: &str = "16kb";
@@ -36,7 +36,7 @@ pub(crate) struct Link {
 
 #[derive(Debug, PartialEq, Eq)]
 enum Kind {
-    /// The cable with a token bucket at either end's egress.
+    /// The veth link with a token bucket at either end's egress.
     Tbf { mbit: u32 },
     /// The relay.
     Relay(Shape),
@@ -110,7 +110,7 @@ pub(crate) const LINKS: &[Link] = &[
 pub(crate) struct LiveLink {
     // Ends before the machines do.
     relay: Option<Relay>,
-    cable: Cable,
+    veth: VethLink,
 }
 
 impl Link {
@@ -124,12 +124,12 @@ impl Link {
     pub(crate) fn lay(&self, seed: u64) -> Result<LiveLink> {
         match self.kind {
             Kind::Tbf { mbit } => {
-                let cable = Cable::lay()?;
-                cable.shape(mbit, BURST, LATENCY);
-                Ok(LiveLink { relay: None, cable })
+                let veth = VethLink::lay()?;
+                veth.shape(mbit, BURST, LATENCY);
+                Ok(LiveLink { relay: None, veth })
             }
             Kind::Relay(shape) => {
-                let (cable, relay) = Cable::lay_with(|client, server| {
+                let (veth, relay) = VethLink::lay_with(|client, server| {
                     let relay = Relay::start(client, server, DEVICE, shape, seed)?;
                     for machine in [client, server] {
                         machine.ip(&format!("link set {DEVICE} txqueuelen {DEVICE_QUEUE}"));
@@ -138,7 +138,7 @@ impl Link {
                 })?;
                 Ok(LiveLink {
                     relay: Some(relay),
-                    cable,
+                    veth,
                 })
             }
         }
@@ -186,8 +186,8 @@ impl fmt::Display for Link {
 
 impl LiveLink {
     /// The machines at both ends.
-    pub(crate) fn cable(&self) -> &Cable {
-        &self.cable
+    pub(crate) fn veth(&self) -> &VethLink {
+        &self.veth
     }
 
     /// What the relay did, up and down.
@@ -202,7 +202,7 @@ impl LiveLink {
     pub(crate) fn tbf_drops(&self) -> Option<[u64; 2]> {
         self.relay
             .is_none()
-            .then(|| [&self.cable.client, &self.cable.server].map(dropped_by_tbf))
+            .then(|| [&self.veth.client, &self.veth.server].map(dropped_by_tbf))
     }
 }
 

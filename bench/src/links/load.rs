@@ -9,8 +9,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use conformance::Process;
 use serde::{Deserialize, Serialize};
 
-use crate::cable::Cable;
 use crate::iperf3;
+use crate::veth_link::VethLink;
 
 /// Seconds at the beginning that count nowhere: TCP's slow start, and what it does to queues.
 pub(crate) const WARM_UP: u32 = 3;
@@ -95,9 +95,9 @@ impl Running {
     ///
     /// # Errors
     /// When iperf3 is missing.
-    pub(crate) fn start(cable: &Cable, address: Ipv4Addr, flows: Flows) -> Result<Self> {
-        let server = iperf3::listen(&cable.server);
-        let client = cable
+    pub(crate) fn start(veth: &VethLink, address: Ipv4Addr, flows: Flows) -> Result<Self> {
+        let server = iperf3::listen(&veth.server);
+        let client = veth
             .client
             .command("iperf3")
             .args(["-c", &address.to_string(), "-C", flows.congestion, "-J"])

@@ -11,8 +11,8 @@ use super::link::LiveLink;
 use super::load::{Carried, FlowDirection, Flows, Running, WARM_UP};
 use super::options::Options;
 use super::round_trips::{PingRun, RoundTrips};
-use crate::cable::{Cable, DEVICE};
 use crate::tunnels::Tunnel;
+use crate::veth_link::{DEVICE, VethLink};
 
 /// Flows that fill the link while round trips are taken.
 const FLOWS: u32 = 4;
@@ -32,7 +32,7 @@ const IDLE_WITHIN: Duration = Duration::from_secs(30);
 /// # Errors
 /// When something cannot be measured at all.
 pub(crate) fn round(live_link: &LiveLink, tunnel: &Tunnel<'_>, options: &Options) -> Result<Round> {
-    wait_until_idle(live_link.cable());
+    wait_until_idle(live_link.veth());
     let before = drops::counted(live_link, tunnel);
     let mut round = Round::default();
     if options.measures.round_trips {
@@ -53,8 +53,8 @@ pub(crate) fn round(live_link: &LiveLink, tunnel: &Tunnel<'_>, options: &Options
 
 /// Waits until what the flows before left behind has passed: iperf3 ends with megabytes in the
 /// sender's socket, and a slow link takes seconds for them.
-fn wait_until_idle(cable: &Cable) {
-    let sent = || [&cable.client, &cable.server].map(|machine| machine.bytes(DEVICE).1);
+fn wait_until_idle(veth: &VethLink) {
+    let sent = || [&veth.client, &veth.server].map(|machine| machine.bytes(DEVICE).1);
     let mut before = sent();
     wait_until("the link is idle", IDLE_WITHIN, || {
         stay_silent(POLL_INTERVAL);
@@ -69,7 +69,7 @@ fn wait_until_idle(cable: &Cable) {
 }
 
 fn idle(live_link: &LiveLink, tunnel: &Tunnel<'_>) -> Result<RoundTrips> {
-    let ping_run = PingRun::start(&live_link.cable().client, tunnel.address);
+    let ping_run = PingRun::start(&live_link.veth().client, tunnel.address);
     ping_run.wait_for(IDLE);
     ping_run.finish(Duration::ZERO, IDLE)
 }
@@ -86,8 +86,8 @@ fn loaded(
         congestion: FILLING,
         seconds,
     };
-    let running = Running::start(live_link.cable(), tunnel.address, flows)?;
-    let ping_run = PingRun::start(&live_link.cable().client, tunnel.address);
+    let running = Running::start(live_link.veth(), tunnel.address, flows)?;
+    let ping_run = PingRun::start(&live_link.veth().client, tunnel.address);
     let load = running.finish()?;
     let seconds = |seconds: u32| Duration::from_secs(seconds.into());
     Ok(Loaded {
@@ -110,7 +110,7 @@ fn throughput(
             congestion,
             seconds,
         };
-        Running::start(live_link.cable(), tunnel.address, flows)?.finish()
+        Running::start(live_link.veth(), tunnel.address, flows)?.finish()
     };
     let carried = |carried: Option<Carried>| carried.context("iperf3 tells of no such direction");
     Ok(Throughput {

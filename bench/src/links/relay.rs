@@ -186,7 +186,7 @@ mod tests {
     use conformance::{check_requirements, ping, wait_until};
 
     use super::*;
-    use crate::cable::{CLIENT, Cable, DEVICE, SERVER};
+    use crate::veth_link::{CLIENT, DEVICE, SERVER, VethLink};
 
     const DELAYED: Shape = Shape {
         rate: Some(100_000_000),
@@ -197,18 +197,18 @@ mod tests {
         late_by: Duration::ZERO,
     };
 
-    fn live_link(shape: Shape) -> (Relay, Cable) {
+    fn live_link(shape: Shape) -> (Relay, VethLink) {
         check_requirements();
         let start =
             |client: &Machine, server: &Machine| Relay::start(client, server, DEVICE, shape, 1);
-        let (cable, relay) = Cable::lay_with(start).expect("namespaces and TUN devices");
-        (relay, cable)
+        let (veth, relay) = VethLink::lay_with(start).expect("namespaces and TUN devices");
+        (relay, veth)
     }
 
     #[test]
     fn packets_pass_both_ways_not_before_their_delay_and_are_counted() {
-        let (relay, cable) = live_link(DELAYED);
-        for (machine, to) in [(&cable.client, SERVER), (&cable.server, CLIENT)] {
+        let (relay, veth) = live_link(DELAYED);
+        for (machine, to) in [(&veth.client, SERVER), (&veth.server, CLIENT)] {
             let second = Duration::from_secs(1);
             let took = ping(machine, to.into(), 1400, second).expect("an answer");
             assert!(took >= 2 * DELAYED.delay, "{took:?}");
@@ -222,13 +222,13 @@ mod tests {
 
     #[test]
     fn a_link_that_loses_half_of_the_packets_counts_them() {
-        let (relay, cable) = live_link(Shape {
+        let (relay, veth) = live_link(Shape {
             loss_per_mille: 500,
             ..DELAYED
         });
         let within = Duration::from_millis(20);
         wait_until("losses each way", Duration::from_secs(10), || {
-            let _ = ping(&cable.client, SERVER.into(), 56, within);
+            let _ = ping(&veth.client, SERVER.into(), 56, within);
             relay
                 .counted()
                 .iter()

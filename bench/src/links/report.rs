@@ -11,7 +11,7 @@ use super::figures::Round;
 use super::link::Link;
 use super::load::WARM_UP;
 use super::options::Options;
-use crate::tunnels::{CABLE, QDT};
+use crate::tunnels::{BARE_LINK, QDT};
 
 /// Everything measured so far.
 #[derive(Debug, Serialize)]
@@ -67,7 +67,7 @@ impl Report {
             let found = rounds.iter().find(|(name, _)| *name == wanted);
             found.map(|(_, rounds)| rounds.as_slice())
         };
-        let bars = bars::of(link.name, of(QDT).unwrap_or_default(), of(CABLE));
+        let bars = bars::of(link.name, of(QDT).unwrap_or_default(), of(BARE_LINK));
         for (name, rounds) in &rounds {
             let refused = rounds
                 .iter()

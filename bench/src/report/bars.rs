@@ -6,7 +6,7 @@ use super::Report;
 use super::figures::{find, ratios, spreads};
 use crate::figure::{Metric, Run, UdpLoad};
 use crate::tcp::Direction;
-use crate::tunnels::{CABLE, GO_PEER, QDT, QDT_CHACHA, QUINCY, WIREGUARD_GO};
+use crate::tunnels::{BARE_LINK, GO_PEER, QDT, QDT_CHACHA, QUINCY, WIREGUARD_GO};
 
 /// One bar.
 #[derive(Debug, Serialize)]
@@ -144,12 +144,12 @@ pub(crate) fn judge(report: &Report) -> Vec<Bar> {
 }
 
 fn rtt_added(report: &Report) -> Option<Bar> {
-    let spreads = spreads(report.rounds(QDT)?, Some(report.rounds(CABLE)?));
+    let spreads = spreads(report.rounds(QDT)?, Some(report.rounds(BARE_LINK)?));
     let found = find(&spreads, Run::Awake, &Metric::RttAddedP50Ms)?.median;
     let asked = Bound::AtMost(0.08);
     Some(Bar {
         what: format!(
-            "{QDT}, {} {} over the {CABLE}",
+            "{QDT}, {} {} over the {BARE_LINK}",
             Run::Awake,
             Metric::RttAddedP50Ms
         ),

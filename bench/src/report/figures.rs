@@ -8,7 +8,7 @@ use crate::statistics::Spread;
 /// Each figure over the rounds.
 pub(crate) type Spreads = BTreeMap<Run, BTreeMap<Metric, Spread>>;
 
-/// What of somebody's is divided by somebody else's.
+/// The metrics of one tunnel that are divided by another's.
 const RATIOS: [Metric; 4] = [
     Metric::GbitPerSecond,
     Metric::EndsCpuSecondsPerGbit,
@@ -16,7 +16,7 @@ const RATIOS: [Metric; 4] = [
     Metric::RttP99Ms,
 ];
 
-/// Of the rounds of a tunnel, and of the bare cable's where it is another one.
+/// Of the rounds of a tunnel, and of the bare link's where it is another one.
 pub(crate) fn spreads(rounds: &[Round], bare: Option<&[Round]>) -> Spreads {
     let mut spreads = Spreads::new();
     for (run, what) in names(rounds) {
@@ -45,7 +45,7 @@ pub(crate) fn spreads(rounds: &[Round], bare: Option<&[Round]>) -> Spreads {
 }
 
 /// Ours divided by theirs, round by round; what either of them did not measure is left out, and so
-/// is what cannot be divided (the bare cable has no ends that use CPU).
+/// is what cannot be divided (the bare link has no ends that use CPU).
 pub(crate) fn ratios(ours: &[Round], theirs: &[Round]) -> Spreads {
     let mut ratios = Spreads::new();
     for (run, what) in names(ours) {
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bare_cable_has_no_ends_to_compare_with() {
+    fn the_bare_link_has_no_ends_to_compare_with() {
         let ratios = ratios(&[round(6.0, 1.0)], &[round(60.0, 0.0)]);
         let throughput = find(&ratios, UP, &Metric::GbitPerSecond);
         assert_eq!(throughput.map(|ratio| ratio.median), Some(0.1));

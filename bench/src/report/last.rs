@@ -1,10 +1,10 @@
-//! What the others reached in the last run that held, kept in a file beside the build: a peer that
+//! What the others reached in the last run that held, kept in a file next to the build: a peer that
 //! has become slower makes our ratio better than it is.
 //!
-//! The absolute figures of a virtual machine wander by a third from one hour to the next, for
-//! everybody alike. So a figure is held against its own last one after the drift of the machine was
-//! taken out: the median of what became of the same figure of all others. Ours are no part of it,
-//! because they are what changes.
+//! The absolute figures of a virtual machine drift by a third from one hour to the next, for all
+//! tunnels alike. So a figure is compared with its own last one after correction for the drift of
+//! the machine: the median change of the same figure of all others. Ours are excluded, because they
+//! are what changes.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use super::figures::{Spreads, find};
 use super::setting::{Setting, TunnelSetting};
 use crate::figure::{Metric, Run};
 use crate::statistics::Spread;
-use crate::tunnels::{CABLE, QDT, QDT_CHACHA};
+use crate::tunnels::{BARE_LINK, QDT, QDT_CHACHA};
 
 /// A figure below this share of its last one has fallen.
 const FALLEN: f64 = 0.9;
@@ -71,7 +71,7 @@ impl Kept {
         last.map(|last| now.fallen(last)).unwrap_or_default()
     }
 
-    /// Writes what was found, beside what was known of those who were not measured.
+    /// Writes the figures found, and the known ones of tunnels that were not measured.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -134,7 +134,7 @@ impl Last {
     fn fallen(&self, last: &Peers) -> Vec<String> {
         let mut fallen = Vec::new();
         for (name, peer) in &self.peers {
-            if name == CABLE {
+            if name == BARE_LINK {
                 continue;
             }
             for (run, now) in &peer.gbit_per_second {
@@ -227,12 +227,12 @@ mod tests {
     fn another_setting_and_unmeasured_peers_keep_their_figures() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("bench/last.json");
-        let kept = |path| Kept::read(path).expect("a file of ours or none");
+        let kept = |path| Kept::read(path).expect("a file of this program or none");
         let both = run(&[("cable", 50.0), ("wireguard-go", 3.5)]);
-        let cable = run(&[("cable", 60.0)]);
+        let bare = run(&[("cable", 60.0)]);
         let mut elsewhere = run(&[("cable", 50.0), ("wireguard-go", 1.0)]);
         elsewhere.setting = "another machine".to_owned();
-        for written in [&both, &elsewhere, &cable] {
+        for written in [&both, &elsewhere, &bare] {
             kept(&path).replace(written.clone()).expect("written");
         }
         let known = run(&[("cable", 60.0), ("wireguard-go", 3.5)]);

@@ -8,12 +8,12 @@ use conformance::Machine;
 use serde::Serialize;
 
 use crate::arguments::Arguments;
-use crate::cable::Cable;
 use crate::measure::Measure;
 use crate::programs;
 use crate::rtt;
 use crate::tcp::Congestion;
 use crate::tunnels::{QDT_CHACHA, Tunnel};
+use crate::veth_link::VethLink;
 
 /// What holds for the whole run.
 #[derive(Debug, Serialize)]
@@ -112,7 +112,7 @@ pub(crate) fn doubts_about_this_program() -> Option<String> {
     ))
 }
 
-/// The last name of a folder of programs, where it is that of a profile nobody runs.
+/// The last name of a folder of programs, where it is that of a profile which is not for use.
 fn wrong_profile(folder: &Path) -> Option<&'static str> {
     ["debug", "lab"]
         .into_iter()
@@ -121,12 +121,12 @@ fn wrong_profile(folder: &Path) -> Option<&'static str> {
 
 impl TunnelSetting {
     /// Reads it from the client machine.
-    pub(crate) fn read(cable: &Cable, tunnel: &Tunnel<'_>) -> Self {
+    pub(crate) fn read(veth: &VethLink, tunnel: &Tunnel<'_>) -> Self {
         Self {
             name: tunnel.name,
             version: tunnel.version.clone(),
-            mtu: mtu(&cable.client, tunnel.device),
-            offload: offload(cable.client.command("ethtool").args(["-k", tunnel.device])),
+            mtu: mtu(&veth.client, tunnel.device),
+            offload: offload(veth.client.command("ethtool").args(["-k", tunnel.device])),
         }
     }
 }

@@ -12,9 +12,9 @@ use conformance::Machine;
 
 use super::server::{self, Server};
 use super::simulated;
-use crate::cable::Cable;
 use crate::cpu::CpuReading;
 use crate::tcp::Direction;
+use crate::veth_link::VethLink;
 
 /// What was carried.
 #[derive(Debug, Clone)]
@@ -23,8 +23,8 @@ pub(super) struct Carried {
     pub(super) gbit_per_second: f64,
     /// Processor seconds of the whole machine per Gbit of payload.
     pub(super) machine_seconds_per_gbit: f64,
-    /// What the server had to do with it, in the direction of the payload; `None` of connections
-    /// beside the tunnel.
+    /// What the server had to do with it, in the direction of the payload; `None` for connections
+    /// outside the tunnel.
     pub(super) server: Option<ServerWork>,
     /// How evenly connections were served, 0 to 1 (Jain, Chiu, Hawe 1984).
     pub(super) jain_index: f64,
@@ -34,7 +34,7 @@ pub(super) struct Carried {
     pub(super) dropped_by_devices: f64,
     /// Segments that TCP sent again, of a million.
     pub(super) resent_per_million: f64,
-    /// Share of the machine that everybody else used, 0 to 1.
+    /// Share of the machine that other programs used, 0 to 1.
     pub(super) foreign: f64,
 }
 
@@ -68,7 +68,7 @@ impl Reading {
     ///
     /// # Errors
     /// When the server has ended or a counter cannot be read.
-    pub(super) fn take(cable: &Cable, server: &Server<'_>, counts: &[AtomicU64]) -> Result<Self> {
+    pub(super) fn take(veth: &VethLink, server: &Server<'_>, counts: &[AtomicU64]) -> Result<Self> {
         let counters = server.counters()?;
         let value = |series: &str, label: &str, values: [&str; 2]| {
             values.map(|value| counters.value(&format!("{series}{{{label}=\"{value}\"}}")))
@@ -79,9 +79,9 @@ impl Reading {
             calls: value("qdt_tun_calls_total", "call", ["write", "read"]),
             datagrams: value("qdt_udp_datagrams_total", "direction", ways),
             trains: value("qdt_udp_trains_total", "direction", ways),
-            dropped_by_devices: dropped_by(&cable.client, simulated::DEVICE_NAME)?
-                + dropped_by(&cable.server, server::DEVICE)?,
-            tcp: Tcp::of(&cable.client)? + Tcp::of(&cable.server)?,
+            dropped_by_devices: dropped_by(&veth.client, simulated::DEVICE_NAME)?
+                + dropped_by(&veth.server, server::DEVICE)?,
+            tcp: Tcp::of(&veth.client)? + Tcp::of(&veth.server)?,
             at: Instant::now(),
             processor: server.processor_time()?,
             machine: CpuReading::take(&[server.pid()])?,

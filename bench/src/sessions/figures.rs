@@ -25,11 +25,11 @@ pub(super) struct Idle {
     pub(super) idle_percent_of_core: f64,
     /// The same for each session, in millionths of a core.
     pub(super) idle_millionths_per_session: f64,
-    /// Share of the machine that everybody else used meanwhile, 0 to 1.
+    /// Share of the machine that other programs used meanwhile, 0 to 1.
     pub(super) foreign: f64,
 }
 
-/// TCP through some of the sessions, or beside them.
+/// TCP through some of the sessions, or outside the tunnel.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Traffic {
     /// What was measured.
@@ -61,7 +61,7 @@ pub(super) struct Traffic {
     pub(super) dropped_by_devices: Spread,
     /// Segments that TCP sent again, of a million.
     pub(super) resent_per_million: Spread,
-    /// Share of the machine that everybody else used, 0 to 1, at worst.
+    /// Share of the machine that other programs used, 0 to 1, at worst.
     pub(super) foreign: f64,
 }
 

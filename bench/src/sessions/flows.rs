@@ -17,8 +17,8 @@ use super::carried::{Carried, Reading};
 use super::server::Server;
 use super::sharing::Sharing;
 use super::simulated::SimulatedClients;
-use crate::cable::Cable;
 use crate::tcp::{Congestion, Direction};
+use crate::veth_link::VethLink;
 
 /// The congestion control of every connection.
 pub(super) const CONGESTION_CONTROL: Congestion = Congestion::Cubic;
@@ -48,7 +48,7 @@ pub(super) struct Load<'a> {
 /// When a connection does not come about or breaks, or the congestion control does not take.
 pub(super) fn carry(
     simulated: &mut SimulatedClients,
-    cable: &Cable,
+    veth: &VethLink,
     server: &Server<'_>,
     load: Load<'_>,
 ) -> Result<Carried> {
@@ -56,7 +56,7 @@ pub(super) fn carry(
     let (ran, carried) = std::thread::scope(|scope| {
         let conductor = scope.spawn(|| {
             let _over = SetAtEnd(&over);
-            conduct(cable, server, load, &over)
+            conduct(veth, server, load, &over)
         });
         let ran = simulated.run(|| over.load(Ordering::Relaxed));
         over.store(true, Ordering::Relaxed);
@@ -76,12 +76,12 @@ impl Drop for SetAtEnd<'_> {
 }
 
 fn conduct(
-    cable: &Cable,
+    veth: &VethLink,
     server: &Server<'_>,
     load: Load<'_>,
     over: &AtomicBool,
 ) -> Result<Carried> {
-    let (clients, sinks) = connect(cable, load.set)?;
+    let (clients, sinks) = connect(veth, load.set)?;
     let (senders, receivers) = match load.direction {
         Direction::Up => (clients, sinks),
         Direction::Down => (sinks, clients),
@@ -94,9 +94,9 @@ fn conduct(
         scope.spawn(|| report(write(&senders, over), wrong));
         scope.spawn(|| report(read(&receivers, &counts, over), failed));
         wait(&failures, load.warm_up)?;
-        let before = Reading::take(cable, server, &counts)?;
+        let before = Reading::take(veth, server, &counts)?;
         wait(&failures, load.lasts)?;
-        Reading::take(cable, server, &counts)?.since(
+        Reading::take(veth, server, &counts)?.since(
             &before,
             load.direction,
             load.set.is_through_tunnel(),
@@ -121,8 +121,8 @@ fn wait(failures: &std::sync::mpsc::Receiver<anyhow::Error>, time: Duration) -> 
 }
 
 /// Connects each source with the sink; both ends of each.
-fn connect(cable: &Cable, set: &Sharing) -> Result<(Vec<TcpStream>, Vec<TcpStream>)> {
-    let listener = cable
+fn connect(veth: &VethLink, set: &Sharing) -> Result<(Vec<TcpStream>, Vec<TcpStream>)> {
+    let listener = veth
         .server
         .enter(|| TcpListener::bind((set.sink, 0)))
         .context("the sink does not listen")?;
@@ -130,7 +130,7 @@ fn connect(cable: &Cable, set: &Sharing) -> Result<(Vec<TcpStream>, Vec<TcpStrea
     let mut clients = Vec::with_capacity(set.sources.len());
     let mut sinks = Vec::with_capacity(set.sources.len());
     for &source in &set.sources {
-        let client = cable
+        let client = veth
             .client
             .enter(|| dial(source, at))
             .with_context(|| format!("TCP from {source} to the sink"))?;

@@ -21,9 +21,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
-use crate::cable::Cable;
 use crate::cpu::CpuReading;
 use crate::tcp::Direction;
+use crate::veth_link::VethLink;
 use crate::{note, say};
 use carried::Carried;
 use figures::{Idle, Traffic};
@@ -52,11 +52,11 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     conformance::check_requirements();
-    let cable = Cable::lay()?;
-    let server = Server::start(&cable)?;
-    let simulated = SimulatedClients::new(&cable)?;
+    let veth = VethLink::lay()?;
+    let server = Server::start(&veth)?;
+    let simulated = SimulatedClients::new(&veth)?;
     let mut bench = Bench {
-        cable: &cable,
+        veth: &veth,
         server,
         simulated,
         options: &options,
@@ -67,7 +67,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
 }
 
 struct Bench<'a> {
-    cable: &'a Cable,
+    veth: &'a VethLink,
     server: Server<'a>,
     simulated: SimulatedClients,
     options: &'a Options,
@@ -80,7 +80,7 @@ impl Bench<'_> {
         let mut report = Report::new(self.options);
         // What the server allocates once, for whatever it is asked first, belongs to no session.
         self.simulated.open(1)?;
-        self.simulated.open_device(self.cable)?;
+        self.simulated.open_device(self.veth)?;
         let first = self.first_address()?;
         let alone = [Sharing::one_session(first, 1)];
         report.traffic(self.compare(Link::Open, &alone)?);
@@ -90,7 +90,7 @@ impl Bench<'_> {
             report.idle(self.idle(count, memory)?);
             if place == 0 && self.options.rounds > 0 {
                 for link in self.options.links() {
-                    let _laid = link.lay(self.cable);
+                    let _laid = link.lay(self.veth);
                     report.traffic(self.compare(link, &self.sharing(first))?);
                 }
             }
@@ -159,7 +159,7 @@ impl Bench<'_> {
         let mut found = vec![Vec::new(); sets.len() * WAYS.len()];
         for round in 0..self.options.rounds {
             for place in 0..sets.len() {
-                // Everybody is first once.
+                // Each set is first once.
                 let index = (place + round) % sets.len();
                 for (way, (word, direction)) in WAYS.into_iter().enumerate() {
                     let set = &sets[index];
@@ -178,7 +178,7 @@ impl Bench<'_> {
                         },
                         lasts: Duration::from_secs(self.options.seconds),
                     };
-                    let carried = carry(&mut self.simulated, self.cable, &self.server, load)
+                    let carried = carry(&mut self.simulated, self.veth, &self.server, load)
                         .with_context(|| format!("{} {word}", set.name))?;
                     found[index * WAYS.len() + way].push(carried);
                 }

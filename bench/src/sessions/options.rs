@@ -16,7 +16,7 @@ bench sessions [OPTIONS]
   --idle N           seconds for which idle sessions are watched, best more than they wait for anything (35)
   --active N         sessions that share the link, at most as many as the first of --sessions (100)
   --rounds N         how often active sessions and one session are compared; 0 leaves traffic out (3)
-  --mbit N           they do so on the bare cable, and on a link of that rate; 0 leaves the latter out (500)
+  --mbit N           they do so on the bare link, and on a link of that rate; 0 leaves the latter out (500)
   --warm-up N        seconds that many streams run before anything is counted: until they share (5)
   --seconds N        length of one measurement with traffic (10)
   --json FILE        where the JSON document goes (stdout)
@@ -37,7 +37,7 @@ pub(super) struct Options {
     pub(super) active: usize,
     /// Comparisons of active sessions with one.
     pub(super) rounds: usize,
-    /// Rate of the link that is shared beside the bare cable, in Mbit/s; 0: none.
+    /// Rate of the link that is shared besides the bare one, in Mbit/s; 0: none.
     pub(super) mbit: u32,
     /// How long many streams run before anything is counted, in seconds.
     pub(super) warm_up: u64,
@@ -108,7 +108,7 @@ impl Options {
     }
 }
 
-/// Addresses of the pool, without a few that are nobody's.
+/// Addresses of the pool, without a few that are never leased.
 const MOST: usize = 60_000;
 
 fn number<T: FromStr + PartialOrd>(argument: &str, text: &str, least: T) -> Result<T> {

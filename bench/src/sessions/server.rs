@@ -12,8 +12,8 @@ use anyhow::{Context as _, Result};
 use conformance::{Config, Machine, Metrics, Process, wait_until};
 
 use super::usage;
-use crate::cable::{CLIENT, Cable, SERVER};
 use crate::programs;
+use crate::veth_link::{CLIENT, SERVER, VethLink};
 
 /// Where clients' inner addresses come from.
 pub(super) const POOL: &str = "10.8.0.0/16";
@@ -30,12 +30,12 @@ const START: Duration = Duration::from_secs(15);
 
 /// A running server.
 #[derive(Debug)]
-pub(super) struct Server<'cable> {
-    machine: &'cable Machine,
+pub(super) struct Server<'veth> {
+    machine: &'veth Machine,
     process: Process,
 }
 
-impl<'cable> Server<'cable> {
+impl<'veth> Server<'veth> {
     /// Starts it and waits until it is ready.
     ///
     /// # Errors
@@ -43,19 +43,19 @@ impl<'cable> Server<'cable> {
     ///
     /// # Panics
     /// When it does not become ready.
-    pub(super) fn start(cable: &'cable Cable) -> Result<Self> {
-        let machine = &cable.server;
+    pub(super) fn start(veth: &'veth VethLink) -> Result<Self> {
+        let machine = &veth.server;
         machine.ip(&format!("address add {SINK}/32 dev lo"));
         machine.ip(&format!("route add {OUTSIDE} via {CLIENT}"));
-        let beside = |file: &str| {
+        let in_folder = |file: &str| {
             let path = machine.folder().join(file);
             path.to_string_lossy().into_owned()
         };
         let config = Config::server()
             .set("addr", "\":443\"")
             .set("pool_cidr", POOL)
-            .set("tls_cert", &beside("cert.pem"))
-            .set("tls_key", &beside("key.pem"))
+            .set("tls_cert", &in_folder("cert.pem"))
+            .set("tls_key", &in_folder("key.pem"))
             .set("metrics_addr", "\":9100\"")
             .set("health_addr", "\":9200\"")
             .set("rate_limit", "{pps: -1, burst: -1}")

@@ -8,7 +8,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 
 use super::server::SINK;
-use crate::cable::{CLIENT, Cable, SERVER};
+use crate::veth_link::{CLIENT, SERVER, VethLink};
 
 /// Bytes that tbf sends at once: less than a train of datagrams, so that the link takes trains
 /// apart before it drops any.
@@ -28,8 +28,7 @@ pub(super) struct Sharing {
 }
 
 impl Sharing {
-    /// So many connections beside the tunnel: what the link and the machine do to them by
-    /// themselves.
+    /// So many connections outside the tunnel: the effect of the link and the machine alone.
     pub(super) fn no_tunnel(streams: usize) -> Self {
         Self {
             name: format!("no tunnel, {}", counted(streams)),
@@ -72,7 +71,7 @@ fn counted(streams: usize) -> String {
 /// What is between the machines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Link {
-    /// The bare cable: the processors are the limit.
+    /// The bare veth link: the processors are the limit.
     Open,
     /// A token bucket at the egress of both machines.
     Shaped {
@@ -82,18 +81,16 @@ pub(super) enum Link {
 }
 
 impl Link {
-    /// Makes the cable this link, until what is returned goes away.
+    /// Shapes the veth link so, until the returned value is dropped.
     ///
     /// # Panics
     /// When tc is missing or refuses.
-    pub(super) fn lay<'cable>(&self, cable: &'cable Cable) -> ShapedLink<'cable> {
+    pub(super) fn lay<'veth>(&self, veth: &'veth VethLink) -> ShapedLink<'veth> {
         let Self::Shaped { mbit } = self else {
             return ShapedLink { shaped: None };
         };
-        cable.shape(*mbit, BURST, LATENCY);
-        ShapedLink {
-            shaped: Some(cable),
-        }
+        veth.shape(*mbit, BURST, LATENCY);
+        ShapedLink { shaped: Some(veth) }
     }
 }
 
@@ -108,16 +105,16 @@ impl fmt::Display for Link {
 
 /// A link that is there.
 #[derive(Debug)]
-pub(super) struct ShapedLink<'cable> {
-    shaped: Option<&'cable Cable>,
+pub(super) struct ShapedLink<'veth> {
+    shaped: Option<&'veth VethLink>,
 }
 
 impl Drop for ShapedLink<'_> {
     fn drop(&mut self) {
-        if let Some(cable) = self.shaped
+        if let Some(veth) = self.shaped
             && !std::thread::panicking()
         {
-            cable.unshape();
+            veth.unshape();
         }
     }
 }

@@ -10,7 +10,7 @@ use anyhow::Result;
 use conformance::{Binaries, Config, Process};
 
 use super::{GO_PEER, Tunnel, wait_until_answered, write_private};
-use crate::cable::{Cable, SERVER};
+use crate::veth_link::{SERVER, VethLink};
 
 const DEVICE: &str = "qdt2";
 const PORT: u16 = 445;
@@ -28,23 +28,23 @@ const MODULE: &str = include_str!("../../../conformance/go-peer/go.mod");
 ///
 /// # Panics
 /// When there is no Go, or the tunnel does not come up.
-pub(crate) fn start(cable: &Cable) -> Result<Tunnel<'_>> {
+pub(crate) fn start(veth: &VethLink) -> Result<Tunnel<'_>> {
     let program = Binaries::go_peer();
-    let beside = |file: &str| {
-        let path = cable.server.folder().join(file);
+    let in_folder = |file: &str| {
+        let path = veth.server.folder().join(file);
         path.to_string_lossy().into_owned()
     };
     let config = Config::server()
         .set("addr", &format!("\":{PORT}\""))
         .set("tun_name", DEVICE)
         .set("pool_cidr", "10.13.0.0/24")
-        .set("tls_cert", &beside("go-cert.pem"))
-        .set("tls_key", &beside("go-key.pem"))
+        .set("tls_cert", &in_folder("go-cert.pem"))
+        .set("tls_key", &in_folder("go-key.pem"))
         .set("rate_limit", "{pps: -1, burst: -1}")
         .set("test_lenient_content_length", "true");
-    let file = write_private(&cable.server, "go-server.yaml", &config.yaml())?;
+    let file = write_private(&veth.server, "go-server.yaml", &config.yaml())?;
     let mut server = Process::start(
-        &cable.server,
+        &veth.server,
         "go-server",
         &program,
         &["server", "-config", &file.to_string_lossy()],
@@ -53,14 +53,14 @@ pub(crate) fn start(cable: &Cable) -> Result<Tunnel<'_>> {
     let config = Config::client()
         .set("server", &format!("\"{SERVER}:{PORT}\""))
         .set("tun_name", DEVICE);
-    let file = write_private(&cable.client, "go-client.yaml", &config.yaml())?;
+    let file = write_private(&veth.client, "go-client.yaml", &config.yaml())?;
     let client = Process::start(
-        &cable.client,
+        &veth.client,
         "go-client",
         &program,
         &["client", "-config", &file.to_string_lossy()],
     );
-    wait_until_answered(cable, INNER);
+    wait_until_answered(veth, INNER);
     Ok(Tunnel {
         name: GO_PEER,
         version: format!("quic-go {}", quic_go()),

@@ -10,8 +10,8 @@ use anyhow::{Context as _, Result, ensure};
 use conformance::{Machine, Process};
 
 use super::{QUINCY, Tunnel, wait_until_answered, write_private};
-use crate::cable::{Cable, SERVER};
 use crate::programs;
+use crate::veth_link::{SERVER, VethLink};
 
 const DEVICE: &str = "quincy0";
 const PORT: u16 = 55555;
@@ -24,15 +24,15 @@ const START: Duration = Duration::from_secs(15);
 ///
 /// # Errors
 /// When quincy is not installed, or its certificates or files cannot be written.
-pub(crate) fn start(cable: &Cable) -> Result<Tunnel<'_>> {
+pub(crate) fn start(veth: &VethLink) -> Result<Tunnel<'_>> {
     let (server, version) = programs::tool("quincy-server")?;
     let (client, _) = programs::tool("quincy-client")?;
     let (identity, _) = programs::tool("quincy-identity")?;
     // A server that is named by its address has it in its certificate.
-    let at_server = Certificate::make(&identity, &cable.server, &SERVER.to_string())?;
-    let at_client = Certificate::make(&identity, &cable.client, "bench")?;
+    let at_server = Certificate::make(&identity, &veth.server, &SERVER.to_string())?;
+    let at_client = Certificate::make(&identity, &veth.client, "bench")?;
     let users = write_private(
-        &cable.server,
+        &veth.server,
         "quincy-users.toml",
         &format!(
             "[users.bench]\nauthorized_keys = []\nauthorized_certs = [\"{}\"]\n",
@@ -40,7 +40,7 @@ pub(crate) fn start(cable: &Cable) -> Result<Tunnel<'_>> {
         ),
     )?;
     let config = write_private(
-        &cable.server,
+        &veth.server,
         "quincy-server.toml",
         &format!(
             "name = \"bench\"\ninterface_name = \"{DEVICE}\"\nbind_port = {PORT}\n\
@@ -53,14 +53,14 @@ pub(crate) fn start(cable: &Cable) -> Result<Tunnel<'_>> {
         ),
     )?;
     let mut server = Process::start(
-        &cable.server,
+        &veth.server,
         "quincy-server",
         &server,
         &["--config-path", &config.to_string_lossy()],
     );
     server.wait_for_line("Starting connection handler", START);
     let config = write_private(
-        &cable.client,
+        &veth.client,
         "quincy-client.toml",
         &format!(
             "connection_string = \"{SERVER}:{PORT}\"\n\
@@ -72,12 +72,12 @@ pub(crate) fn start(cable: &Cable) -> Result<Tunnel<'_>> {
         ),
     )?;
     let client = Process::start(
-        &cable.client,
+        &veth.client,
         "quincy-client",
         &client,
         &["--config-path", &config.to_string_lossy()],
     );
-    wait_until_answered(cable, INNER);
+    wait_until_answered(veth, INNER);
     Ok(Tunnel {
         name: QUINCY,
         version,
@@ -96,10 +96,10 @@ struct Certificate {
 
 impl Certificate {
     fn make(identity: &Path, machine: &Machine, name: &str) -> Result<Self> {
-        let beside = |file: &str| machine.folder().join(file).to_string_lossy().into_owned();
+        let in_folder = |file: &str| machine.folder().join(file).to_string_lossy().into_owned();
         let made = Self {
-            certificate: beside("quincy-cert.pem"),
-            key: beside("quincy-key.pem"),
+            certificate: in_folder("quincy-cert.pem"),
+            key: in_folder("quincy-key.pem"),
         };
         let (certificate, key) = (&made.certificate, &made.key);
         let arguments = ["--out-cert", certificate, "--out-key", key, "--cn", name];

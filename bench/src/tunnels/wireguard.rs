@@ -11,8 +11,8 @@ use anyhow::{Context as _, Result, ensure};
 use conformance::{Machine, Process, wait_for};
 
 use super::{BORINGTUN, Tunnel, WIREGUARD_GO, wait_until_answered};
-use crate::cable::{CLIENT, Cable, SERVER};
 use crate::programs;
+use crate::veth_link::{CLIENT, SERVER, VethLink};
 
 /// One of the programs, and what keeps it apart from the other.
 struct Implementation {
@@ -36,7 +36,7 @@ struct End {
     host: u8,
 }
 
-/// The key pairs of RFC 7748, section 6.1: everybody knows them, and nothing here is worth hiding.
+/// The key pairs of RFC 7748, section 6.1: they are public, and nothing here is secret.
 const CLIENT_END: End = End {
     private: "77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a",
     public: "8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a",
@@ -54,10 +54,10 @@ const SERVER_END: End = End {
 ///
 /// # Errors
 /// When it cannot be built or refuses its configuration.
-pub(crate) fn start_go(cable: &Cable) -> Result<Tunnel<'_>> {
+pub(crate) fn start_go(veth: &VethLink) -> Result<Tunnel<'_>> {
     let program = programs::wireguard_go()?;
     start(
-        cable,
+        veth,
         Implementation {
             name: WIREGUARD_GO,
             version: programs::version(&program, &["--version"])?,
@@ -73,14 +73,14 @@ pub(crate) fn start_go(cable: &Cable) -> Result<Tunnel<'_>> {
 
 /// boringtun with its four threads. It does not know an MTU; wg-quick(8), by which its README has
 /// it started, sets 1420 where the path carries 1500. It gives up root for the user who logged in,
-/// and here nobody did.
+/// and here there is none.
 ///
 /// # Errors
 /// When it is not installed or refuses its configuration.
-pub(crate) fn start_boringtun(cable: &Cable) -> Result<Tunnel<'_>> {
+pub(crate) fn start_boringtun(veth: &VethLink) -> Result<Tunnel<'_>> {
     let (program, version) = programs::tool("boringtun-cli")?;
     start(
-        cable,
+        veth,
         Implementation {
             name: BORINGTUN,
             version,
@@ -95,11 +95,11 @@ pub(crate) fn start_boringtun(cable: &Cable) -> Result<Tunnel<'_>> {
 }
 
 /// Starts both ends and waits until the tunnel carries packets.
-fn start<'cable>(cable: &'cable Cable, program: Implementation) -> Result<Tunnel<'cable>> {
-    let client = start_end(&cable.client, &program, &CLIENT_END, &SERVER_END)?;
-    let server = start_end(&cable.server, &program, &SERVER_END, &CLIENT_END)?;
+fn start<'veth>(veth: &'veth VethLink, program: Implementation) -> Result<Tunnel<'veth>> {
+    let client = start_end(&veth.client, &program, &CLIENT_END, &SERVER_END)?;
+    let server = start_end(&veth.server, &program, &SERVER_END, &CLIENT_END)?;
     let address = program.inner(&SERVER_END);
-    wait_until_answered(cable, address);
+    wait_until_answered(veth, address);
     Ok(Tunnel {
         name: program.name,
         version: program.version,

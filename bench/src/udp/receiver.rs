@@ -103,7 +103,7 @@ fn count(socket: &UdpSocket, payload: usize, shared: &Shared) {
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 continue;
             }
-            // What a peer's ICMP says about an earlier packet is no packet.
+            // An ICMP error about an earlier packet is not a packet.
             Err(_) => 0,
         };
         let flow = shared.flow.load(Ordering::Relaxed).to_be_bytes();

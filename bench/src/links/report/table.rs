@@ -8,7 +8,7 @@ use super::super::link::Link;
 use super::super::load::{Carried, WARM_UP};
 use super::super::round_trips::RoundTrips;
 use crate::statistics::Spread;
-use crate::tunnels::CABLE;
+use crate::tunnels::BARE_LINK;
 
 /// The link, round trips, throughput, drops and bars; medians over the rounds.
 pub(crate) fn render(
@@ -134,9 +134,9 @@ fn throughput(text: &mut String, tunnels: &[(&'static str, Vec<Round>)], seconds
         "{:<13} {:>22} {:>22} {:>22} {:>22}",
         "", "bbr up", "bbr down", "cubic up", "cubic down"
     );
-    let bare = tunnels.iter().find(|(name, _)| *name == CABLE);
+    let bare = tunnels.iter().find(|(name, _)| *name == BARE_LINK);
     for (name, rounds) in tunnels {
-        let bare = bare.filter(|_| *name != CABLE);
+        let bare = bare.filter(|_| *name != BARE_LINK);
         let cells: [fn(&Round) -> Option<Carried>; 4] = [
             |round| round.bbr.map(|flow: Throughput| flow.up),
             |round| round.bbr.map(|flow: Throughput| flow.down),

@@ -27,7 +27,7 @@ use quinn_proto::{ClientConfig, DatagramEvent};
 use rustix::event::{Timespec, epoll};
 
 use super::server::{LISTENS, OUTSIDE};
-use crate::cable::Cable;
+use crate::veth_link::VethLink;
 use client::{Client, MTU};
 use device::Device;
 pub(super) use device::NAME as DEVICE_NAME;
@@ -76,8 +76,8 @@ impl SimulatedClients {
     ///
     /// # Errors
     /// When the system is out of descriptors.
-    pub(super) fn new(cable: &Cable) -> Result<Self> {
-        let machine = &cable.client;
+    pub(super) fn new(veth: &VethLink) -> Result<Self> {
+        let machine = &veth.client;
         machine.ip(&format!("route add local {OUTSIDE} dev lo"));
         let tls = ClientTls::new(&ClientTrust::Anyone)?;
         let poller = epoll::create(epoll::CreateFlags::CLOEXEC).context("epoll")?;
@@ -108,8 +108,8 @@ impl SimulatedClients {
     ///
     /// # Errors
     /// When there is no TUN driver.
-    pub(super) fn open_device(&mut self, cable: &Cable) -> Result<()> {
-        let device = Device::open(&cable.client, MTU - OVERHEAD as u16)?;
+    pub(super) fn open_device(&mut self, veth: &VethLink) -> Result<()> {
+        let device = Device::open(&veth.client, MTU - OVERHEAD as u16)?;
         let token = epoll::EventData::new_u64(DEVICE);
         epoll::add(&self.poller, &device, token, epoll::EventFlags::IN).context("epoll")?;
         self.device = Some(device);
@@ -289,7 +289,7 @@ impl SimulatedClients {
                 .get(header..)
                 .and_then(ipv4_addresses)
                 .map(|found| found.source);
-            // What is no packet of a client (the kernel's own multicast) goes nowhere.
+            // A packet that is not a client's (the kernel's own multicast) is dropped.
             if let Some(&index) = source.and_then(|source| self.by_address.get(&source)) {
                 let client = &mut self.clients[index];
                 let is_over_share = self.shares.over_share(&mut client.share, len).is_some();

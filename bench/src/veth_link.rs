@@ -1,4 +1,4 @@
-//! Two machines and what connects them: a veth pair and nothing else, unless a link is asked for.
+//! Two machines and the veth pair between them, shaped on request.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -7,16 +7,16 @@ use anyhow::{Context as _, Result};
 use conformance::{Machine, ping, wait_until};
 use tempfile::TempDir;
 
-/// The server's end of the cable.
+/// The server's end of the link.
 pub(crate) const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-/// The client's end of the cable.
+/// The client's end of the link.
 pub(crate) const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 /// The device's name at both ends.
 pub(crate) const DEVICE: &str = "eth0";
 
-/// Both machines, for as long as it lives.
+/// Both machines, for the life of the value.
 #[derive(Debug)]
-pub(crate) struct Cable {
+pub(crate) struct VethLink {
     /// Where the clients and senders of uploads run.
     pub(crate) client: Machine,
     /// Where the servers run.
@@ -24,7 +24,7 @@ pub(crate) struct Cable {
     _folder: TempDir,
 }
 
-impl Cable {
+impl VethLink {
     /// Makes the machines and connects them by a veth pair.
     ///
     /// # Errors
@@ -33,14 +33,14 @@ impl Cable {
     /// # Panics
     /// When the kernel refuses a namespace or a veth pair.
     pub(crate) fn lay() -> Result<Self> {
-        let (cable, ()) = Self::lay_with(|client, server| {
+        let (veth, ()) = Self::lay_with(|client, server| {
             client.ip(&format!(
                 "link add {DEVICE} type veth peer name {DEVICE} netns {}",
                 server.namespace_path()
             ));
             Ok(())
         })?;
-        Ok(cable)
+        Ok(veth)
     }
 
     /// Puts a token bucket (tc-tbf(8)) of `mbit` Mbit/s at both ends' egress: so many bytes at
@@ -94,12 +94,12 @@ impl Cable {
             machine.ip(&format!("link set {DEVICE} up"));
         }
         wait_until_answered(&client, SERVER);
-        let cable = Self {
+        let veth = Self {
             client,
             server,
             _folder: folder,
         };
-        Ok((cable, connected))
+        Ok((veth, connected))
     }
 }
 
