@@ -36,7 +36,7 @@ enum Task {
         /// A file that holds the server's token and nothing else.
         #[arg(long, value_name = "FILE")]
         token_file: PathBuf,
-        /// The server's metrics, to compare the labels of qdt_handshakes_total too; nobody else
+        /// The server's metrics, to compare the labels of qdt_handshakes_total too; no other client
         /// should connect meanwhile.
         #[arg(long, value_name = "http://HOST:PORT/metrics")]
         metrics: Option<String>,

@@ -140,7 +140,7 @@ fn a_certificate_of_openssl_without_a_trusted_issuer_is_refused_with_what_to_do(
 fn a_certificate_of_version_1_is_refused_at_the_start_with_what_to_do() {
     let lab = Lab::new(0);
     let folder = lab.server.folder();
-    // What `openssl x509 -req` makes of a request where nobody names extensions.
+    // What `openssl x509 -req` makes of a request without extensions.
     openssl(&format!(
         "req -new -newkey rsa:2048 -nodes -subj /CN=qdt -keyout {0}/key.pem -out {0}/request.pem",
         folder.display()
@@ -161,11 +161,12 @@ fn a_certificate_of_version_1_is_refused_at_the_start_with_what_to_do() {
     );
 }
 
-/// A server with another key answers first, as somebody on the way could; then the right one does.
+/// A server with another key answers first, as an attacker on the path could; then the right one
+/// does.
 #[test]
 fn a_wrong_certificate_does_not_end_a_client_whose_own_server_answers_in_time() {
     let lab = Lab::new(1);
-    // Not beside server.yaml, where the other server would take them for its own.
+    // Not next to server.yaml, where the other server would mistake them for its own.
     let folder = &lab.server.folder().join("own");
     std::fs::create_dir(folder).expect("the lab's folder is writable");
     let made = gen_cert(folder, &["192.0.2.2"]);

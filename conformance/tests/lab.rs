@@ -36,7 +36,7 @@ fn every_client_reaches_the_server_and_the_internet_over_both_families() {
     drop(seen);
 }
 
-/// What a router forgets by itself after a minute in which nobody asked it anything.
+/// What a router forgets on its own after a minute without traffic.
 #[test]
 fn routers_find_their_neighbours_again_after_they_forgot_them() {
     let lab = Lab::new(1);

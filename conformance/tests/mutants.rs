@@ -54,7 +54,7 @@ fn the_same_build_without_a_fault_does_everything_as_documented() {
 
 #[test]
 fn a_wrong_status_is_caught() {
-    assert_caught("wrong_status", "recorded nonces", "nonce 2 is no nonce");
+    assert_caught("wrong_status", "recorded nonces", "nonce 2 is not a nonce");
 }
 
 #[test]
@@ -95,7 +95,11 @@ fn a_quarter_stream_id_of_0_is_caught() {
 
 #[test]
 fn a_missing_nosniff_is_caught() {
-    assert_caught("missing_nosniff", "methods", "GET is no method of /connect");
+    assert_caught(
+        "missing_nosniff",
+        "methods",
+        "GET is not a method of /connect",
+    );
 }
 
 #[test]

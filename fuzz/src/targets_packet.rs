@@ -257,8 +257,8 @@ fn upper_sum(packet: &[u8]) -> Option<u16> {
     Some(pseudo.plus(Sum::of(&packet[upper..])).fold())
 }
 
-/// The identification of an atomic IPv4 datagram is nobody's business (RFC 6864): it may count
-/// where it did not.
+/// The identification of an atomic IPv4 datagram has no meaning (RFC 6864): it may count where it
+/// did not.
 fn without_atomic_identification(packet: &mut [u8]) {
     let plain = packet.len() >= 20 && packet[0] == 0x45 && packet[6] & 0x40 != 0;
     if plain && Sum::of(&packet[..20]).fold() == 0xffff {

@@ -79,7 +79,7 @@ pub fn nonce_text(data: &[u8]) {
     }
 }
 
-/// Bytes from somebody without the keys: never opened, and no trace of them is left.
+/// Bytes from a sender without the keys: never opened, and they leave no trace.
 pub fn datagram(data: &[u8]) {
     if let Ok(header) = Header::parse(data) {
         assert_eq!(header.encode()[..], data[..HEADER_LEN]);

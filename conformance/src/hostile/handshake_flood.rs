@@ -1,7 +1,7 @@
-//! One host that begins very many handshakes and finishes none.
+//! One host that starts very many handshakes and completes none.
 //!
-//! It does prove its address: every Retry is answered with the token in it. What it cannot do is
-//! know the server's token, so each of its connections is one that nobody will ever pay for.
+//! It does prove its address: every Retry is answered with the token in it. It does not know the
+//! server's token, so none of its connections ever gets a session.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};

@@ -1,8 +1,8 @@
-//! First packets of QUIC connections that nobody means: with a payload that does not decrypt, or
-//! with a whole and right ClientHello.
+//! First packets of QUIC connections that are never completed: with a payload that does not
+//! decrypt, or with a complete and valid ClientHello.
 //!
-//! Each is 1200 bytes, the least a server may answer (RFC 9000 section 14.1), with a connection id
-//! of its own.
+//! Each is 1200 bytes, the least a server may answer (RFC 9000 section 14.1), with its own
+//! connection id.
 
 use std::sync::Arc;
 

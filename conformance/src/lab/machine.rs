@@ -148,7 +148,7 @@ impl Machine {
             command.pre_exec(move || {
                 // Nothing the lab started outlives it.
                 result(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL))?;
-                // Whoever started the tests may ignore it (nohup); programs look at that.
+                // The caller of the tests may ignore it (nohup); programs check that.
                 libc::signal(libc::SIGHUP, libc::SIG_DFL);
                 set_namespace(namespace)?;
                 private_view(&binds)
@@ -214,8 +214,8 @@ impl Machine {
     }
 }
 
-/// Gives a machine an /etc of its own, because programs keep files beside those they change: the
-/// host's, with the lab's names.
+/// Gives a machine its own /etc, because programs keep files next to those they change: the host's,
+/// with the lab's names.
 fn copy_etc(to: &Path) {
     let copied = Command::new("cp")
         .args(["-a", "/etc/."])
@@ -263,7 +263,7 @@ fn private_view(binds: &[(CString, CString)]) -> io::Result<()> {
                 none.cast(),
             ))?;
         }
-        // /sys/class/net shows the namespace of whoever mounted it.
+        // /sys/class/net shows the namespace of the process that mounted it.
         result(libc::mount(
             c"sysfs".as_ptr(),
             c"/sys".as_ptr(),

@@ -64,7 +64,7 @@ impl Process {
     /// The process' own UDP sockets (pidfd_getfd(2)).
     fn udp_sockets(&self) -> io::Result<Vec<OwnedFd>> {
         let owned = |code: libc::c_long| match i32::try_from(code) {
-            // SAFETY: what the calls below return is a new descriptor that nobody else owns.
+            // SAFETY: what the calls below return is a new descriptor without another owner.
             Ok(fd @ 0..) => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
             _ => Err(io::Error::last_os_error()),
         };

@@ -164,7 +164,7 @@ fn success(
     let success: Success = match serde_json::from_slice(&answer.body) {
         Ok(success) => success,
         Err(error) => {
-            found.push(format!("the body is no response: {error}"));
+            found.push(format!("the body is not a response: {error}"));
             return found;
         }
     };

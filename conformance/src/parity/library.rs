@@ -44,7 +44,7 @@ pub(super) fn probe(run: &mut Run<'_>) {
             Expect::Refused(NOT_FOUND),
         ),
         (
-            "GET is no method",
+            "GET is not a method",
             Said {
                 method: Method::GET,
                 body: "",

@@ -88,8 +88,8 @@ impl Line {
     }
 }
 
-/// Of what the probe printed everything but what is as documented: of hundreds of lines those that
-/// somebody looks for whose test failed.
+/// Returns what the probe printed except results as documented: the lines that matter for a failed
+/// test.
 #[must_use]
 pub fn remarks(printed: &str) -> String {
     let lines = printed

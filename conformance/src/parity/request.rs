@@ -215,8 +215,8 @@ impl Request {
     }
 }
 
-/// Bytes as text in one line; what is no text or no character to be printed shows as a replacement
-/// or an escape.
+/// Bytes as text in one line; what is not text or not printable shows as a replacement or an
+/// escape.
 fn readable(bytes: &[u8]) -> String {
     let mut line = String::new();
     for letter in String::from_utf8_lossy(bytes).chars() {

@@ -111,8 +111,8 @@ impl Echo {
         self.socket.send(&message).map(|_| ())
     }
 
-    /// The next answer to one of ours: sequence number and payload length
-    /// (0 where the payload is not ours).
+    /// The next answer to one of this socket's requests: sequence number and payload length (0
+    /// where the payload is not ours).
     fn receive(&self, deadline: Instant) -> Option<(u16, usize)> {
         let mut buffer = [MaybeUninit::<u8>::uninit(); 65_536];
         loop {

@@ -1,5 +1,5 @@
-//! Traffic through and beside the tunnel, with our own sockets in the
-//! machines' namespaces: no `ping`, `curl` or `iperf3` is needed.
+//! Traffic through and outside the tunnel, with our own sockets in the machines' namespaces: it
+//! needs no `ping`, `curl` or `iperf3`.
 
 mod bulk;
 mod capture;

@@ -114,7 +114,7 @@ fn an_engine_that_does_not_answer_is_left_alone(stage: &Stage) {
 /// is wrong.
 fn a_wrong_expectation_fails_and_names_its_logs(stage: &Stage) {
     let name = format!("{}::failing", stage.name());
-    let outcome = outcome::run(stage.beside(&name), Box::new(fails));
+    let outcome = outcome::run(stage.with_other_logs(&name), Box::new(fails));
     let Outcome::Failed {
         message,
         logs: Some(logs),

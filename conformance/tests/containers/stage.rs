@@ -39,7 +39,7 @@ impl Stage {
     }
 
     /// Another stage of the same cell, with other logs.
-    pub(crate) fn beside(&self, name: &str) -> Self {
+    pub(crate) fn with_other_logs(&self, name: &str) -> Self {
         Self::new(self.number, name)
     }
 

@@ -248,7 +248,7 @@ fn a_pool_without_a_free_address_answers_pool_exhausted() {
     );
     wait_for_handshake(&server, "pool_exhausted");
 
-    // H9: an address that nobody holds any more is given out again.
+    // H9: an address that is free again is leased again.
     sessions.pop().expect("five sessions").probe.close();
     wait_until(
         "the address of a closed session is free after session_timeout",
@@ -336,16 +336,16 @@ fn a_cancelled_request_releases_its_slot_to_a_request_that_follows_at_once() {
         given_up.write_connect_head(Token::TEXT.as_bytes(), None);
         given_up.write_data(b"{");
         if round % 2 == 0 {
-            // The server has begun with it for certain: one beside it is refused.
+            // The server has started on it for certain: a second request in parallel is refused.
             let body = request_body(NONCE, 1242);
-            let beside = ask_on(
+            let second = ask_on(
                 &probe,
                 "POST",
                 "/connect",
                 Some(Token::TEXT.as_bytes()),
                 &body,
             );
-            assert_refusal(&beside, 503, "server busy");
+            assert_refusal(&second, 503, "server busy");
         }
         given_up.give_up();
         let body = request_body(NONCE, 1242);

@@ -63,7 +63,7 @@ fn u2_200_000_spoofed_initials_are_not_amplified_and_hold_no_memory_and_clients_
             (Lab::SERVER, 443),
             &packet,
         ));
-        // No faster than the server reads: what its socket drops attacks nobody.
+        // No faster than the server reads: what its socket drops is not an attack.
         if n % 1_000 == 999 {
             receive_queue_drained(&lab.server, 443);
             peak = peak.max(resident_bytes(&server));
@@ -83,7 +83,7 @@ fn u2_200_000_spoofed_initials_are_not_amplified_and_hold_no_memory_and_clients_
     );
     // What was answered is sent again for a while, until it is given up.
     let mut seen = (answers.packets().len(), Instant::now());
-    wait_until("nobody is answered any more", 30 * SECOND, || {
+    wait_until("the answers have ended", 30 * SECOND, || {
         let now = answers.packets().len();
         if now != seen.0 {
             seen = (now, Instant::now());
@@ -288,7 +288,7 @@ fn u5_requests_are_charged_to_the_address_of_their_connections_handshake() {
         judged <= 11 + start.elapsed().as_secs(),
         "{judged} guesses were judged"
     );
-    // Whoever lives at the address that the requests came from has made none yet.
+    // The host at the address that the requests came from has made none yet.
     let third = Probe::connect_on(&endpoints[1], SERVER).expect("a connection");
     let statuses: Vec<_> = (0..10).map(|n| guess(&third, n)).collect();
     assert_eq!(statuses, [401; 10]);
@@ -453,7 +453,7 @@ fn forgeries(original: &[u8], round: u32, random: &mut SmallRng) -> Vec<Vec<u8>>
     let mut flipped = quic.to_vec();
     let at = random.random_range(0..flipped.len());
     flipped[at] ^= 1 << (round % 8);
-    // Version negotiation (section 17.2.1) offering a version that nobody has.
+    // Version negotiation (section 17.2.1) offering an unknown version.
     let mut negotiation = vec![0x80, 0, 0, 0, 0, 8];
     negotiation.extend_from_slice(&quic[1..9]);
     negotiation.push(8);

@@ -108,7 +108,7 @@ fn h4_metrics_health_and_pprof_do_not_answer_inside_the_tunnel_and_the_attempts_
     assert!(refused >= 6.0, "{refused} of six attempts are counted");
 }
 
-/// H4: what lies beside the server is out of reach, unless it is where NAT leads.
+/// H4: a client does not reach the networks next to the server, except the one behind NAT.
 #[test]
 fn h4_a_client_does_not_reach_the_servers_lan_and_the_attempts_are_counted() {
     let lab = Lab::new(1);

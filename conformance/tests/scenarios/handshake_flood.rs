@@ -85,8 +85,8 @@ impl Round {
     }
 }
 
-/// What others see of the server: the 99th percentiles of the times that a new_client needs for a
-/// session, and that a ping of somebody with a session needs.
+/// What others see of the server: the 99th percentiles of the times that a new client needs for a
+/// session, and that a ping in an existing session needs.
 #[derive(Debug)]
 struct Latencies {
     connect: Duration,

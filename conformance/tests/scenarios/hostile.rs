@@ -365,7 +365,7 @@ fn weakness_one_stalled_client_holds_65_535_bytes_for_every_queued_packet() {
     // The queue of datagrams (6 MiB), what is remembered of 64 MiB in flight, and batches on their
     // way: some 30 MiB.
     assert!(growth < 48, "{growth} MiB for one stalled client");
-    assert!(pings(&other), "nobody else stands still");
+    assert!(pings(&other), "other clients are not stalled");
     stalled.signal(libc::SIGCONT);
     wait_until("the stalled client is served again", 10 * SECOND, || {
         pings(&stalled)
@@ -533,7 +533,7 @@ fn fragments_and_junk_above_the_limit_are_dropped_before_they_cost_anything() {
         (160.0..=4.0 * allowed(start)).contains(&taken),
         "{taken} fragments"
     );
-    // What is no datagram of the session at all.
+    // What is not a datagram of the session at all.
     let before = metrics.drops("rate_in");
     mine.send_many((0..1_000).map(|_| vec![0x5a; 100]).collect::<Vec<_>>());
     dropped(before + 1_000.0 - allowed(start));

@@ -15,7 +15,7 @@ fn an_idle_tunnel_answers_its_first_ping() {
 
 #[test]
 fn an_idle_tunnel_of_a_server_with_a_short_session_timeout_answers_its_first_ping() {
-    // QUIC's idle timeout is 15 seconds there, signs of life come after 5 and then some 10.
+    // QUIC's idle timeout is 15 seconds there, keep-alives come after 5 and then some 10.
     assert_stays_usable(Config::server().set("session_timeout", "2s"), 40 * SECOND);
 }
 
@@ -35,7 +35,7 @@ fn assert_stays_usable(config: Config, shortened: Duration) {
     assert!(pings(&client), "the first ping after {silence:?}");
     assert_eq!(client.inner_address(), address);
     // A client that had to begin with small packets moves to a connection with larger ones
-    // meanwhile; that is no doubt.
+    // meanwhile; that is not a doubt.
     for doubt in ["connection lost", "no answer from the server"] {
         assert!(!client.stdout().contains(doubt), "{}", client.stdout());
     }

@@ -83,7 +83,7 @@ fn nat_without_a_named_interface_uses_that_of_the_default_route() {
 
 #[test]
 fn nat_without_the_program_nft_ends_the_start_and_names_the_package() {
-    // Wherever it is installed, it is no file any more for what runs under this shell.
+    // Wherever it is installed, programs under this shell do not find it.
     const HIDDEN: &str = "for nft in /usr/sbin/nft /usr/bin/nft /sbin/nft /usr/local/sbin/nft; do
         [ -e $nft ] && mount --bind /dev/null $nft
     done
@@ -265,7 +265,7 @@ fn a_reused_address_receives_nothing_of_its_previous_owner() {
     });
 }
 
-/// L8, while somebody has taken every descriptor of the process.
+/// L8, while every descriptor of the process is taken.
 #[test]
 fn a_reused_address_receives_nothing_of_its_previous_owner_where_no_descriptor_is_left() {
     let lab = Lab::new(1);

@@ -71,8 +71,8 @@ fn a_hundred_packets_from_port_0_do_not_lower_the_datagrams_per_send() {
     let sender = RawIp::open(&lab.core);
     let mut random = SmallRng::seed_from_u64(1);
     for n in 0..100_u8 {
-        // A short header with a connection id that nobody has, for the one worker and the other:
-        // what is answered.
+        // A short header with an unused connection id, for the one worker and the other: what is
+        // answered.
         let mut payload = [0; 90];
         random.fill_bytes(&mut payload);
         payload[0] = 0x40;
@@ -192,7 +192,7 @@ fn forged_packets_end_no_session(workers: u8) {
         payload[..6].copy_from_slice(&[0xe0, 0, 0, 0, 1, 8]);
         payload[6] = n as u8;
         let _ = sender.send(&forged(&original, &payload));
-        // No faster than the server reads: what its socket drops attacks nobody.
+        // No faster than the server reads: what its socket drops is not an attack.
         if n % 500 == 499 {
             receive_queue_drained(&lab.server, 443);
         }
@@ -238,7 +238,7 @@ impl Upload {
         let stopped = stop.clone();
         let thread = std::thread::spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
-                // Refused now and then because nobody listens there.
+                // Refused now and then because that port is closed.
                 let _ = socket.send(&[0x5a; 1_200]);
                 std::thread::sleep(Duration::from_micros(150));
             }

@@ -1,5 +1,5 @@
-//! What other programs remove of a running client's device, routes and tables is put back, and next
-//! to nothing leaves beside the tunnel meanwhile.
+//! The client restores what other programs remove of its device, routes and tables, and almost
+//! nothing bypasses the tunnel meanwhile.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -40,7 +40,7 @@ fn state(machine: &Machine) -> Vec<String> {
     lines
 }
 
-/// When echo requests left `machine` beside the tunnel.
+/// When echo requests left `machine` outside the tunnel.
 fn pings_in_the_clear(machine: &Machine) -> (Capture, Arc<Mutex<Vec<Instant>>>) {
     let times = Arc::<Mutex<Vec<_>>>::default();
     let seen = times.clone();
@@ -66,8 +66,7 @@ fn removed_host_state_is_restored_within_a_second_and_logged_in_one_line_each() 
     let (_capture, clear) = pings_in_the_clear(machine);
     let pinger = Pinger::start(machine, Lab::INTERNET.into(), SECOND / 200);
     pinger.wait_for_reply_after(Instant::now(), 10 * SECOND);
-    // A processor that was taken away is no fault of the client's; at full length nothing else
-    // runs.
+    // A stalled processor is not a fault of the client; at full length nothing else runs.
     let (rounds, allowed) = if at_full_length() {
         (3, SECOND)
     } else {
@@ -114,7 +113,7 @@ fn a_device_that_is_deleted_ends_the_client_and_the_host_is_as_it_was() {
     let machine = &lab.clients[0];
     let before = state(machine);
     let mut client = Client::start(machine, Config::client().set("route_mode", "default"));
-    // Nobody writes into the device or reads from it: it is missed all the same.
+    // No program writes into the device or reads from it: the client detects it all the same.
     server.kill();
     machine.ip("link del qdt0");
     assert_eq!(client.wait_for_exit(20 * SECOND), 1);

@@ -24,7 +24,7 @@ fn state(machine: &Machine) -> String {
     text
 }
 
-/// Counts the echo requests that leave `machine` beside the tunnel.
+/// Counts the echo requests that leave `machine` outside the tunnel.
 fn pings_in_the_clear(machine: &Machine) -> Capture {
     Capture::start(machine, "eth0", |seen| {
         seen.outgoing && seen.packet.get(9) == Some(&1) && seen.packet.get(20) == Some(&8)

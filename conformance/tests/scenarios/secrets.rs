@@ -74,7 +74,7 @@ fn l9_a_first_start_writes_its_secrets_for_the_owner_only_and_logs_none() {
     assert!(!output.contains(token), "the token is in the log");
 }
 
-/// A core file would hold the token, the keys and everybody's packets.
+/// A core file would contain the token, the keys and the packets of every client.
 #[test]
 fn l9_neither_program_leaves_a_core_file_behind_when_it_crashes() {
     let lab = Lab::new(1);

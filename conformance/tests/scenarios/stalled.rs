@@ -66,7 +66,7 @@ fn a_closed_log_pipe_loses_lines_and_leaves_the_tunnel_up() {
     let mut client = Client::spawn_with_log(&lab.clients[0], Config::client(), &path);
     client.wait_until_connected();
     drop(log);
-    // A line that nobody can read, and packets after it.
+    // A line without a reader, and packets after it.
     lab.clients[0].ip("link set qdt0 mtu 1280");
     wait_until("the device is put back", 20 * SECOND, || {
         !lab.clients[0].ip("link show qdt0").contains("mtu 1280")

@@ -76,7 +76,7 @@ fn forms(material: &Material<'_>) -> Vec<Check> {
             head.clone().form(Form::Table),
         ),
         (
-            "fields that nobody needs are ignored",
+            "unneeded fields are ignored",
             head.clone()
                 .add("user-agent", "quic-go HTTP/3")
                 .add("content-type", "application/json")
@@ -104,7 +104,7 @@ fn forms(material: &Material<'_>) -> Vec<Check> {
             head.clone().add("x-unknown", "x".repeat(6000)),
         ),
         (
-            "expect: 100-continue is no reason to wait",
+            "expect: 100-continue does not make the server wait",
             head.clone().add("expect", "100-continue"),
         ),
         (

@@ -13,7 +13,7 @@ mod recorded;
 use super::request::{Head, Request};
 use super::table::{Dialect, Expect, KEY_DERIVATION};
 
-/// The nonce of requests whose keys nobody uses.
+/// The nonce of requests whose keys are not used.
 pub(super) const NONCE: &str = "r1PcM/V/7a1PEpqZGM8NNQ";
 /// As long as [`NONCE`] inside of JSON, and 15 bytes when decoded: accepted up to the derivation of
 /// keys.

@@ -19,7 +19,7 @@ fn methods(material: &Material<'_>) -> Vec<Check> {
     .iter()
     .map(|method| {
         let request = Request::new(&head.clone().set(":method", method)).then(Step::Finish);
-        let name = format!("{method} is no method of /connect");
+        let name = format!("{method} is not a method of /connect");
         Check::new(group, name, request, Expect::Refused(METHOD))
     })
     .collect();

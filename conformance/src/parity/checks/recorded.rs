@@ -80,7 +80,7 @@ fn nonce(head: &Head, number: usize, case: &NonceText) -> Check {
     let (name, expect) = match length {
         Some(NONCE_LEN) if case.accepted => ("opens a session", Expect::Session),
         _ if case.accepted => ("has another length", Expect::Refused(KEY_DERIVATION)),
-        _ => ("is no nonce", Expect::Refused(BAD_NONCE)),
+        _ => ("is not a nonce", Expect::Refused(BAD_NONCE)),
     };
     Check::new(
         "recorded nonces",
