@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use crate::yaml::{Warning, YamlError, from_yaml};
 
-/// No configuration of ours comes near this; a larger file is a mistake (a log, a disk image).
+/// No configuration comes near this; a larger file is a mistake (a log, a disk image).
 const MAX_BYTES: u64 = 1 << 20;
 
 /// A configuration together with warnings for the operator.

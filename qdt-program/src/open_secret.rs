@@ -6,10 +6,10 @@ use std::path::Path;
 
 use tracing::warn;
 
-/// Reading and writing for everybody. A group is the operator's choice (`ssl-cert`).
-const EVERYBODY: u32 = 0o006;
+/// Reading and writing for all users. A group is the operator's choice (`ssl-cert`).
+const ALL_USERS: u32 = 0o006;
 
-/// Warns of each of these files, which hold a token or key, that everybody can read or write.
+/// Warns of each of these files, which contain a token or key, that every user can read or write.
 pub fn warn_of_open_secrets<'a>(
     files: impl IntoIterator<Item = &'a (impl AsRef<Path> + 'a + ?Sized)>,
 ) {
@@ -28,10 +28,10 @@ pub fn warn_of_open_secrets<'a>(
     }
 }
 
-/// The mode of a file that everybody can read or write; `None` where it is closed, not a regular
+/// The mode of a file that every user can read or write; `None` where it is closed, not a regular
 /// file, or cannot be looked at.
 fn open_mode(file: &Path) -> Option<u32> {
     let found = fs::metadata(file).ok()?;
     let mode = found.mode() & 0o7777;
-    (found.is_file() && mode & EVERYBODY != 0).then_some(mode)
+    (found.is_file() && mode & ALL_USERS != 0).then_some(mode)
 }

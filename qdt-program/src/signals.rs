@@ -1,7 +1,7 @@
 //! Signal handling of both programs.
 //!
 //! Invariants: no signal that can be caught ends a program with its changes to the host in place,
-//! and SIGHUP stays ignored where whoever started the program ignores it (`nohup`).
+//! and SIGHUP stays ignored where the program's parent ignores it (`nohup`).
 
 use std::future::poll_fn;
 use std::io;

@@ -1,7 +1,7 @@
 //! The committed fuzz corpora, run through the fuzz targets with a stable compiler.
 //!
 //! `scripts/fuzz` looks for new inputs; what is worth keeping lands in `fuzz/corpus/<target>/` and
-//! is replayed here for ever.
+//! is replayed here forever.
 #![expect(
     clippy::disallowed_methods,
     reason = "a test reads its corpus from files"

@@ -207,7 +207,7 @@ fn write_line(out: &impl AsFd, line: &[u8], torn: &mut bool) -> Result<(), Errno
                 *torn = !rest.is_empty();
             }
             Err(Errno::INTR) => {}
-            // Somebody made it non-blocking, for all who share it.
+            // Another program made it non-blocking, for all that share it.
             Err(Errno::AGAIN) => match poll(&mut [PollFd::new(out, PollFlags::OUT)], None) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(error),

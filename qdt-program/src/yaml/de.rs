@@ -141,8 +141,7 @@ impl<'de> Deserializer<'de> for NodeReader<'_, '_> {
         if name != duration::YAML_TYPE {
             return visitor.visit_newtype_struct(self);
         }
-        // A bare number is refused although `0` would be a duration: nobody knows which unit was
-        // meant.
+        // A bare number is refused although `0` would be a duration: its unit is unknown.
         let wanted = "a duration with a unit, such as 90s, 2m or 1h30m,";
         match self.scalar(wanted)? {
             (text, Value::Str) => self.located(visitor.visit_str(text)),
@@ -270,7 +269,7 @@ impl<'de> SeqAccess<'de> for Items<'_, '_> {
         &mut self,
         seed: T,
     ) -> Result<Option<T::Value>, YamlError> {
-        // A null is no item, as in Go.
+        // A null is not an item, as in Go.
         let Some(id) = self.items.find(|id| !self.reading.is_null(**id)) else {
             return Ok(None);
         };

@@ -67,7 +67,7 @@ pub(super) fn resolve(text: &str, tag: &Tag) -> Result<Value, String> {
             (_, "!!int" | "!!float" | "!!bool" | "!!null" | "!!timestamp") => Err(format!(
                 "the value is not what the tag {name} says; leave the tag out"
             )),
-            // A tag of somebody's own says nothing here; the value is a text.
+            // An unknown tag says nothing here; the value is a text.
             _ => Ok(Value::Str),
         },
     }

@@ -123,7 +123,7 @@ fn refuse_control_characters(text: &str) -> Result<(), YamlError> {
 }
 
 /// The parser below takes a tab for white space; `yaml.v3` refuses it as indentation, as YAML
-/// always has (section 6.1), because nobody can see how deep it is.
+/// always has (section 6.1), because its depth is not visible.
 fn refuse_tab_indentation(text: &str, node: usize, line: usize) -> Result<(), YamlError> {
     let before = &text[..node];
     let indentation = &before[before.rfind(['\n', '\r']).map_or(0, |at| at + 1)..];

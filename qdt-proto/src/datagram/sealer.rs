@@ -41,7 +41,7 @@ pub enum SealError {
     /// The packet is longer than [`MAX_PACKET`].
     #[error("a packet of {0} bytes is longer than an IP packet can be")]
     PacketTooLong(usize),
-    /// Not even one byte of data fits beside the headers of a fragment.
+    /// Not even one byte of data fits after the headers of a fragment.
     #[error("a datagram of {0} bytes has no room for a fragment's data")]
     DatagramTooSmall(usize),
     /// The cryptographic library refused.

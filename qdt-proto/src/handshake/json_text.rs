@@ -53,7 +53,7 @@ fn code_unit(rest: &[u8]) -> Option<u16> {
     u16::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()
 }
 
-/// Appends bytes as text; each byte that is no part of valid UTF-8 becomes one U+FFFD.
+/// Appends bytes as text; each byte that is not part of valid UTF-8 becomes one U+FFFD.
 fn push_lossy(text: &mut String, bytes: &[u8]) {
     for chunk in bytes.utf8_chunks() {
         text.push_str(chunk.valid());

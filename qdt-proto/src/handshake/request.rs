@@ -27,8 +27,8 @@ pub struct ConnectRequest {
     pub client_id: String,
     /// The client's operating system. Untrusted text.
     pub platform: String,
-    /// The `mtu` that the client would take from a server of ours, where `mtu` itself has to stay
-    /// low for the sake of Go servers.
+    /// The `mtu` that the client would accept from a server of this suite, where `mtu` itself has
+    /// to stay low for the sake of Go servers.
     pub max_mtu: Option<u16>,
     /// The ticket of an earlier response, to get the same inner address again. A bearer secret.
     pub resume: Option<String>,

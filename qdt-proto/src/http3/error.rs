@@ -54,7 +54,7 @@ pub enum Scope {
     Connection,
 }
 
-/// A violation of RFC 9114, 9204 or 9297 by the peer, or a bound of ours that it passed.
+/// A violation of RFC 9114, 9204 or 9297 by the peer, or of a bound of this crate.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("HTTP/3 {scope:?} error {code:#x}: {reason}")]
 pub struct Http3Error {

@@ -20,10 +20,10 @@ pub const MAX_HEADER_SECTION: usize = 8 * 1024;
 pub const MAX_HEADERS_PAYLOAD: usize = 28 * 1024;
 
 /// The longest value of one request field, in bytes, that reaches a server whatever its characters
-/// and whatever encoding the client chooses: it leaves the fields beside it 1 KiB of either limit.
+/// and whatever encoding the client chooses: it leaves the other fields 1 KiB of either limit.
 pub const MAX_FIELD_VALUE: usize = 7 * 1024;
 
-// The longest value in its longest encoding, and what stands beside it.
+// The longest value in its longest encoding, and the other fields.
 const _: () = assert!(MAX_FIELD_VALUE + 1024 <= MAX_HEADER_SECTION);
 const _: () = assert!(MAX_FIELD_VALUE * 30 / 8 + 1024 <= MAX_HEADERS_PAYLOAD);
 

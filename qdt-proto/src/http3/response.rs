@@ -1,7 +1,7 @@
 //! Responses: written on the server, read on the client.
 //!
-//! The two shapes that the server sends are functions here, so that nobody composes them by hand.
-//! The reader skips interim responses and gives the body out up to [`MAX_RESPONSE_BODY`].
+//! The two shapes that the server sends are functions here, so that no caller composes them by
+//! hand. The reader skips interim responses and gives the body out up to [`MAX_RESPONSE_BODY`].
 
 use super::error::{Http3Error, code};
 use super::fields::{Field, malformed, set_once};

@@ -54,7 +54,7 @@ pub struct Coalescer {
 
 impl std::fmt::Debug for Coalescer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Packets are somebody's traffic: only what is held is told, not what it says.
+        // Packets are private traffic: shows what is held, not the contents.
         f.debug_struct("Coalescer")
             .field("offload", &self.offload)
             .field("held", &self.held)

@@ -1,8 +1,7 @@
-//! ICMP echo (RFC 792) over IPv4: the question that finds out whether the far end of a tunnel still
-//! lives.
+//! ICMP echo (RFC 792) over IPv4: the probe of whether the far end of a tunnel is still alive.
 //!
-//! The packets are complete and without payload; the identifier tells the asker's answers from
-//! those to somebody else's ping.
+//! The packets are complete and without payload; the identifier tells answers to this sender's
+//! requests from those to another ping.
 
 use std::net::IpAddr;
 

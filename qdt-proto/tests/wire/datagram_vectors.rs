@@ -119,7 +119,7 @@ fn the_replay_window_accepts_and_refuses_as_in_the_vector() {
     }
 }
 
-/// What goes on to the TUN device; nothing for everything that is no packet.
+/// What goes on to the TUN device; nothing for everything that is not a packet.
 fn delivered<'a>(opened: &'a Opened<'_>, out: &'a [u8]) -> &'a [u8] {
     match opened {
         Opened::Packet(length) => &out[..*length],
@@ -128,7 +128,7 @@ fn delivered<'a>(opened: &'a Opened<'_>, out: &'a [u8]) -> &'a [u8] {
     }
 }
 
-/// Whether an error of ours says what a text of the Go programs says.
+/// Whether an error of this crate says what a text of the Go programs says.
 fn is_reason(error: &OpenError, go_text: &str) -> bool {
     let unknown_type = go_text
         .strip_prefix("unknown message type: ")
