@@ -134,34 +134,18 @@ enum Outcome {
     Open,
 }
 
-/// Whether a rule matches the packet.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Match {
-    Yes,
-    No,
-    Unclear,
+/// Whether a rule matches the packet; `None` where that is unclear.
+type Match = Option<bool>;
+
+fn both(one: Match, other: Match) -> Match {
+    match (one, other) {
+        (Some(false), _) | (_, Some(false)) => Some(false),
+        _ => one.and(other),
+    }
 }
 
-impl Match {
-    fn and(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::No, _) | (_, Self::No) => Self::No,
-            (Self::Yes, Self::Yes) => Self::Yes,
-            _ => Self::Unclear,
-        }
-    }
-
-    fn from(yes: bool) -> Self {
-        if yes { Self::Yes } else { Self::No }
-    }
-
-    fn negated(self) -> Self {
-        match self {
-            Self::Yes => Self::No,
-            Self::No => Self::Yes,
-            Self::Unclear => Self::Unclear,
-        }
-    }
+fn either(one: Match, other: Match) -> Match {
+    both(one.map(|yes| !yes), other.map(|yes| !yes)).map(|neither| !neither)
 }
 
 struct Walk<'w> {
@@ -186,16 +170,16 @@ impl Walk<'_> {
                 return Outcome::Open;
             };
             self.rules_left = rules_left;
-            let mut matches = Match::Yes;
+            let mut matches = Some(true);
             for expression in *expressions {
                 let Some((kind, value)) = expression.as_object().and_then(|one| one.iter().next())
                 else {
-                    matches = matches.and(Match::Unclear);
+                    matches = both(matches, None);
                     continue;
                 };
                 let verdict = if kind == "vmap" {
                     let (of_key, verdict) = self.look_up(value);
-                    matches = matches.and(of_key);
+                    matches = both(matches, of_key);
                     verdict
                 } else {
                     Some((kind.as_str(), value))
@@ -203,7 +187,7 @@ impl Walk<'_> {
                 let Some((kind, value)) = verdict else {
                     continue;
                 };
-                if matches == Match::No {
+                if matches == Some(false) {
                     break;
                 }
                 match self.statement(kind, value, &mut matches, depth) {
@@ -218,11 +202,11 @@ impl Walk<'_> {
 
     /// Evaluates one statement of a rule that matches, or may match, the packet.
     fn statement(&mut self, kind: &str, value: &Value, matches: &mut Match, depth: usize) -> Step {
-        let certain = *matches == Match::Yes;
+        let certain = *matches == Some(true);
         match kind {
-            "match" => *matches = matches.and(self.matches(value)),
+            "match" => *matches = both(*matches, self.matches(value)),
             // These act on some packets only.
-            "limit" | "quota" | "ct count" => *matches = Match::No,
+            "limit" | "quota" | "ct count" => *matches = Some(false),
             "counter" | "log" | "mangle" | "ct helper" | "notrack" | "flow" | "comment" => {}
             "accept" if certain => return Step::Decided(Outcome::Accepted),
             "accept" | "queue" | "tproxy" => self.doubt = true,
@@ -239,7 +223,7 @@ impl Walk<'_> {
                     (Outcome::Accepted, false) => self.doubt = true,
                 }
             }
-            _ => *matches = matches.and(Match::Unclear),
+            _ => *matches = both(*matches, None),
         }
         Step::Next
     }
@@ -248,24 +232,24 @@ impl Walk<'_> {
     fn look_up<'v>(&self, map: &'v Value) -> (Match, Option<(&'v str, &'v Value)>) {
         let Some(elements) = map["data"]["set"].as_array() else {
             // The elements of a named map are unknown.
-            return (Match::Unclear, Some(("accept", &Value::Null)));
+            return (None, Some(("accept", &Value::Null)));
         };
         for element in elements {
             let matches = self.compare(&map["key"], &element[0]);
-            if matches != Match::No {
+            if matches != Some(false) {
                 let verdict = element[1].as_object().and_then(|one| one.iter().next());
                 return (matches, verdict.map(|(kind, value)| (kind.as_str(), value)));
             }
         }
-        (Match::No, None)
+        (Some(false), None)
     }
 
     fn matches(&self, condition: &Value) -> Match {
         let matches = self.compare(&condition["left"], &condition["right"]);
         match text(condition, "op") {
             "==" | "in" => matches,
-            "!=" if is_of_packet(&condition["left"]) => matches.negated(),
-            _ => Match::Unclear,
+            "!=" if is_of_packet(&condition["left"]) => matches.map(|yes| !yes),
+            _ => None,
         }
     }
 
@@ -275,27 +259,27 @@ impl Walk<'_> {
         match meta {
             "iifname" | "iif" => return any_of(right, &|one| is_interface(one, self.packet.from)),
             "oifname" | "oif" => return any_of(right, &|one| is_interface(one, self.packet.to)),
-            "nfproto" => return any_of(right, &|one| Match::from(one == "ipv4")),
-            "protocol" => return any_of(right, &|one| Match::from(one == "ip")),
-            "l4proto" => return Match::No,
+            "nfproto" => return any_of(right, &|one| Some(one == "ipv4")),
+            "protocol" => return any_of(right, &|one| Some(one == "ip")),
+            "l4proto" => return Some(false),
             _ => {}
         }
         if left["ct"]["key"] == "state" {
-            return any_of(right, &|one| Match::from(one == self.packet.state));
+            return any_of(right, &|one| Some(one == self.packet.state));
         }
         if left["ct"]["key"] == "status" {
             return any_of(right, &|one| match one.as_str() {
-                Some("dnat") => Match::No,
-                _ => Match::Unclear,
+                Some("dnat") => Some(false),
+                _ => None,
             });
         }
         let payload = &left["payload"];
         match (text(payload, "protocol"), text(payload, "field")) {
             ("ip", "saddr") => any_of(right, &|one| is_in(self.packet.source, one)),
             ("ip", "daddr") => any_of(right, &|one| is_in(self.packet.destination, one)),
-            ("", _) => Match::Unclear,
+            ("", _) => None,
             // Another protocol, or some packets of this one.
-            _ => Match::No,
+            _ => Some(false),
         }
     }
 }
@@ -325,22 +309,16 @@ fn any_of(right: &Value, is: &dyn Fn(&Value) -> Match) -> Match {
         Some(elements) => elements
             .iter()
             .map(|one| is(one.get("elem").map_or(one, |elem| &elem["val"])))
-            .fold(Match::No, |found, one| match (found, one) {
-                (Match::Yes, _) | (_, Match::Yes) => Match::Yes,
-                (Match::No, Match::No) => Match::No,
-                _ => Match::Unclear,
-            }),
+            .fold(Some(false), either),
         // A named set.
-        None if right.as_str().is_some_and(|name| name.starts_with('@')) => Match::Unclear,
+        None if right.as_str().is_some_and(|name| name.starts_with('@')) => None,
         None => is(right),
     }
 }
 
 fn is_interface(pattern: &Value, name: &str) -> Match {
-    let Some(pattern) = pattern.as_str() else {
-        return Match::Unclear;
-    };
-    Match::from(match pattern.strip_suffix('*') {
+    let pattern = pattern.as_str()?;
+    Some(match pattern.strip_suffix('*') {
         Some(start) => name.starts_with(start),
         None => name == pattern,
     })
@@ -356,14 +334,14 @@ fn is_in(network: Option<IpNet>, right: &Value) -> Match {
         }),
     };
     match (network, named) {
-        (_, Some(named)) if named.prefix_len() == 0 => Match::Yes,
-        (Some(network), Some(named)) if named.contains(&network) => Match::Yes,
-        (Some(network), Some(named)) if network.contains(&named) => Match::Unclear,
-        (Some(_), Some(_)) => Match::No,
+        (_, Some(named)) if named.prefix_len() == 0 => Some(true),
+        (Some(network), Some(named)) if named.contains(&network) => Some(true),
+        (Some(network), Some(named)) if network.contains(&named) => None,
+        (Some(_), Some(_)) => Some(false),
         // An arbitrary address of the internet is in no network.
-        (None, Some(_)) => Match::No,
+        (None, Some(_)) => Some(false),
         // A range or another expression.
-        (_, None) => Match::Unclear,
+        (_, None) => None,
     }
 }
 
