@@ -13,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 fn program(args: &[&str]) -> Command {
     let mut command = Command::new("unshare");
     command
-        // Whoever started the tests may ignore SIGHUP (nohup), which the client looks at.
+        // The tests may run with SIGHUP ignored (nohup), which the client inherits.
         .args(["--net", "--", "env", "--default-signal=HUP"])
         .arg(env!("CARGO_BIN_EXE_qdt-client"))
         .args(args);
@@ -36,7 +36,7 @@ fn end(child: Child) -> Output {
     let (ended, end) = channel();
     std::thread::spawn(move || ended.send(child.wait_with_output()));
     match end.recv_timeout(PATIENCE) {
-        Ok(output) => output.expect("a child of ours"),
+        Ok(output) => output.expect("our child"),
         Err(_) => {
             let killed = Command::new("kill").args(["-KILL", &id]).status();
             panic!("the program did not end; killed: {killed:?}");
@@ -78,7 +78,7 @@ fn dialling(mut command: Command) -> Child {
     let (seen, lines) = channel();
     let stdout = child.stdout.take().expect("piped");
     std::thread::spawn(move || {
-        // Reads on when nobody waits for a line any more: the client shall find an open stdout.
+        // Reads on after the last awaited line: the client needs an open stdout.
         for line in BufReader::new(stdout).lines().map_while(Result::ok) {
             let _ = seen.send(line);
         }

@@ -6,7 +6,7 @@
 //!
 //! Invariants:
 //!
-//! * Everything this crate installs carries a mark of ours (table name, rule protocol, comment,
+//! * Everything this crate installs carries our mark (table name, rule protocol, comment,
 //!   backup file). Removal finds it by that mark alone, also after a killed run, removes nothing
 //!   else, and may be repeated.
 //! * State that belongs to others never changes: neither the host's default route nor another

@@ -43,7 +43,8 @@ pub struct RoutePlan {
 pub trait Routes: Send + Sync {
     /// Installs `plan`. The device must exist, be up and have `plan.address`. Replaces an earlier
     /// plan of the same device without a leak in between. Installing a plan again repairs it and
-    /// follows the networks that the host is connected to. After an error nothing of ours is left.
+    /// follows the networks that the host is connected to. After an error none of our routes is
+    /// left.
     fn install(
         &self,
         plan: &RoutePlan,

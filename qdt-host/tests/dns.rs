@@ -1,4 +1,4 @@
-//! Name servers through a recording stand-in for `resolvectl`, and for real in a resolv.conf.
+//! Name servers through a recording stand-in for `resolvectl`, and in a real resolv.conf.
 //!
 //! No privilege is needed: the file and the program are given by path. `lo` stands for the device
 //! of a tunnel that is up, since it exists everywhere; `gone0` for one that has disappeared.
@@ -14,9 +14,9 @@ use qdt_host::{Dns, DnsError, DnsPaths, DnsPlan, DnsRepair, HostDns};
 use tempfile::TempDir;
 
 const ORIGINAL: &str = "# from DHCP\nsearch lan\nnameserver 192.168.1.1\noptions edns0\n";
-/// What systemd-resolved has resolv.conf be, as far as it matters.
+/// The resolv.conf of systemd-resolved, as far as it matters.
 const STUB: &str = "nameserver 127.0.0.53\noptions edns0 trust-ad\nsearch lan\n";
-/// What a DHCP client writes when the host came to another network.
+/// The resolv.conf of a DHCP client on another network.
 const NEWER: &str = "# from DHCP\nsearch cafe\nnameserver 172.20.0.1\n";
 
 /// A directory with a resolv.conf and, if wished, a running systemd-resolved.
@@ -35,7 +35,7 @@ impl Host {
         host
     }
 
-    /// With a systemd-resolved that programs ask, and a stand-in for `resolvectl` that records its
+    /// With a systemd-resolved that programs use, and a stand-in for `resolvectl` that records its
     /// arguments, each in brackets, and fails when its first one is `failing`.
     fn with_resolved(failing: &str) -> Self {
         let mut host = Self::with_file();
@@ -55,7 +55,7 @@ impl Host {
         host
     }
 
-    /// Lets `resolvectl` hang from now on.
+    /// Makes `resolvectl` hang from now on.
     fn hang(&self) {
         fs::write(self.path("hangs"), "").expect("a file");
     }
@@ -96,7 +96,7 @@ impl Host {
         calls.lines().map(str::to_owned).collect()
     }
 
-    /// What is in the directory, to see that nothing stays behind.
+    /// Returns the content of the directory.
     fn files(&self) -> Vec<String> {
         let entries = fs::read_dir(self.directory.path()).expect("a directory");
         let name = |entry: std::io::Result<fs::DirEntry>| {
@@ -122,7 +122,7 @@ fn plan(tun: &str, servers: &[&str]) -> DnsPlan {
     }
 }
 
-/// Lets the time pass after which what failed is tried again.
+/// Lets the time pass after which a failed call is retried.
 async fn half_a_minute_passes() {
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(31)).await;
@@ -137,7 +137,7 @@ fn nameservers(content: &str) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn the_file_names_the_servers_while_the_tunnel_is_up_and_is_given_back() {
+async fn the_file_names_the_servers_while_the_tunnel_is_up_and_is_restored() {
     let host = Host::with_file();
     fs::set_permissions(host.path("resolv.conf"), fs::Permissions::from_mode(0o640)).unwrap();
     host.dns()
@@ -211,7 +211,7 @@ async fn resolv_conf_is_restored_after_a_crash() {
 }
 
 #[tokio::test]
-async fn a_crash_in_the_middle_of_writing_loses_nothing() {
+async fn a_crash_during_a_write_loses_nothing() {
     for torn in ["", "# written by qdt-", "# from DHCP\nsearch l"] {
         let host = Host::with_file();
         host.dns()
@@ -237,7 +237,7 @@ async fn a_crash_in_the_middle_of_writing_loses_nothing() {
 }
 
 #[tokio::test]
-async fn what_somebody_else_wrote_meanwhile_stays() {
+async fn what_another_program_wrote_meanwhile_stays() {
     let host = Host::with_file();
     host.dns()
         .install(&plan("lo", &["10.8.0.1"]))
@@ -248,7 +248,7 @@ async fn what_somebody_else_wrote_meanwhile_stays() {
     assert_eq!(host.read(), "nameserver 9.9.9.9\n");
     assert_eq!(host.files(), ["resolv.conf"]);
 
-    // And it is what is given back later.
+    // And it is what is restored later.
     host.dns()
         .install(&plan("lo", &["10.8.0.1"]))
         .await
@@ -263,7 +263,7 @@ async fn what_somebody_else_wrote_meanwhile_stays() {
 }
 
 #[tokio::test]
-async fn new_servers_take_the_place_of_the_old_ones_and_the_original_is_kept() {
+async fn new_servers_replace_the_old_ones_and_the_original_is_kept() {
     let host = Host::with_file();
     host.dns()
         .install(&plan("lo", &["10.8.0.1"]))
@@ -279,7 +279,7 @@ async fn new_servers_take_the_place_of_the_old_ones_and_the_original_is_kept() {
 }
 
 #[tokio::test]
-async fn a_file_that_was_not_there_is_gone_again() {
+async fn a_file_that_did_not_exist_is_removed_again() {
     let host = Host::with_file();
     fs::remove_file(host.path("resolv.conf")).unwrap();
     host.dns()
@@ -306,7 +306,7 @@ async fn a_file_that_was_not_there_is_gone_again() {
 }
 
 #[tokio::test]
-async fn the_file_of_another_tunnel_that_is_up_is_left_to_it() {
+async fn the_file_of_another_tunnel_that_is_up_is_not_touched() {
     let host = Host::with_file();
     host.dns()
         .install(&plan("lo", &["10.8.0.1"]))
@@ -352,7 +352,7 @@ async fn a_backup_that_cannot_be_written_leaves_the_file_alone() {
 }
 
 #[tokio::test]
-async fn where_programs_ask_systemd_resolved_it_is_told_and_the_file_is_not_touched() {
+async fn where_programs_use_systemd_resolved_it_is_configured_and_the_file_is_not_touched() {
     let host = Host::with_resolved("nothing");
     host.dns()
         .install(&plan("lo", &["10.8.0.1", "2001:db8::1"]))
@@ -372,7 +372,7 @@ async fn where_programs_ask_systemd_resolved_it_is_told_and_the_file_is_not_touc
 }
 
 #[tokio::test]
-async fn half_a_setting_in_systemd_resolved_is_taken_back() {
+async fn half_a_setting_in_systemd_resolved_is_reverted() {
     let host = Host::with_resolved("domain");
     let error = host
         .dns()
@@ -398,7 +398,7 @@ async fn a_resolvectl_that_hangs_is_killed_with_what_it_started() {
     let dns = host.dns();
     let plan = plan("lo", &["10.8.0.1"]);
     let installed = tokio::time::timeout(Duration::from_secs(60), dns.install(&plan)).await;
-    let error = installed.expect("it does not wait for ever").unwrap_err();
+    let error = installed.expect("it does not wait forever").unwrap_err();
     assert!(
         error
             .to_string()
@@ -451,7 +451,7 @@ async fn a_resolvectl_that_hung_once_gets_the_servers_half_a_minute_later() {
 }
 
 #[tokio::test]
-async fn a_service_that_hangs_when_programs_turn_to_it_is_one_error_and_asked_twice_a_minute() {
+async fn a_service_that_hangs_once_programs_use_it_is_one_error_and_called_twice_a_minute() {
     let host = Host::with_resolved("nothing");
     host.write(ORIGINAL);
     let dns = host.dns();
@@ -472,7 +472,7 @@ async fn a_service_that_hangs_when_programs_turn_to_it_is_one_error_and_asked_tw
 }
 
 #[tokio::test]
-async fn a_file_changed_before_systemd_resolved_came_is_still_given_back() {
+async fn a_file_changed_before_systemd_resolved_started_is_still_restored() {
     let host = Host::with_resolved("nothing");
     let without = HostDns::at(DnsPaths {
         resolved_socket: host.path("nobody-listens"),
@@ -505,7 +505,7 @@ async fn a_device_name_that_could_be_an_option_never_reaches_a_command() {
 }
 
 #[tokio::test]
-async fn where_systemd_resolved_runs_and_nobody_asks_it_the_file_is_changed() {
+async fn where_systemd_resolved_runs_unused_the_file_is_changed() {
     for content in [
         ORIGINAL,
         "nameserver 127.0.0.53\nnameserver 192.168.1.1\n",
@@ -538,7 +538,7 @@ async fn where_nsswitch_sends_programs_to_systemd_resolved_the_file_says_nothing
 }
 
 #[tokio::test]
-async fn a_file_that_may_not_be_written_is_said_at_once_and_nothing_stays_behind() {
+async fn a_read_only_file_is_an_error_at_once_and_leaves_nothing_behind() {
     let host = Host::with_file();
     fs::remove_file(host.path("resolv.conf")).unwrap();
     // Not even root may write this one.
@@ -554,7 +554,7 @@ async fn a_file_that_may_not_be_written_is_said_at_once_and_nothing_stays_behind
     dns.remove("lo").await.unwrap();
     assert_eq!(host.files(), ["resolv.conf"]);
 
-    // As soon as it may be written, the tunnel's servers are asked.
+    // Once it is writable, programs use the tunnel's servers.
     dns.install(&tunnel).await.unwrap_err();
     fs::remove_file(host.path("resolv.conf")).unwrap();
     host.write(ORIGINAL);
@@ -569,7 +569,7 @@ async fn a_file_that_may_not_be_written_is_said_at_once_and_nothing_stays_behind
 #[tokio::test]
 async fn a_backup_of_a_file_that_was_never_changed_does_not_stay() {
     let host = Host::with_file();
-    // As after a crash between the backup and the change of a file that may not be written.
+    // As after a crash between the backup and the change of a read-only file.
     let unwritable = "/proc/sys/kernel/ostype";
     fs::remove_file(host.path("resolv.conf")).unwrap();
     std::os::unix::fs::symlink(unwritable, host.path("resolv.conf")).unwrap();
@@ -581,7 +581,7 @@ async fn a_backup_of_a_file_that_was_never_changed_does_not_stay() {
 }
 
 #[tokio::test]
-async fn what_a_dhcp_client_writes_is_put_back_and_given_back_at_the_end() {
+async fn what_a_dhcp_client_writes_is_replaced_and_restored_at_the_end() {
     let shorter = &ORIGINAL[..ORIGINAL.find("options").unwrap()];
     for newer in [NEWER, shorter, "nameserver 10.8.0.1\n"] {
         // Once in place, once by another file that takes its name.
@@ -613,7 +613,7 @@ async fn what_a_dhcp_client_writes_is_put_back_and_given_back_at_the_end() {
 }
 
 #[tokio::test]
-async fn after_a_crash_the_newest_content_of_the_host_is_given_back() {
+async fn after_a_crash_the_newest_content_of_the_host_is_restored() {
     let host = Host::with_file();
     let dns = host.dns();
     let tunnel = plan("lo", &["10.8.0.1"]);
@@ -663,7 +663,7 @@ async fn a_link_that_takes_the_place_of_the_file_stays_one() {
 }
 
 #[tokio::test]
-async fn a_program_that_writes_the_file_again_and_again_is_complained_about_once() {
+async fn a_program_that_writes_the_file_again_and_again_is_one_error() {
     let host = Host::with_file();
     let dns = host.dns();
     let tunnel = plan("lo", &["10.8.0.1"]);
@@ -684,7 +684,7 @@ async fn a_program_that_writes_the_file_again_and_again_is_complained_about_once
 }
 
 #[tokio::test]
-async fn a_second_tunnel_gets_the_file_when_the_first_has_left_it() {
+async fn a_second_tunnel_gets_the_file_once_the_first_releases_it() {
     let host = Host::with_file();
     let (first, second) = (host.dns(), host.dns());
     let (one, two) = (plan("lo", &["10.8.0.1"]), plan("gone0", &["10.9.0.1"]));
@@ -701,7 +701,7 @@ async fn a_second_tunnel_gets_the_file_when_the_first_has_left_it() {
     second.remove("gone0").await.unwrap();
     assert_eq!(host.read(), ORIGINAL);
 
-    // The one that waits leaves first.
+    // The waiting one ends first.
     first.install(&one).await.unwrap();
     second.install(&two).await.unwrap_err();
     second.remove("gone0").await.unwrap();
@@ -712,8 +712,8 @@ async fn a_second_tunnel_gets_the_file_when_the_first_has_left_it() {
 }
 
 #[tokio::test]
-async fn when_another_service_is_asked_from_now_on_it_gets_the_servers() {
-    // Somebody links the stub's file while the tunnel is up.
+async fn a_service_that_programs_use_from_now_on_gets_the_servers() {
+    // An administrator links the stub's file while the tunnel is up.
     let host = Host::with_resolved("nothing");
     host.write(ORIGINAL);
     let dns = host.dns();
@@ -727,7 +727,7 @@ async fn when_another_service_is_asked_from_now_on_it_gets_the_servers() {
     assert_eq!(host.calls()[0], "[dns][lo][10.8.0.1]");
     assert_eq!(host.read(), STUB);
 
-    // And the other way round.
+    // And the reverse.
     host.write(NEWER);
     assert_eq!(
         dns.check_and_repair(&tunnel).await.unwrap(),
@@ -740,7 +740,7 @@ async fn when_another_service_is_asked_from_now_on_it_gets_the_servers() {
 }
 
 #[tokio::test]
-async fn a_file_of_another_owner_in_a_directory_of_everybody_is_written() {
+async fn a_file_of_another_owner_in_a_world_writable_directory_is_written() {
     let host = Host::with_file();
     let everybody = fs::Permissions::from_mode(0o1777);
     fs::set_permissions(host.directory.path(), everybody).unwrap();

@@ -1,4 +1,4 @@
-//! The host in memory does what a host does, as far as those who use the traits can tell.
+//! The host in memory behaves like a real host, as seen through the traits.
 
 use std::io::ErrorKind;
 
@@ -94,7 +94,7 @@ async fn everything_that_is_installed_is_seen_and_gone_when_it_is_removed() {
 }
 
 #[tokio::test]
-async fn a_call_fails_as_often_as_it_was_told_to() {
+async fn a_call_fails_as_often_as_requested() {
     let host = MemoryHost::new();
     host.fail_next("set_up");
     host.fail_next("open_tun");
@@ -111,7 +111,7 @@ async fn a_call_fails_as_often_as_it_was_told_to() {
 }
 
 #[tokio::test]
-async fn what_a_test_changes_is_reported_to_those_who_watch() {
+async fn what_a_test_changes_is_reported_to_watches() {
     let host = MemoryHost::new();
     let mut watch = host.watch();
     host.change(|state| state.routes.clear());

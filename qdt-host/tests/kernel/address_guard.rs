@@ -1,4 +1,4 @@
-//! What the LAN of a client learns of the address it has inside the tunnel.
+//! The visibility of a client's inner address on its LAN.
 
 use std::{
     net::UdpSocket,
@@ -12,7 +12,7 @@ use crate::{
     router::{nothing_waits, receive, socket},
 };
 
-/// Lets a host of the LAN resolve the tunnel's address there; returns whether it was answered.
+/// Resolves the tunnel's address from a host of the LAN; returns whether there was an answer.
 fn is_answered(host: &Host) -> bool {
     host.lan
         .sh("ip neigh flush all; ip route replace 10.8.0.5/32 dev lan0
@@ -40,10 +40,7 @@ fn is_answered(host: &Host) -> bool {
 #[test]
 fn the_tunnel_address_does_not_answer_arp_on_the_lan() {
     let host = Host::new();
-    assert!(
-        is_answered(&host),
-        "this is what Linux does unless it is told otherwise"
-    );
+    assert!(is_answered(&host), "this is the default of Linux");
     host.install(RouteMode::None);
     assert!(!is_answered(&host));
     let service = socket(&host.namespace, "192.168.1.2:9");
@@ -107,7 +104,7 @@ fn packets_from_the_lan_to_the_tunnel_address_are_dropped_and_those_of_the_tunne
 }
 
 #[test]
-fn where_it_cannot_be_prevented_the_warning_says_so_and_the_routes_stand() {
+fn where_it_cannot_be_prevented_there_is_a_warning_and_the_routes_stay() {
     let host = Host::new();
     let plan = crate::client::plan(RouteMode::Default);
     let warnings = host.namespace.block_on(async || {

@@ -1,4 +1,4 @@
-//! A client's host with its tunnel up, for the tests of routes and of what the LAN sees.
+//! A client's host with its tunnel up, for tests of routes and of the LAN.
 
 use qdt_host::{
     HostLinks, HostRoutes, HostTuns, Links, RouteIdentity, RouteMode, RoutePlan, Routes, Tun,
@@ -45,7 +45,7 @@ impl Host {
         warnings.iter().map(ToString::to_string).collect()
     }
 
-    /// The interface by which this host sends to `destination`.
+    /// Returns the interface by which this host sends to `destination`.
     pub(crate) fn way(&self, destination: &str) -> String {
         let shown = self.namespace.sh(&format!("ip route get {destination}"));
         let mut words = shown.split_whitespace().skip_while(|word| *word != "dev");

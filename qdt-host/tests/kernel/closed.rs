@@ -1,10 +1,10 @@
-//! Chains of others that drop what a server's NAT lets through, as `nft` itself writes them.
+//! Foreign chains that drop what a server's NAT accepts, as `nft` itself prints them.
 
 use qdt_host::{Firewall, HostFirewall, InstalledRules};
 
 use crate::{namespace::Namespace, router::plan};
 
-/// The chains of `script` that are found closed, as `family table chain`.
+/// Returns the chains of `script` that are found closed, as `family table chain`.
 fn closed(script: &str) -> Vec<String> {
     let namespace = Namespace::new();
     namespace.sh(&format!("nft -f - <<'END'\n{script}\nEND"));
@@ -85,7 +85,7 @@ fn a_chain_that_drops_by_policy_or_by_a_rule_is_found() {
 }
 
 #[test]
-fn a_chain_that_lets_the_tunnel_through_or_may_do_so_is_not() {
+fn a_chain_that_accepts_the_tunnel_or_may_accept_it_is_not_found() {
     for (head, rules) in [
         ("policy accept;", ""),
         (
@@ -137,7 +137,7 @@ fn our_own_table_other_families_and_other_hooks_close_nothing() {
 }
 
 #[test]
-fn a_closed_chain_is_told_with_rules_that_open_it() {
+fn a_closed_chain_is_reported_with_rules_that_open_it() {
     let namespace = Namespace::new();
     namespace.sh(
         "nft add table inet filter
@@ -155,7 +155,7 @@ fn a_closed_chain_is_told_with_rules_that_open_it() {
 }
 
 #[test]
-fn rules_that_somebody_removed_or_changed_read_otherwise_than_those_installed() {
+fn removed_or_changed_rules_differ_from_those_installed() {
     let namespace = Namespace::new();
     let read = || namespace.block_on(async || HostFirewall.installed("qdt0").await.unwrap());
     for change in [

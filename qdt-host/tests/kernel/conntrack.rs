@@ -1,4 +1,4 @@
-//! Connections of an inner address are forgotten before somebody else is given it.
+//! The deletion of an inner address's flows before another client gets it.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -33,7 +33,7 @@ fn replies_of_a_previous_owner_never_reach_a_reused_address() {
     assert_eq!(forgotten, 1);
 
     internet.send_to(b"late", flow).unwrap();
-    // An answer to the new owner takes the same way and comes after it.
+    // An answer to the new owner takes the same path after it.
     let next = socket(&router.client, "10.8.0.5:7001");
     next.send_to(b"question", "203.0.113.9:9").unwrap();
     let (_, flow) = receive(&internet);
@@ -103,7 +103,7 @@ fn a_table_larger_than_one_answer_is_read_whole() {
 }
 
 #[test]
-fn one_socket_serves_any_number_of_looks() {
+fn one_socket_serves_any_number_of_queries() {
     let router = Router::new();
     router.install(&plan());
     let socket = socket(&router.client, "10.8.0.5:7000");
@@ -125,7 +125,7 @@ fn one_socket_serves_any_number_of_looks() {
 }
 
 #[test]
-fn without_the_privilege_the_error_says_what_to_give() {
+fn without_the_privilege_the_error_names_it() {
     let namespace = Namespace::new();
     let error = namespace.run(|| {
         let mut sets = rustix::thread::capabilities(None).unwrap();

@@ -1,4 +1,4 @@
-//! What this host uses toward the rest of the world.
+//! The default route of this host.
 
 use qdt_host::{HostNetwork, Network};
 

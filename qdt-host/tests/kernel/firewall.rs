@@ -1,4 +1,4 @@
-//! NAT and forwarding of a server, with real traffic and beside the rules of others.
+//! NAT and forwarding of a server, with real traffic and foreign rules.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use crate::{
     router::{Router, nothing_waits, plan, receive, socket},
 };
 
-/// Lets the client ask and `listener` answer, and returns the source that `listener` saw.
+/// Sends a request of the client, which `listener` answers; returns the source that it saw.
 fn seen(router: &Router, listener: &std::net::UdpSocket) -> String {
     let client = socket(&router.client, "10.8.0.5:0");
     client
@@ -80,7 +80,7 @@ fn the_servers_lan_is_not_reachable_and_the_attempt_is_counted() {
 }
 
 #[test]
-fn nobody_outside_reaches_a_client_that_did_not_ask_and_the_attempts_are_counted() {
+fn no_host_outside_opens_a_connection_to_a_client_and_the_attempts_are_counted() {
     let router = Router::new();
     let internet = socket(&router.internet, "203.0.113.9:9");
     let lan = socket(&router.lan, "192.168.7.7:9");
@@ -100,7 +100,7 @@ fn nobody_outside_reaches_a_client_that_did_not_ask_and_the_attempts_are_counted
 }
 
 #[test]
-fn nobody_outside_reaches_a_client_by_ipv6() {
+fn no_host_outside_reaches_a_client_by_ipv6() {
     let router = Router::new();
     router
         .host
@@ -195,7 +195,7 @@ fn nat_rules_do_not_pile_up_after_kill_9() {
         ));
         let before = router.host.sh("nft list ruleset");
         for _ in 0..10 {
-            // Start, and a kill: nobody cleans up.
+            // Start and kill, without a clean-up.
             router
                 .host
                 .block_on(async || HostFirewall.remove_leftovers("qdt0").await.unwrap());
@@ -232,7 +232,7 @@ fn installing_and_removing_makes_no_table_of_iptables() {
 }
 
 #[test]
-fn what_a_killed_server_with_another_device_left_leaves_and_a_running_one_stays() {
+fn leftovers_of_a_killed_server_with_another_device_are_removed_and_a_running_one_stays() {
     let router = Router::new();
     router.host.sh("iptables -P FORWARD DROP");
     let before = router.ruleset();
@@ -327,7 +327,7 @@ fn where_nft_is_missing_the_error_names_the_package() {
 }
 
 #[test]
-fn without_the_privilege_the_error_says_what_to_give() {
+fn without_the_privilege_the_error_names_it() {
     let namespace = Namespace::new();
     let error = namespace.block_on(async || {
         // Commands started by this thread cannot get it back.

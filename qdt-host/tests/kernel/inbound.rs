@@ -1,4 +1,4 @@
-//! Connections from beyond the LAN to a host whose tunnel takes everything.
+//! Connections from beyond the LAN to a host with a default route into the tunnel.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -13,7 +13,7 @@ use crate::{
     router::{nothing_waits, receive, socket},
 };
 
-/// Somebody on the internet.
+/// A host on the internet.
 const PEER: &str = "203.0.113.9";
 /// An address of the host itself.
 const PUBLIC: &str = "198.51.100.7";
@@ -110,7 +110,7 @@ fn enters(tun: &Tun, destination: [u8; 4]) {
 }
 
 #[test]
-fn a_connection_from_outside_that_stood_before_the_tunnel_lives_on() {
+fn a_connection_from_outside_that_existed_before_the_tunnel_survives() {
     for (strict, address) in [
         (false, "0.0.0.0:22"),
         (true, "0.0.0.0:22"),
@@ -134,7 +134,7 @@ fn a_connection_from_outside_that_stood_before_the_tunnel_lives_on() {
 }
 
 #[test]
-fn connections_that_come_in_later_are_answered_the_way_they_came() {
+fn later_inbound_connections_are_answered_by_the_interface_they_arrived_on() {
     for strict in [false, true] {
         let host = public_host();
         if strict {
@@ -156,9 +156,9 @@ fn connections_that_come_in_later_are_answered_the_way_they_came() {
 }
 
 #[test]
-fn what_this_host_began_enters_the_tunnel_whatever_comes_in() {
+fn connections_that_this_host_opened_enter_the_tunnel_whatever_arrives() {
     let host = public_host();
-    // Begun before the tunnel, while nothing tracked connections.
+    // Opened before the tunnel, without connection tracking.
     let service = host
         .lan
         .run(|| TcpListener::bind(format!("{PEER}:443")).unwrap());
@@ -186,7 +186,7 @@ fn what_this_host_began_enters_the_tunnel_whatever_comes_in() {
     accepted.set_nonblocking(true).unwrap();
     let nothing = accepted.read(&mut [0; 4]).unwrap_err();
     assert_eq!(nothing.kind(), ErrorKind::WouldBlock);
-    // And what begins now.
+    // And a connection that starts now.
     let program = socket(&host.namespace, "0.0.0.0:0");
     program.send_to(b"new", format!("{PEER}:53")).unwrap();
     enters_the_tunnel(&host);
@@ -194,7 +194,7 @@ fn what_this_host_began_enters_the_tunnel_whatever_comes_in() {
 }
 
 #[test]
-fn nobody_behind_the_server_makes_the_host_answer_beside_the_tunnel() {
+fn no_host_behind_the_server_makes_this_host_answer_outside_the_tunnel() {
     let host = public_host();
     host.install(RouteMode::Default);
     let service = socket(&host.namespace, "0.0.0.0:9");
@@ -210,7 +210,7 @@ fn nobody_behind_the_server_makes_the_host_answer_beside_the_tunnel() {
 }
 
 #[test]
-fn what_comes_in_through_another_tunnel_is_never_answered_in_the_clear() {
+fn packets_from_another_tunnel_are_never_answered_in_the_clear() {
     for (everything, other, strict) in [
         ("qdt0", "qdt1", false),
         ("qdt1", "qdt0", false),
@@ -264,7 +264,7 @@ fn what_comes_in_through_another_tunnel_is_never_answered_in_the_clear() {
 }
 
 #[test]
-fn answers_to_what_came_in_follow_the_rules_of_the_administrator() {
+fn replies_to_inbound_connections_follow_the_rules_of_the_administrator() {
     let host = public_host();
     host.namespace.sh(&format!(
         "ip route add default via 198.51.100.77 dev eth0 table 100

@@ -57,7 +57,7 @@ fn setting_the_same_again_changes_nothing() {
 }
 
 #[test]
-fn another_address_takes_the_place_of_those_there_are() {
+fn another_address_replaces_the_existing_ones() {
     let namespace = with_tun();
     namespace.sh(
         "ip addr add 10.8.0.7/24 dev qdt0; ip addr add 10.8.0.9/24 dev qdt0
@@ -88,7 +88,7 @@ fn a_client_address_of_prefix_32_gives_the_main_table_no_route() {
 }
 
 #[test]
-fn errors_name_the_interface_and_what_was_to_be_done() {
+fn errors_name_the_interface_and_the_step() {
     let namespace = with_tun();
     let (missing, mtu) = namespace.block_on(async || {
         let missing = HostLinks.set_up("qdt9").await.unwrap_err();

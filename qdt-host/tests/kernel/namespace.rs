@@ -97,7 +97,7 @@ impl Namespace {
     }
 }
 
-/// Gives this thread, and what it starts, mounts of its own: nobody else sees what is mounted.
+/// Gives this thread, and what it starts, their own mounts: no other process sees them.
 pub(crate) fn private_mounts() {
     // SAFETY: a mount namespace only; this thread shares no directory state with others after it.
     unsafe { unshare_unsafe(UnshareFlags::NEWNS) }

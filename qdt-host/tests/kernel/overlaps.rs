@@ -1,4 +1,4 @@
-//! A tunnel whose networks meet those of its host: LANs, containers, other VPNs, a second client.
+//! Overlaps of a tunnel's networks with the host's: LANs, containers, other VPNs, a second client.
 
 use qdt_host::{HostRoutes, RouteError, RouteIdentity, RouteMode, RoutePlan, Routes};
 
@@ -17,7 +17,7 @@ const MODES: [fn(ipnet::IpNet) -> RouteMode; 3] =
     [|_| RouteMode::Default, RouteMode::Cidr, |_| RouteMode::None];
 
 #[test]
-fn a_pool_over_the_lan_leaves_the_lan_where_it_is_and_says_so() {
+fn a_pool_over_the_lan_leaves_the_lan_reachable_with_a_warning() {
     let host = Host::new();
     for mode in MODES {
         let plan = pool("192.168.0.0/16", mode);
@@ -84,7 +84,7 @@ fn a_lan_whose_dhcp_client_writes_the_routes_itself_stays_reachable_and_is_named
 }
 
 #[test]
-fn a_network_that_the_host_has_left_falls_to_the_tunnel_and_a_new_one_is_followed() {
+fn a_network_that_the_host_has_left_enters_the_tunnel_and_a_new_one_is_exempt() {
     let host = Host::new();
     let plan = pool("192.168.0.0/16", |_| RouteMode::Default);
     host.install_plan(&plan);
@@ -148,7 +148,7 @@ fn two_halves_of_a_default_route_do_not_empty_the_tunnel() {
 }
 
 #[test]
-fn two_clients_never_carry_each_other_and_the_second_names_what_both_take() {
+fn two_clients_never_carry_each_other_and_the_second_names_what_both_route() {
     let host = Host::new();
     let _second = open_tun(&host.namespace, "qdt1", "10.9.0.5/32");
     host.install(RouteMode::Default);
@@ -201,7 +201,7 @@ fn two_clients_never_carry_each_other_and_the_second_names_what_both_take() {
 }
 
 #[test]
-fn two_clients_of_one_pool_say_which_of_them_reaches_it() {
+fn two_clients_of_one_pool_report_which_of_them_reaches_it() {
     let host = Host::new();
     let _second = open_tun(&host.namespace, "qdt1", "10.8.0.6/32");
     host.install(RouteMode::None);
@@ -220,7 +220,7 @@ fn two_clients_of_one_pool_say_which_of_them_reaches_it() {
 }
 
 #[test]
-fn an_address_that_the_host_has_already_is_refused_before_anything_is_dropped() {
+fn an_address_that_the_host_has_already_is_refused_before_any_packet_is_dropped() {
     let host = Host::new();
     host.namespace.sh("ip addr add 10.8.0.5/24 dev eth0");
     let before = host.everything();

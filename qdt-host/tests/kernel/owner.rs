@@ -1,4 +1,4 @@
-//! Who owns a tunnel's name, and that nothing of an owner is taken for a leftover.
+//! The ownership of a tunnel's name, and that nothing of an owner counts as a leftover.
 
 use std::{
     os::fd::OwnedFd,
@@ -67,7 +67,7 @@ fn a_device_that_another_program_has_open_cannot_be_claimed() {
 }
 
 #[test]
-fn a_stranger_who_takes_the_owners_place_keeps_nobody_from_starting() {
+fn a_foreign_user_who_binds_the_owners_name_prevents_no_start() {
     let namespace = Namespace::new();
     let name = owner_name("qdt0");
     let stranger = namespace.run(|| {
@@ -88,7 +88,7 @@ fn a_stranger_who_takes_the_owners_place_keeps_nobody_from_starting() {
 }
 
 #[test]
-fn the_rules_of_a_running_client_whose_device_is_down_are_no_leftovers() {
+fn the_rules_of_a_running_client_whose_device_is_down_are_not_leftovers() {
     let host = Host::new();
     let remove = async || HostRoutes.remove_leftovers("other0").await.unwrap();
     host.install(RouteMode::Default);
@@ -103,7 +103,7 @@ fn the_rules_of_a_running_client_whose_device_is_down_are_no_leftovers() {
     // A command that another test starts has a copy of it for an instant.
     let deadline = Instant::now() + Duration::from_secs(20);
     while host.namespace.sh("ip rule") == rules {
-        assert!(Instant::now() < deadline, "nobody owns these: {rules}");
+        assert!(Instant::now() < deadline, "these have no owner: {rules}");
         host.namespace.block_on(remove);
     }
 }

@@ -1,4 +1,4 @@
-//! What others remove of a client's routes, rules and tables, and how it is put back.
+//! The repair of a client's routes, rules and tables after other programs removed them.
 
 use std::{fs::Permissions, os::unix::fs::PermissionsExt};
 
@@ -50,7 +50,7 @@ fn a_network_that_comes_up_over_the_pool_is_a_warning_and_not_something_that_was
         "{warnings:?}"
     );
     assert_eq!(host.way("10.8.0.7"), "docker0");
-    // As long as it is there it is told, and nothing more is done.
+    // While it is there it is a warning, and nothing changes.
     let again = restore_all(&host, RouteMode::Default).unwrap();
     assert_eq!(
         (again.exempted.len(), &again.warnings),
@@ -66,7 +66,7 @@ fn a_network_that_comes_up_over_the_pool_is_a_warning_and_not_something_that_was
 }
 
 #[test]
-fn a_plan_that_stands_as_it_was_installed_misses_nothing() {
+fn an_intact_plan_misses_nothing() {
     let host = Host::new();
     host.namespace
         .sh("sysctl -qw net.ipv4.conf.all.rp_filter=1");
@@ -84,7 +84,7 @@ fn a_plan_that_stands_as_it_was_installed_misses_nothing() {
 }
 
 #[test]
-fn whatever_others_remove_comes_back_as_it_was_and_is_named() {
+fn whatever_other_programs_remove_is_restored_and_named() {
     let host = Host::new();
     host.namespace
         .sh("sysctl -qw net.ipv4.conf.all.rp_filter=1");
@@ -155,7 +155,7 @@ fn whatever_others_remove_comes_back_as_it_was_and_is_named() {
 }
 
 #[test]
-fn a_route_that_was_replaced_by_another_into_our_table_is_taken_out() {
+fn a_route_that_another_one_in_our_table_replaced_is_removed() {
     let host = Host::new();
     host.install(RouteMode::Default);
     let before = host.everything();
@@ -175,7 +175,7 @@ fn sorted(text: &str) -> Vec<&str> {
 }
 
 #[test]
-fn a_strict_filter_that_somebody_switches_on_later_is_told_of_the_mark() {
+fn a_strict_filter_that_is_enabled_later_gets_the_mark() {
     let host = Host::new();
     host.install(RouteMode::Default);
     host.namespace
@@ -205,7 +205,7 @@ fn a_repair_that_cannot_be_made_removes_nothing() {
 }
 
 #[test]
-fn the_state_of_a_device_is_told_as_others_left_it() {
+fn the_state_of_a_device_is_reported_as_other_programs_left_it() {
     let host = Host::new();
     host.namespace
         .sh("ip link set qdt0 mtu 1300; ip addr add 192.0.2.7/24 dev qdt0");
@@ -221,7 +221,7 @@ fn the_state_of_a_device_is_told_as_others_left_it() {
 }
 
 #[test]
-fn a_refusal_of_nft_is_told_in_its_words_with_the_remedy() {
+fn a_refusal_of_nft_is_reported_with_its_text_and_the_remedy() {
     let host = Host::new();
     host.install(RouteMode::None);
     host.namespace.sh("nft flush ruleset");
@@ -233,7 +233,7 @@ fn a_refusal_of_nft_is_told_in_its_words_with_the_remedy() {
     )
     .unwrap();
     std::fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
-    // What was put back before the failure is told with it.
+    // What was restored before the failure is reported with it.
     host.namespace
         .sh("ip rule del pref $(ip rule | grep -m1 'proto 113' | cut -d: -f1)");
     let restored = host.namespace.block_on(async || {
@@ -252,7 +252,7 @@ fn a_refusal_of_nft_is_told_in_its_words_with_the_remedy() {
 }
 
 #[test]
-fn what_a_killed_run_with_another_device_left_does_not_make_the_new_tunnel_deaf() {
+fn leftovers_of_a_killed_run_with_another_device_do_not_block_the_new_tunnel() {
     let host = Host::new();
     host.namespace
         .sh("sysctl -qw net.ipv4.conf.all.rp_filter=1; ip addr add 198.51.100.7/24 dev eth0");
@@ -265,7 +265,7 @@ fn what_a_killed_run_with_another_device_left_does_not_make_the_new_tunnel_deaf(
     host.install_plan(&device("qdt-1"));
     drop(killed);
     host.namespace.sh("ip addr add 10.8.0.5/32 dev qdt0");
-    // Of a client that runs, but whose device somebody has deleted just now.
+    // Of a running client whose device was just deleted.
     let owner = host.namespace.run(|| TunnelOwner::claim("qdt2").unwrap());
     let deleted = open_tun(&host.namespace, "qdt2", "10.8.0.78/32");
     let other = RoutePlan {

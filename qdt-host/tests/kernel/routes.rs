@@ -1,4 +1,4 @@
-//! What goes into the tunnel in each route mode, asked from the kernel with `ip route get`.
+//! The routes into the tunnel in each route mode, from `ip route get`.
 
 use std::net::Ipv4Addr;
 
@@ -113,7 +113,7 @@ fn in_mode_none_only_the_tunnels_own_network_is_reached_through_it() {
 }
 
 #[test]
-fn a_cidr_that_holds_every_address_is_the_default_mode() {
+fn a_cidr_of_every_address_is_the_default_mode() {
     let host = Host::new();
     host.install(RouteMode::Cidr("0.0.0.0/0".parse().unwrap()));
     assert_eq!(host.way("203.0.113.9"), "qdt0");
@@ -121,7 +121,7 @@ fn a_cidr_that_holds_every_address_is_the_default_mode() {
 }
 
 #[test]
-fn one_plan_takes_the_place_of_another() {
+fn one_plan_replaces_another() {
     let host = Host::new();
     host.install(RouteMode::Default);
     host.install(RouteMode::Cidr("10.9.0.0/16".parse().unwrap()));
@@ -136,7 +136,7 @@ fn one_plan_takes_the_place_of_another() {
 }
 
 #[test]
-fn another_address_becomes_the_source_without_a_moment_beside_the_tunnel() {
+fn another_address_becomes_the_source_without_a_moment_outside_the_tunnel() {
     let host = Host::new();
     host.install(RouteMode::Default);
     host.namespace.block_on(async || {
@@ -166,7 +166,7 @@ fn another_address_becomes_the_source_without_a_moment_beside_the_tunnel() {
 }
 
 #[test]
-fn removing_leaves_the_host_as_it_was_and_may_be_repeated() {
+fn removal_restores_the_host_and_may_be_repeated() {
     let host = Host::new();
     host.namespace
         .sh("ip rule add pref 300 lookup main; ip route add 10.99.0.0/16 dev eth0 table 7");
@@ -187,7 +187,7 @@ fn removing_leaves_the_host_as_it_was_and_may_be_repeated() {
 }
 
 #[test]
-fn a_killed_run_leaves_rules_that_harm_nobody_and_leave_at_the_next_start() {
+fn a_killed_run_leaves_harmless_rules_that_the_next_start_removes() {
     let host = Host::new();
     let before = host.namespace.sh("ip rule; ip route show table all");
     let rules = host.namespace.sh("ip rule");
@@ -210,7 +210,7 @@ fn without_device(shown: &str) -> String {
 }
 
 #[test]
-fn the_tunnel_of_another_client_is_no_leftover() {
+fn the_tunnel_of_another_client_is_not_a_leftover() {
     let host = Host::new();
     host.install(RouteMode::Default);
     let before = host.everything();

@@ -1,11 +1,11 @@
-//! Switches of the kernel that a server needs.
+//! The kernel parameters of a server.
 
 use qdt_host::{Firewall, HostFirewall};
 
 use crate::namespace::{Namespace, mount, private_mounts};
 
 #[test]
-fn forwarding_is_switched_on_and_left_on() {
+fn forwarding_is_enabled_and_stays_enabled() {
     let namespace = Namespace::new();
     let read = || namespace.sh("cat /proc/sys/net/ipv4/ip_forward");
     // A new namespace has what the host has, and a container engine switches it on there.
@@ -18,7 +18,7 @@ fn forwarding_is_switched_on_and_left_on() {
 }
 
 #[test]
-fn where_forwarding_is_on_a_file_that_cannot_be_written_is_no_error() {
+fn where_forwarding_is_on_a_read_only_file_is_not_an_error() {
     let namespace = Namespace::new();
     namespace.run(|| {
         HostFirewall.enable_forwarding().unwrap();

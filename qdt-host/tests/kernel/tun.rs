@@ -143,7 +143,7 @@ fn with_offload_every_packet_has_a_header_of_ten_bytes() {
 }
 
 #[test]
-fn a_persistent_device_of_one_queue_is_used_as_it_is_and_left_as_it_was() {
+fn a_persistent_device_of_one_queue_is_used_and_left_unchanged() {
     let namespace = Namespace::new();
     namespace.sh("ip tuntap add dev qdt0 mode tun");
     let before = namespace.sh("ip -d link show qdt0");
@@ -170,7 +170,7 @@ fn a_persistent_device_with_queues_and_header_gives_both() {
 }
 
 #[test]
-fn super_packets_reach_only_a_queue_that_can_tell_them() {
+fn super_packets_reach_only_a_queue_with_headers() {
     let namespace = Namespace::new();
     namespace.sh("ip tuntap add dev qdt0 mode tun vnet_hdr");
     up(&namespace);
@@ -278,7 +278,7 @@ fn bad_names_and_numbers_of_queues_are_refused_before_anything_happens() {
 }
 
 #[test]
-fn without_the_privilege_the_error_says_what_to_give() {
+fn without_the_privilege_the_error_names_it() {
     let namespace = Namespace::new();
     let error = namespace.run(|| {
         // Only this thread loses it.
@@ -293,7 +293,7 @@ fn without_the_privilege_the_error_says_what_to_give() {
 }
 
 #[test]
-fn a_missing_driver_is_told_with_what_to_do() {
+fn a_missing_driver_is_an_error_with_the_remedy() {
     let namespace = Namespace::new();
     let error = namespace.run(|| {
         hide_directory("/dev/net");

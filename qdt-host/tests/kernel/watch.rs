@@ -1,4 +1,4 @@
-//! What a watch reports of changes that others make.
+//! The reports of a watch about changes by other programs.
 
 use std::time::Duration;
 
@@ -67,7 +67,7 @@ fn each_kind_of_change_is_reported_as_what_it_is() {
 }
 
 #[test]
-fn a_burst_of_changes_is_one_report_and_none_is_lost_when_nobody_waits() {
+fn a_burst_of_changes_is_one_report_and_none_is_lost_without_a_waiter() {
     let namespace = Namespace::new();
     namespace.block_on(async || {
         let mut watch = HostWatch::open();
@@ -89,7 +89,7 @@ fn a_burst_of_changes_is_one_report_and_none_is_lost_when_nobody_waits() {
 }
 
 #[test]
-fn without_any_event_everything_is_to_be_checked_every_few_seconds() {
+fn without_any_event_a_full_check_is_due_every_few_seconds() {
     let namespace = Namespace::new();
     namespace.block_on(async || {
         let mut watch = HostWatch::open();
@@ -114,7 +114,7 @@ fn events_that_did_not_fit_count_as_a_change_of_everything() {
     std::fs::write(file.path(), commands).expect("it can be written");
     let changes = namespace.block_on(async || {
         let mut watch = HostWatch::open();
-        // Nobody reads meanwhile.
+        // There is no reader meanwhile.
         namespace.sh(&format!("ip -batch {}", file.path().display()));
         next(&mut watch).await
     });
@@ -122,7 +122,7 @@ fn events_that_did_not_fit_count_as_a_change_of_everything() {
 }
 
 #[test]
-fn a_process_that_may_not_subscribe_is_told_to_look_every_few_seconds() {
+fn a_process_that_may_not_subscribe_checks_every_few_seconds() {
     let namespace = Namespace::new();
     namespace.block_on(async || {
         let mut sets = rustix::thread::capabilities(None).expect("they can be read");

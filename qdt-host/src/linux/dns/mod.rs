@@ -41,9 +41,9 @@ const STUBS: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::new(127, 0, 0, 54)),
 ];
 /// The interval of checks until a file that another program is writing stays the same.
-const SETTLE_INTERVAL: Duration = Duration::from_millis(200);
+const STABLE_INTERVAL: Duration = Duration::from_millis(200);
 /// The most such checks.
-const MAX_SETTLE_CHECKS: usize = 5;
+const MAX_STABLE_CHECKS: usize = 5;
 /// The least time between a failed installation through systemd-resolved and the next attempt.
 const RETRY_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -188,7 +188,7 @@ impl HostDns {
             (Some(Backend::Resolved), Some(_)) => Ok(None),
             (Some(Backend::File), None) => self.repair_file(plan).await,
             (Some(_), _) => {
-                // Programs use another resolver now. A file of ours is restored first.
+                // Programs use another resolver now. Our file is restored first.
                 let restored = self.file().restore(|device| device == plan.tun);
                 self.apply(plan).await?;
                 restored.map(|()| Some(DnsRepair::Installed))
@@ -236,8 +236,8 @@ impl HostDns {
     /// Waits until the file stays the same.
     async fn wait_until_stable(&self) -> Result<(), DnsError> {
         let mut seen = self.file().current()?;
-        for _ in 0..MAX_SETTLE_CHECKS {
-            tokio::time::sleep(SETTLE_INTERVAL).await;
+        for _ in 0..MAX_STABLE_CHECKS {
+            tokio::time::sleep(STABLE_INTERVAL).await;
             let current = self.file().current()?;
             if std::mem::replace(&mut seen, current) == seen {
                 break;

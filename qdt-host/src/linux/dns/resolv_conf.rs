@@ -81,7 +81,7 @@ impl ResolvConf<'_> {
         };
         self.check_writable()?;
         if !has_original {
-            // The original of a file of ours without a backup is lost.
+            // The original of our file is lost without its backup.
             let original = if owner.is_some() {
                 Some(Vec::new())
             } else {

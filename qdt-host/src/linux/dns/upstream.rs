@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stub_beside_other_servers_is_left_out() {
+    fn a_stub_among_other_servers_is_left_out() {
         let host = parse(b"nameserver 127.0.0.1\nnameserver 192.168.1.1\n");
         let found = choose(host, false, &[PathBuf::from("/none")], None, &[]);
         assert_eq!(servers(&found), ["192.168.1.1"]);
