@@ -1,20 +1,19 @@
-//! Buffers that are written in place, handed out as [`Bytes`]-able pieces and used again.
+//! Reusable buffers, written in place and split into pieces for [`Bytes`](bytes::Bytes).
 //!
-//! QUIC wants each received datagram as `BytesMut` and each outgoing one as `Bytes`. An arena is
-//! one large allocation that pieces are split from; when every piece of it has been dropped the
-//! same memory starts over. In the steady state nothing is allocated: the pieces of one turn of the
-//! loop are gone by the next.
+//! QUIC takes received datagrams as `BytesMut` and outgoing ones as `Bytes`. An arena is one large
+//! allocation that pieces are split from; once every piece is dropped, the same memory is used
+//! again. In the steady state nothing is allocated, because the pieces of a turn are gone by the
+//! next.
 //!
 //! Invariant: every byte behind `buffer` was written at least once, so its contents are always
 //! initialised.
 
 use bytes::BytesMut;
 
-/// One reusable buffer.
 #[derive(Debug)]
 pub(crate) struct Arena {
     buffer: BytesMut,
-    /// Where the allocation that was initialised begins.
+    /// The start of the initialised allocation.
     base: *const u8,
     size: usize,
 }
@@ -23,20 +22,19 @@ pub(crate) struct Arena {
 unsafe impl Send for Arena {}
 
 impl Arena {
-    /// An arena of `size` bytes.
+    /// Returns an arena of `size` bytes.
     pub(crate) fn new(size: usize) -> Self {
         let buffer = BytesMut::zeroed(size);
         let base = buffer.as_ptr();
         let mut arena = Self { buffer, base, size };
-        // What counts the pieces is allocated with the first of them: now, and not with the first
-        // packet.
+        // The first piece allocates the reference count: now instead of with the first packet.
         drop(arena.take(size.min(1)));
         arena.rewind();
         arena
     }
 
-    /// At least `len` writable bytes, at most one arena's worth; they become a piece with
-    /// [`Self::take`].
+    /// Returns at least `len` writable bytes, at most the arena's size; [`Self::take`] makes them a
+    /// piece.
     pub(crate) fn space(&mut self, len: usize) -> &mut [u8] {
         debug_assert!(len <= self.size);
         if self.buffer.len() < len {
@@ -45,14 +43,13 @@ impl Arena {
         &mut self.buffer
     }
 
-    /// Splits the first `len` bytes off as a piece.
+    /// Splits off the first `len` bytes as a piece.
     pub(crate) fn take(&mut self, len: usize) -> BytesMut {
         self.buffer.split_to(len)
     }
 
-    /// The first `len` bytes as a piece, if no other piece is held; otherwise a copy of them.
-    /// Whoever keeps one piece for long then keeps the arena from being shared, and not arena after
-    /// arena.
+    /// Returns the first `len` bytes as a piece if no other piece exists, otherwise as a copy. A
+    /// piece that is held for long then pins one arena at most.
     pub(crate) fn take_or_copy(&mut self, len: usize) -> BytesMut {
         if self.buffer.len() == self.size {
             self.take(len)
@@ -61,9 +58,8 @@ impl Arena {
         }
     }
 
-    /// Back to the beginning where every piece is gone, nothing otherwise. Called whenever that is
-    /// likely, it keeps the arena from running out while pieces are held, and the memory it hands
-    /// out in the cache.
+    /// Starts over if every piece is gone. Frequent calls keep the arena from running out while
+    /// pieces are held, and its memory in the cache.
     pub(crate) fn rewind(&mut self) {
         let left = self.buffer.len();
         if left == self.size {
@@ -72,24 +68,24 @@ impl Arena {
         self.buffer.clear();
         let whole =
             self.buffer.try_reclaim(self.size) && std::ptr::eq(self.buffer.as_ptr(), self.base);
-        // SAFETY: what was left is still there, and the whole is the allocation that was
-        // initialised over its `size`; bytes that were initialised once stay so.
+        // SAFETY: the remaining bytes are still there, and the whole is the allocation that was
+        // initialised over its `size`; initialised bytes stay so.
         unsafe { self.buffer.set_len(if whole { self.size } else { left }) };
     }
 
-    /// Whether less than `len` bytes are left before the arena has to start over.
+    /// Returns whether fewer than `len` bytes are left before the arena starts over.
     pub(crate) fn has_less_than(&self, len: usize) -> bool {
         self.buffer.len() < len
     }
 
-    /// The same memory where all its pieces are gone, new memory otherwise.
+    /// Reuses the memory if every piece is gone, otherwise allocates.
     #[cold]
     fn start_over(&mut self) {
         self.buffer.clear();
         self.buffer.reserve(self.size);
         if std::ptr::eq(self.buffer.as_ptr(), self.base) && self.buffer.capacity() >= self.size {
             // SAFETY: this is the allocation that `new` or the branch below initialised over its
-            // whole `size`, and bytes that were initialised once stay so.
+            // whole `size`; initialised bytes stay so.
             unsafe { self.buffer.set_len(self.size) };
         } else {
             self.buffer.resize(self.size, 0);
@@ -108,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_used_again_once_every_piece_is_gone() {
+    fn memory_is_reused_once_every_piece_is_dropped() {
         let mut arena = Arena::new(4096);
         let first = piece(&mut arena, 3000, 1);
         let address = first.as_ptr();
@@ -119,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rewound_arena_begins_where_it_began_unless_a_piece_is_held() {
+    fn a_rewound_arena_starts_over_unless_a_piece_is_held() {
         let mut arena = Arena::new(4096);
         let first = piece(&mut arena, 100, 1);
         let address = first.as_ptr();
@@ -134,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_piece_that_is_held_for_ever_costs_one_arena_and_everything_after_it_only_itself() {
+    fn a_piece_that_is_held_forever_pins_one_arena_and_later_pieces_are_copies() {
         let mut arena = Arena::new(4096);
         let mut receive = |fill: u8| {
             arena.rewind();

@@ -1,7 +1,7 @@
-//! The system's clocks: the one place of this crate that reads them.
+//! The system's clocks: the only place of this crate that reads them.
 //!
-//! A worker's loop reads the time once a turn, after it has waited, and hands it down as an
-//! argument; whoever drives turns without a thread brings a time of its own.
+//! A worker's loop reads the time once a turn, after waiting, and passes it on as an argument;
+//! tests that drive turns without a thread pass a time of their own.
 
 #![expect(
     clippy::disallowed_methods,
@@ -15,7 +15,7 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
-/// Reads the wall clock, in whole seconds since 1970; 0 before that.
+/// Reads the wall clock in whole seconds since 1970; 0 before that.
 pub(crate) fn unix_seconds() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)

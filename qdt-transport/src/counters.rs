@@ -1,13 +1,13 @@
-//! What a worker counts, and why a packet was dropped.
+//! The counters of a worker and of a session, and the reasons for drops.
 //!
 //! Each worker writes its own [`WorkerCounters`] with relaxed stores; the control side adds them up
-//! when it is asked. A counter only ever grows; what may fall again is named for a state.
+//! on request. Counters only grow; fields that may fall are named after a state.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 macro_rules! drop_reasons {
     ($($(#[$doc:meta])* $name:ident => $label:literal,)*) => {
-        /// Why an inner packet or a datagram was not passed on.
+        /// Why an inner packet or a datagram was dropped.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum DropReason { $($(#[$doc])* $name,)* }
 
@@ -15,7 +15,7 @@ macro_rules! drop_reasons {
             /// Every reason, in the order of declaration.
             pub const ALL: &'static [Self] = &[$(Self::$name,)*];
 
-            /// The value of the `reason` label of `qdt_drops_total`.
+            /// Returns the value of the `reason` label of `qdt_drops_total`.
             #[must_use]
             pub const fn label(self) -> &'static str {
                 match self { $(Self::$name => $label,)* }
@@ -27,32 +27,33 @@ macro_rules! drop_reasons {
 drop_reasons! {
     /// The session's limit from client to server.
     RateIn => "rate_in",
-    /// A counter seen before, or too old to tell (RFC 6479's window).
+    /// A counter seen before, or older than the window (RFC 6479).
     Replay => "replay",
-    /// Junk, an unknown type, a failed authentication, another session's datagram, a bad fragment.
+    /// Malformed, an unknown type, failed authentication, another session's datagram, a bad
+    /// fragment.
     Decode => "decode",
-    /// A datagram larger than any of this session can be.
+    /// A datagram larger than any of this session.
     DecodeOversize => "decode_oversize",
-    /// An inner packet whose version, header or lengths are not sane.
+    /// An inner packet with an invalid version, header or length.
     BadPacket => "bad_packet",
-    /// An inner packet whose source is not the session's own address.
+    /// An inner packet whose source is not the session's address.
     SrcMismatch => "src_mismatch",
-    /// The kernel did not take the packet from us.
+    /// The kernel refused the packet.
     TunBackpressure => "tun_backpressure",
     /// The session's limit from server to client.
     RateOut => "rate_out",
-    /// A packet that no datagram and no fragments of this session can carry.
+    /// A packet that neither a datagram nor fragments of this session can carry.
     DatagramOversize => "datagram_oversize",
     /// No session has the packet's destination.
     NoSession => "no_session",
     /// The connection's queue of datagrams, or the queue to another worker, is full.
     QueueFull => "queue_full",
-    /// A packet from one client to another while clients are kept apart.
+    /// A packet between clients, which the server isolates.
     ClientToClient => "client_to_client",
     /// A packet from a client to a link-local or loopback address of the server's host.
     LinkLocal => "link_local",
-    /// A queue stands in the path, or the session takes more than others of the TUN queue: the
-    /// packet was dropped so that its sender slows down.
+    /// Dropped as a congestion signal: a queue stands in the path, or the session is over its share
+    /// of the TUN queue.
     Congestion => "congestion",
 }
 
@@ -61,7 +62,7 @@ drop_reasons! {
 pub enum UdpReject {
     /// It came from port 0, which cannot be answered (RFC 768: an unused source port).
     PortZero,
-    /// It belongs to another worker, for which too many wait already.
+    /// It belongs to another worker, whose queue is full.
     QueueFull,
 }
 
@@ -69,7 +70,7 @@ impl UdpReject {
     /// Every reason, in the order of declaration.
     pub const ALL: &'static [Self] = &[Self::PortZero, Self::QueueFull];
 
-    /// The value of the `reason` label of `qdt_udp_rejected_total`.
+    /// Returns the value of the `reason` label of `qdt_udp_rejected_total`.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
@@ -79,10 +80,9 @@ impl UdpReject {
     }
 }
 
-/// What one session carried. Its worker writes, the control side reads.
+/// The traffic of one session. Its worker writes, the control side reads.
 ///
-/// Not aligned to cache lines: a worker allocates its sessions itself, from an arena of its
-/// thread's.
+/// Not aligned to cache lines: a worker allocates its sessions from an arena of its own thread.
 #[derive(Debug, Default)]
 pub struct SessionCounters {
     packets_in: AtomicU64,
@@ -91,7 +91,7 @@ pub struct SessionCounters {
     bytes_out: AtomicU64,
 }
 
-/// What a session carried until one moment: inner packets, and their bytes.
+/// The inner packets and bytes of a session up to one instant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SessionTraffic {
     /// Packets from client to server.
@@ -114,7 +114,7 @@ impl SessionCounters {
         bump(total, bytes as u64);
     }
 
-    /// Returns what was carried until now.
+    /// Returns the traffic so far.
     #[must_use]
     pub fn read(&self) -> SessionTraffic {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -131,7 +131,7 @@ impl SessionCounters {
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct WorkerCounters {
-    /// Of all sessions that the worker has had.
+    /// The sum over all sessions that the worker has had.
     carried: SessionCounters,
     fragments_in: AtomicU64,
     fragments_out: AtomicU64,
@@ -148,7 +148,7 @@ pub struct WorkerCounters {
     drops: [AtomicU64; DropReason::ALL.len()],
 }
 
-/// A sum of workers' counters at one moment.
+/// A sum of workers' counters at one instant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Inner packets from client to server.
@@ -163,11 +163,11 @@ pub struct Counters {
     pub fragments_in: u64,
     /// Fragments sent.
     pub fragments_out: u64,
-    /// Reads from the TUN that brought something.
+    /// Reads from the TUN that returned packets.
     pub tun_reads: u64,
     /// Writes to the TUN.
     pub tun_writes: u64,
-    /// Buffers received from the UDP socket (one buffer holds a train of datagrams under GRO).
+    /// Buffers received from the UDP socket; under GRO one holds several datagrams.
     pub udp_reads: u64,
     /// UDP datagrams received.
     pub udp_datagrams_in: u64,
@@ -179,22 +179,22 @@ pub struct Counters {
     pub udp_handed_over: u64,
     /// UDP datagrams dropped before QUIC saw them, in the order of [`UdpReject::ALL`].
     pub udp_rejected: [u64; UdpReject::ALL.len()],
-    /// Workers that send datagrams one by one at this moment, because the system does not segment.
+    /// Workers that send datagrams one by one now, because the system refuses segmentation.
     pub segmentation_off: u64,
-    /// Inner packets marked with "congestion experienced" (RFC 3168).
+    /// Inner packets marked "congestion experienced" (RFC 3168).
     pub congestion_marks: u64,
     /// Drops by reason, in the order of [`DropReason::ALL`].
     pub drops: [u64; DropReason::ALL.len()],
 }
 
-/// Which way an inner packet went.
+/// The direction of an inner packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
     ToServer,
     ToClient,
 }
 
-/// Only the owning worker writes, so a load and a store replace the locked addition.
+/// Adds without a locked instruction, because only the owning worker writes.
 fn bump(counter: &AtomicU64, by: u64) {
     counter.store(
         counter.load(Ordering::Relaxed).wrapping_add(by),
@@ -241,7 +241,7 @@ impl WorkerCounters {
         bump(&self.udp_datagrams_out, datagrams as u64);
     }
 
-    /// UDP datagrams were given to the worker that they belong to.
+    /// Counts UDP datagrams handed over to their owner.
     pub(crate) fn udp_handed_over(&self, datagrams: usize) {
         bump(&self.udp_handed_over, datagrams as u64);
     }
@@ -250,7 +250,7 @@ impl WorkerCounters {
         bump(&self.udp_rejected[reason as usize], datagrams as u64);
     }
 
-    /// Whether the worker's socket does not segment now.
+    /// Sets whether the system refuses segmentation now.
     pub(crate) fn segmentation_off(&self, is_off: bool) {
         self.segmentation_off.store(is_off, Ordering::Relaxed);
     }
@@ -292,7 +292,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sums_over_workers_name_every_drop_by_its_reason() {
+    fn sums_over_workers_have_every_drop_by_its_reason() {
         let workers = [WorkerCounters::default(), WorkerCounters::default()];
         workers[0].packet(Direction::ToServer, 100);
         workers[1].packet(Direction::ToServer, 50);

@@ -1,31 +1,30 @@
-//! What limits on strangers count by: one IPv4 address or one IPv6 network of 64 bits, and the
+//! The part of a peer's address that limits count by: an IPv4 address or an IPv6 /64, and the
 //! networks around it.
 //!
-//! Whoever rents one network has many such keys: an IPv6 customer is given a /56 or a /48 (RFC
-//! 6177), with 256 or 65,536 networks of 64 bits. What is counted by the key alone is therefore
-//! counted by those networks too, with larger bounds.
+//! A single host or site owns many such keys: an IPv6 customer gets a /56 or a /48 (RFC 6177), with
+//! 256 or 65,536 networks of 64 bits. So limits count those networks too, with larger bounds.
 //!
-//! What always holds: an IPv4 address that is mapped into IPv6, as a dual-stack socket shows it, is
-//! the same key as the address itself.
+//! Invariant: an IPv4-mapped IPv6 address, as a dual-stack socket shows it, has the key of the IPv4
+//! address.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-/// How much a [`LimitKey`] stands for.
+/// The size of the network that a [`LimitKey`] covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reach {
-    /// An IPv4 address (/32), or an IPv6 /64, within which a peer may choose addresses at will
-    /// (RFC 4291 section 2.5.4).
+    /// An IPv4 address (/32), or an IPv6 /64, within which a peer may choose addresses at will (RFC
+    /// 4291 section 2.5.4).
     Host,
-    /// An IPv6 /56: what a household is given.
+    /// An IPv6 /56: the usual allocation of a household.
     Subscriber,
-    /// An IPv6 /48: what a company is given; or an IPv4 /24, the smallest network that is routed by
-    /// itself.
+    /// An IPv6 /48, the usual allocation of a company, or an IPv4 /24, the longest prefix that is
+    /// routed globally.
     Site,
 }
 
-/// The part of a peer's address that limits count by.
+/// A network that limits count by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LimitKey {
     network: IpAddr,
@@ -33,19 +32,19 @@ pub struct LimitKey {
 }
 
 impl LimitKey {
-    /// How much the key stands for.
+    /// Returns the size of the network.
     #[must_use]
     pub fn reach(self) -> Reach {
         self.reach
     }
 
-    /// Whether it is an IPv4 network.
+    /// Returns whether it is an IPv4 network.
     #[must_use]
     pub fn is_ipv4(self) -> bool {
         self.network.is_ipv4()
     }
 
-    /// The key itself and the wider networks around it, from the narrowest on.
+    /// Iterates over the key and the wider networks around it, narrowest first.
     pub fn networks(self) -> impl Iterator<Item = Self> {
         let wider = [Reach::Subscriber, Reach::Site].map(|reach| Self::new(self.network, reach));
         [Some(self)].into_iter().chain(wider).flatten()
@@ -84,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_counted_by_itself_and_by_the_networks_that_one_customer_is_given() {
+    fn an_address_counts_by_itself_and_by_the_usual_allocations_around_it() {
         assert_eq!(
             networks("2001:db8:1:2345:6:7:8:9"),
             [
@@ -102,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn networks_of_different_size_with_one_address_are_different_keys() {
+    fn networks_of_one_address_and_different_sizes_are_different_keys() {
         let keys: std::collections::HashSet<_> =
             LimitKey::from("2001:db8::".parse::<IpAddr>().expect("an address"))
                 .networks()

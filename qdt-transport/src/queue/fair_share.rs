@@ -1,11 +1,11 @@
 //! Fair shares of a TUN queue that the worker cannot empty.
 //!
-//! All sessions of a worker wait in one queue of the kernel, which drops the newest packets when it
-//! is full: a session with much in it keeps much, and TCP takes minutes to converge to equal shares
-//! there. So while the queue stands, a session that takes clearly more than an equal share gets a
-//! congestion signal now and then ([`super::CongestionSignal`]), and the others find room
-//! (approximate fairness through differential dropping: Pan, Breslau, Prabhakar, Shenker 2003; here
-//! without a random number, because one signal now and then is enough for responsive flows).
+//! All sessions of a worker wait in one kernel queue with tail drop: a session with many packets in
+//! it keeps many, and TCP takes minutes to converge to equal shares there. So while the queue
+//! stands, a session above an equal share gets a congestion signal now and then
+//! ([`super::CongestionSignal`]), which makes room for the others (approximate fairness through
+//! differential dropping: Pan, Breslau, Prabhakar, Shenker 2003; here without random numbers,
+//! because a rare signal suffices for responsive flows).
 //!
 //! Invariants: no session is signalled while the queue runs empty now and then or while shares are
 //! small; a session that is alone is never signalled; none is signalled more than once in two
@@ -13,16 +13,15 @@
 
 use std::time::{Duration, Instant};
 
-/// How long shares are counted before a session is signalled: some round trips of a standing queue.
+/// The time over which shares are counted: some round trips of a standing queue.
 const WINDOW: Duration = Duration::from_millis(200);
-/// More than this many hundredths of an equal share is clearly more.
+/// The percentage of an equal share above which a session is signalled.
 const OVER_SHARE: u64 = 125;
-/// Sessions with less than this fraction of an equal share want no more and do not count as
-/// sharing.
+/// Sessions below this fraction of an equal share do not count as sharing: they want no more.
 const MODEST: u64 = 4;
 
-/// No session is signalled while an equal share is less, in bytes: a loss is much for a few
-/// packets, and chance makes them unequal.
+/// The equal share in bytes below which no session is signalled: with a few packets each, shares
+/// differ by chance and a loss is expensive.
 const SMALL: u64 = 48_000;
 
 /// The shares of one worker's TUN queue.
@@ -31,32 +30,32 @@ pub struct FairShare {
     /// The number of the window, and when it began.
     window: u64,
     began: Option<Instant>,
-    /// Whether the queue has been empty in it.
+    /// Whether the queue was empty during the window.
     was_emptied: bool,
     /// Bytes of sessions that share the queue in it, and how many these are.
     bytes: u64,
     sharing: u64,
-    /// An equal share of the window before.
+    /// The equal share of the previous window.
     equal: u64,
-    /// Whether the queue stood throughout that.
+    /// Whether the queue stood throughout the previous window.
     stands: bool,
 }
 
-/// What is kept for a session.
+/// The share of one session.
 #[derive(Clone, Debug, Default)]
 pub struct Share {
     window: u64,
     bytes: u64,
-    /// Bytes of the window before.
+    /// Bytes of the previous window.
     before: u64,
     counts: bool,
     signalled: bool,
-    /// Signalled in the window before: its response is not seen yet.
+    /// Signalled in the previous window: the response is not visible yet.
     was_signalled: bool,
 }
 
 impl FairShare {
-    /// Takes in that the queue was read at `now`, and whether that emptied it.
+    /// Takes note of a read of the queue at `now` and whether that emptied it.
     pub fn queue_read(&mut self, now: Instant, is_empty: bool) {
         self.was_emptied |= is_empty;
         let began = *self.began.get_or_insert(now);
@@ -72,8 +71,8 @@ impl FairShare {
         self.sharing = 0;
     }
 
-    /// Counts a packet or super-packet of `len` bytes that was read for a session. Returns the
-    /// session while it is to be signalled because it takes more than its share.
+    /// Counts a packet or super-packet of `len` bytes of a session. Returns the session while it is
+    /// over its share and to be signalled.
     pub fn over_share<'a>(&mut self, session: &'a mut Share, len: usize) -> Option<&'a mut Share> {
         if session.window != self.window {
             let is_next = session.window + 1 == self.window;
@@ -92,8 +91,8 @@ impl FairShare {
             self.sharing += 1;
             self.bytes += session.bytes;
         }
-        // Both of the window before: what is counted since may be of more senders, or of a faster
-        // turn of the same.
+        // Both are of the previous window: the current one may have more senders or a faster
+        // worker.
         let is_over = session.before * 100 > self.equal * OVER_SHARE;
         let queue_stands = self.stands && !self.was_emptied && self.equal >= SMALL;
         (queue_stands && is_over && !session.signalled && !session.was_signalled).then_some(session)
@@ -101,7 +100,7 @@ impl FairShare {
 }
 
 impl Share {
-    /// Takes in that a packet of the session was marked or dropped.
+    /// Takes note of a marked or dropped packet of the session.
     pub(super) fn signalled(&mut self) {
         self.signalled = true;
     }
@@ -113,8 +112,8 @@ mod tests {
 
     const READ: usize = 64_000;
 
-    /// Senders that share a queue: each window, each has so many reads in it, signalled ones take
-    /// three tenths back, and all ask for one more now and then, as CUBIC's windows do.
+    /// Senders that share a queue, with reads per window: each adds one per window and multiplies
+    /// by 0.7 when signalled, like CUBIC.
     struct Senders {
         now: Instant,
         shares: FairShare,
@@ -133,7 +132,7 @@ mod tests {
             }
         }
 
-        /// One window; how often each was signalled.
+        /// Runs one window. Returns the signals of each sender.
         fn window(&mut self, runs_empty: bool) -> Vec<usize> {
             let mut signalled = vec![0; self.sessions.len()];
             for ((share, reads), signalled) in self.sessions.iter_mut().zip(&mut signalled) {
@@ -161,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_with_more_than_the_others_is_signalled_in_every_other_window_and_they_are_not() {
+    fn only_a_session_over_its_share_is_signalled_in_every_other_window() {
         let mut senders = Senders::new(&[30.0, 10.0, 10.0, 10.0]);
         senders.windows(2);
         assert_eq!(senders.windows(10), [5, 0, 0, 0]);
@@ -173,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_that_is_alone_is_not_signalled_either_when_it_carries_more_or_less_than_before() {
+    fn a_session_that_is_alone_is_not_signalled_when_its_rate_changes() {
         let mut senders = Senders::new(&[0.0]);
         for reads in [300.0, 500.0, 500.0, 100.0, 100.0, 10.0, 400.0, 1.0, 80.0] {
             senders.sessions[0].1 = reads;
@@ -182,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn sessions_that_are_equal_are_not_signalled_when_all_carry_more_or_others_join_them() {
+    fn equal_sessions_are_not_signalled_when_their_rate_or_number_changes() {
         let mut senders = Senders::new(&[30.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
         senders.windows(3);
         for reads in [5.0, 9.0, 20.0, 3.0] {
@@ -194,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn no_session_is_signalled_of_a_queue_that_stood_once_the_next_window_saw_it_empty() {
+    fn no_session_is_signalled_once_the_queue_has_run_empty() {
         let mut senders = Senders::new(&[30.0, 10.0]);
         senders.windows(3);
         senders.shares.queue_read(senders.now, true);
@@ -217,9 +216,9 @@ mod tests {
     }
 
     #[test]
-    fn a_session_without_a_packet_to_signal_on_is_named_again() {
+    fn a_session_is_returned_until_a_packet_of_it_was_signalled() {
         let mut senders = Senders::new(&[30.0, 10.0]);
-        // Signalled once, and spared in the window after that.
+        // Signalled once, and not in the next window.
         assert_eq!(senders.windows(4), [1, 0]);
         let over_share = &mut senders.sessions[0].0;
         let named = (0..5).filter(|_| senders.shares.over_share(over_share, READ).is_some());
@@ -227,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn sessions_with_little_do_not_put_the_others_over_their_share() {
+    fn small_sessions_do_not_put_the_others_over_their_share() {
         let reads = [vec![1.0; 50], vec![40.0; 3]].concat();
         let mut senders = Senders::new(&reads);
         senders.windows(3);

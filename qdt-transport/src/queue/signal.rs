@@ -1,7 +1,7 @@
 //! The congestion signal to an inner connection: one of its packets is marked or dropped.
 //!
-//! Invariant: one signal is sent when one is due, and never more than one in a super-packet,
-//! because a connection needs one in a round trip.
+//! Invariant: each due signal is sent once, and a super-packet carries at most one, because a
+//! connection needs one per round trip.
 
 use qdt_proto::packet::{Ecn, is_drop_eligible, mark_congestion};
 use quinn_proto::Connection;
@@ -10,25 +10,25 @@ use super::Share;
 use super::uncontrolled::signals_due;
 use crate::counters::{DropReason, WorkerCounters};
 
-/// The signal that one super-packet of a session carries where one is due: a queue of the
-/// connection's own stands in its path (RFC 8289), or the session takes too much of the worker's
-/// TUN queue. For connections of [`crate::dialling_config`] and those of the workers.
+/// The signal for one super-packet of a session, due for the standing queue in the connection's
+/// path (RFC 8289) or for the session's share of the worker's TUN queue. The connection comes from
+/// [`crate::simulation::dialling_config`] or from a worker.
 #[derive(Debug)]
 pub struct CongestionSignal<'a> {
-    /// The signals due so far for the path's queue, where that differs from those sent.
+    /// The signals due so far for the path's queue, if they differ from those sent.
     due: Option<u64>,
-    /// The session that takes more than its share of the TUN queue.
+    /// The session, if it is over its share of the TUN queue.
     over_share: Option<&'a mut Share>,
     /// The signals sent so far for the path's queue.
     sent: &'a mut u64,
 }
 
 impl<'a> CongestionSignal<'a> {
-    /// Returns the signal for the next super-packet on `quic`. The caller keeps `sent` for the
-    /// connection, 0 at first.
+    /// Returns the signal for the next super-packet on `quic`. The caller keeps `sent` per
+    /// connection, starting at 0.
     #[must_use]
     pub fn new(quic: &Connection, sent: &'a mut u64) -> Self {
-        // A new path counts from 0, so fewer may be due than were sent.
+        // A new path counts from 0, so `due` may be below `sent`.
         let due = signals_due(quic).filter(|due| due != sent);
         Self {
             due,
@@ -37,16 +37,15 @@ impl<'a> CongestionSignal<'a> {
         }
     }
 
-    /// Signals also, whatever the path is like, a session that [`super::FairShare::over_share`]
-    /// named.
+    /// Adds a session that [`super::FairShare::over_share`] returned.
     #[must_use]
     pub fn or_for(mut self, over_share: Option<&'a mut Share>) -> Self {
         self.over_share = over_share;
         self
     }
 
-    /// Marks the packet where a signal is due, before it is sealed. Returns true where it is to be
-    /// dropped instead, and counts it.
+    /// Marks the packet where a signal is due, before it is sealed. Returns true if it is to be
+    /// dropped instead, and counts the drop.
     #[inline]
     pub fn drops(&mut self, packet: &mut [u8], counters: &WorkerCounters) -> bool {
         (self.due.is_some() || self.over_share.is_some()) && self.send(packet, counters)
@@ -91,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn one_large_packet_of_a_super_packet_is_signalled_however_many_reasons_there_are() {
+    fn one_large_packet_of_a_super_packet_is_signalled_for_any_number_of_reasons() {
         for due in [None, Some(7)] {
             let (mut sent, mut share) = (6, Share::default());
             let counters = WorkerCounters::default();

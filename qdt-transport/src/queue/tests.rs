@@ -1,6 +1,6 @@
-//! The watch against a model of a path: a bottleneck of a given rate in which our packets and those
-//! of others wait in one queue, and TCP connections that take three tenths of their packets back
-//! when they are told to.
+//! Tests of the estimate against a model of a path: a bottleneck of a given rate with one queue for
+//! our packets and those of others, and TCP connections that reduce their window by three tenths
+//! when signalled.
 
 use std::time::{Duration, Instant};
 
@@ -10,26 +10,25 @@ const MS: Duration = Duration::from_millis(1);
 /// One tick of the model.
 const TICK: Duration = Duration::from_millis(2);
 
-/// See the module.
 struct Path {
     now: Instant,
-    /// Bytes a second.
+    /// Bytes per second.
     rate: f64,
     /// The round trip without a queue.
     base: Duration,
-    /// Bytes of others that stand in the queue, whatever we do.
+    /// Bytes of others in the queue, independent of ours.
     foreign: f64,
-    /// What our connections keep in flight together.
+    /// Bytes that our connections have in flight together.
     window: f64,
-    /// How many they are.
+    /// The number of our connections.
     connections: f64,
     watch: QueueWatch,
-    told: u64,
-    /// When each telling takes effect.
+    signals: u64,
+    /// When each signal takes effect.
     pending: Vec<Instant>,
-    /// When packets were taken back during the last round trip.
-    taken: Vec<Instant>,
-    times_told: u32,
+    /// When windows were reduced during the last round trip.
+    reductions: Vec<Instant>,
+    signal_count: u32,
 }
 
 impl Path {
@@ -42,48 +41,48 @@ impl Path {
             window: 20_000.0,
             connections: 4.0,
             watch: QueueWatch::default(),
-            told: 0,
+            signals: 0,
             pending: Vec::new(),
-            taken: Vec::new(),
-            times_told: 0,
+            reductions: Vec::new(),
+            signal_count: 0,
         }
     }
 
-    /// How long a packet waits: what does not fit between the ends stands in the queue.
+    /// Returns how long a packet waits in the queue.
     fn queue(&self) -> Duration {
         let between = self.rate * self.base.as_secs_f64();
         let ours = (self.window - between).max(0.0);
         Duration::from_secs_f64((ours + self.foreign) / self.rate)
     }
 
-    /// Lets that much time pass, in which each connection grows by a packet in a round trip.
+    /// Advances by `time`, in which each connection grows by a packet per round trip.
     fn run(&mut self, time: Duration) {
         let end = self.now + time;
         while self.now < end {
             self.now += TICK;
-            let trip = self.base + self.queue();
-            self.window += self.connections * 1350.0 * TICK.as_secs_f64() / trip.as_secs_f64();
-            self.watch.acknowledges(self.now - trip);
+            let rtt = self.base + self.queue();
+            self.window += self.connections * 1350.0 * TICK.as_secs_f64() / rtt.as_secs_f64();
+            self.watch.acknowledges(self.now - rtt);
             self.watch.acknowledged(self.now, self.window as u64);
-            let due = self.watch.due().unwrap_or(self.told);
-            if due != self.told {
-                self.told = due;
-                self.times_told += 1;
-                self.pending.push(self.now + trip);
+            let due = self.watch.due().unwrap_or(self.signals);
+            if due != self.signals {
+                self.signals = due;
+                self.signal_count += 1;
+                self.pending.push(self.now + rtt);
             }
             let now = self.now;
-            // A connection listens once in a round trip.
-            self.taken.retain(|at| *at + trip > now);
+            // A connection responds once per round trip.
+            self.reductions.retain(|at| *at + rtt > now);
             for _ in 0..self.pending.extract_if(.., |at| *at <= now).count() {
-                if (self.taken.len() as f64) < self.connections {
-                    self.taken.push(now);
+                if (self.reductions.len() as f64) < self.connections {
+                    self.reductions.push(now);
                     self.window *= 1.0 - 0.3 / self.connections;
                 }
             }
         }
     }
 
-    /// The shortest and the longest queue over that much time.
+    /// Advances by `time` and returns the shortest and the longest queue.
     fn observe(&mut self, time: Duration) -> (Duration, Duration) {
         let end = self.now + time;
         let (mut least, mut most) = (Duration::MAX, Duration::ZERO);
@@ -97,7 +96,7 @@ impl Path {
 }
 
 #[test]
-fn a_queue_of_our_own_stays_short_and_never_runs_empty() {
+fn our_own_queue_stays_short_and_never_runs_empty() {
     for (mbit, base) in [(10.0, MS), (20.0, MS), (100.0, 20 * MS), (100.0, 80 * MS)] {
         let mut path = Path::new(mbit, base);
         path.run(Duration::from_secs(60));
@@ -108,7 +107,7 @@ fn a_queue_of_our_own_stays_short_and_never_runs_empty() {
 }
 
 #[test]
-fn a_queue_that_is_there_at_once_is_gone_within_two_seconds() {
+fn a_sudden_queue_is_drained_within_two_seconds() {
     let mut path = Path::new(20.0, MS);
     path.run(50 * MS);
     path.window = 1_000_000.0;
@@ -117,7 +116,7 @@ fn a_queue_that_is_there_at_once_is_gone_within_two_seconds() {
 }
 
 #[test]
-fn a_burst_that_drains_by_itself_costs_nothing() {
+fn a_burst_that_drains_by_itself_is_not_signalled() {
     let mut path = Path::new(20.0, MS);
     path.connections = 0.0;
     for _ in 0..100 {
@@ -129,7 +128,7 @@ fn a_burst_that_drains_by_itself_costs_nothing() {
             path.window -= path.rate * TICK.as_secs_f64();
         }
     }
-    assert_eq!(path.times_told, 0);
+    assert_eq!(path.signal_count, 0);
 }
 
 #[test]
@@ -141,11 +140,11 @@ fn a_slow_link_with_few_packets_in_flight_is_left_alone() {
     path.window = 11_000.0;
     path.run(Duration::from_secs(10));
     assert!(path.queue() > 100 * MS);
-    assert_eq!(path.times_told, 0);
+    assert_eq!(path.signal_count, 0);
 }
 
 #[test]
-fn beside_a_queue_of_others_we_keep_our_share() {
+fn against_a_foreign_queue_we_keep_our_share() {
     let mut path = Path::new(20.0, MS);
     path.run(Duration::from_secs(5));
     // Others keep 200 ms in the buffer.
@@ -159,12 +158,12 @@ fn beside_a_queue_of_others_we_keep_our_share() {
     let theirs = path.foreign;
     assert!(
         ours > theirs / 2.0,
-        "{ours} bytes of ours beside {theirs} on average"
+        "{ours} bytes of ours against {theirs} on average"
     );
 }
 
 #[test]
-fn when_others_have_left_the_queue_is_ours_again() {
+fn once_others_have_left_our_queue_is_short_again() {
     let mut path = Path::new(20.0, MS);
     path.run(Duration::from_secs(5));
     path.foreign = path.rate * 0.2;
@@ -190,7 +189,7 @@ fn a_path_that_became_longer_is_filled_again() {
 }
 
 #[test]
-fn one_late_acknowledgement_is_no_queue() {
+fn one_late_acknowledgement_is_not_a_queue() {
     let mut path = Path::new(100.0, 5 * MS);
     path.connections = 0.0;
     path.window = 60_000.0;
@@ -200,23 +199,23 @@ fn one_late_acknowledgement_is_no_queue() {
         path.watch.acknowledges(path.now - 45 * MS);
         path.watch.acknowledged(path.now, path.window as u64);
     }
-    assert_eq!(path.times_told, 0);
+    assert_eq!(path.signal_count, 0);
 }
 
 #[test]
-fn a_sender_that_does_not_listen_on_a_path_that_became_longer_loses_little_and_seldom() {
+fn a_non_responsive_flow_on_a_path_that_became_longer_loses_little() {
     let mut path = Path::new(100.0, 50 * MS);
     path.connections = 0.0;
     path.window = 60_000.0;
     path.run(Duration::from_secs(5));
-    assert_eq!(path.times_told, 0);
+    assert_eq!(path.signal_count, 0);
     path.base = 80 * MS;
     path.run(Duration::from_secs(60));
     // 750 packets a second.
-    let share = f64::from(path.times_told) / (60.0 * 750.0);
+    let share = f64::from(path.signal_count) / (60.0 * 750.0);
     assert!(share < 0.02, "{share} of the packets in the first minute");
-    let before = path.times_told;
+    let before = path.signal_count;
     path.run(Duration::from_secs(300));
-    let share = f64::from(path.times_told - before) / (300.0 * 750.0);
+    let share = f64::from(path.signal_count - before) / (300.0 * 750.0);
     assert!(share < 0.005, "{share} of the packets later");
 }

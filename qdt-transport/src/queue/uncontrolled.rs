@@ -1,12 +1,11 @@
-//! No congestion control for the tunnel's datagrams, but a bound on what is in flight.
+//! A congestion controller that only bounds the bytes in flight.
 //!
-//! The inner connections control their own congestion; a second controller underneath only hides
-//! the path from them (RFC 9484 section 9 allows none for datagrams that carry IP packets). What
-//! remains is our own memory: packets that a silent peer never acknowledges are remembered until
-//! they are declared lost.
+//! The inner connections control their own congestion; a second controller underneath hides the
+//! path from them (RFC 9484 section 9 lets datagrams with IP packets go without). The bound
+//! protects our memory: QUIC remembers packets to a silent peer until it declares them lost.
 //!
-//! It also feeds the [`QueueWatch`] of its path: quinn-proto reports acknowledgements to the
-//! controller only.
+//! It also feeds the [`QueueWatch`] of its path, because quinn-proto reports acknowledgements to
+//! the controller only.
 //!
 //! Invariant: the window is either wide open (above 2^32, where quinn-proto also stops pacing) or
 //! shut.
@@ -20,13 +19,13 @@ use quinn_proto::{Connection, RttEstimator};
 
 use super::QueueWatch;
 
-/// Wide open: above `u32::MAX`, where quinn-proto's pacer lets everything pass.
+/// Open: above `u32::MAX`, where quinn-proto does not pace.
 const OPEN: u64 = 1 << 40;
-/// Shut: one byte, so that nothing but loss probes is sent.
+/// Shut: one byte, which allows only loss probes.
 const SHUT: u64 = 1;
 
-/// Most bytes in flight to a peer that has stopped acknowledging. Each packet in flight costs
-/// memory on our side; 64 MiB is a round trip of 50 ms at 10 Gbit/s.
+/// The most bytes in flight to a peer that has stopped acknowledging, since each costs memory here:
+/// a round trip of 50 ms at 10 Gbit/s.
 const IN_FLIGHT: u64 = 64 << 20;
 
 /// Builds an [`Uncontrolled`] for every connection.
@@ -38,7 +37,6 @@ impl ControllerFactory for UncontrolledFactory {
     }
 }
 
-/// The controller that does not control.
 #[derive(Clone, Debug)]
 struct Uncontrolled {
     in_flight: u64,
@@ -47,7 +45,7 @@ struct Uncontrolled {
 }
 
 impl Uncontrolled {
-    /// Lets at most about `limit` bytes be in flight.
+    /// Returns a controller that allows about `limit` bytes in flight.
     fn new(limit: u64) -> Self {
         Self {
             in_flight: 0,
@@ -89,8 +87,8 @@ impl Controller for Uncontrolled {
     fn metrics(&self) -> ControllerMetrics {
         let mut metrics = ControllerMetrics::default();
         metrics.congestion_window = self.window();
-        // There is no slow start here, and `metrics` is the only way out of a controller that
-        // copies nothing: `signals_due` reads it.
+        // Without slow start `ssthresh` is free, and `metrics` is the only way out of a controller
+        // without a copy; `signals_due` reads it.
         metrics.ssthresh = self.queue.due();
         metrics
     }
@@ -108,9 +106,8 @@ impl Controller for Uncontrolled {
     }
 }
 
-/// Returns how many congestion signals the queue in the connection's path has called for since the
-/// path was new; `None` while it calls for none. The connection must have been dialled or accepted
-/// with an [`UncontrolledFactory`].
+/// Returns the congestion signals due for the queue in the connection's path since the path was
+/// new; `None` while none is. The connection must use an [`UncontrolledFactory`].
 pub(super) fn signals_due(quic: &Connection) -> Option<u64> {
     quic.congestion_state().metrics().ssthresh
 }

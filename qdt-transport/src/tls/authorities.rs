@@ -1,8 +1,7 @@
-//! A server's certificate checked by authorities: chain, name, dates and purpose.
+//! The check of a server's certificate against authorities: chain, name, dates and purpose.
 //!
-//! Invariants: a certificate that is itself among the trusted ones needs no authority above it and
-//! may itself be one (CA:TRUE, which is what `openssl req -x509` makes); its name, dates and
-//! purpose are checked all the same.
+//! Invariants: a certificate that is itself trusted needs no authority above it and may be one
+//! (CA:TRUE, as `openssl req -x509` makes it); its name, dates and purpose are checked as well.
 
 use std::sync::Arc;
 
@@ -18,7 +17,7 @@ use x509_parser::certificate::X509Certificate;
 /// The SHA-256 of a certificate.
 type Fingerprint = [u8; 32];
 
-/// Accepts what the trusted certificates vouch for, and those themselves.
+/// A verifier that accepts the trusted certificates and those that they issued.
 #[derive(Debug)]
 pub(super) struct Authorities {
     chain: Arc<WebPkiServerVerifier>,
@@ -26,10 +25,10 @@ pub(super) struct Authorities {
 }
 
 impl Authorities {
-    /// Trusts those of `certificates` that can be read.
+    /// Trusts the parsable ones of `certificates`.
     ///
     /// # Errors
-    /// None of them can.
+    /// None of them is parsable.
     pub(super) fn new(
         certificates: Vec<CertificateDer<'static>>,
         provider: Arc<CryptoProvider>,
@@ -42,7 +41,7 @@ impl Authorities {
         Ok(Self { chain, trusted })
     }
 
-    /// Checks a certificate that a server called `name` shows at `now`.
+    /// Checks the certificate of a server called `name` at `now`.
     pub(super) fn check(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -63,7 +62,7 @@ fn fingerprint(certificate: &CertificateDer<'_>) -> Fingerprint {
     Sha256::digest(certificate).into()
 }
 
-/// What is left to check of a certificate that is trusted by itself.
+/// Checks name, dates and purpose of a certificate that is itself trusted.
 fn verify_trusted(
     certificate: &CertificateDer<'_>,
     name: &ServerName<'_>,
@@ -113,10 +112,10 @@ mod tests {
     use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 
     use super::super::provider;
-    use super::super::refusal::{NEW_CERTIFICATE_OR_PIN, in_our_words};
+    use super::super::refusal::{NEW_CERTIFICATE_OR_PIN, with_remedy};
     use super::*;
 
-    /// A self-signed certificate for `vpn.example.org`, 2024 to 2034.
+    /// Returns a self-signed certificate for `vpn.example.org`, 2024 to 2034.
     fn made(change: impl FnOnce(&mut CertificateParams)) -> CertificateDer<'static> {
         let mut params = CertificateParams::new(vec!["vpn.example.org".into()]).expect("names");
         params.not_before = rcgen::date_time_ymd(2024, 1, 1);
@@ -130,7 +129,7 @@ mod tests {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     }
 
-    /// What a verifier that trusts `trusted` says to `shown` in 2026, reached as `name`.
+    /// Checks `shown` by the name `name` in 2026, with `trusted` as the only trusted certificate.
     fn check(
         trusted: &CertificateDer<'static>,
         shown: &CertificateDer<'static>,
@@ -143,11 +142,11 @@ mod tests {
         authorities
             .check(shown, &[], &name, &[], now)
             .map(|_| ())
-            .map_err(|error| in_our_words(error, NEW_CERTIFICATE_OR_PIN).to_string())
+            .map_err(|error| with_remedy(error, NEW_CERTIFICATE_OR_PIN).to_string())
     }
 
     #[test]
-    fn a_certificate_that_is_itself_trusted_is_accepted_also_as_an_authority() {
+    fn a_trusted_certificate_is_accepted_even_if_it_is_an_authority() {
         for certificate in [made(|_| {}), made(authority)] {
             assert_eq!(check(&certificate, &certificate, "vpn.example.org"), Ok(()));
         }
@@ -183,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn another_authoritys_certificate_is_refused_with_what_to_do() {
+    fn a_certificate_of_another_authority_is_refused_with_a_remedy() {
         let error = check(&made(authority), &made(authority), "vpn.example.org");
         let error = error.expect_err("refused");
         assert!(error.contains("CA:TRUE"), "{error}");

@@ -1,4 +1,4 @@
-//! A client's TLS configuration, from what it trusts to a QUIC configuration.
+//! A client's TLS configuration for QUIC, from its trust settings.
 
 use std::fmt;
 use std::io;
@@ -13,7 +13,7 @@ use super::authorities::Authorities;
 use super::verifier::{Accepts, ServerVerifier};
 use super::{ALPN_H3, ClientTrust, provider};
 
-/// Why a client has nothing to check a server against.
+/// Why a client's trust settings are unusable.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
     /// The file cannot be read.
@@ -21,7 +21,7 @@ pub enum TrustError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The file holds no certificate.
@@ -47,10 +47,10 @@ impl fmt::Debug for ClientTls {
 }
 
 impl ClientTls {
-    /// A configuration that accepts what `trust` says.
+    /// Returns a configuration that accepts certificates according to `trust`.
     ///
     /// # Errors
-    /// The file is unreadable, or there are no roots.
+    /// The file is unreadable or without certificates, or the system has no roots.
     pub fn new(trust: &ClientTrust) -> Result<Self, TrustError> {
         let provider = provider();
         let builder = rustls::ClientConfig::builder_with_provider(provider.clone())
@@ -90,7 +90,7 @@ impl ClientTls {
     }
 }
 
-/// The certificates in a PEM file; what else is in it is passed over.
+/// Returns the certificates in a PEM file, and ignores its other contents.
 fn certificates_of(path: &Path) -> Result<Vec<CertificateDer<'static>>, TrustError> {
     let pem = std::fs::read(path).map_err(|source| TrustError::Unreadable {
         path: path.into(),

@@ -1,9 +1,9 @@
-//! TLS 1.3 for QUIC: the server's certificate and the secrets derived from its key, and what a
-//! client trusts.
+//! TLS 1.3 for QUIC: the server's certificate and the secrets derived from its key, and the
+//! client's trust.
 //!
 //! Both sides speak ALPN `h3`, prefer AES-128-GCM (the cheaper of two layers; the inner one is the
-//! session's own) and offer the X25519MLKEM768 key exchange first. Private keys never leave this
-//! module except as the secrets that HKDF derives from them.
+//! session's own) and offer the X25519MLKEM768 key exchange first. Private keys leave this module
+//! only as the secrets that HKDF derives from them.
 
 mod authorities;
 mod client;
@@ -29,8 +29,7 @@ use rustls::crypto::aws_lc_rs::{self, cipher_suite};
 /// The application protocol of HTTP/3 (RFC 9114 section 3.1).
 const ALPN_H3: &[u8] = b"h3";
 
-/// aws-lc-rs with the cheapest cipher first. The provider's own list of key exchanges begins with
-/// X25519MLKEM768.
+/// Returns aws-lc-rs with the cheapest cipher first. Its key exchanges begin with X25519MLKEM768.
 fn provider() -> Arc<CryptoProvider> {
     let mut provider = aws_lc_rs::default_provider();
     provider.cipher_suites = vec![

@@ -1,5 +1,5 @@
-//! The pin of a server's key, written `sha256/` and the base64 of the SHA-256 of its
-//! SubjectPublicKeyInfo (RFC 7469 section 2.4 has the same fingerprint).
+//! The pin of a server's key: `sha256/` and the base64 of the SHA-256 of its SubjectPublicKeyInfo
+//! (the fingerprint of RFC 7469 section 2.4).
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-/// SHA-256 of a certificate's SubjectPublicKeyInfo in DER. Displays as `server_pin` has it.
+/// SHA-256 of a certificate's SubjectPublicKeyInfo in DER. Displays in the form of `server_pin`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpkiPin([u8; 32]);
 
@@ -18,17 +18,18 @@ pub struct SpkiPin([u8; 32]);
 #[error(
     "not a pin; it must be sha256/ and 44 characters of base64, as the client.yaml of the server's first start has it"
 )]
+/// The text is not a pin.
 pub struct PinError;
 
 impl SpkiPin {
-    /// Returns the pin of a certificate's key; `None` where the bytes are no X.509 certificate.
+    /// Returns the pin of a certificate's key; `None` if the bytes are not an X.509 certificate.
     pub(super) fn of_certificate(certificate: &[u8]) -> Option<Self> {
         let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
         let digest = Sha256::digest(parsed.tbs_certificate.subject_pki.raw);
         Some(Self(digest.into()))
     }
 
-    /// Returns whether the two are the same, in constant time.
+    /// Compares two pins in constant time.
     pub(super) fn matches(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
     }
@@ -37,7 +38,7 @@ impl SpkiPin {
 impl FromStr for SpkiPin {
     type Err = PinError;
 
-    /// Padding may be left out.
+    /// Parses a pin, with or without padding.
     fn from_str(text: &str) -> Result<Self, PinError> {
         let base64 = text.strip_prefix("sha256/").ok_or(PinError)?;
         let bytes = STANDARD_NO_PAD

@@ -1,31 +1,31 @@
-//! Why a server's certificate is refused, in words that say what to do.
+//! Texts for refused server certificates, each with a remedy.
 //!
-//! Invariant: no name of a type of the TLS library reaches a user; what has no words here is told
-//! as one text with a remedy that holds for every certificate.
+//! Invariant: no type name of the TLS library reaches a user; an error without a text of its own
+//! gets a general one with a remedy that fits every certificate.
 
 use qdt_proto::http3::http_date;
 use rustls::pki_types::UnixTime;
 use rustls::{CertificateError, Error};
 
-/// The remedy at the server, and at a client that has its pin.
+/// The remedy at the server, and at a client with its pin.
 pub(super) const NEW_CERTIFICATE: &str = "make a new one with scripts/gen-cert.sh on the server";
-/// The remedy at any other client, whatever is wrong with a certificate.
+/// The remedy at any other client.
 pub(super) const NEW_CERTIFICATE_OR_PIN: &str = "make a new one with scripts/gen-cert.sh, or set server_pin here, for which only the key counts";
 
-/// An error of a certificate in our words, with `remedy` where the error has none of its own; every
-/// other one as it is.
-pub(super) fn in_our_words(error: Error, remedy: &str) -> Error {
+/// Replaces a certificate error by our text, with `remedy` where the text has none of its own.
+/// Returns other errors unchanged.
+pub(super) fn with_remedy(error: Error, remedy: &str) -> Error {
     match error {
         Error::InvalidCertificate(problem) => {
-            let what = words(&problem, remedy);
+            let what = problem_text(&problem, remedy);
             Error::General(format!("the server's certificate {what}"))
         }
         other => other,
     }
 }
 
-/// What is wrong with a certificate, as a predicate.
-pub(super) fn words(problem: &CertificateError, remedy: &str) -> String {
+/// Returns what is wrong with a certificate, as a predicate.
+pub(super) fn problem_text(problem: &CertificateError, remedy: &str) -> String {
     use CertificateError as E;
     match problem {
         E::BadEncoding => format!("cannot be read: {remedy}"),
@@ -43,19 +43,19 @@ pub(super) fn words(problem: &CertificateError, remedy: &str) -> String {
             date(*not_before),
             date(*time)
         ),
-        E::NotValidForName => format!("is not for the name in `server`: {NAME}"),
+        E::NotValidForName => format!("is not for the name in `server`: {NAME_REMEDY}"),
         E::NotValidForNameContext {
             expected,
             presented,
         } if presented.is_empty() => format!(
-            "is not for {}: it names no server at all (no subjectAltName; a common name does not count): {NAME}",
+            "is not for {}: it names no server at all (no subjectAltName; a common name does not count): {NAME_REMEDY}",
             expected.to_str()
         ),
         E::NotValidForNameContext {
             expected,
             presented,
         } => format!(
-            "is not for {} but for {}: {NAME}",
+            "is not for {} but for {}: {NAME_REMEDY}",
             expected.to_str(),
             listed(presented)
         ),
@@ -75,18 +75,18 @@ pub(super) fn words(problem: &CertificateError, remedy: &str) -> String {
         }
         E::UnhandledCriticalExtension => format!("asks for more than can be checked here (a critical extension): {remedy}"),
         E::ApplicationVerificationFailure => format!("is not accepted here: {remedy}"),
-        E::Other(other) => other_words(&other.to_string(), remedy),
-        // Variants of a later library, and one that this one does not make any more.
+        E::Other(other) => webpki_problem_text(&other.to_string(), remedy),
+        // Variants of a later library, and a deprecated one.
         _ => format!("is not accepted here: {remedy}"),
     }
 }
 
-/// What to do about a name.
-const NAME: &str =
+/// The remedy for a name.
+const NAME_REMEDY: &str =
     "write a name that it has into `server`, or set server_pin here, for which names do not count";
 
-/// What the verifier of chains calls by names of its own.
-fn other_words(name: &str, remedy: &str) -> String {
+/// Returns the text for an error that webpki has under a name of its own.
+fn webpki_problem_text(name: &str, remedy: &str) -> String {
     match name {
         "CaUsedAsEndEntity" => "is one of an authority (CA:TRUE, as `openssl req -x509` makes them without options): set server_pin to the server's pin (it prints it at its start), or ca_file to this certificate itself".to_owned(),
         "EndEntityUsedAsCa" | "PathLenConstraintViolated" => {
@@ -99,7 +99,8 @@ fn other_words(name: &str, remedy: &str) -> String {
     }
 }
 
-/// The first names of a certificate, which are its maker's choice: escaped, and not too many.
+/// Returns the first names of a certificate, escaped and shortened, because its issuer chooses
+/// them.
 fn listed(names: &[String]) -> String {
     let shown: Vec<String> = names
         .iter()
@@ -128,7 +129,7 @@ mod tests {
 
     use super::*;
 
-    /// An error whose name is all that is known of it.
+    /// An error with a name only.
     #[derive(Debug)]
     struct Named(&'static str);
 
@@ -145,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn every_error_of_a_certificate_has_words_that_say_what_to_do() {
+    fn every_certificate_error_has_a_text_with_a_remedy() {
         use CertificateError as E;
         let at = |secs| UnixTime::since_unix_epoch(Duration::from_secs(secs));
         let name = || ServerName::try_from("vpn.example.org").expect("a name");
@@ -231,12 +232,12 @@ mod tests {
             (other("something of tomorrow"), "malformed"),
         ];
         for (problem, expected) in table {
-            let words = in_our_words(problem.clone().into(), NEW_CERTIFICATE).to_string();
+            let text = with_remedy(problem.clone().into(), NEW_CERTIFICATE).to_string();
             // `General` says so before its text.
-            assert!(words.contains("the server's certificate "), "{words}");
-            assert!(words.contains(expected), "{problem:?}: {words}");
+            assert!(text.contains("the server's certificate "), "{text}");
+            assert!(text.contains(expected), "{problem:?}: {text}");
             for foreign in ["invalid peer certificate", "OtherError", "Context", "\n"] {
-                assert!(!words.contains(foreign), "{problem:?}: {words}");
+                assert!(!text.contains(foreign), "{problem:?}: {text}");
             }
         }
     }

@@ -2,9 +2,9 @@
 //! file.
 //!
 //! With the same key a restarted server signs the same stateless resets (RFC 9000 section 10.3) for
-//! the connections of its predecessor, accepts the address tokens it gave out (section 8.1) and
-//! opens the resume tickets it sealed. HKDF-SHA256 (RFC 5869) with one label each keeps the three
-//! apart from each other and from the key itself.
+//! its predecessor's connections, accepts its address tokens (section 8.1) and opens its resume
+//! tickets. HKDF-SHA256 (RFC 5869) with a label each separates the three from each other and from
+//! the key.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -19,7 +19,7 @@ const STATELESS_RESET: &[u8] = b"stateless reset";
 const ADDRESS_TOKEN: &[u8] = b"address token";
 const RESUME_TICKET: &[u8] = b"resume ticket";
 
-/// An output of 32 bytes.
+/// A key of 32 bytes.
 struct Key32;
 
 impl KeyType for Key32 {
@@ -37,7 +37,7 @@ pub struct ServerSecrets {
 }
 
 impl ServerSecrets {
-    /// Derives everything from the private key's DER bytes.
+    /// Derives all secrets from the private key's DER bytes.
     pub(super) fn derive(private_key_der: &[u8]) -> Self {
         let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, SALT).extract(private_key_der);
         let expand = |label: &[u8]| {
@@ -54,13 +54,13 @@ impl ServerSecrets {
         }
     }
 
-    /// The key that resume tickets are sealed with.
+    /// Returns the key of resume tickets.
     #[must_use]
     pub fn ticket_key(&self) -> &[u8; 32] {
         &self.ticket
     }
 
-    /// The key for the stateless resets of one endpoint.
+    /// Returns the key for the stateless resets of one endpoint.
     pub(crate) fn reset_key(&self) -> ResetKey {
         ResetKey(Arc::new(RwLock::new(self.reset.clone())))
     }
@@ -70,24 +70,23 @@ impl ServerSecrets {
     }
 }
 
-/// The key of an endpoint's stateless resets, which may change while the endpoint lives. Clones
-/// change together.
+/// The key of an endpoint's stateless resets, which may change during its life. Clones change
+/// together.
 ///
-/// What a connection was told when it began stays with it: after a change the endpoint itself
-/// cannot reset older connections, but a later process with the new key can reset those that began
-/// since.
+/// A connection keeps the reset token that it started with: after a change the endpoint cannot
+/// reset older connections, but a later process with the new key can reset the newer ones.
 #[derive(Clone)]
 pub(crate) struct ResetKey(Arc<RwLock<Arc<hmac::Key>>>);
 
 impl ResetKey {
-    /// From now on resets are those of `secrets`.
+    /// Signs resets with the key of `secrets` from now on.
     pub(crate) fn change_to(&self, secrets: &ServerSecrets) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = secrets.reset.clone();
     }
 
-    /// The key now. Asked for when a connection begins or is unknown, never for a packet of a known
-    /// one.
-    fn now(&self) -> Arc<hmac::Key> {
+    /// Returns the current key. Called when a connection starts or is unknown, never for a packet
+    /// of a known one.
+    fn current(&self) -> Arc<hmac::Key> {
         self.0
             .read()
             .unwrap_or_else(PoisonError::into_inner)
@@ -97,15 +96,15 @@ impl ResetKey {
 
 impl HmacKey for ResetKey {
     fn sign(&self, data: &[u8], signature_out: &mut [u8]) {
-        HmacKey::sign(&*self.now(), data, signature_out);
+        HmacKey::sign(&*self.current(), data, signature_out);
     }
 
     fn signature_len(&self) -> usize {
-        HmacKey::signature_len(&*self.now())
+        HmacKey::signature_len(&*self.current())
     }
 
     fn verify(&self, data: &[u8], signature: &[u8]) -> Result<(), CryptoError> {
-        HmacKey::verify(&*self.now(), data, signature)
+        HmacKey::verify(&*self.current(), data, signature)
     }
 }
 
@@ -147,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn resets_follow_a_change_of_the_key() {
+    fn clones_of_a_reset_key_change_together() {
         let (a, b) = (
             ServerSecrets::derive(b"key a"),
             ServerSecrets::derive(b"key b"),

@@ -1,4 +1,4 @@
-//! A server's certificate and key, from PEM files to a QUIC configuration.
+//! A server's TLS configuration for QUIC, from its PEM files.
 
 use std::fmt;
 use std::fs;
@@ -15,7 +15,7 @@ use super::pin::SpkiPin;
 use super::refusal::{self, NEW_CERTIFICATE};
 use super::{ALPN_H3, ServerSecrets, provider};
 
-/// Why a certificate or key cannot be used. Each text names the file.
+/// Why a certificate or key is unusable. Each text names the file.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
     /// The file cannot be read.
@@ -25,7 +25,7 @@ pub enum CertificateError {
         what: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The file holds no PEM item of the right kind.
@@ -59,7 +59,7 @@ pub enum CertificateError {
     Key {
         /// The key's file.
         key: PathBuf,
-        /// What the TLS library said.
+        /// The TLS library's error.
         problem: rustls::Error,
     },
 }
@@ -82,7 +82,7 @@ impl ServerTls {
     /// Loads a certificate chain and its key (PKCS#1, SEC1 or PKCS#8) from PEM files.
     ///
     /// # Errors
-    /// A file is unreadable or holds no such item, or the two do not belong together.
+    /// A file is unreadable or lacks the item, or the two do not match.
     pub fn load(certificate: &Path, key: &Path) -> Result<Self, CertificateError> {
         let read = |what, path: &Path| {
             fs::read(path).map_err(|source| CertificateError::Unreadable {
@@ -122,7 +122,7 @@ impl ServerTls {
                 key: key.into(),
             },
             rustls::Error::InvalidCertificate(problem) => {
-                let what = refusal::words(&problem, NEW_CERTIFICATE);
+                let what = refusal::problem_text(&problem, NEW_CERTIFICATE);
                 malformed("tls_cert", certificate, what)
             }
             problem => CertificateError::Key {
@@ -144,8 +144,7 @@ impl ServerTls {
             .with_no_client_auth()
             .with_single_cert(chain, key)?;
         config.alpn_protocols = vec![ALPN_H3.to_vec()];
-        // Sessions resume by their own ticket; a TLS ticket would only add bytes to every
-        // handshake.
+        // Sessions resume by their own ticket; TLS tickets would only lengthen handshakes.
         config.send_tls13_tickets = 0;
         let quic = QuicServerConfig::try_from(config)
             .expect("the provider has TLS13_AES_128_GCM_SHA256, which protects Initial packets");
@@ -156,19 +155,19 @@ impl ServerTls {
         })
     }
 
-    /// The secrets derived from the private key.
+    /// Returns the secrets derived from the private key.
     #[must_use]
     pub fn secrets(&self) -> &ServerSecrets {
         &self.secrets
     }
 
-    /// The certificate's pin, as a client's `server_pin` wants it; empty where it has none.
+    /// Returns the certificate's pin in the form of `server_pin`; empty if it has none.
     #[must_use]
     pub fn pin(&self) -> &str {
         &self.pin
     }
 
-    /// `newer`'s certificate with this one's secrets.
+    /// Returns the certificate of `newer` with the secrets of this configuration.
     pub(crate) fn with_certificate_of(&self, newer: Self) -> Self {
         Self {
             secrets: self.secrets.clone(),
@@ -204,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn every_refusal_names_the_file_and_what_to_do() {
+    fn every_refusal_names_the_file_and_a_remedy() {
         let dir = tempfile::tempdir().expect("tempdir");
         let pair =
             rcgen::generate_simple_self_signed(vec!["localhost".into()]).expect("certificate");

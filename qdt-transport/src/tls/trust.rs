@@ -1,18 +1,18 @@
-//! Whom a client trusts, as its configuration says it.
+//! A client's trust settings.
 
 use std::path::PathBuf;
 
 use super::SpkiPin;
 
-/// What makes a server's certificate acceptable.
+/// The rule by which a client accepts a server's certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientTrust {
-    /// The system's roots, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name.
+    /// The system's roots, or those of `SSL_CERT_FILE` and `SSL_CERT_DIR`.
     System,
-    /// The certificates of one PEM file, and no others.
+    /// Only the certificates of one PEM file.
     CaFile(PathBuf),
-    /// The public key itself. Name, dates and chain do not matter.
+    /// The public key. Name, dates and chain do not count.
     Pin(SpkiPin),
-    /// Any certificate: no protection against an active attacker.
+    /// Any certificate, without protection against an active attacker.
     Anyone,
 }

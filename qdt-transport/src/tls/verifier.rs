@@ -1,7 +1,7 @@
 //! The check of a server's certificate during the handshake.
 //!
-//! Invariants: whatever makes a certificate acceptable, the signature of the handshake is checked
-//! against its key; every refusal is in the words of [`super::refusal`].
+//! Invariants: the signature of the handshake is checked against the certificate's key, whatever
+//! made the certificate acceptable; every refusal has a text of [`super::refusal`].
 
 use std::sync::Arc;
 
@@ -14,18 +14,18 @@ use super::authorities::Authorities;
 use super::pin::SpkiPin;
 use super::refusal;
 
-/// What makes a certificate acceptable.
+/// The rule by which certificates are accepted.
 #[derive(Debug)]
 pub(super) enum Accepts {
-    /// Authorities vouch for it, its name and its dates.
+    /// Authorities vouch for key, name and dates.
     Authorities(Authorities),
-    /// Its key has this pin.
+    /// The key has this pin.
     Pin(SpkiPin),
-    /// Nothing: every certificate is.
+    /// Every certificate is accepted.
     Anything,
 }
 
-/// Accepts certificates for one client configuration.
+/// The verifier of one client configuration.
 #[derive(Debug)]
 pub(super) struct ServerVerifier {
     accepts: Accepts,
@@ -37,13 +37,13 @@ impl ServerVerifier {
         Self { accepts, provider }
     }
 
-    fn in_our_words(&self, error: Error) -> Error {
+    fn with_remedy(&self, error: Error) -> Error {
         let remedy = match self.accepts {
             Accepts::Authorities(_) => refusal::NEW_CERTIFICATE_OR_PIN,
-            // Only the key counts already.
+            // A pin is set already, or nothing is checked.
             Accepts::Pin(_) | Accepts::Anything => refusal::NEW_CERTIFICATE,
         };
-        refusal::in_our_words(error, remedy)
+        refusal::with_remedy(error, remedy)
     }
 }
 
@@ -59,7 +59,7 @@ impl ServerCertVerifier for ServerVerifier {
         match &self.accepts {
             Accepts::Authorities(authorities) => authorities
                 .check(end_entity, intermediates, server_name, ocsp_response, now)
-                .map_err(|error| self.in_our_words(error)),
+                .map_err(|error| self.with_remedy(error)),
             Accepts::Pin(pin) => check_key(end_entity, pin),
             Accepts::Anything => Ok(ServerCertVerified::assertion()),
         }
@@ -73,7 +73,7 @@ impl ServerCertVerifier for ServerVerifier {
     ) -> Result<HandshakeSignatureValid, Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
         verify_tls12_signature(message, cert, dss, algorithms)
-            .map_err(|error| self.in_our_words(error))
+            .map_err(|error| self.with_remedy(error))
     }
 
     fn verify_tls13_signature(
@@ -84,7 +84,7 @@ impl ServerCertVerifier for ServerVerifier {
     ) -> Result<HandshakeSignatureValid, Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
         verify_tls13_signature(message, cert, dss, algorithms)
-            .map_err(|error| self.in_our_words(error))
+            .map_err(|error| self.with_remedy(error))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
