@@ -1,14 +1,14 @@
-//! What one worker has for another: packets in one buffer, with what is known of each.
+//! Packets for another worker in one buffer, with metadata.
 //!
-//! They are gathered in a turn, given away as a whole and taken as a whole, so that their order
-//! stays; two buffers circulate, so that this allocates nothing in the long run. What a flood made
-//! large is given back.
+//! They are collected during a turn and handed over as a whole, which keeps their order. Two
+//! buffers circulate, so that this allocates nothing in the steady state. Memory that a flood
+//! needed is freed.
 
-/// See the module. A buffer of more than `KEPT` bytes is not kept.
+/// A batch of packets. Buffers above `KEPT` bytes are freed when it is cleared.
 #[derive(Debug)]
 pub(crate) struct Batch<M, const KEPT: usize> {
     bytes: Vec<u8>,
-    /// What is known of each, and its length.
+    /// Metadata and length of each packet.
     packets: Vec<(M, usize)>,
 }
 
@@ -26,15 +26,15 @@ impl<M: Copy, const KEPT: usize> Batch<M, KEPT> {
     const OVERHEAD: usize = size_of::<(M, usize)>();
 
     /// Appends a packet, given in parts.
-    pub(crate) fn push(&mut self, known: M, parts: &[&[u8]]) {
+    pub(crate) fn push(&mut self, meta: M, parts: &[&[u8]]) {
         let start = self.bytes.len();
         for part in parts {
             self.bytes.extend_from_slice(part);
         }
-        self.packets.push((known, self.bytes.len() - start));
+        self.packets.push((meta, self.bytes.len() - start));
     }
 
-    /// Returns how many packets there are.
+    /// Returns the number of packets.
     pub(crate) fn len(&self) -> usize {
         self.packets.len()
     }
@@ -43,13 +43,13 @@ impl<M: Copy, const KEPT: usize> Batch<M, KEPT> {
         self.packets.is_empty()
     }
 
-    /// Returns how many bytes are held.
+    /// Returns the bytes held, overhead included.
     fn size(&self) -> usize {
         self.bytes.len() + self.packets.len() * Self::OVERHEAD
     }
 
-    /// Appends those of `other` where the whole then holds at most `max_bytes` and `max_len`
-    /// packets. Returns whether it did; `other` is empty afterwards.
+    /// Appends the packets of `other` if the whole then has at most `max_bytes` and `max_len`
+    /// packets, and returns whether it did. `other` is empty afterwards.
     pub(crate) fn append(&mut self, other: &mut Self, max_bytes: usize, max_len: usize) -> bool {
         let fits = self.size() + other.size() <= max_bytes && self.len() + other.len() <= max_len;
         if fits {
@@ -60,7 +60,7 @@ impl<M: Copy, const KEPT: usize> Batch<M, KEPT> {
         fits
     }
 
-    /// Forgets all of them.
+    /// Removes all packets.
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
         self.packets.clear();
@@ -69,13 +69,12 @@ impl<M: Copy, const KEPT: usize> Batch<M, KEPT> {
         }
     }
 
-    /// Hands each to `each`, in the order in which they came; writable, because splitting rewrites
-    /// it.
+    /// Calls `each` with every packet in order; writable, because splitting rewrites it.
     pub(crate) fn for_each(&mut self, mut each: impl FnMut(M, &mut [u8])) {
         let mut rest = self.bytes.as_mut_slice();
-        for (known, len) in &self.packets {
+        for (meta, len) in &self.packets {
             let (packet, tail) = rest.split_at_mut(*len);
-            each(*known, packet);
+            each(*meta, packet);
             rest = tail;
         }
     }
@@ -86,7 +85,7 @@ mod tests {
     use super::*;
 
     const KEPT: usize = 1 << 20;
-    /// Packets that are known by a number.
+    /// Packets with a number as metadata.
     type Numbered = Batch<u16, KEPT>;
     const OVERHEAD: usize = Numbered::OVERHEAD;
 
@@ -108,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn packets_keep_their_order_and_what_does_not_fit_is_left_out() {
+    fn packets_keep_their_order_and_those_that_do_not_fit_are_dropped() {
         let mut waiting = Batch::default();
         let three = 3 * (100 + OVERHEAD);
         assert!(waiting.append(&mut of(&[1, 2]), three, 4));
@@ -128,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn the_memory_of_a_flood_is_not_kept() {
+    fn memory_of_a_flood_is_freed() {
         let mut batch = of(&vec![1; KEPT / OVERHEAD]);
         batch.clear();
         assert_eq!(batch.bytes.capacity() + batch.packets.capacity(), 0);

@@ -1,8 +1,9 @@
-//! The packet side of one session: sealing and sending, receiving and opening, whatever carries it.
+//! The packet side of one session: sealing and sending, receiving and opening, independent of the
+//! carrier.
 //!
-//! Sealing happens in sending order, straight from the packet into the carrier's buffer: `header |
-//! ciphertext | tag`. A packet that one datagram cannot carry at this moment leaves in fragments;
-//! nothing else about the size ever ends a session.
+//! Invariants: packets are sealed in the order of sending, straight into the carrier's buffer
+//! (`header | ciphertext | tag`); a packet that one datagram cannot carry is sent in fragments, and
+//! no size ends a session.
 
 use std::time::Instant;
 
@@ -14,22 +15,21 @@ use qdt_proto::handshake::{Capabilities, Capability, DirectionKeys};
 use crate::carrier::{Carrier, Codec};
 use crate::counters::{DropReason, WorkerCounters};
 
-/// The smallest datagram that fragments are cut for: below it a packet would become a swarm.
+/// The smallest datagram for fragments: below it a packet would need too many.
 const MIN_DATAGRAM: usize = OVERHEAD + FRAGMENT_HEADER_LEN + 256;
 
-/// What both sides of a session agreed on.
+/// The negotiated terms of a session.
 pub(crate) struct Terms<'a> {
     pub(crate) id: SessionId,
     pub(crate) aead: Aead,
     pub(crate) send: &'a DirectionKeys,
     pub(crate) receive: &'a DirectionKeys,
     pub(crate) caps: Capabilities,
-    /// The session's `mtu`: no datagram is longer.
+    /// The session's `mtu`: the longest datagram.
     pub(crate) mtu: u16,
     pub(crate) max_reassembly_bytes: usize,
 }
 
-/// See the module.
 pub(crate) struct Session {
     pub(crate) id: SessionId,
     pub(crate) caps: Capabilities,
@@ -55,14 +55,14 @@ impl Session {
         }
     }
 
-    /// Returns the bytes of the longest inner packet that one datagram carries, where the carrier's
-    /// own limit is `carrier` bytes.
+    /// Returns the length of the longest inner packet in one datagram, with a carrier's limit of
+    /// `carrier` bytes.
     pub(crate) fn packet_limit(&self, carrier: usize) -> usize {
         carrier.min(usize::from(self.mtu)).saturating_sub(OVERHEAD)
     }
 
-    /// Seals one inner packet and sends it: in one datagram, or in fragments where `limit` (from
-    /// [`Self::packet_limit`]) is too small for it.
+    /// Seals and sends one inner packet: in one datagram, or in fragments if it exceeds `limit`
+    /// (from [`Self::packet_limit`]).
     pub(crate) fn send_packet(
         &mut self,
         carrier: &mut impl Carrier,
@@ -76,7 +76,7 @@ impl Session {
         self.send_fragments(carrier, counters, packet, limit + OVERHEAD)
     }
 
-    /// Seals one message and sends it in one datagram.
+    /// Seals and sends one message in one datagram.
     pub(crate) fn send_message(
         &mut self,
         carrier: &mut impl Carrier,
@@ -84,8 +84,8 @@ impl Session {
         plaintext: &[u8],
     ) -> Result<(), DropReason> {
         let needed = OVERHEAD + plaintext.len();
-        // Asked before sealing: what is sealed is sent, so that counters have no holes of our
-        // making.
+        // Checked before sealing: a sealed datagram is always sent, so that our counters have no
+        // gaps.
         if !carrier.has_room(1, needed) {
             return Err(DropReason::QueueFull);
         }
@@ -108,7 +108,7 @@ impl Session {
         let count = packet
             .len()
             .div_ceil(max_datagram - OVERHEAD - FRAGMENT_HEADER_LEN);
-        // All or nothing: a packet of which a part is dropped is a waste of the rest.
+        // All or nothing: the other fragments of a dropped one are useless.
         if !carrier.has_room(count, max_datagram + 64) {
             return Err(DropReason::QueueFull);
         }
@@ -122,7 +122,7 @@ impl Session {
         Ok(())
     }
 
-    /// Returns the session's part of a datagram that its carrier received, or why there is none.
+    /// Returns the session's part of a datagram from its carrier.
     pub(crate) fn strip<'d>(
         &self,
         codec: &Codec,
@@ -135,18 +135,18 @@ impl Session {
         Ok(inner)
     }
 
-    /// When [`Self::expire`] has something to do.
+    /// Returns when [`Self::expire`] is due.
     pub(crate) fn next_expiry(&self) -> Option<Instant> {
         self.opener.poll_timeout()
     }
 
-    /// Forgets packets whose missing fragments have not come in time.
+    /// Drops packets whose missing fragments are overdue.
     pub(crate) fn expire(&mut self, now: Instant) {
         self.opener.handle_timeout(now);
     }
 
-    /// Opens a datagram that [`Self::strip`] returned; its plaintext goes into `slot`, which is at
-    /// least as long as the datagram without its [`OVERHEAD`].
+    /// Opens a datagram from [`Self::strip`]. Its plaintext goes into `slot`, which is at least as
+    /// long as the datagram without its [`OVERHEAD`].
     pub(crate) fn open(
         &mut self,
         now: Instant,
@@ -183,7 +183,7 @@ mod tests {
         })
     }
 
-    /// Keeps what is sent, as long as there is room for it.
+    /// A carrier that stores the datagrams up to its room.
     struct Memory {
         limit: usize,
         room: usize,
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_packet_longer_than_its_carrier_takes_leaves_in_datagrams_that_it_takes() {
+    fn a_packet_longer_than_the_carriers_limit_is_sent_in_fragments() {
         let mut session = session();
         let mut carrier = Memory::with_room(1 << 16);
         let limit = session.packet_limit(carrier.datagram_limit());
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_a_packet_leaves_where_there_is_no_room_for_all_of_it() {
+    fn a_packet_is_not_sent_in_part_without_room_for_all_of_it() {
         let mut session = session();
         let counters = WorkerCounters::default();
         for (room, len) in [(100, 63), (1500, 1312)] {
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_longer_than_the_sessions_mtu_is_refused_behind_a_longer_form_too() {
+    fn a_datagram_longer_than_the_sessions_mtu_is_refused_behind_any_prefix() {
         let session = session();
         let codec = Codec::new(StreamId::new(Side::Client, Dir::Bi, 0));
         for prefix in [

@@ -1,7 +1,7 @@
 //! A worker's TUN queue: read into one large buffer, written through a coalescer.
 //!
-//! Packets reach the kernel in the order they were committed. What the kernel does not take is
-//! dropped and counted; the worker never waits for it.
+//! Invariants: packets reach the kernel in the order of their commits; those that it refuses are
+//! dropped and counted, and the worker never waits for it.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -15,8 +15,8 @@ use crate::wake::Source;
 
 /// A virtio-net header and the longest IP packet.
 pub(crate) const READ_BUFFER: usize = 10 + 65_535 + 16;
-/// What one read becomes when it is split and sealed: each of its segments, of 536 bytes or more,
-/// brings inner headers, the QDT header and the tag.
+/// The most bytes of a sealed read: each segment of 536 bytes or more adds inner headers, the QDT
+/// header and the tag.
 pub(crate) const SEALED_READ: usize = READ_BUFFER + 65_535 / 536 * 128;
 
 /// Returns a coalescer of the super-packets that `queue` accepts.
@@ -31,14 +31,13 @@ pub fn coalescer_for(queue: &TunQueue) -> Coalescer {
     })
 }
 
-/// See the module.
 pub(crate) struct TunPort {
     queue: TunQueue,
     has_vnet_header: bool,
     coalescer: Coalescer,
-    /// Something was committed and not flushed yet.
+    /// Whether packets were committed and not flushed.
     has_packets: bool,
-    complaint: Complaint,
+    refusals: RefusalLog,
 }
 
 impl TunPort {
@@ -48,11 +47,11 @@ impl TunPort {
             coalescer: coalescer_for(&queue),
             queue,
             has_packets: false,
-            complaint: Complaint::default(),
+            refusals: RefusalLog::default(),
         }
     }
 
-    /// Returns what a packet to read makes ready, and the end of the device.
+    /// Returns the queue as something to wait for.
     pub(crate) fn source(&self) -> Source<'_> {
         Source::of(&self.queue)
     }
@@ -64,12 +63,12 @@ impl TunPort {
         Ok(len)
     }
 
-    /// Returns the packets that a read from this queue stands for.
+    /// Returns the packets of a read from this queue.
     pub(crate) fn segments<'a>(&self, read: &'a mut [u8]) -> Result<Segments<'a>, SegmentError> {
         Segments::new(read, self.has_vnet_header)
     }
 
-    /// Returns what stands before a packet of this queue that needs nothing done to it.
+    /// Returns the header of a packet that needs no offload.
     pub(crate) fn plain_header(&self) -> &'static [u8] {
         if self.has_vnet_header {
             &[0; VnetHeader::LEN]
@@ -78,64 +77,63 @@ impl TunPort {
         }
     }
 
-    /// Returns `len` bytes to write a packet into. It is forgotten unless [`Self::commit`] follows.
+    /// Returns `len` bytes for a packet, which is discarded unless [`Self::commit`] follows.
     pub(crate) fn slot(&mut self, len: usize) -> &mut [u8] {
         self.coalescer.slot(len)
     }
 
-    /// The packet in the first `len` bytes of the slot goes to the kernel, perhaps with others.
+    /// Queues the packet in the first `len` bytes of the slot, to be coalesced with others.
     pub(crate) fn commit(&mut self, len: usize, counters: &WorkerCounters) {
-        let (queue, complaint) = (&self.queue, &mut self.complaint);
+        let (queue, refusals) = (&self.queue, &mut self.refusals);
         self.coalescer.commit(len, &mut |packet: &[u8]| {
-            write(queue, packet, counters, complaint);
+            write(queue, packet, counters, refusals);
         });
         self.has_packets = true;
     }
 
-    /// A packet from elsewhere goes to the kernel, after those before it.
+    /// Queues a copy of a packet.
     pub(crate) fn put(&mut self, packet: &[u8], counters: &WorkerCounters) {
         self.slot(packet.len())[..packet.len()].copy_from_slice(packet);
         self.commit(packet.len(), counters);
     }
 
-    /// What was committed reaches the kernel now. Returns whether there was anything: the kernel
-    /// answers within the write where it can (TCP's acknowledgements, an echo reply), so its
-    /// answers can be read at once.
+    /// Writes the queued packets. Returns whether there were any: the kernel answers within the
+    /// write where it can (TCP acknowledgements, echo replies), so its answers can be read at once.
     pub(crate) fn flush(&mut self, counters: &WorkerCounters) -> bool {
         let had_packets = std::mem::take(&mut self.has_packets);
         if had_packets {
-            let (queue, complaint) = (&self.queue, &mut self.complaint);
+            let (queue, refusals) = (&self.queue, &mut self.refusals);
             self.coalescer.flush(&mut |packet: &[u8]| {
-                write(queue, packet, counters, complaint);
+                write(queue, packet, counters, refusals);
             });
         }
         had_packets
     }
 }
 
-fn write(queue: &TunQueue, packet: &[u8], counters: &WorkerCounters, complaint: &mut Complaint) {
+fn write(queue: &TunQueue, packet: &[u8], counters: &WorkerCounters, refusals: &mut RefusalLog) {
     match queue.write(packet) {
         Ok(_) => counters.tun_written(),
-        // EINVAL: the kernel found the packet itself unacceptable.
+        // EINVAL: the packet itself is invalid.
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
             counters.dropped(DropReason::BadPacket);
         }
         Err(error) => {
             counters.dropped(DropReason::TunBackpressure);
             if error.kind() != io::ErrorKind::WouldBlock {
-                complaint.about(&error);
+                refusals.about(&error);
             }
         }
     }
 }
 
-/// Says that the device takes no packets, once in a while and not for each of them.
+/// Logs refused packets at intervals instead of one by one.
 #[derive(Debug, Default)]
-struct Complaint {
+struct RefusalLog {
     last: Option<Instant>,
 }
 
-impl Complaint {
+impl RefusalLog {
     const EVERY: Duration = Duration::from_secs(10);
 
     #[cold]

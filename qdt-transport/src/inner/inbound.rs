@@ -1,5 +1,5 @@
-//! From a session's carrier into the TUN: opened straight into the super-packet being built,
-//! checked, on to the kernel.
+//! From a session's carrier into the TUN: each datagram is opened straight into the next
+//! super-packet, checked and written.
 
 use std::time::Instant;
 
@@ -18,52 +18,51 @@ use crate::session::Session;
 /// The longest ping that is answered: a padded probe of the whole path.
 const MAX_PING: usize = 1500;
 
-/// Where an inner packet goes that may pass.
+/// The destination of a valid inner packet.
 pub(crate) enum Route {
-    /// To the TUN.
+    /// The TUN.
     Kernel,
-    /// To another client, without a detour through the kernel: it works whether or not the host
-    /// forwards.
+    /// Another client. It bypasses the kernel, so that it works without forwarding on the host.
     Peer,
-    /// No further: it answers a probe of our own.
+    /// None: it answers our own probe.
     Probe,
 }
 
-/// What a role decides about what arrives for a session.
+/// A role's policy for packets from a carrier.
 pub(crate) trait InboundPolicy {
     const DIRECTION: Direction;
-    /// What the connection is closed with once the peer has ended the session.
+    /// The close reason after the peer has ended the session.
     const CLOSED: &'static [u8];
 
-    /// Charges a datagram of the session, or one that is not, to the session's limits.
+    /// Charges a datagram to the session's limits, even if it is not of the session.
     fn charge<'d>(&self, stripped: Result<&'d [u8], DropReason>) -> Result<&'d [u8], DropReason> {
         stripped
     }
 
-    /// Charges a packet that came in fragments to the session's limits.
+    /// Charges a reassembled packet to the session's limits.
     fn charge_reassembled(&self) -> Result<(), DropReason> {
         Ok(())
     }
 
-    /// Returns where a packet goes that may pass, and why another may not.
+    /// Returns the route of a valid packet, or the reason to drop it.
     fn check_inner(&mut self, packet: &[u8]) -> Result<Route, DropReason>;
 
-    /// Takes in that a packet of `len` bytes goes on.
+    /// Counts a packet of `len` bytes that was routed.
     fn passed(&mut self, _len: usize) {}
 
-    /// Takes a packet for [`Route::Peer`], with what the TUN puts before it.
+    /// Takes a packet for [`Route::Peer`] and the header that the TUN puts before it.
     fn to_peer(&mut self, _header: &[u8], _packet: &[u8]) {}
 
-    /// Returns whether the peer's pings are answered.
+    /// Returns whether pings of the peer are answered.
     fn answers_pings(&self) -> bool {
         false
     }
 
-    /// Takes in that the peer answered a ping of `len` bytes.
+    /// Handles the peer's answer to a ping of `len` bytes.
     fn pong(&mut self, _now: Instant, _len: usize) {}
 }
 
-/// Opens and delivers every datagram that waits on a carrier of the session; `backlog` as in
+/// Opens and delivers the datagrams of a session's carrier; `backlog` is
 /// [`Link::backlog`](crate::engine::Link).
 pub(crate) fn receive<P: InboundPolicy>(
     now: Instant,
@@ -96,7 +95,7 @@ pub(crate) fn receive<P: InboundPolicy>(
                         let arena = &mut path.arena;
                         let mut carrier = QuicCarrier::new(quic, codec, arena, backlog);
                         let echoed = &slot[..len.min(MAX_PING)];
-                        // A pong that finds no room is one that a lossy path could have lost.
+                        // A pong without room counts as lost on the path.
                         let _ = session.send_message(&mut carrier, MessageType::Pong, echoed);
                     }
                     Opened::Pong(len) => policy.pong(now, len),

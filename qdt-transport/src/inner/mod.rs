@@ -1,11 +1,7 @@
-//! Inner packets on their way through a worker: from its TUN into a session's carrier, and from a
-//! carrier into the TUN.
+//! The path of inner packets through a worker: from the TUN into a session's carrier, and from a
+//! carrier into the TUN. Client and server share it and differ in a policy, which is compiled in.
 //!
-//! Client and server share both ways; what each decides by itself is a policy, which is compiled
-//! in.
-//!
-//! Invariant: packets go on in the order in which they came; one that does not go on is counted
-//! once, with its reason.
+//! Invariants: packets keep their order; a dropped one is counted once, with its reason.
 
 mod inbound;
 mod outbound;
@@ -19,15 +15,15 @@ use crate::arena::Arena;
 use crate::counters::WorkerCounters;
 use crate::tun_port::TunPort;
 
-/// Sealed datagrams of a turn: several TUN super-packets.
+/// Bytes for the sealed datagrams of a turn: several TUN super-packets.
 const SEAL_ARENA: usize = 1 << 20;
 
-/// What a worker has for the packets of all its sessions.
+/// The resources of a worker that all its sessions share.
 pub(crate) struct DataPath {
     pub(crate) counters: Arc<WorkerCounters>,
-    /// Where datagrams are sealed.
+    /// Memory for sealed datagrams.
     pub(crate) arena: Arena,
-    /// `None` before a TUN is attached, and once it is gone.
+    /// `None` before a TUN is attached, and after it failed.
     pub(crate) tun: Option<TunPort>,
 }
 
@@ -40,7 +36,7 @@ impl DataPath {
         }
     }
 
-    /// Hands what was committed to the kernel. Returns whether there was anything.
+    /// Writes the committed packets to the kernel. Returns whether there were any.
     pub(crate) fn flush_tun(&mut self) -> bool {
         let tun = self.tun.as_mut();
         tun.is_some_and(|tun| tun.flush(&self.counters))

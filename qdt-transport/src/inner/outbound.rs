@@ -1,4 +1,4 @@
-//! From the TUN into a session's carrier: split, checked, sealed, queued.
+//! From the TUN into a session's carrier: each read is split, checked, sealed and queued.
 //!
 //! The segments of a super-packet share the session, the carrier's limit and the order.
 
@@ -14,25 +14,28 @@ use crate::engine::Link;
 use crate::queue::{CongestionSignal, Share};
 use crate::session::Session;
 
-/// Room for an ICMP error with what it quotes (RFC 1812 section 4.3.2.3: at most 576 bytes).
+/// The longest ICMP error (RFC 1812 section 4.3.2.3).
 const ICMP_BUFFER: usize = 576;
 
-/// What a role decides about the packets that it sends for a session.
+/// A role's policy for packets from the TUN.
 pub(crate) trait OutboundPolicy {
     const DIRECTION: Direction;
 
-    /// Returns why a packet is not sent, where it is not.
+    /// Checks a packet.
+    ///
+    /// # Errors
+    /// The reason to drop it.
     fn check(&self, packet: &[u8]) -> Result<(), DropReason>;
 
-    /// Takes in that a packet of `len` bytes was sent.
+    /// Counts a sent packet of `len` bytes.
     fn sent(&mut self, len: usize);
 
     /// Returns the source of an ICMP error about a packet.
     fn error_source(&self) -> IpAddr;
 }
 
-/// Sends what one TUN read brought on `link`, the session's carrier. Where the session is
-/// `over_share` it gets a congestion signal.
+/// Sends one TUN read on `link`, the session's carrier. A session `over_share` gets a congestion
+/// signal.
 pub(crate) fn send<C, P: OutboundPolicy>(
     path: &mut DataPath,
     link: &mut Link<C>,
@@ -77,8 +80,8 @@ pub(crate) fn send<C, P: OutboundPolicy>(
     }
 }
 
-/// Returns the answer to a packet that must not be fragmented and is larger than the session's
-/// MTU: RFC 1191's "fragmentation needed" with the size that one datagram carries.
+/// Returns the ICMP error for a packet with DF that exceeds the session's MTU: RFC 1191's
+/// "fragmentation needed" with the size that fits one datagram.
 fn too_big(packet: &[u8], mtu: u16, source: IpAddr) -> Option<([u8; ICMP_BUFFER], usize)> {
     let mut answer = [0; ICMP_BUFFER];
     let carries = mtu.saturating_sub(OVERHEAD as u16);
