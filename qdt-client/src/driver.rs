@@ -153,7 +153,7 @@ impl<W: WorkerHandle, H: Host> Driver<W, H> {
             Action::Resolve => self.start_resolver(),
             Action::Dial(dial) => self.send(ClientCommand::Dial(dial))?,
             Action::Adopt(attempt) => self.send(ClientCommand::Adopt(attempt))?,
-            Action::Close(attempt) => self.send(ClientCommand::Hangup(attempt))?,
+            Action::Close(attempt) => self.send(ClientCommand::Close(attempt))?,
             Action::SetTun(plan) => {
                 if let Some(queue) = self.host.set_tun(&plan).await? {
                     self.send(ClientCommand::AttachTun(queue))?;

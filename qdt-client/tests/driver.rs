@@ -49,7 +49,7 @@ impl Worker {
         loop {
             match self.command().await {
                 ClientCommand::Dial(dial) => return dial,
-                ClientCommand::Hangup(_) => {}
+                ClientCommand::Close(_) => {}
                 other => panic!("a dial was expected: {other:?}"),
             }
         }

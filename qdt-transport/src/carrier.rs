@@ -1,11 +1,11 @@
-//! What carries a session's datagrams to the peer: a QUIC connection.
+//! The carrier of a session's datagrams: a QUIC connection.
 //!
-//! A session asks three things of its carrier: how long a datagram may be now, whether there is
-//! room, and to send. Code for packets is generic over [`Carrier`]: which kind it is, is decided
-//! once per TUN read and never per packet.
+//! A session needs three operations: the longest datagram now, whether there is room, and sending.
+//! Code for packets is generic over [`Carrier`]: the kind is chosen once per TUN read, never per
+//! packet.
 //!
-//! Invariant: nothing else of a session's knows how the engine names a connection, or what stands
-//! before a session's datagram in the carrier's own.
+//! Invariant: only this file knows the connection's handle in the engine and the prefix of a
+//! session's datagrams.
 
 use bytes::{Bytes, BytesMut};
 use qdt_proto::datagram::SealError;
@@ -17,19 +17,19 @@ use crate::counters::DropReason;
 use crate::engine::{Application, Engine, Link};
 use crate::udp::DatagramPort;
 
-/// A carrier that is ready to send what one TUN read brings.
+/// A carrier that is ready to send the packets of one TUN read.
 pub(crate) trait Carrier {
-    /// Returns the bytes of the longest datagram that it takes now; 0 where it takes none.
+    /// Returns the length of the longest datagram that it accepts now; 0 if none.
     fn datagram_limit(&mut self) -> usize;
 
-    /// Returns whether it takes `count` datagrams of `len` bytes now.
+    /// Returns whether it accepts `count` datagrams of `len` bytes now.
     fn has_room(&mut self, count: usize, len: usize) -> bool;
 
     /// Sends the datagram that `seal` writes into a space of `len` bytes and whose length it
-    /// returns. Returns false where `seal` returns `None`: nothing is sent then.
+    /// returns. If `seal` returns `None`, sends nothing and returns false.
     ///
     /// # Errors
-    /// `seal` failed, or the carrier takes no datagram of this length.
+    /// `seal` failed, or the carrier accepts no datagram of this length.
     fn send(
         &mut self,
         len: usize,
@@ -37,8 +37,8 @@ pub(crate) trait Carrier {
     ) -> Result<bool, DropReason>;
 }
 
-/// How a session's datagrams stand in those of a QUIC connection: behind the quarter stream id of
-/// its request (RFC 9297 section 2.1).
+/// The encoding of a session's datagrams in those of a QUIC connection: behind the quarter stream
+/// id of its request (RFC 9297 section 2.1).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Codec {
     /// The quarter stream id in its shortest form.
@@ -47,7 +47,7 @@ pub(crate) struct Codec {
 }
 
 impl Codec {
-    /// Returns the codec of the session that was asked for on `stream`.
+    /// Returns the codec of a session that was requested on `stream`.
     pub(crate) fn new(stream: StreamId) -> Self {
         let stream = stream.into();
         Self {
@@ -56,13 +56,13 @@ impl Codec {
         }
     }
 
-    /// Returns the bytes of the longest datagram that `quic` takes now.
+    /// Returns the length of the longest datagram that `quic` accepts now.
     pub(crate) fn datagram_limit(&self, quic: &mut Connection) -> usize {
         let largest = quic.datagrams().max_size().unwrap_or(0);
         largest.saturating_sub(self.prefix.as_slice().len())
     }
 
-    /// Returns the session's part of a datagram that the connection received.
+    /// Returns the session's part of a received datagram.
     ///
     /// # Errors
     /// It is not for this session.
@@ -73,8 +73,8 @@ impl Codec {
         }
     }
 
-    /// Strips a quarter stream id that the peer wrote in more bytes than it needs: every length
-    /// that holds a value is valid (RFC 9000 section 16).
+    /// Strips a quarter stream id that the peer encoded in more bytes than necessary, which is
+    /// valid (RFC 9000 section 16).
     #[cold]
     fn strip_longer_form<'d>(&self, datagram: &'d [u8]) -> Result<&'d [u8], DropReason> {
         match split_datagram(datagram) {
@@ -89,15 +89,13 @@ pub(crate) struct QuicCarrier<'a> {
     quic: &'a mut Connection,
     codec: &'a Codec,
     arena: &'a mut Arena,
-    /// The connection has datagrams waiting from an earlier turn, and so will these. Then each gets
-    /// memory of its own: one small datagram that waits forever would keep a whole arena from
-    /// being used again.
+    /// Whether datagrams of an earlier turn wait, and so will these. Each then gets its own memory:
+    /// a small datagram that waits long would pin a whole arena.
     backlog: bool,
 }
 
 impl<'a> QuicCarrier<'a> {
-    /// Returns `quic` ready to send datagrams that are sealed in `arena`; `backlog` as in
-    /// [`Link::backlog`].
+    /// Returns `quic` ready to send datagrams sealed in `arena`; `backlog` is [`Link::backlog`].
     pub(crate) fn new(
         quic: &'a mut Connection,
         codec: &'a Codec,
@@ -112,7 +110,7 @@ impl<'a> QuicCarrier<'a> {
         }
     }
 
-    /// Returns what `write` writes into a buffer of `needed` bytes, as far as it says.
+    /// Returns the bytes that `write` wrote into a buffer of `needed` bytes.
     #[inline]
     fn write<E>(
         &mut self,
@@ -166,7 +164,7 @@ impl Carrier for QuicCarrier<'_> {
     }
 }
 
-/// Which carrier a session has.
+/// A reference to the carrier of a session.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CarrierRef {
     handle: ConnectionHandle,
@@ -174,7 +172,7 @@ pub(crate) struct CarrierRef {
 }
 
 impl CarrierRef {
-    /// Names the connection `handle`, on whose `stream` the session was asked for.
+    /// Refers to the connection `handle`, on whose `stream` the session was requested.
     pub(crate) fn new(handle: ConnectionHandle, stream: StreamId) -> Self {
         Self {
             handle,
@@ -206,7 +204,7 @@ mod tests {
         Codec::new(StreamId::new(Side::Client, Dir::Bi, quarter))
     }
 
-    /// `value` as a variable-length integer of 1, 2, 4 or 8 bytes.
+    /// Returns `value` as a variable-length integer of 1, 2, 4 or 8 bytes.
     fn varint(value: u64, len: usize) -> Vec<u8> {
         let mut bytes = value.to_be_bytes()[8 - len..].to_vec();
         bytes[0] |= (len.trailing_zeros() as u8) << 6;
@@ -214,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quarter_stream_id_is_accepted_in_every_form_that_holds_it() {
+    fn a_quarter_stream_id_is_accepted_in_every_length() {
         for quarter in [0, 1, 62, 63, 64, 16_383, 16_384] {
             let codec = on_quarter(quarter);
             let shortest = codec.prefix.as_slice().to_vec();
@@ -231,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn another_streams_id_is_refused_in_every_form_and_so_is_one_that_is_cut_off() {
+    fn the_id_of_another_stream_and_a_truncated_one_are_refused() {
         let codec = on_quarter(1);
         for prefix in [varint(2, 2), varint(0, 4), varint(5, 8), vec![0], vec![2]] {
             let datagram = [&prefix[..], b"sealed"].concat();

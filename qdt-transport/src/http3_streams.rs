@@ -1,8 +1,7 @@
-//! What both ends do with HTTP/3's unidirectional streams: open our own control stream, read the
-//! peer's.
+//! HTTP/3's unidirectional streams at both ends: our own control stream and the peer's streams.
 //!
-//! Invariant: nothing is buffered here but what the sans-I/O parsers hold (1 KiB a stream), and
-//! QUIC lets the peer open no more than 32 of them.
+//! Invariant: only the sans-I/O parsers buffer here (1 KiB per stream), and QUIC lets the peer open
+//! at most 32 streams.
 
 use bytes::Bytes;
 use qdt_proto::http3::{
@@ -16,10 +15,10 @@ pub(crate) struct UniStreams {
     side: Side,
     critical: CriticalStreams,
     open: Vec<(StreamId, UniStream)>,
-    /// The peer said that it takes datagrams (SETTINGS_H3_DATAGRAM, RFC 9297 section 2.1.1): before
-    /// that, none may be sent.
+    /// Whether the peer announced SETTINGS_H3_DATAGRAM, before which no datagram may be sent (RFC
+    /// 9297 section 2.1.1).
     pub(crate) peer_takes_datagrams: bool,
-    /// The peer's SETTINGS have arrived.
+    /// Whether the peer's SETTINGS have arrived.
     pub(crate) has_settings: bool,
 }
 
@@ -34,7 +33,7 @@ impl UniStreams {
         }
     }
 
-    /// Takes in the streams that the peer has opened and reads them.
+    /// Accepts the streams that the peer has opened and reads them.
     pub(crate) fn accept(&mut self, quic: &mut Connection) -> Result<(), Http3Error> {
         while let Some(id) = quic.streams().accept(Dir::Uni) {
             self.open.push((id, UniStream::new(self.side)));
@@ -43,7 +42,7 @@ impl UniStreams {
         Ok(())
     }
 
-    /// Reads one of them.
+    /// Reads one stream.
     pub(crate) fn read(&mut self, quic: &mut Connection, id: StreamId) -> Result<(), Http3Error> {
         let Some(position) = self.open.iter().position(|(open, _)| *open == id) else {
             return Ok(());
@@ -83,26 +82,26 @@ impl UniStreams {
     }
 }
 
-/// Opens our control stream and sends SETTINGS on it. It is never finished.
+/// Opens our control stream, which stays open, and sends SETTINGS on it.
 pub(crate) fn open_control_stream(quic: &mut Connection) {
     if let Some(id) = quic.streams().open(Dir::Uni) {
-        // The preface is a few bytes at the start of a stream: flow control has room for it.
+        // Flow control always has room for these few bytes.
         let _ = quic.send_stream(id).write(&control_stream_preface());
     }
 }
 
-/// How reading a stream ended for now.
+/// The state of a stream after reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StreamEnd {
     /// More may come.
     Open,
     /// The peer finished it, and everything was read.
     Finished,
-    /// The peer gave it up, or it is gone.
+    /// The peer reset it, or it is gone.
     Reset,
 }
 
-/// Reads what has arrived on a stream in order, until `each` returns false. The last call has `fin`
+/// Reads the data that has arrived in order, until `each` returns false. The last call has `fin`
 /// set.
 pub(crate) fn read_chunks(
     quic: &mut Connection,
@@ -128,13 +127,12 @@ pub(crate) fn read_chunks(
             Err(ReadError::Reset(_)) => break StreamEnd::Reset,
         }
     };
-    // Flow control credit goes out with the next packet; the engine flushes every connection it
-    // touched.
+    // The engine flushes every touched connection, which sends flow control credit.
     let _ = chunks.finalize();
     end
 }
 
-/// Ends what an HTTP/3 error says: the stream, or the whole connection.
+/// Ends the stream or the connection, as an HTTP/3 error requires.
 pub(crate) fn fail(
     quic: &mut Connection,
     now: std::time::Instant,
@@ -154,12 +152,12 @@ pub(crate) fn fail(
     }
 }
 
-/// An HTTP/3 code as QUIC's application error code.
+/// Returns an HTTP/3 code as a QUIC application error code.
 pub(crate) fn error_code(code: u64) -> VarInt {
     VarInt::from_u64(code).expect("HTTP/3 codes are small")
 }
 
-/// Returns in words why a connection has ended whose other end is `peer`.
+/// Returns why a connection to `peer` has ended, for the log.
 pub(crate) fn end_text(reason: &ConnectionError, peer: &str) -> String {
     match reason {
         ConnectionError::TimedOut => "timeout: no recent network activity".into(),
@@ -173,26 +171,26 @@ pub(crate) fn end_text(reason: &ConnectionError, peer: &str) -> String {
     }
 }
 
-/// Bytes on their way out on a stream, for as long as flow control holds them back.
+/// The rest of the bytes to send on a stream, while flow control blocks them.
 #[derive(Default)]
-pub(crate) struct Outgoing {
+pub(crate) struct StreamWriter {
     bytes: Vec<u8>,
     sent: usize,
     finish: bool,
 }
 
-impl std::fmt::Debug for Outgoing {
-    /// Without the bytes: they hold a request's token or an answer's ticket.
+impl std::fmt::Debug for StreamWriter {
+    /// Omits the bytes, which hold a request's token or an answer's ticket.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Outgoing")
+        f.debug_struct("StreamWriter")
             .field("bytes", &self.bytes.len())
             .field("sent", &self.sent)
             .finish_non_exhaustive()
     }
 }
 
-impl Outgoing {
-    /// Sends `bytes`, and the end of the stream behind them if `finish`.
+impl StreamWriter {
+    /// Returns a writer of `bytes`, which ends the stream after them if `finish`.
     pub(crate) fn new(bytes: Vec<u8>, finish: bool) -> Self {
         Self {
             bytes,
@@ -201,29 +199,29 @@ impl Outgoing {
         }
     }
 
-    /// Writes as much as may be written now.
-    pub(crate) fn write(&mut self, quic: &mut Connection, id: StreamId) -> Sending {
+    /// Writes as much as flow control allows.
+    pub(crate) fn write(&mut self, quic: &mut Connection, id: StreamId) -> WriteStatus {
         let mut stream = quic.send_stream(id);
         while self.sent < self.bytes.len() {
             match stream.write(&self.bytes[self.sent..]) {
                 Ok(written) => self.sent += written,
-                Err(WriteError::Blocked) => return Sending::Blocked,
-                Err(error) => return Sending::Refused(error),
+                Err(WriteError::Blocked) => return WriteStatus::Blocked,
+                Err(error) => return WriteStatus::Refused(error),
             }
         }
         if self.finish {
             let _ = stream.finish();
         }
-        Sending::Done
+        WriteStatus::Done
     }
 }
 
-/// How far [`Outgoing::write`] came.
+/// The result of [`StreamWriter::write`].
 #[derive(Debug)]
-pub(crate) enum Sending {
-    /// All is written.
+pub(crate) enum WriteStatus {
+    /// Everything is written.
     Done,
-    /// Flow control holds the rest back.
+    /// Flow control blocks the rest.
     Blocked,
     /// The peer stopped the stream, or it is gone.
     Refused(WriteError),

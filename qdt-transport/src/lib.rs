@@ -1,19 +1,18 @@
-//! The packet worker: one thread that drives QUIC, a TUN queue and timers.
+//! The packet workers: threads that drive QUIC, a TUN queue and timers.
 //!
-//! This crate is the I/O side of the split: [`qdt_proto`] knows the wire and no sockets, this crate
-//! owns sockets, clocks and threads and knows no policy. Policy comes in through two seams: the
-//! server's [`Admission`] and the client's [`ClientCommand`]s.
+//! This crate is the I/O side: [`qdt_proto`] has the wire format without I/O, this crate has
+//! sockets, clocks and threads without policy. Policy comes through the server's [`Admission`] and
+//! the client's [`ClientCommand`]s.
 //!
-//! What always holds here:
+//! Invariants:
 //! * A worker is one synchronous thread. It owns its UDP socket, its TUN queue, its QUIC
-//!   connections and their sessions; nobody else touches them, so no packet takes a lock or crosses
-//!   a channel, except a packet that the kernel handed to the wrong worker's TUN queue ([`server`]
-//!   hands it over in a batch).
-//! * The order of sealing is the order of sending, and packets reach the TUN in the order they were
-//!   opened.
+//!   connections and their sessions, so no packet takes a lock or crosses a channel, except packets
+//!   that the kernel delivered to another worker's queue, which are handed over in batches
+//!   ([`server`]).
+//! * Packets are sent in the order of sealing and reach the TUN in the order of opening.
 //! * A drop is a value with a reason, counted once, where it happens ([`DropReason`]).
 //! * Work is drained until it would block, within a budget per source, and then flushed. Nothing
-//!   ever waits for a batch to fill.
+//!   waits for a batch to fill.
 
 #![cfg_attr(
     test,
@@ -30,9 +29,9 @@ mod engine;
 mod http3_streams;
 mod inner;
 mod limit_key;
-mod limits;
 mod path;
 mod queue;
+mod rate_limit;
 mod server;
 mod session;
 mod tls;
@@ -51,8 +50,8 @@ pub use counters::{
     Counters, DropReason, SessionCounters, SessionTraffic, UdpReject, WorkerCounters,
 };
 pub use limit_key::{LimitKey, Reach};
-pub use limits::{SessionLimits, SessionUsage};
 pub use path::PacketSize;
+pub use rate_limit::{SessionLimits, SessionUsage};
 pub use server::{
     Admission, Decision, Grant, MAX_WORKERS, Owner, Pool, PoolIndex, Refusal, Reply,
     RequestContext, ServerSettings, ServerWorkers, StartError, WorkerExit, WorkerHeartbeat,
@@ -63,10 +62,10 @@ pub use tls::{
 };
 pub use udp::BindError;
 
-/// How a client dials, keeps its connection alive and shares it, for programs that simulate many
-/// clients: the benchmark. Programs that are one client use [`ClientWorker`].
+/// Parts of a client for programs that simulate many clients, like the benchmark. Programs with one
+/// client use [`ClientWorker`].
 pub mod simulation {
-    pub use crate::client::{Pulse, dialling_config};
+    pub use crate::client::{KeepAlive, dialling_config};
     pub use crate::queue::{CongestionSignal, FairShare, Share};
     pub use crate::tun_port::coalescer_for;
 }

@@ -1,14 +1,11 @@
-//! How a worker sleeps in `poll`, and what wakes it from outside: one eventfd.
+//! How a worker sleeps in `poll` and what wakes it: its socket, its TUN queue and an eventfd.
 //!
-//! What can wake a worker hands out a [`Source`]; what that is on this platform (a descriptor) is
-//! known here and where a port to another begins.
+//! A port to another platform replaces [`Source`], a descriptor here, and this file.
 //!
-//! Any thread may wake it, any number of times; the worker sees one readable descriptor and clears
-//! it before it looks at its queues, so that a wake-up between the two is never lost.
-//!
-//! What always holds: a descriptor that will not be read in this turn is asked about nothing but
-//! its end. `poll` reports errors and hang-ups unasked, and a loop that does nothing about them
-//! would never sleep: whoever names a TUN queue lets go of it when it is gone.
+//! Invariants: any thread may wake a worker, any number of times; the worker clears the eventfd
+//! before it reads its queues, so that no wake-up in between is lost. A descriptor that this turn
+//! does not read is polled without `POLLIN`, but `poll` reports errors and hang-ups anyway: the
+//! owner of a failed TUN queue drops it, or the loop would never sleep.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -26,7 +23,7 @@ pub(crate) struct Waker {
 }
 
 impl Waker {
-    /// Returns a waker that was not used yet.
+    /// Creates the eventfd.
     ///
     /// # Errors
     /// The process is out of descriptors.
@@ -37,16 +34,16 @@ impl Waker {
 
     /// Makes the worker's next `poll` return at once.
     pub(crate) fn wake(&self) {
-        // The only failure is a counter that is full (EAGAIN): the worker is woken already.
+        // The only error is a full counter (EAGAIN), which is readable already.
         let _ = rustix::io::write(&*self.fd, &1u64.to_ne_bytes());
     }
 
-    /// Returns what a wake-up makes ready.
+    /// Returns the eventfd as something to wait for.
     pub(crate) fn source(&self) -> Source<'_> {
         Source::of(&*self.fd)
     }
 
-    /// Takes the wake-up back; called by the worker before it reads its queues.
+    /// Resets the eventfd, before the worker reads its queues.
     pub(crate) fn clear(&self) {
         let mut count = [0; 8];
         let _ = rustix::io::read(&*self.fd, &mut count);
@@ -58,49 +55,49 @@ impl Waker {
 pub(crate) struct Source<'a>(BorrowedFd<'a>);
 
 impl<'a> Source<'a> {
-    /// Returns what `poll` says of a descriptor.
+    /// Returns the source of a descriptor.
     pub(crate) fn of(what: &'a impl AsFd) -> Self {
         Self(what.as_fd())
     }
 
-    /// Sleeps until it takes more, `until` has come or the system says otherwise: the caller finds
-    /// out by trying.
-    pub(crate) fn wait_for_room(self, until: Instant) {
+    /// Sleeps until it is writable, until `until`, or until a signal or an error; the caller tries
+    /// again to find out.
+    pub(crate) fn wait_writable(self, until: Instant) {
         let mut fds = [PollFd::new(&self.0, PollFlags::OUT)];
         let _ = sleep(&mut fds, false, Some(until));
     }
 }
 
-/// What a worker sleeps on.
+/// The sources that a worker sleeps on.
 pub(crate) struct Sources<'a> {
     /// The UDP socket.
     pub(crate) udp: Source<'a>,
-    /// The socket is full: to be woken when it has room, too.
+    /// Whether the socket is full, so that room in it wakes the worker too.
     pub(crate) udp_is_full: bool,
-    /// What other threads wake it by.
+    /// The eventfd that other threads write.
     pub(crate) waker: Source<'a>,
-    /// The TUN queue, where there is one.
+    /// The TUN queue, if any.
     pub(crate) tun: Option<Source<'a>>,
-    /// The TUN queue would be read now; otherwise only its end is of interest.
+    /// Whether the TUN queue would be read now; otherwise only its end wakes the worker.
     pub(crate) reads_tun: bool,
 }
 
-/// What there is to do.
+/// The sources that are ready.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ready {
-    /// The UDP socket has something, or an error that reading it takes away.
+    /// The UDP socket has datagrams, or an error that a read returns.
     pub(crate) udp: bool,
-    /// Another thread woke it.
+    /// Another thread woke the worker.
     pub(crate) waker: bool,
-    /// The TUN queue has something, or is gone, which reading it turns into words.
+    /// The TUN queue has packets or failed, which a read reports.
     pub(crate) tun: bool,
 }
 
 impl Sources<'_> {
-    /// Sleeps until there is something to do or `until` has come, not at all if `busy`.
+    /// Sleeps until a source is ready or until `until`; does not sleep if `busy`.
     ///
     /// # Errors
-    /// The system is out of memory, or a descriptor is not one.
+    /// The system is out of memory, or a descriptor is invalid.
     pub(crate) fn wait(&self, busy: bool, until: Option<Instant>) -> io::Result<Ready> {
         let mut udp = PollFlags::IN;
         udp.set(PollFlags::OUT, self.udp_is_full);
@@ -122,11 +119,11 @@ impl Sources<'_> {
     }
 }
 
-/// Sleeps until one of `fds` is ready or `until` has come, not at all if `busy`. False when a
-/// signal interrupted it: then nothing is known about the descriptors.
+/// Sleeps until one of `fds` is ready or until `until`; does not sleep if `busy`. Returns false
+/// after a signal, when nothing is known about the descriptors.
 ///
 /// # Errors
-/// The system is out of memory, or a descriptor is not one.
+/// The system is out of memory, or a descriptor is invalid.
 fn sleep(fds: &mut [PollFd<'_>], busy: bool, until: Option<Instant>) -> io::Result<bool> {
     let span = if busy {
         Some(Duration::ZERO)
@@ -160,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wake_up_is_seen_once_until_the_next() {
+    fn wake_ups_are_seen_once_and_then_cleared() {
         let waker = Waker::new().expect("eventfd");
         assert!(!readable(&waker));
         waker.wake();
@@ -171,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_is_gone_wakes_a_worker_whether_it_would_read_it_or_not() {
+    fn a_failed_device_wakes_a_worker_that_does_not_read_it_too() {
         let waker = Waker::new().expect("eventfd");
         let (udp, _peer) = UnixDatagram::pair().expect("pair");
         let (tun, kernel) = std::os::unix::net::UnixStream::pair().expect("pair");
@@ -195,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn packets_of_a_device_that_is_not_read_now_wake_nobody() {
+    fn packets_of_a_device_that_is_not_read_now_do_not_wake_the_worker() {
         let waker = Waker::new().expect("eventfd");
         let (udp, _peer) = UnixDatagram::pair().expect("pair");
         let (tun, kernel) = UnixDatagram::pair().expect("pair");

@@ -1,9 +1,10 @@
-//! The loop of a packet worker, the same for both roles.
+//! The loop of a packet worker, for both roles.
 //!
-//! A turn: wait until something is there, read the UDP socket, run timers, write the TUN, read the
-//! TUN, take what other threads left, then send. Every source has a budget, so that none starves
-//! another; while the UDP socket is full the TUN is not read, because what it holds would have
-//! nowhere to go. That the device is gone is noticed then, too.
+//! A turn waits, reads the UDP socket, runs timers, writes the TUN, reads the TUN, handles what
+//! other threads sent, and then sends. Every source has a budget, so that none starves another.
+//!
+//! Invariant: the TUN is not read while the UDP socket is full, because its packets could not be
+//! sent; the end of the device is noticed even then.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -20,55 +21,55 @@ use crate::worker_thread;
 /// Why a worker stops.
 #[derive(Debug)]
 pub(crate) enum Stop {
-    /// It was told to, and what to tell its peers.
-    Told(&'static str),
-    /// The TUN cannot be read any more.
+    /// By a command, with the reason for its peers.
+    Commanded(&'static str),
+    /// The TUN failed.
     Tun(io::Error),
-    /// The system does not let it wait.
+    /// `poll` failed.
     Poll(io::Error),
 }
 
-/// What a role does in a turn besides what its connections ask for.
+/// The part of a turn that differs between client and server.
 pub(crate) trait Role<P: DatagramPort>: Application {
     fn path(&mut self) -> &mut DataPath;
 
-    /// Returns how often the TUN may be read in a turn; 0 while nothing can be sent.
+    /// Returns the most TUN reads per turn; 0 while nothing can be sent.
     fn tun_budget(&self) -> usize;
 
-    /// Passes on what the UDP socket brought for other workers.
+    /// Hands over datagrams that the UDP socket received for other workers.
     fn hand_over(&mut self, _engine: &mut Engine<Self, P>) {}
 
-    /// Sends one packet or super-packet of the TUN.
+    /// Sends a packet or super-packet of the TUN.
     fn send(&mut self, engine: &mut Engine<Self, P>, now: Instant, read: &mut [u8]);
 
-    /// Takes in whether the TUN is empty after its turn; `None` where it was not to be read.
+    /// Continues after the TUN's part of the turn. `_empty` is whether that emptied the queue;
+    /// `None` if it was not to be read.
     fn after_tun(&mut self, _engine: &mut Engine<Self, P>, _now: Instant, _empty: Option<bool>) {}
 
-    /// Takes in that the TUN cannot be read any more.
+    /// Handles the failure of the TUN.
     fn tun_failed(&mut self, error: io::Error) -> ControlFlow<Stop>;
 
-    /// Does what other threads ask for.
+    /// Handles what other threads sent.
     fn woken(&mut self, engine: &mut Engine<Self, P>, now: Instant) -> ControlFlow<Stop>;
 
-    /// Takes in that the connections have sent what they had to send.
+    /// Continues after the connections have sent.
     fn after_sending(&mut self, _engine: &mut Engine<Self, P>, _now: Instant) {}
 }
 
-/// See the module.
 pub(crate) struct Worker<R: Role<P>, P: DatagramPort = UdpPort> {
     pub(crate) engine: Engine<R, P>,
     pub(crate) role: R,
-    /// What other threads wake it by.
+    /// Wakes this worker.
     waker: Waker,
-    /// What one TUN read brings.
+    /// Holds one TUN read.
     buffer: Vec<u8>,
 }
 
 impl<R: Role<UdpPort>> Worker<R> {
-    /// Runs turns until one is the last.
+    /// Runs turns until the worker stops.
     pub(crate) fn run(&mut self) -> Stop {
-        worker_thread::begin();
-        // What a budget left unread keeps the loop from sleeping.
+        worker_thread::configure_thread();
+        // The loop does not sleep while a budget left anything unread.
         let mut busy = false;
         loop {
             let ready = match self.wait(busy) {
@@ -96,7 +97,7 @@ impl<R: Role<UdpPort>> Worker<R> {
 }
 
 impl<P: DatagramPort, R: Role<P>> Worker<R, P> {
-    /// Makes a worker that has no thread yet.
+    /// Returns a worker without a thread.
     pub(crate) fn new(engine: Engine<R, P>, role: R, waker: Waker) -> Self {
         let buffer = vec![0; READ_BUFFER];
         Self {
@@ -107,13 +108,13 @@ impl<P: DatagramPort, R: Role<P>> Worker<R, P> {
         }
     }
 
-    /// Returns whether the TUN is read now.
+    /// Returns whether the TUN is to be read now.
     pub(crate) fn reads_tun(&self) -> bool {
         self.role.tun_budget() > 0 && !self.engine.is_blocked()
     }
 
-    /// Does what is to be done at `now`. Returns whether a budget left something unread, or breaks
-    /// where no further turn may follow.
+    /// Runs the turn at `now`. Returns whether a budget left anything unread, or breaks if the
+    /// worker stops.
     pub(crate) fn turn(&mut self, now: Instant, ready: Ready) -> ControlFlow<Stop, bool> {
         let mut busy = false;
         if ready.udp {
@@ -121,7 +122,7 @@ impl<P: DatagramPort, R: Role<P>> Worker<R, P> {
             self.role.hand_over(&mut self.engine);
         }
         self.engine.expire(&mut self.role, now);
-        // What the kernel answers to these packets leaves together with their acknowledgement.
+        // The kernel's answers to these packets are sent together with the acknowledgement.
         let is_answered = self.role.path().flush_tun();
         let mut is_empty = None;
         if self.reads_tun() {
@@ -129,8 +130,8 @@ impl<P: DatagramPort, R: Role<P>> Worker<R, P> {
             busy |= more;
             is_empty = Some(!more);
         } else if ready.tun {
-            // The device has an error, which reading it puts into words. A packet that comes
-            // instead is lost, as it would be with the device.
+            // The device has an error, which a read returns. A packet that it returns instead is
+            // lost, as it would be with the device.
             self.read_packet()?;
         }
         self.role.after_tun(&mut self.engine, now, is_empty);
@@ -144,11 +145,11 @@ impl<P: DatagramPort, R: Role<P>> Worker<R, P> {
         ControlFlow::Continue(busy)
     }
 
-    /// Reads the TUN within its budget, and returns whether there may be more.
+    /// Reads the TUN within its budget. Returns whether there may be more.
     fn read_tun(&mut self, now: Instant) -> ControlFlow<Stop, bool> {
         self.role.path().arena.rewind();
         for reads in 0..self.role.tun_budget() {
-            // What is sealed so far leaves first, so that its memory can be used again.
+            // Send the sealed datagrams first, so that their memory is free again.
             if reads > 0 && self.role.path().arena.has_less_than(SEALED_READ) {
                 break;
             }
@@ -161,8 +162,8 @@ impl<P: DatagramPort, R: Role<P>> Worker<R, P> {
         ControlFlow::Continue(true)
     }
 
-    /// Reads one packet or super-packet into the buffer. Returns its length, or `None` where there
-    /// is none.
+    /// Reads one packet or super-packet into the buffer. Returns its length, or `None` if there is
+    /// none.
     fn read_packet(&mut self) -> ControlFlow<Stop, Option<usize>> {
         let path = self.role.path();
         if let Some(tun) = &path.tun {

@@ -1,98 +1,93 @@
-//! What a packet worker asks of the system for its thread and its memory.
+//! Scheduling and memory settings of a packet worker's thread.
 //!
-//! What always holds: nothing here is needed. Where the system refuses, the worker runs as it would
-//! have anyway.
+//! Invariant: all of them are optional; a worker runs without those that the system refuses.
 
-/// How much sooner than others a worker gets a processor (setpriority(2)). A program that fills the
-/// tunnel shares the processor with the worker that empties it; at the same weight each wakes up in
-/// the middle of the other's turn.
+/// The worker's niceness (setpriority(2)). A program that fills the tunnel shares the processor
+/// with the worker that empties it; at equal weight each wakes in the middle of the other's turn.
 const NICENESS: i32 = -5;
 
-/// Called by a worker's thread before its first turn.
-pub(crate) fn begin() {
-    prefer();
-    keep_memory();
+/// Configures the calling thread, before a worker's first turn.
+pub(crate) fn configure_thread() {
+    raise_priority();
+    tune_allocator();
 }
 
-/// Raises the thread's weight, where it may (`CAP_SYS_NICE`) and where nobody has chosen another
-/// one.
-fn prefer() {
-    // Of a thread and not of its process: Linux keeps a niceness for each (setpriority(2), "C
-    // library/kernel differences").
+/// Raises the thread's priority where permitted (`CAP_SYS_NICE`) and not already set.
+fn raise_priority() {
+    // Linux keeps a niceness per thread (setpriority(2), "C library/kernel differences").
     let this = None;
     if rustix::process::getpriority_process(this) == Ok(0) {
         let _ = rustix::process::setpriority_process(this, NICENESS);
     }
 }
 
-/// Keeps the allocator from giving memory back and asking for it again with every round trip. QUIC
-/// remembers each packet in flight, some hundred bytes of each: with its usual threshold of 128 KiB
-/// the allocator returns that at every acknowledgement of a fast flow, and the kernel clears the
-/// same pages for it again.
-fn keep_memory() {
+/// Keeps the allocator from returning memory and requesting it again with every round trip. QUIC
+/// remembers some hundred bytes of each packet in flight: with its default threshold of 128 KiB the
+/// allocator returns them at every acknowledgement of a fast flow, and the kernel clears the same
+/// pages again.
+fn tune_allocator() {
     #[cfg(target_env = "gnu")]
     // SAFETY: mallopt(3) takes two numbers and the allocator's own locks.
     unsafe {
         libc::mallopt(libc::M_TRIM_THRESHOLD, 4 << 20);
         libc::mallopt(libc::M_TOP_PAD, 512 << 10);
-        // Setting one of these ends the adaption of this one, which is what large buffers that come
-        // and go need.
+        // Setting the others disables the dynamic adjustment of this one, which large short-lived
+        // buffers need.
         libc::mallopt(libc::M_MMAP_THRESHOLD, 4 << 20);
     }
 }
 
-/// Bytes that [`make_room`] makes ready: below the size from which on a block gets a mapping of its
-/// own, and enough that each huge page lies in it as a whole before it is used in part.
+/// Bytes that [`prefault_heap`] prefaults: below the size of blocks with a mapping of their own,
+/// and enough that each huge page lies in the block as a whole before a part of it is used.
 #[cfg(target_env = "gnu")]
-const ROOM: usize = 7 << 19;
-/// The size of a huge page where it is smallest, and a multiple of every other page's.
+const PREFAULT_BYTES: usize = 7 << 19;
+/// The smallest huge page, and a multiple of every other page size.
 #[cfg(target_env = "gnu")]
 const HUGE_PAGE: usize = 2 << 20;
-/// Newcomers before more is made ready; they take some 30 KiB each.
-pub(crate) const NEWCOMERS_PER_ROOM: u32 = 32;
+/// Handshakes between two calls of [`prefault_heap`]; each takes some 30 KiB.
+pub(crate) const HANDSHAKES_PER_PREFAULT: u32 = 32;
 
-/// Makes memory ready for the next newcomers at once. The heap of a thread other than the first
-/// otherwise grows by a system call for each page, and by an exception for each that is touched. In
-/// huge pages, where the system gives them: what belongs to ten thousand idle clients is in no
-/// cache when one of them is heard, nor is where to find it.
-pub(crate) fn make_room() {
+/// Prefaults heap memory for the next connections. Otherwise the heap of a thread other than the
+/// first grows by a system call per page and a page fault per touched page. Huge pages where
+/// available: the state of ten thousand idle clients is in no cache when one of them sends, nor are
+/// its page table entries.
+pub(crate) fn prefault_heap() {
     #[cfg(target_env = "gnu")]
-    // SAFETY: the block is this function's own, and what is filled lies within it.
+    // SAFETY: the block belongs to this function, and the populated part lies within it.
     unsafe {
-        let block = libc::malloc(ROOM);
+        let block = libc::malloc(PREFAULT_BYTES);
         if block.is_null() {
             return;
         }
         let start = block.map_addr(|at| at.next_multiple_of(HUGE_PAGE));
-        let room = ROOM - (start.addr() - block.addr());
+        let room = PREFAULT_BYTES - (start.addr() - block.addr());
         let len = room - room % HUGE_PAGE;
-        fill(start, len);
-        // At the end of the heap this stays part of it, below the threshold of `keep_memory`.
+        populate(start, len);
+        // At the end of the heap this stays part of it, below the threshold of `tune_allocator`.
         libc::free(block);
     }
 }
 
-/// Has the system make the pages of a block, huge ones where it gives them.
+/// Populates the pages of a block, with huge ones where available.
 ///
 /// # Safety
-/// The block is the caller's own, and nothing of it is in use.
+/// The block belongs to the caller and is not in use.
 #[cfg(target_env = "gnu")]
-unsafe fn fill(start: *mut libc::c_void, len: usize) {
-    // SAFETY: advice about pages of the caller's, which changes nothing in them. Systems without
-    // huge pages and kernels before 5.14 refuse; nothing depends on it.
+unsafe fn populate(start: *mut libc::c_void, len: usize) {
+    // SAFETY: advice about the caller's pages, which changes nothing in them. Systems without huge
+    // pages and kernels before 5.14 refuse; nothing depends on it.
     unsafe {
         libc::madvise(start, len, libc::MADV_HUGEPAGE);
         libc::madvise(start, len, libc::MADV_POPULATE_WRITE);
-        // What is huge stays so; but what is given back later would be filled up again by
-        // khugepaged, which collapses a huge page's place as soon as one small page in it is used.
+        // Huge pages stay huge, but khugepaged must not refill memory that is returned later: it
+        // collapses a huge page as soon as one small page in it is used.
         libc::madvise(start, len, libc::MADV_NOHUGEPAGE);
     }
 }
 
-/// Returns to the system what the allocator keeps of freed memory: after a crowd has left that is
-/// most of it, scattered between what still lives, where the allocator alone would keep it for
-/// ever.
-pub(crate) fn give_free_memory_back() {
+/// Returns free heap memory to the system. After a connection burst most of it lies between live
+/// blocks, where the allocator alone would keep it forever.
+pub(crate) fn trim_heap() {
     #[cfg(target_env = "gnu")]
     // SAFETY: a call without preconditions (malloc_trim(3)); it takes the allocator's own locks.
     unsafe {
@@ -104,7 +99,7 @@ pub(crate) fn give_free_memory_back() {
 mod tests {
     use super::*;
 
-    /// The flags of the mapping that an address is in (proc_pid_smaps(5)).
+    /// Returns the flags of the mapping of an address (proc_pid_smaps(5)).
     fn flags_of(address: usize) -> Vec<String> {
         let mappings = std::fs::read_to_string("/proc/self/smaps").expect("Linux has it");
         let covers = |line: &str| {
@@ -125,14 +120,13 @@ mod tests {
     }
 
     #[test]
-    fn the_system_is_not_asked_to_fill_up_again_what_was_given_back() {
+    fn returned_memory_is_not_refilled_with_huge_pages() {
         let mut block = Vec::<u8>::with_capacity(4 * HUGE_PAGE);
         let start = block
             .as_mut_ptr()
             .map_addr(|at| at.next_multiple_of(HUGE_PAGE));
-        // SAFETY: the second and the third huge page of four lie within the block, and nothing of
-        // it is in use.
-        unsafe { fill(start.cast(), 2 * HUGE_PAGE) };
+        // SAFETY: the second and third huge page of four lie within the unused block.
+        unsafe { populate(start.cast(), 2 * HUGE_PAGE) };
         let flags = flags_of(start.addr());
         assert!(!flags.iter().any(|flag| flag == "hg"), "{flags:?}");
         let has_huge_pages = std::path::Path::new("/sys/kernel/mm/transparent_hugepage").exists();

@@ -1,4 +1,4 @@
-//! A client and a server carry packets for each other, over real QUIC on loopback.
+//! Tests of a client and a server that carry packets over real QUIC on loopback.
 
 #![allow(clippy::disallowed_methods, reason = "a test may read the clock")]
 
@@ -34,7 +34,7 @@ fn packets_of_every_size_arrive_unchanged_in_both_directions() {
 }
 
 #[test]
-fn a_packet_of_the_tunnels_mtu_needs_one_datagram_from_the_first_moment() {
+fn a_packet_of_the_tunnels_mtu_needs_one_datagram_from_the_start() {
     let server = Server::start(1);
     let client = Client::connect(&server);
     let up = packet(client.inner, GATEWAY, 1312);
@@ -48,7 +48,7 @@ fn a_packet_of_the_tunnels_mtu_needs_one_datagram_from_the_first_moment() {
 }
 
 #[test]
-fn where_the_path_carries_only_the_base_size_full_packets_arrive_in_fragments() {
+fn full_packets_arrive_in_fragments_on_a_path_of_the_base_size() {
     let server = Server::start(1);
     let mut client = Client::start(Client::settings(&ClientTrust::Pin(server.pin)));
     client.dial(1, server.addr, PacketSize::Base);
@@ -96,7 +96,7 @@ fn a_packet_read_on_another_workers_queue_still_reaches_its_client() {
 }
 
 #[test]
-fn a_packet_with_a_foreign_source_or_a_lying_length_never_reaches_the_tun() {
+fn a_packet_with_a_foreign_source_never_reaches_the_tun() {
     let server = Server::start(1);
     let client = Client::connect(&server);
     let foreign = packet(Ipv4Addr::new(10, 8, 0, 77), GATEWAY, 100);
@@ -120,7 +120,7 @@ fn packets_from_one_client_to_another_are_dropped_and_counted() {
 }
 
 #[test]
-fn packets_to_link_local_and_loopback_addresses_are_dropped_and_counted_but_for_opened_ones() {
+fn packets_to_link_local_and_loopback_addresses_are_dropped_and_counted_except_opened_ones() {
     let server = Server::start(1);
     let client = Client::connect(&server);
     for closed in ["169.254.169.254", "169.254.0.1", "127.0.0.1", "127.255.0.9"] {
@@ -139,7 +139,7 @@ fn packets_to_link_local_and_loopback_addresses_are_dropped_and_counted_but_for_
 }
 
 #[test]
-fn where_clients_may_reach_each_other_their_packets_need_no_kernel() {
+fn packets_between_clients_do_not_pass_the_kernel() {
     let server = Server::start_open(3);
     let clients: Vec<_> = (0..5).map(|_| Client::connect(&server)).collect();
     for client in &clients {
@@ -158,7 +158,7 @@ fn where_clients_may_reach_each_other_their_packets_need_no_kernel() {
 }
 
 #[test]
-fn a_wrong_token_is_answered_with_the_documented_words() {
+fn a_wrong_token_is_answered_with_the_documented_text() {
     let server = Server::start(1);
     let mut settings = Client::settings(&ClientTrust::Pin(server.pin));
     settings.token = b"another token".to_vec().into();
@@ -175,23 +175,23 @@ fn a_wrong_token_is_answered_with_the_documented_words() {
 }
 
 #[test]
-fn a_certificate_that_is_not_the_pinned_one_is_refused_and_said_so() {
+fn a_certificate_other_than_the_pinned_one_is_refused_with_a_reason() {
     let (server, other) = (Server::start(1), Server::start(1));
     let client = Client::start(Client::settings(&ClientTrust::Pin(other.pin)));
     client.dial(1, server.addr, PacketSize::Full);
     match client.event() {
         ClientEvent::Failed {
-            error: DialError::Certificate(words),
+            error: DialError::Certificate(text),
             ..
         } => {
-            assert!(words.contains("server_pin"), "{words}");
+            assert!(text.contains("server_pin"), "{text}");
         }
         other => panic!("{other:?}"),
     }
 }
 
 #[test]
-fn a_server_that_drains_tells_every_client_at_once() {
+fn a_draining_server_closes_every_connection_at_once() {
     let mut server = Server::start(2);
     let clients: Vec<_> = (0..8).map(|_| Client::connect(&server)).collect();
     server
@@ -210,9 +210,9 @@ fn a_server_that_drains_tells_every_client_at_once() {
     assert_eq!(server.ended.try_iter().count(), 8);
 }
 
-/// Waits for the end of a connection of a server that failed.
+/// Waits for the close of a failed server.
 #[track_caller]
-fn assert_is_told_of_the_failure(client: &Client) {
+fn assert_closed_by_failure(client: &Client) {
     match client.event() {
         ClientEvent::Closed { reason, .. } => assert!(reason.contains("server failed"), "{reason}"),
         other => panic!("{other:?}"),
@@ -220,7 +220,7 @@ fn assert_is_told_of_the_failure(client: &Client) {
 }
 
 #[test]
-fn a_worker_whose_device_fails_tells_its_clients_at_once() {
+fn a_worker_whose_device_fails_closes_its_connections_at_once() {
     let mut server = Server::start(1);
     let clients: Vec<_> = (0..8).map(|_| Client::connect(&server)).collect();
     let up = packet(clients[0].inner, GATEWAY, 64);
@@ -228,9 +228,9 @@ fn a_worker_whose_device_fails_tells_its_clients_at_once() {
     until("a packet waits in the device", || {
         server.counters().tun_writes > 0
     });
-    // The far end of a socket that has not read everything goes: the next read fails.
+    // The far end closes with unread data: the next read fails.
     server.tuns.clear();
-    clients.iter().for_each(assert_is_told_of_the_failure);
+    clients.iter().for_each(assert_closed_by_failure);
     let mut ended = 0;
     until("every session has ended", || {
         ended += server.ended.try_iter().count();
@@ -239,19 +239,19 @@ fn a_worker_whose_device_fails_tells_its_clients_at_once() {
 }
 
 #[test]
-fn a_worker_that_panics_tells_its_clients_at_once() {
+fn a_worker_that_panics_closes_its_connections_at_once() {
     let server = Server::start(1);
     let clients: Vec<_> = (0..8).map(|_| Client::connect(&server)).collect();
     let mut settings = Client::settings(&ClientTrust::Pin(server.pin));
     settings.client_id = PANICS.into();
     let last = Client::start(settings);
     last.dial(1, server.addr, PacketSize::Full);
-    clients.iter().for_each(assert_is_told_of_the_failure);
+    clients.iter().for_each(assert_closed_by_failure);
     assert!(matches!(last.event(), ClientEvent::Failed { .. }));
 }
 
 #[test]
-fn a_peer_that_gets_its_packets_at_a_pace_is_told_of_the_drain_as_soon_as_others() {
+fn a_paced_connection_is_closed_by_a_drain_at_once() {
     let mut server = Server::start(1);
     let mut settings = Client::settings(&ClientTrust::Pin(server.pin));
     settings.caps = Capabilities::NONE;
@@ -274,7 +274,7 @@ fn a_peer_that_gets_its_packets_at_a_pace_is_told_of_the_drain_as_soon_as_others
 }
 
 #[test]
-fn packets_that_wait_for_their_pace_arrive_unchanged_and_in_order() {
+fn paced_packets_arrive_unchanged_and_in_order() {
     let server = Server::start(1);
     let mut settings = Client::settings(&ClientTrust::Pin(server.pin));
     settings.caps = Capabilities::NONE;
@@ -295,7 +295,7 @@ fn packets_that_wait_for_their_pace_arrive_unchanged_and_in_order() {
 }
 
 #[test]
-fn a_packet_that_is_too_large_is_answered_from_an_address_that_the_kernel_believes() {
+fn a_packet_that_is_too_large_is_answered_from_an_address_that_the_kernel_accepts() {
     let server = Server::start(1);
     let mut settings = Client::settings(&ClientTrust::Pin(server.pin));
     settings.mtu = 800;
@@ -308,7 +308,7 @@ fn a_packet_that_is_too_large_is_answered_from_an_address_that_the_kernel_believ
     assert_eq!(answer[20..22], [3, 4], "fragmentation needed");
     assert_eq!(answer[26..28], 762u16.to_be_bytes());
     assert_eq!(answer[16..20], sender.octets());
-    // The gateway's address is the server's own: out of a device the kernel drops it as martian.
+    // The gateway's address is local: the kernel drops it from a device as martian.
     assert_eq!(answer[12..16], client.inner.octets());
     until("the drop is counted", || {
         server.drops(DropReason::DatagramOversize) == 1
@@ -321,20 +321,19 @@ fn a_restarted_server_resets_the_connections_of_its_predecessor() {
     let relay = Relay::to(first.addr);
     let settings = Client::settings(&ClientTrust::Pin(first.pin));
     let client = Client::connect_through(relay.addr, settings);
-    // As after kill -9: nobody was told, and another process has the same key.
+    // As after kill -9: no connection was closed, and another process has the same key.
     let second = Server::start_with(1, first.tls.clone());
-    relay.lead_to(second.addr);
+    relay.switch_to(second.addr);
     client
         .tun()
         .send(&packet(client.inner, GATEWAY, 64))
         .expect("send");
-    assert_is_told_of_a_restart(&client);
+    assert_reset_by_restart(&client);
 }
 
-/// Waits for the end of the connection by a stateless reset; that it is silent may be noticed
-/// before.
+/// Waits for the connection's end by a stateless reset, which the client may suspect before.
 #[track_caller]
-fn assert_is_told_of_a_restart(client: &Client) {
+fn assert_reset_by_restart(client: &Client) {
     let closed = match client.event() {
         ClientEvent::Suspect { .. } => client.event(),
         other => other,
@@ -359,12 +358,12 @@ fn a_server_restarted_after_a_change_of_its_key_resets_connections_made_since() 
     let relay = Relay::to(first.addr);
     let client = Client::connect_through(relay.addr, Client::settings(&trust));
     let second = Server::start_with(1, second_key);
-    relay.lead_to(second.addr);
+    relay.switch_to(second.addr);
     client
         .tun()
         .send(&packet(client.inner, GATEWAY, 64))
         .expect("send");
-    assert_is_told_of_a_restart(&client);
+    assert_reset_by_restart(&client);
 }
 
 #[test]
@@ -383,11 +382,11 @@ fn an_answer_that_fails_a_check_ends_the_attempt_and_its_session() {
         }
     );
     let ended = server.ended.recv_timeout(Duration::from_secs(5));
-    ended.expect("the server is told");
+    ended.expect("the policy gets a report");
 }
 
 #[test]
-fn nobody_at_the_address_is_a_timeout() {
+fn a_dial_without_an_answer_times_out() {
     let silent = std::net::UdpSocket::bind("127.0.0.1:0").expect("bind");
     let mut settings = Client::settings(&ClientTrust::Anyone);
     settings.dial_timeout = Duration::from_millis(300);
@@ -403,7 +402,7 @@ fn nobody_at_the_address_is_a_timeout() {
 }
 
 #[test]
-fn of_two_attempts_with_one_ticket_one_asks_and_the_other_waits_its_turn() {
+fn two_attempts_with_one_ticket_send_their_requests_one_after_the_other() {
     let server = Server::start(2);
     let client = Client::start(Client::settings(&ClientTrust::Pin(server.pin)));
     client.dial_with(1, server.addr, PacketSize::Full, Some("ticket"));
@@ -427,7 +426,7 @@ fn of_two_attempts_with_one_ticket_one_asks_and_the_other_waits_its_turn() {
 }
 
 #[test]
-fn an_attempt_whose_rival_was_refused_still_gets_its_turn() {
+fn an_attempt_sends_its_request_once_its_rival_is_closed() {
     let server = Server::start(1);
     let client = Client::start(Client::settings(&ClientTrust::Pin(server.pin)));
     client.dial_with(1, server.addr, PacketSize::Full, Some("ticket"));
@@ -435,12 +434,12 @@ fn an_attempt_whose_rival_was_refused_still_gets_its_turn() {
     let ClientEvent::Established { attempt: first, .. } = client.event() else {
         panic!("not established");
     };
-    client.worker.send(ClientCommand::Hangup(first));
+    client.worker.send(ClientCommand::Close(first));
     assert!(matches!(client.event(), ClientEvent::Established { attempt, .. } if attempt != first));
 }
 
 #[test]
-fn a_thousand_connections_of_an_earlier_server_are_told_within_seconds_that_they_are_over() {
+fn a_thousand_connections_of_an_earlier_server_are_reset_within_seconds() {
     let server = Server::start(1);
     let stranger = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     stranger.set_nonblocking(true).expect("no waiting");
@@ -448,8 +447,8 @@ fn a_thousand_connections_of_an_earlier_server_are_told_within_seconds_that_they
     let mut tokens = HashSet::new();
     let mut answer = [0; 1500];
     for number in 0..1_000_u64 {
-        // A short header with the connection id of one of them, again and again until it is
-        // answered, with one token for each connection id (RFC 9000 section 10.3).
+        // A short header with the connection id of one of them, repeated until it is answered, with
+        // one token per connection id (RFC 9000 section 10.3).
         let mut datagram = [0x40; 60];
         datagram[1..9].copy_from_slice(&number.to_be_bytes());
         while tokens.len() <= number as usize {
@@ -466,7 +465,7 @@ fn a_thousand_connections_of_an_earlier_server_are_told_within_seconds_that_they
     }
 }
 
-/// The reply to an echo request with the identifier of the client's own ones.
+/// Returns the reply to an echo request with the identifier of the client's own ones.
 fn echo_reply_from(source: Ipv4Addr, to: Ipv4Addr, sequence: u16) -> Vec<u8> {
     let mut packet = vec![0; qdt_proto::packet::ECHO_LEN];
     qdt_proto::packet::echo_request(source.into(), to.into(), 0x7164, sequence, &mut packet)
@@ -479,22 +478,22 @@ fn echo_reply_from(source: Ipv4Addr, to: Ipv4Addr, sequence: u16) -> Vec<u8> {
 }
 
 #[test]
-fn an_echo_reply_reaches_the_host_unless_it_is_the_gateways_to_a_request_of_the_clients_own() {
+fn an_echo_reply_reaches_the_host_unless_it_answers_the_clients_own_probe() {
     let server = Server::start(1);
     let mut settings = Client::settings(&ClientTrust::Pin(server.pin));
-    // A server without extensions is asked by echo requests.
+    // A server without extensions is probed by echo requests.
     settings.caps = Capabilities::NONE;
     settings.probe_interval = Some(Duration::from_millis(200));
     let client = Client::connect_with(&server, settings);
     let request = receive(&server.tuns[0]);
     assert_eq!(request[9], 1, "ICMP");
-    let asked = u16::from_be_bytes([request[26], request[27]]);
-    let own = echo_reply_from(GATEWAY, client.inner, asked);
-    // Of another host, and of the gateway to what was not asked: `ping -e 29028` of a program.
+    let probe = u16::from_be_bytes([request[26], request[27]]);
+    let own = echo_reply_from(GATEWAY, client.inner, probe);
+    // From another host, and from the gateway to requests of other programs, like `ping -e 29028`.
     for others in [
-        echo_reply_from(Ipv4Addr::new(192, 0, 2, 7), client.inner, asked),
-        echo_reply_from(GATEWAY, client.inner, asked.wrapping_add(1000)),
-        echo_reply_from(GATEWAY, client.inner, asked.wrapping_sub(1)),
+        echo_reply_from(Ipv4Addr::new(192, 0, 2, 7), client.inner, probe),
+        echo_reply_from(GATEWAY, client.inner, probe.wrapping_add(1000)),
+        echo_reply_from(GATEWAY, client.inner, probe.wrapping_sub(1)),
     ] {
         server.tuns[0].send(&others).expect("send");
         assert_eq!(receive(client.tun()), others);

@@ -1,9 +1,9 @@
-//! What a client worker does with its connections: each is an attempt first, then perhaps a
-//! session, and at most one of the sessions carries the tunnel.
+//! The client's side of a worker: each connection starts as an attempt and may get a session, and
+//! at most one session carries the tunnel.
 //!
-//! Invariants: every attempt ends in exactly one of `Established`, `Refused`, `Failed` or a
-//! hang-up; an established one in exactly one of `Closed` or a hang-up; nothing is reported after a
-//! hang-up.
+//! Invariants: every attempt ends in exactly one of the events `Established`, `Refused` and
+//! `Failed` or in a command to close; an established one in exactly one `Closed` or such a command;
+//! nothing is reported after that command.
 
 use std::io;
 use std::sync::mpsc::Receiver;
@@ -16,11 +16,11 @@ use quinn_proto::{
     Connection, ConnectionError, ConnectionHandle, Dir, Endpoint, Event, StreamEvent,
 };
 
-use super::asking::{Answer, Asking, Granted};
+use super::connect_exchange::{Answer, ConnectExchange, GrantedSession};
 use super::dialling::dialling_config;
+use super::liveness::{Liveness, Peer};
 use super::tunnels::{Inside, Tunnel, TunnelKey, Tunnels};
-use super::watch::{Peer, Watch};
-use super::{AttemptId, ClientCommand, ClientEvent, ClientSettings, Dial, DialError, Pulse};
+use super::{AttemptId, ClientCommand, ClientEvent, ClientSettings, Dial, DialError, KeepAlive};
 use crate::carrier::CarrierRef;
 use crate::engine::{Accepted, Application, Link, Pace};
 use crate::http3_streams::{self, UniStreams, error_code, fail, open_control_stream};
@@ -28,49 +28,47 @@ use crate::inner::DataPath;
 use crate::path::PacketSize;
 use crate::udp::{DatagramPort, is_too_large};
 
-/// How long one attempt's request may be out before another one with a ticket follows. Attempts run
-/// side by side and share their resume ticket; two requests at once would each take the address
-/// from the other's session.
-const TURN: Duration = Duration::from_millis(500);
-/// Silence after which the session of a Go server is asked, where the user wants nothing else.
+/// The time between the requests of two attempts with a ticket. Attempts run in parallel and share
+/// their resume ticket; concurrent requests would each take the address from the other's session.
+const REQUEST_SPACING: Duration = Duration::from_millis(500);
+/// The silence after which a Go server gets echo requests, unless the user configured it.
 const ECHO_AFTER: Duration = Duration::from_secs(5);
 
-/// How far an attempt has come.
+/// The progress of an attempt.
 pub(super) enum Phase {
-    /// The QUIC handshake runs.
+    /// The QUIC handshake is in progress.
     Handshaking(Option<Ticket>),
-    /// The request is out.
-    Asking(Box<Asking>),
-    /// The answer is here, the server's SETTINGS are not yet.
-    Granted(Box<Granted>),
-    /// It carries a session, and is watched.
-    Established(TunnelKey, Box<Watch>),
-    /// It was reported as over, or hung up.
-    Over,
+    /// The request was sent.
+    Requesting(Box<ConnectExchange>),
+    /// The answer has arrived, the server's SETTINGS have not.
+    Granted(Box<GrantedSession>),
+    /// The connection has a session.
+    Established(TunnelKey, Box<Liveness>),
+    /// The end was reported, or a command closed it.
+    Closed,
 }
 
-/// What the client keeps for a connection.
+/// The client's state of a connection.
 pub(super) struct Attempt {
     pub(super) id: AttemptId,
     pub(super) size: PacketSize,
     pub(super) phase: Phase,
     /// When it must be established.
     deadline: Instant,
-    /// The handshake is done, and another attempt's request is out.
-    waits_its_turn: bool,
+    /// Whether the request waits for that of another attempt.
+    is_queued: bool,
     uni: UniStreams,
     end: Option<ConnectionError>,
     too_large_reported: bool,
 }
 
-/// The client's side of the worker.
 pub(super) struct ClientApp {
     pub(super) settings: ClientSettings,
     pub(super) path: DataPath,
     pub(super) tunnels: Tunnels,
-    /// The connection whose request went out last, and when.
-    turn: Option<(ConnectionHandle, Instant)>,
-    /// What a ping's timestamp counts from.
+    /// The connection that last sent a request, and when.
+    last_request: Option<(ConnectionHandle, Instant)>,
+    /// The zero of the timestamps in pings.
     pub(super) started: Instant,
     pub(super) commands: Receiver<ClientCommand>,
     report: Box<dyn Fn(ClientEvent) + Send>,
@@ -87,7 +85,7 @@ impl ClientApp {
             settings,
             path: DataPath::new(None),
             tunnels: Tunnels::default(),
-            turn: None,
+            last_request: None,
             started: now,
             commands,
             report,
@@ -98,7 +96,7 @@ impl ClientApp {
         (self.report)(event);
     }
 
-    /// Begins an attempt; what goes wrong at once is reported like what goes wrong later.
+    /// Starts an attempt. Immediate errors are reported like later ones.
     pub(super) fn dial(
         &self,
         now: Instant,
@@ -123,7 +121,7 @@ impl ClientApp {
                     size,
                     phase: Phase::Handshaking(resume),
                     deadline,
-                    waits_its_turn: false,
+                    is_queued: false,
                     uni: UniStreams::new(Side::Client),
                     end: None,
                     too_large_reported: false,
@@ -144,7 +142,7 @@ impl ClientApp {
     }
 
     fn fail(&self, now: Instant, quic: &mut Connection, attempt: &mut Attempt, error: DialError) {
-        attempt.phase = Phase::Over;
+        attempt.phase = Phase::Closed;
         self.report(ClientEvent::Failed {
             attempt: attempt.id,
             error,
@@ -152,9 +150,9 @@ impl ClientApp {
         quic.close(now, error_code(code::H3_REQUEST_CANCELLED), Bytes::new());
     }
 
-    /// Ends an attempt or connection without a further report.
+    /// Closes an attempt or connection without an event.
     pub(super) fn close(&mut self, now: Instant, link: &mut Link<Attempt>) {
-        let phase = std::mem::replace(&mut link.app.phase, Phase::Over);
+        let phase = std::mem::replace(&mut link.app.phase, Phase::Closed);
         if let Phase::Established(tunnel, _) = phase {
             self.tunnels.remove(tunnel);
         }
@@ -165,15 +163,15 @@ impl ClientApp {
         );
     }
 
-    /// Sends the request, unless it has a ticket and another attempt's request is out.
-    fn begin(&mut self, now: Instant, link: &mut Link<Attempt>) {
-        if let Some((other, since)) = self.turn
+    /// Sends the request, unless it has a ticket and the last request of another attempt is recent.
+    fn send_request(&mut self, now: Instant, link: &mut Link<Attempt>) {
+        if let Some((other, since)) = self.last_request
             && matches!(link.app.phase, Phase::Handshaking(Some(_)))
             && other != link.handle
-            && now < since + TURN
+            && now < since + REQUEST_SPACING
         {
-            link.app.waits_its_turn = true;
-            link.wake_at(since + TURN);
+            link.app.is_queued = true;
+            link.wake_at(since + REQUEST_SPACING);
             return;
         }
         let Link {
@@ -182,10 +180,10 @@ impl ClientApp {
         let Phase::Handshaking(resume) = &attempt.phase else {
             return;
         };
-        self.turn = Some((link.handle, now));
-        attempt.waits_its_turn = false;
-        match Asking::begin(quic, &self.settings, resume.as_ref()) {
-            Ok(asking) => attempt.phase = Phase::Asking(Box::new(asking)),
+        self.last_request = Some((link.handle, now));
+        attempt.is_queued = false;
+        match ConnectExchange::start(quic, &self.settings, resume.as_ref()) {
+            Ok(exchange) => attempt.phase = Phase::Requesting(Box::new(exchange)),
             Err(error) => self.fail(now, quic, attempt, error),
         }
     }
@@ -200,9 +198,9 @@ impl ClientApp {
             _ => Ok(()),
         };
         if let Err(error) = outcome {
-            if !matches!(attempt.phase, Phase::Established(..) | Phase::Over) {
+            if !matches!(attempt.phase, Phase::Established(..) | Phase::Closed) {
                 let reason = DialError::InvalidAnswer(error.reason.to_string());
-                attempt.phase = Phase::Over;
+                attempt.phase = Phase::Closed;
                 self.report(ClientEvent::Failed {
                     attempt: attempt.id,
                     error: reason,
@@ -211,15 +209,15 @@ impl ClientApp {
             fail(quic, now, None, &error);
             return;
         }
-        if let Phase::Asking(asking) = &mut attempt.phase {
+        if let Phase::Requesting(exchange) = &mut attempt.phase {
             if let StreamEvent::Writable { id } = event {
-                asking.writable(quic, id);
+                exchange.writable(quic, id);
             }
-            match asking.read(quic, &self.settings) {
+            match exchange.read(quic, &self.settings) {
                 Ok(None) => {}
                 Ok(Some(Answer::Granted(granted))) => attempt.phase = Phase::Granted(granted),
                 Ok(Some(Answer::Refused(status, body))) => {
-                    attempt.phase = Phase::Over;
+                    attempt.phase = Phase::Closed;
                     self.report(ClientEvent::Refused {
                         attempt: attempt.id,
                         status,
@@ -233,7 +231,7 @@ impl ClientApp {
         self.establish(now, link);
     }
 
-    /// A session begins when the server has granted it and has said that it takes datagrams.
+    /// Establishes the session once it is granted and the server accepts datagrams.
     fn establish(&mut self, now: Instant, link: &mut Link<Attempt>) {
         let Link {
             quic, app: attempt, ..
@@ -247,26 +245,26 @@ impl ClientApp {
             self.fail(now, quic, attempt, error);
             return;
         }
-        let Phase::Granted(granted) = std::mem::replace(&mut attempt.phase, Phase::Over) else {
+        let Phase::Granted(granted) = std::mem::replace(&mut attempt.phase, Phase::Closed) else {
             return;
         };
-        let Granted {
+        let GrantedSession {
             session,
             stream,
             assignment,
         } = *granted;
         let peer = if session.caps.contains(Capability::Ping) {
-            Peer::Ours {
+            Peer::WithPing {
                 probes_path: attempt.size > PacketSize::Base,
             }
         } else {
-            Peer::Silent {
+            Peer::WithoutPing {
                 echo_after: self.settings.probe_interval.unwrap_or(ECHO_AFTER),
             }
         };
         link.pace = assignment.caps.is_none().then(|| Pace::new(now));
-        let pulse = Pulse::new(self.settings.probe_interval, quic);
-        let watch = Watch::new(peer, pulse, now);
+        let keep_alive = KeepAlive::new(self.settings.probe_interval, quic);
+        let liveness = Liveness::new(peer, keep_alive, now);
         let tunnel = self.tunnels.insert(Tunnel {
             session,
             carrier: CarrierRef::new(link.handle, stream),
@@ -277,7 +275,7 @@ impl ClientApp {
                 sent: 0,
             },
         });
-        attempt.phase = Phase::Established(tunnel, Box::new(watch));
+        attempt.phase = Phase::Established(tunnel, Box::new(liveness));
         self.report(ClientEvent::Established {
             attempt: attempt.id,
             assignment: Box::new(assignment),
@@ -293,7 +291,7 @@ impl Application for ClientApp {
         match event {
             Event::Connected => {
                 open_control_stream(&mut link.quic);
-                self.begin(now, link);
+                self.send_request(now, link);
             }
             Event::Stream(event) => self.streams(now, link, event),
             Event::ConnectionLost { reason } => link.app.end = Some(reason),
@@ -307,57 +305,60 @@ impl Application for ClientApp {
 
     fn deadline(&mut self, now: Instant, link: &mut Link<Attempt>) {
         match &link.app.phase {
-            Phase::Handshaking(_) | Phase::Asking(_) | Phase::Granted(_) => {
+            Phase::Handshaking(_) | Phase::Requesting(_) | Phase::Granted(_) => {
                 if now >= link.app.deadline {
                     self.fail(now, &mut link.quic, &mut link.app, DialError::Timeout);
                 } else {
                     let deadline = link.app.deadline;
                     link.wake_at(deadline);
-                    if link.app.waits_its_turn {
-                        self.begin(now, link);
+                    if link.app.is_queued {
+                        self.send_request(now, link);
                     }
                 }
             }
             Phase::Established(tunnel, _) if self.tunnels.is_active(*tunnel) => {
-                self.look(now, link);
+                self.poll_liveness(now, link);
             }
-            Phase::Established(..) | Phase::Over => {}
+            Phase::Established(..) | Phase::Closed => {}
         }
     }
 
-    fn lost(&mut self, _now: Instant, link: &mut Link<Attempt>) {
-        if self.turn.is_some_and(|(handle, _)| handle == link.handle) {
-            self.turn = None;
+    fn closed(&mut self, _now: Instant, link: &mut Link<Attempt>) {
+        if self
+            .last_request
+            .is_some_and(|(handle, _)| handle == link.handle)
+        {
+            self.last_request = None;
         }
         let attempt = link.app.id;
         let end = link.app.end.take();
-        match std::mem::replace(&mut link.app.phase, Phase::Over) {
-            Phase::Over => {}
+        match std::mem::replace(&mut link.app.phase, Phase::Closed) {
+            Phase::Closed => {}
             Phase::Established(tunnel, _) => {
                 self.tunnels.remove(tunnel);
                 let reason = end.map_or_else(|| "closed".into(), |end| end_text(&end));
                 self.report(ClientEvent::Closed { attempt, reason });
             }
-            Phase::Handshaking(_) | Phase::Asking(_) | Phase::Granted(_) => {
+            Phase::Handshaking(_) | Phase::Requesting(_) | Phase::Granted(_) => {
                 let error = end.map_or(DialError::Timeout, dial_error);
                 self.report(ClientEvent::Failed { attempt, error });
             }
         }
     }
 
-    fn gone(&mut self, _link: Box<Link<Attempt>>) {}
+    fn drained(&mut self, _link: Box<Link<Attempt>>) {}
 
-    fn unsendable(&mut self, now: Instant, link: &mut Link<Attempt>, error: &io::Error) {
+    fn send_failed(&mut self, now: Instant, link: &mut Link<Attempt>, error: &io::Error) {
         let attempt = link.app.id;
         match &link.app.phase {
             Phase::Handshaking(_) => {
-                link.app.phase = Phase::Over;
+                link.app.phase = Phase::Closed;
                 let error = DialError::Io(format!(
                     "sending to {}: {error}",
                     crate::udp::canonical(link.quic.remote_address())
                 ));
                 self.report(ClientEvent::Failed { attempt, error });
-                // Nobody is there to be told.
+                // The server was never reached.
                 link.quic
                     .close(now, error_code(code::H3_REQUEST_CANCELLED), Bytes::new());
             }
@@ -375,7 +376,7 @@ fn dial_error(reason: ConnectionError) -> DialError {
         ConnectionError::TimedOut => DialError::Timeout,
         // An error of our own TLS stack: the server's certificate or parameters are not acceptable.
         ConnectionError::TransportError(error) if u64::from(error.code) & !0xff == 0x100 => {
-            // What the TLS library writes before words that are ours.
+            // The TLS library's prefix of our own text.
             let words = error.reason.strip_prefix("unexpected error: ");
             DialError::Certificate(words.unwrap_or(&error.reason).to_owned())
         }

@@ -1,28 +1,27 @@
-//! The QUIC settings that every client dials with: one place for the worker and for programs that
-//! stand in for many clients.
+//! The QUIC settings of every client, for the worker and for programs that simulate many clients.
 
 use std::sync::Arc;
 
 use quinn_proto::{ClientConfig, NoneTokenStore};
 
-use crate::path::{IDLE, Limits, transport};
+use crate::path::{ConnectionLimits, IDLE_TIMEOUT, transport_config};
 use crate::tls::ClientTls;
 
-/// What may wait in the connection while the socket is full, and how long it may be silent.
-const LIMITS: Limits = Limits {
-    idle: IDLE,
+/// The bounds of a client's connection.
+const LIMITS: ConnectionLimits = ConnectionLimits {
+    idle: IDLE_TIMEOUT,
     send: 4 << 20,
     receive: 4 << 20,
 };
 
-/// The configuration of a connection whose QUIC packets are `packet` bytes long
-/// ([`crate::PacketSize::bytes`]): what [`crate::ClientWorker`] dials with. It may be used for any
-/// number of connections.
+/// Returns the configuration of a connection with QUIC packets of `packet` bytes
+/// ([`crate::PacketSize::bytes`]), as [`crate::ClientWorker`] dials it. Usable for any number of
+/// connections.
 #[must_use]
 pub fn dialling_config(tls: &ClientTls, packet: u16) -> ClientConfig {
     let mut config = ClientConfig::new(tls.quic());
-    config.transport_config(transport(packet, LIMITS, true));
-    // A session is asked for with its own ticket; an address token would be kept for nothing.
+    config.transport_config(transport_config(packet, LIMITS, true));
+    // Sessions resume by their own ticket, so address tokens are not stored.
     config.token_store(Arc::new(NoneTokenStore));
     config
 }

@@ -1,16 +1,16 @@
-//! The client's packet worker: dials when told to, carries the tunnel on the connection it is told
-//! to, and reports what it sees. It decides nothing about when to dial or when to give up.
+//! The client's packet worker. It dials, carries the tunnel and closes on command, and reports
+//! events; when to dial and when to give up is decided elsewhere.
 
 mod app;
-mod asking;
+mod connect_exchange;
 mod dialling;
+mod keep_alive;
+mod liveness;
 mod packets;
 mod probes;
-mod pulse;
 mod tunnels;
 #[cfg(test)]
 mod virtual_end;
-mod watch;
 mod worker;
 
 use std::fmt;
@@ -32,62 +32,62 @@ use crate::udp::{BindError, bind_client};
 use crate::wake::Waker;
 use app::ClientApp;
 pub use dialling::dialling_config;
-pub use pulse::Pulse;
+pub use keep_alive::KeepAlive;
 #[cfg(test)]
 pub(crate) use virtual_end::VirtualClient;
 
-/// Names one connection attempt, and the connection that comes of it. Unique within one run.
+/// The id of a connection attempt and of the connection that results. Unique within one run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AttemptId(pub u64);
 
 /// One connection attempt: QUIC handshake, then `POST /connect`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dial {
-    /// The name under which everything about this attempt is reported.
+    /// The id in all events of this attempt.
     pub attempt: AttemptId,
-    /// Where to send the first packet.
+    /// The destination of the first packet.
     pub address: SocketAddr,
-    /// The packet size to start with and to keep.
+    /// The packet size, which the connection keeps.
     pub size: PacketSize,
-    /// Presented as `resume`, where an earlier answer held one.
+    /// The `resume` ticket of an earlier answer, if any.
     pub resume: Option<Ticket>,
 }
 
-/// What the worker can be told. A command about an attempt that is gone already is harmless.
+/// A command to the worker. Commands for an attempt that is gone have no effect.
 #[derive(Debug)]
 pub enum ClientCommand {
-    /// Start one more attempt beside whatever runs already.
+    /// Starts another attempt in parallel.
     Dial(Dial),
-    /// Let this connection carry the tunnel from now on, and end the one that did before.
+    /// Moves the tunnel to this connection and closes the previous one.
     Adopt(AttemptId),
-    /// End this attempt or connection; nothing more is reported about it.
-    Hangup(AttemptId),
-    /// Read and write the inner packets here.
+    /// Closes this attempt or connection without further events.
+    Close(AttemptId),
+    /// Reads and writes inner packets here.
     AttachTun(TunQueue),
-    /// End every connection, let go of the TUN queue, and stop.
+    /// Closes every connection, drops the TUN queue and stops.
     Stop,
 }
 
-/// Why an attempt ended without an HTTP answer.
+/// Why an attempt failed without an HTTP answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DialError {
     /// No answer in time.
     #[error("no answer within the timeout")]
     Timeout,
-    /// The server's certificate, or its TLS parameters, were refused: another server than the one
-    /// that is meant may have answered first.
+    /// The server's certificate or TLS parameters were refused. Another server may have answered
+    /// first.
     #[error("{0}")]
     Certificate(String),
-    /// The operating system refused to send.
+    /// The system refused to send.
     #[error("{0}")]
     Io(String),
-    /// The connection ended before an answer came.
+    /// The connection closed before the answer.
     #[error("connection closed: {0}")]
     Closed(String),
-    /// What came was no answer to `POST /connect`.
+    /// The answer to `POST /connect` is invalid.
     #[error("invalid answer: {0}")]
     InvalidAnswer(String),
-    /// The answer assigns what a client does not accept.
+    /// The answer fails a check of its assignment.
     #[error("invalid answer: {0}")]
     Assignment(#[from] AssignmentError),
 }
@@ -100,95 +100,94 @@ impl DialError {
     }
 }
 
-/// What the worker reports.
+/// An event that the worker reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientEvent {
-    /// The server answered 200: the attempt is a connection with a session now. It carries nothing
-    /// before it is adopted.
+    /// The server answered 200: the attempt is a connection with a session, which carries nothing
+    /// until it is adopted.
     Established {
-        /// Which attempt.
+        /// The attempt.
         attempt: AttemptId,
-        /// What the server granted.
+        /// The granted session's parameters.
         assignment: Box<Assignment>,
         /// The packet size the connection keeps.
         size: PacketSize,
     },
     /// The server answered with another status.
     Refused {
-        /// Which attempt.
+        /// The attempt.
         attempt: AttemptId,
         /// The HTTP status.
         status: u16,
         /// The body as text, with its line feed.
         body: String,
     },
-    /// There was no answer.
+    /// The attempt failed without an answer.
     Failed {
-        /// Which attempt.
+        /// The attempt.
         attempt: AttemptId,
-        /// Why.
+        /// The reason.
         error: DialError,
     },
-    /// The connection may be dead: packets in flight or probes stay unanswered.
+    /// The connection may be dead: packets in flight or probes are unanswered.
     Suspect {
-        /// Which connection.
+        /// The connection.
         attempt: AttemptId,
     },
     /// A suspect connection was heard again.
     Recovered {
-        /// Which connection.
+        /// The connection.
         attempt: AttemptId,
     },
-    /// Small packets arrive, packets of the connection's own size do not any more.
+    /// Small packets arrive, packets of the connection's size do not.
     PathTooSmall {
-        /// Which connection.
+        /// The connection.
         attempt: AttemptId,
     },
-    /// The connection ended.
+    /// The connection closed.
     Closed {
-        /// Which connection.
+        /// The connection.
         attempt: AttemptId,
-        /// The reason in words, for the log.
+        /// The reason as text, for the log.
         reason: String,
     },
-    /// The TUN queue cannot be used any more.
+    /// The TUN queue failed.
     TunFailed {
-        /// The operating system's words.
+        /// The system's error.
         error: String,
     },
-    /// The worker itself cannot go on: a bug or a system without descriptors.
+    /// The worker cannot continue: a bug, or a system without descriptors.
     Broken {
-        /// What happened.
+        /// The error.
         error: String,
     },
 }
 
-/// What stays the same for every attempt.
+/// The settings that all attempts share.
 #[derive(Clone)]
 pub struct ClientSettings {
-    /// Whom to trust.
+    /// The TLS configuration with the client's trust.
     pub tls: ClientTls,
-    /// What keeps the tunnel's own packets outside it; a mark needs `CAP_NET_ADMIN`.
+    /// How the tunnel's own packets stay outside it; a mark needs `CAP_NET_ADMIN`.
     pub outside: Option<Outside>,
-    /// The host of `server`, without brackets: what the certificate is checked against.
+    /// The host of `server`, without brackets; the certificate is checked against it.
     pub server_name: String,
     /// `:authority` of the request.
     pub authority: String,
     /// The token.
     pub token: Zeroizing<Vec<u8>>,
-    /// The largest session mtu this client takes, in bytes.
+    /// The largest `mtu` of a session, in bytes.
     pub mtu: u16,
-    /// What to announce.
+    /// The capabilities to announce.
     pub caps: Capabilities,
-    /// The user's name for this client; may be empty.
+    /// The user's name for this client, possibly empty.
     pub client_id: String,
-    /// How long an attempt may take.
+    /// The time limit of an attempt.
     pub dial_timeout: Duration,
-    /// How long a connection may be silent before it is asked. `None`: 5 seconds, and with a server
-    /// of ours ever longer, up to 25 seconds, while nothing travels in the tunnel. Never longer
-    /// than what keeps the connection alive.
+    /// The silence after which a connection is probed, limited to what keeps it alive. `None`: 5
+    /// seconds, and with our servers up to 25 seconds while the tunnel is idle.
     pub probe_interval: Option<Duration>,
-    /// Bound on fragments that wait for the rest, in bytes.
+    /// The most bytes of incomplete fragments.
     pub max_reassembly_bytes: usize,
 }
 
@@ -201,7 +200,7 @@ impl fmt::Debug for ClientSettings {
     }
 }
 
-/// The running worker. Dropping this stops it.
+/// The running worker. Dropping it stops it.
 #[derive(Debug)]
 pub struct ClientWorker {
     commands: Sender<ClientCommand>,
@@ -211,8 +210,8 @@ pub struct ClientWorker {
 }
 
 impl ClientWorker {
-    /// Opens the socket and starts the worker's thread. `events` is called on that thread and must
-    /// not block.
+    /// Opens the socket and starts the worker's thread. `events` runs on that thread and must not
+    /// block.
     ///
     /// # Errors
     /// No socket, no mark on it, or no thread.
@@ -230,11 +229,11 @@ impl ClientWorker {
             }
         };
         let waker = Waker::new().map_err(system("make a wake-up for the packet worker"))?;
-        let (commands, orders) = channel();
+        let (commands, command_queue) = channel();
         let now = clock::now();
         let report = Box::new(events.clone());
-        let role = ClientApp::new(now, settings, orders, report);
-        let this = worker::make(now, role, waker.clone(), port, None);
+        let role = ClientApp::new(now, settings, command_queue, report);
+        let this = worker::build(now, role, waker.clone(), port, None);
         let counters = this.role.path.counters.clone();
         let thread = std::thread::Builder::new()
             .name("qdt-worker".into())
@@ -254,14 +253,14 @@ impl ClientWorker {
         })
     }
 
-    /// Hands a command over; false when the worker has ended.
+    /// Sends a command. Returns false if the worker has ended.
     pub fn send(&self, command: ClientCommand) -> bool {
         let sent = self.commands.send(command).is_ok();
         self.waker.wake();
         sent
     }
 
-    /// What the worker has counted.
+    /// Returns the worker's counters.
     #[must_use]
     pub fn counters(&self) -> Arc<WorkerCounters> {
         self.counters.clone()

@@ -1,7 +1,8 @@
-//! What a client decides about inner packets, in both directions.
+//! The client's policy for inner packets.
 //!
-//! Invariants: what leaves comes from the session's own address, and what arrives is for it: a
-//! server has no other business on this host. The answers to our own probes go no further.
+//! Invariants: packets to the server have the session's address as source, packets from it have it
+//! as destination, because a server may reach nothing else on this host; answers to our own probes
+//! do not reach the TUN.
 
 use std::net::IpAddr;
 use std::time::Instant;
@@ -9,16 +10,16 @@ use std::time::Instant;
 use qdt_proto::packet::{InnerPacket, echo_reply_sequence};
 
 use super::app::{Attempt, ClientApp, Phase};
+use super::liveness::Liveness;
 use super::probes::{ECHO_IDENTIFIER, SHORT_PING};
 use super::tunnels::Inside;
-use super::watch::Watch;
 use crate::counters::{Direction, DropReason};
 use crate::engine::{Engine, Link};
 use crate::inner::{self, InboundPolicy, OutboundPolicy, Route};
 use crate::udp::DatagramPort;
 
 impl ClientApp {
-    /// Sends one TUN packet or super-packet on what carries the active session.
+    /// Sends one TUN packet or super-packet on the carrier of the active session.
     pub(super) fn send_to_server(
         &mut self,
         engine: &mut Engine<Self, impl DatagramPort>,
@@ -42,19 +43,19 @@ impl ClientApp {
         }
     }
 
-    /// Opens and delivers every datagram that waits on a connection, also on one that does not
-    /// carry the tunnel (yet, or any more): what was sent on it before a move still arrives.
+    /// Opens and delivers the datagrams of a connection, including those on connections that do not
+    /// carry the tunnel now: packets sent before a move still arrive.
     pub(super) fn receive_from_server(&mut self, now: Instant, link: &mut Link<Attempt>) {
-        if let Phase::Established(key, watch) = &mut link.app.phase
+        if let Phase::Established(key, liveness) = &mut link.app.phase
             && let Some(tunnel) = self.tunnels.get_mut(*key)
         {
             let quic = (&mut link.quic, link.backlog);
             let session = (&mut tunnel.session, &tunnel.carrier.codec);
             let inside = &mut tunnel.inside;
-            let mut policy = FromServer { inside, watch };
+            let mut policy = FromServer { inside, liveness };
             inner::receive(now, &mut self.path, quic, session, &mut policy);
         }
-        // What arrives without a session is nobody's.
+        // Datagrams without a session are ignored.
         while link.quic.datagrams().recv().is_some() {}
     }
 }
@@ -79,10 +80,10 @@ impl OutboundPolicy for Inside {
     }
 }
 
-/// What arrives from the server.
+/// Packets from the server.
 struct FromServer<'a> {
     inside: &'a mut Inside,
-    watch: &'a mut Watch,
+    liveness: &'a mut Liveness,
 }
 
 impl InboundPolicy for FromServer<'_> {
@@ -95,16 +96,17 @@ impl InboundPolicy for FromServer<'_> {
             return Err(DropReason::BadPacket);
         }
         self.inside.received += 1;
-        // Any program on this host may use our identifier: only what answers us is kept from it.
+        // Other programs may use our identifier: only answers to our own requests are kept from
+        // them.
         let is_ours = parsed.source() == self.inside.gateway
             && echo_reply_sequence(packet, ECHO_IDENTIFIER)
-                .is_some_and(|sequence| self.watch.is_our_reply(sequence));
+                .is_some_and(|sequence| self.liveness.is_our_reply(sequence));
         Ok(if is_ours { Route::Probe } else { Route::Kernel })
     }
 
     fn pong(&mut self, now: Instant, len: usize) {
         if len > SHORT_PING {
-            self.watch.path_answered(now);
+            self.liveness.path_answered(now);
         }
     }
 }

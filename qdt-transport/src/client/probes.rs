@@ -1,4 +1,4 @@
-//! The client's own probes, which take the way of the packets.
+//! The client's probes, sent along the data path.
 
 use std::time::{Duration, Instant};
 
@@ -7,25 +7,25 @@ use qdt_proto::packet::{ECHO_LEN, echo_request};
 
 use super::ClientEvent;
 use super::app::{Attempt, ClientApp, Phase};
+use super::liveness::{LivenessChange, Probe, Seen};
 use super::tunnels::Tunnel;
-use super::watch::{Probe, Seen, Verdict};
 use crate::arena::Arena;
 use crate::carrier::{Carrier, QuicCarrier};
 use crate::engine::Link;
 
-/// Marks our own echo requests: nobody else's replies are kept from the host. "qd" in ASCII.
+/// The identifier of our echo requests: "qd" in ASCII. Other replies reach the host.
 pub(super) const ECHO_IDENTIFIER: u16 = 0x7164;
-/// Length of a ping without padding: a timestamp.
+/// The length of an unpadded ping: a timestamp.
 pub(super) const SHORT_PING: usize = 8;
 /// The longest padded ping.
 const MAX_PING: usize = 1500;
 
 impl ClientApp {
-    /// Looks at the connection that carries the tunnel, reports what changed, sends the probe that
-    /// is due.
-    pub(super) fn look(&mut self, now: Instant, link: &mut Link<Attempt>) {
+    /// Polls the liveness of the connection that carries the tunnel, reports a change and sends the
+    /// probe that is due.
+    pub(super) fn poll_liveness(&mut self, now: Instant, link: &mut Link<Attempt>) {
         let attempt = link.app.id;
-        let Phase::Established(key, watch) = &mut link.app.phase else {
+        let Phase::Established(key, liveness) = &mut link.app.phase else {
             return;
         };
         let Some(tunnel) = self.tunnels.get_mut(*key) else {
@@ -42,22 +42,24 @@ impl ClientApp {
             lost: stats.path.lost_packets,
             rtt: stats.path.rtt,
         };
-        let (verdict, probe, next) = watch.look(now, seen);
+        let (change, probe, next) = liveness.poll(now, seen);
         link.wake_at(next);
         if let Some(probe) = probe {
             let since_start = now.saturating_duration_since(self.started);
             send_probe(tunnel, link, &mut self.path.arena, since_start, probe);
         }
-        match verdict {
-            Some(Verdict::Suspect) => self.report(ClientEvent::Suspect { attempt }),
-            Some(Verdict::Recovered) => self.report(ClientEvent::Recovered { attempt }),
-            Some(Verdict::PathTooSmall) => self.report(ClientEvent::PathTooSmall { attempt }),
+        match change {
+            Some(LivenessChange::Suspect) => self.report(ClientEvent::Suspect { attempt }),
+            Some(LivenessChange::Recovered) => self.report(ClientEvent::Recovered { attempt }),
+            Some(LivenessChange::PathTooSmall) => {
+                self.report(ClientEvent::PathTooSmall { attempt })
+            }
             None => {}
         }
     }
 }
 
-/// Sends a probe, which says that it left `since_start` after the client's start.
+/// Sends a probe with the timestamp `since_start`.
 fn send_probe(
     tunnel: &mut Tunnel,
     link: &mut Link<Attempt>,
@@ -67,26 +69,26 @@ fn send_probe(
 ) {
     let (session, inside) = (&mut tunnel.session, &tunnel.inside);
     let codec = &tunnel.carrier.codec;
-    let mut outlet = QuicCarrier::new(&mut link.quic, codec, arena, link.backlog);
-    // A probe that finds no room counts as lost, which is what it would say about the path.
+    let mut carrier = QuicCarrier::new(&mut link.quic, codec, arena, link.backlog);
+    // A probe without room counts as lost: the path is congested.
     let _ = match probe {
         Probe::Ping => {
             link.quic.ping();
             Ok(())
         }
         Probe::PaddedPing => {
-            let limit = session.packet_limit(outlet.datagram_limit());
+            let limit = session.packet_limit(carrier.datagram_limit());
             let len = limit.clamp(SHORT_PING, MAX_PING);
             let mut payload = [0; MAX_PING];
             let micros = since_start.as_micros() as u64;
             payload[..SHORT_PING].copy_from_slice(&micros.to_be_bytes());
-            session.send_message(&mut outlet, MessageType::Ping, &payload[..len])
+            session.send_message(&mut carrier, MessageType::Ping, &payload[..len])
         }
         Probe::Echo(sequence) => {
             let mut packet = [0; ECHO_LEN];
             let (from, to) = (inside.address, inside.gateway);
             echo_request(from, to, ECHO_IDENTIFIER, sequence, &mut packet);
-            session.send_message(&mut outlet, MessageType::Data, &packet)
+            session.send_message(&mut carrier, MessageType::Data, &packet)
         }
     };
 }

@@ -1,7 +1,7 @@
-//! The client's sessions, whatever connection carries each.
+//! The client's sessions, independent of the connection that carries each.
 //!
-//! Invariants: a session is here from the moment it is established until its connection has ended
-//! or was hung up; at most one of them is active, and it is here.
+//! Invariants: a session is here from its grant until its connection has closed; at most one is
+//! active, and it is here.
 
 use std::net::IpAddr;
 
@@ -10,7 +10,7 @@ use slab::Slab;
 use crate::carrier::CarrierRef;
 use crate::session::Session;
 
-/// A session of ours, and what carries it.
+/// A session and its carrier.
 pub(super) struct Tunnel {
     pub(super) session: Session,
     pub(super) carrier: CarrierRef,
@@ -28,11 +28,10 @@ pub(super) struct Inside {
     pub(super) sent: u64,
 }
 
-/// Where a session lies among the client's.
+/// The key of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TunnelKey(usize);
 
-/// See the module.
 #[derive(Default)]
 pub(super) struct Tunnels {
     slab: Slab<Tunnel>,
@@ -40,7 +39,7 @@ pub(super) struct Tunnels {
 }
 
 impl Tunnels {
-    /// Adds a session, which is not active yet.
+    /// Adds a session, which is not active.
     pub(super) fn insert(&mut self, tunnel: Tunnel) -> TunnelKey {
         TunnelKey(self.slab.insert(tunnel))
     }
@@ -50,7 +49,7 @@ impl Tunnels {
         self.slab.get_mut(key.0)
     }
 
-    /// Takes a session out, whose connection has ended.
+    /// Removes a session whose connection has closed.
     pub(super) fn remove(&mut self, key: TunnelKey) {
         self.slab.try_remove(key.0);
         if self.active == Some(key) {
@@ -58,23 +57,23 @@ impl Tunnels {
         }
     }
 
-    /// Returns the session that the packets of the TUN go to.
+    /// Returns the session that carries the packets of the TUN.
     pub(super) fn active(&mut self) -> Option<&mut Tunnel> {
         self.slab.get_mut(self.active?.0)
     }
 
-    /// Returns whether the packets of the TUN go to any session.
+    /// Returns whether a session carries the packets of the TUN.
     pub(super) fn has_active(&self) -> bool {
         self.active.is_some()
     }
 
-    /// Returns whether the packets of the TUN go to this session.
+    /// Returns whether this session carries the packets of the TUN.
     pub(super) fn is_active(&self, key: TunnelKey) -> bool {
         self.active == Some(key)
     }
 
-    /// Sends the packets of the TUN to this session from now on. Returns what carries the one
-    /// before it, where that is another.
+    /// Makes this session carry the packets of the TUN. Returns the carrier of the previous one, if
+    /// another.
     pub(super) fn activate(&mut self, key: TunnelKey) -> Option<CarrierRef> {
         let before = self.active.replace(key).filter(|before| *before != key)?;
         self.get_mut(before).map(|before| before.carrier)

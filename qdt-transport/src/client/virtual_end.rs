@@ -1,4 +1,4 @@
-//! A client's worker without a thread, in a time and on a network of the test's.
+//! A client's worker without a thread, in the test's time and network.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
@@ -9,7 +9,6 @@ use crate::virtual_pair::{VirtualPort, run_turns};
 use crate::wake::Waker;
 use crate::worker::Worker;
 
-/// See the module.
 pub(crate) struct VirtualClient {
     worker: Worker<ClientApp, VirtualPort>,
     pub(crate) commands: Sender<ClientCommand>,
@@ -23,15 +22,15 @@ impl VirtualClient {
         port: VirtualPort,
         seed: [u8; 32],
     ) -> Self {
-        let (commands, orders) = channel();
+        let (commands, command_queue) = channel();
         let (report, events) = channel();
         let report = Box::new(move |event| {
             let _ = report.send(event);
         });
         let waker = Waker::new().expect("eventfd");
-        let role = ClientApp::new(now, settings, orders, report);
+        let role = ClientApp::new(now, settings, command_queue, report);
         Self {
-            worker: worker::make(now, role, waker, port, Some(seed)),
+            worker: worker::build(now, role, waker, port, Some(seed)),
             commands,
             events,
         }
@@ -42,7 +41,7 @@ impl VirtualClient {
         run_turns(&mut self.worker, now);
     }
 
-    /// Returns when something is due next.
+    /// Returns the next deadline.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.worker.engine.next_deadline()
     }

@@ -1,7 +1,7 @@
-//! What a client's worker does in a turn besides serving its connections: it handles commands.
+//! The client's part of a worker's turn: its commands.
 //!
-//! While no connection carries the tunnel the TUN is not read: the kernel keeps what programs sent,
-//! and it goes out when the tunnel is back.
+//! Invariant: the TUN is not read while no connection carries the tunnel; the kernel keeps the
+//! packets of programs until it is back.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -20,16 +20,18 @@ use crate::udp::{DatagramPort, Steering};
 use crate::wake::Waker;
 use crate::worker::{Role, Stop, Worker};
 
-/// TUN reads per turn: one super-packet is 50 segments, plain packets are few bytes each.
+/// TUN reads per turn: a super-packet has 50 segments, single packets have few bytes.
 const TUN_BUDGET: usize = 32;
 
-/// Runs a worker until it is told to stop, then ends every connection, none of which is reported.
+/// Runs a worker until a command stops it, then closes every connection without events.
 pub(super) fn run(mut worker: Worker<ClientApp>) {
     match worker.run() {
-        Stop::Told(reason) => {
+        Stop::Commanded(reason) => {
             let Worker { engine, role, .. } = &mut worker;
-            engine.links().for_each(|link| link.app.phase = Phase::Over);
-            engine.leave(role, clock::now, reason);
+            engine
+                .links()
+                .for_each(|link| link.app.phase = Phase::Closed);
+            engine.drain(role, clock::now, reason);
         }
         Stop::Tun(error) | Stop::Poll(error) => {
             let error = format!("poll: {error}");
@@ -38,9 +40,9 @@ pub(super) fn run(mut worker: Worker<ClientApp>) {
     }
 }
 
-/// Makes a worker before it has a thread. QUIC's random numbers come from `seed`, or from the
-/// system where there is none.
-pub(super) fn make<P: DatagramPort>(
+/// Returns a worker without a thread. QUIC's random numbers come from `seed` or, without one, from
+/// the system.
+pub(super) fn build<P: DatagramPort>(
     now: Instant,
     role: ClientApp,
     waker: Waker,
@@ -89,7 +91,7 @@ impl<P: DatagramPort> Role<P> for ClientApp {
                     }
                 }
                 ClientCommand::Adopt(attempt) => self.adopt(engine, now, attempt),
-                ClientCommand::Hangup(attempt) => {
+                ClientCommand::Close(attempt) => {
                     if let Some(link) = find(engine, attempt) {
                         self.close(now, link);
                         let handle = link.handle;
@@ -97,7 +99,9 @@ impl<P: DatagramPort> Role<P> for ClientApp {
                     }
                 }
                 ClientCommand::AttachTun(queue) => self.path.tun = Some(TunPort::new(queue)),
-                ClientCommand::Stop => return ControlFlow::Break(Stop::Told("client stopped")),
+                ClientCommand::Stop => {
+                    return ControlFlow::Break(Stop::Commanded("client stopped"));
+                }
             }
         }
         ControlFlow::Continue(())
@@ -105,7 +109,7 @@ impl<P: DatagramPort> Role<P> for ClientApp {
 }
 
 impl ClientApp {
-    /// Sends the packets of the TUN on the connection of `attempt` from now on.
+    /// Moves the tunnel to the connection of `attempt`.
     fn adopt(
         &mut self,
         engine: &mut Engine<Self, impl DatagramPort>,

@@ -86,8 +86,8 @@ pub(crate) struct Link<C> {
     pub(crate) heard: Instant,
     /// Whether this turn brought the first packet after a silence.
     pub(super) after_silence: bool,
-    /// Whether [`super::Application::lost`] was called.
-    pub(super) is_lost: bool,
+    /// Whether [`super::Application::closed`] was called.
+    pub(super) close_reported: bool,
     /// Whether the engine's `touched` has this connection.
     pub(super) touched: bool,
     /// The earliest instant for which the heap has an entry.
@@ -114,7 +114,7 @@ impl<C> Link<C> {
             unqueued,
             heard: now,
             after_silence: false,
-            is_lost: false,
+            close_reported: false,
             touched: false,
             scheduled: None,
         }

@@ -44,15 +44,15 @@ pub(crate) trait Application: Sized {
     type Connection;
 
     /// Accepts a first packet of `len` bytes and returns the connection's state, or answers it
-    /// through `gate`.
+    /// through `responder`.
     fn incoming(
         &mut self,
         _now: Instant,
         incoming: Incoming,
         _len: usize,
-        gate: &mut Gate<'_>,
+        responder: &mut Responder<'_>,
     ) -> Option<Accepted<Self::Connection>> {
-        gate.endpoint.ignore(incoming);
+        responder.endpoint.ignore(incoming);
         None
     }
 
@@ -67,14 +67,14 @@ pub(crate) trait Application: Sized {
 
     /// Handles the end of a connection, closed by either side. Its last packets are still to be
     /// sent.
-    fn lost(&mut self, now: Instant, link: &mut Link<Self::Connection>);
+    fn closed(&mut self, now: Instant, link: &mut Link<Self::Connection>);
 
     /// Takes back a connection that is drained (RFC 9000 section 10.2).
-    fn gone(&mut self, link: Box<Link<Self::Connection>>);
+    fn drained(&mut self, link: Box<Link<Self::Connection>>);
 
     /// Handles a send error of a connection, never `WouldBlock`. To QUIC it is a lost packet: it is
     /// sent again, or the idle timeout ends the connection.
-    fn unsendable(&mut self, _: Instant, _: &mut Link<Self::Connection>, _error: &io::Error) {}
+    fn send_failed(&mut self, _: Instant, _: &mut Link<Self::Connection>, _error: &io::Error) {}
 }
 
 /// A connection that the application accepted.
@@ -87,13 +87,13 @@ pub(crate) struct Accepted<C> {
 }
 
 /// The answer to an incoming connection.
-pub(crate) struct Gate<'a> {
+pub(crate) struct Responder<'a> {
     pub(crate) endpoint: &'a mut Endpoint,
     pub(crate) response: &'a mut Vec<u8>,
     transmit: Option<Transmit>,
 }
 
-impl Gate<'_> {
+impl Responder<'_> {
     /// Sends the packet that the endpoint wrote into `response`.
     pub(crate) fn respond(&mut self, transmit: Transmit) {
         self.transmit = Some(transmit);
@@ -257,15 +257,15 @@ impl<A: Application, P: DatagramPort> Engine<A, P> {
             while let Some(event) = link.quic.poll() {
                 app.event(now, &mut link, event);
             }
-            if link.quic.is_closed() && !link.is_lost {
-                link.is_lost = true;
-                app.lost(now, &mut link);
+            if link.quic.is_closed() && !link.close_reported {
+                link.close_reported = true;
+                app.closed(now, &mut link);
             }
             if link.quic.is_drained() {
                 while let Some(event) = link.quic.poll_endpoint_events() {
                     let _ = self.endpoint.handle_event(handle, event);
                 }
-                app.gone(link);
+                app.drained(link);
                 continue;
             }
             let blocked = self.unsent.is_some();
@@ -328,7 +328,7 @@ impl<A: Application, P: DatagramPort> Engine<A, P> {
                     self.unsent = Some(unsent);
                     return true;
                 }
-                Err(SendError { error, .. }) => app.unsendable(now, link, &error),
+                Err(SendError { error, .. }) => app.send_failed(now, link, &error),
             }
         }
     }
@@ -351,7 +351,7 @@ impl<A: Application, P: DatagramPort> Engine<A, P> {
             }
             Err(SendError { error, .. }) => {
                 if let Some(link) = self.link(unsent.handle) {
-                    app.unsendable(now, link, &error);
+                    app.send_failed(now, link, &error);
                 }
             }
         }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use quinn_proto::{DatagramEvent, EcnCodepoint};
 
-use super::{Application, Engine, Gate};
+use super::{Application, Engine, Responder};
 use crate::batch::Batch;
 use crate::counters::UdpReject;
 use crate::udp::{DatagramPort, RECEIVE_BUFFERS, Received};
@@ -18,7 +18,7 @@ const RECEIVE_CALLS: usize = 4;
 /// After this time without a packet the next one is acknowledged at once.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// How a UDP datagram came.
+/// The metadata of a received datagram.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arrival {
     pub(super) from: SocketAddr,
@@ -26,8 +26,7 @@ pub(crate) struct Arrival {
     ecn: Option<EcnCodepoint>,
 }
 
-/// UDP datagrams that one worker received and another owns. What a flood made larger than 1 MiB is
-/// not kept.
+/// Datagrams that one worker received and another one owns. Buffers up to 1 MiB are kept.
 pub(crate) type Handover = Batch<Arrival, { 1 << 20 }>;
 
 impl<A: Application, P: DatagramPort> Engine<A, P> {
@@ -138,13 +137,13 @@ impl<A: Application, P: DatagramPort> Engine<A, P> {
                 }
             }
             Some(DatagramEvent::NewConnection(incoming)) => {
-                let mut gate = Gate {
+                let mut responder = Responder {
                     endpoint: &mut self.endpoint,
                     response: &mut self.scratch,
                     transmit: None,
                 };
-                let accepted = app.incoming(now, incoming, len, &mut gate);
-                if let Some(transmit) = gate.transmit {
+                let accepted = app.incoming(now, incoming, len, &mut responder);
+                if let Some(transmit) = responder.transmit {
                     self.port.answer(&transmit, &self.scratch);
                 }
                 if let Some(accepted) = accepted {

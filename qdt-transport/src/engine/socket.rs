@@ -19,7 +19,7 @@ impl<A: Application> Engine<A> {
 
     /// Closes every connection with H3_NO_ERROR and `reason`, and waits until the socket has taken
     /// the packets or [`DRAIN_TIMEOUT`] has passed on `clock`.
-    pub(crate) fn leave(&mut self, app: &mut A, clock: impl Fn() -> Instant, reason: &'static str) {
+    pub(crate) fn drain(&mut self, app: &mut A, clock: impl Fn() -> Instant, reason: &'static str) {
         let now = clock();
         let handles: Vec<_> = self.links().map(|link| link.handle).collect();
         for handle in handles {
@@ -35,7 +35,7 @@ impl<A: Application> Engine<A> {
             if !self.is_blocked() || clock() >= until {
                 return;
             }
-            self.source().wait_for_room(until);
+            self.source().wait_writable(until);
         }
     }
 }

@@ -25,8 +25,8 @@ impl Application for NoConnections {
     fn event(&mut self, _: Instant, _: &mut Link<()>, _: Event) {}
     fn datagrams(&mut self, _: Instant, _: &mut Link<()>) {}
     fn deadline(&mut self, _: Instant, _: &mut Link<()>) {}
-    fn lost(&mut self, _: Instant, _: &mut Link<()>) {}
-    fn gone(&mut self, _: Box<Link<()>>) {}
+    fn closed(&mut self, _: Instant, _: &mut Link<()>) {}
+    fn drained(&mut self, _: Box<Link<()>>) {}
 }
 
 /// Flushes an engine whose socket was full when it had a datagram for `to`. Returns the datagrams
@@ -69,8 +69,7 @@ fn a_datagram_that_waited_for_room_counts_once_it_is_sent() {
 
 #[test]
 fn a_datagram_that_waited_for_room_and_is_refused_does_not_count_as_sent() {
-    // A broadcast from a socket that did not ask for the permission is refused with EACCES
-    // (udp(7)).
+    // A broadcast without SO_BROADCAST is refused with EACCES (udp(7)).
     assert_eq!(sent_after_waiting("255.255.255.255:9"), 0);
 }
 
@@ -245,7 +244,7 @@ fn of_a_merged_batch_a_worker_answers_its_own_datagrams_and_hands_the_others_ove
     for id in [0, 3, 9] {
         assert!(sender.recv(&mut [0; LEN]).is_ok(), "an answer to {id}");
     }
-    // What is sent on loopback is seen in its order, and no answer is behind these.
+    // Loopback keeps the order, and no further answer follows.
     sender.set_nonblocking(true).expect("no waiting");
     assert!(sender.recv(&mut [0; LEN]).is_err(), "three answers");
 }

@@ -1,10 +1,10 @@
-//! The seam between the packet worker and the server's policy.
+//! The interface between a packet worker and the server's policy.
 //!
-//! A worker asks twice for every `POST /connect`: once when the request's head is complete, once
-//! when its body is. Both calls happen on the worker's thread, never for a packet, and must not
-//! block: a policy that has to ask somebody else says so ([`Decision::Pending`]) and answers later.
-//! What the policy reserved at the first call travels to the second as its
-//! [`Admission::Reservation`]; one that is dropped on the way gives its slot back.
+//! A worker calls it twice per `POST /connect`: when the request's head is complete, and when its
+//! body is. Both calls run on the worker's thread, never per packet, and must not block: a policy
+//! that has to wait returns [`Decision::Pending`] and answers later. The first call's reservation
+//! goes to the second as [`Admission::Reservation`]; if it is dropped in between, its slot is
+//! released.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -17,18 +17,18 @@ use qdt_proto::http3::RequestHead;
 
 use super::pending::Ask;
 use crate::counters::SessionCounters;
-use crate::limits::{SessionLimits, SessionUsage};
+use crate::rate_limit::{SessionLimits, SessionUsage};
 
-/// Decides who gets a session. Implementations count what they decide.
+/// The policy that grants sessions. Implementations count their decisions.
 pub trait Admission: Send + Sync + 'static {
-    /// What the policy keeps for a request between its head and its body.
+    /// The policy's state of a request between its head and its body.
     type Reservation: Send + 'static;
 
-    /// Judges everything that the head of a request to `/connect` shows: readiness, method, token,
-    /// limits, room for a session, and whether the connection has one already.
+    /// Checks the head of a request to `/connect`: readiness, method, token, limits, a slot for the
+    /// session, and whether the connection has one already.
     ///
     /// # Errors
-    /// The answer to give instead of a session.
+    /// The answer to send instead of a session.
     fn head(
         &self,
         head: &RequestHead,
@@ -36,9 +36,9 @@ pub trait Admission: Send + Sync + 'static {
         connection_has_session: bool,
     ) -> Result<Self::Reservation, Refusal>;
 
-    /// Judges the body and makes the session. `body` is what arrived up to the end of the first
-    /// JSON value, the end of the stream or 4096 bytes; `None` where the deadline came first, after
-    /// which there is nothing but a refusal.
+    /// Checks the body and makes the session. `body` ends with the first JSON value, the end of the
+    /// stream or after 4096 bytes. It is `None` after the deadline, when only a refusal is
+    /// possible.
     fn body(
         &self,
         reservation: Self::Reservation,
@@ -46,32 +46,31 @@ pub trait Admission: Send + Sync + 'static {
         request: &RequestContext,
     ) -> Decision;
 
-    /// The session's connection is gone, or another one took its address over. Called once per
-    /// session. Nothing was heard of the client for `silent_for`: a peer that died did so that long
-    /// ago.
+    /// Takes note of the end of a session, once per session: its connection is gone, or another
+    /// session took over its address. The client was last heard `silent_for` ago.
     fn ended(&self, session: SessionId, reason: &str, silent_for: Duration);
 }
 
-/// Where and when a request is judged.
+/// Source, worker and time of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestContext {
-    /// Where the connection's handshake came from.
+    /// The source address of the connection's handshake.
     pub peer: SocketAddr,
-    /// The index of the worker that asks, and that a session would belong to.
+    /// The worker that calls, and that would own the session.
     pub worker: usize,
     /// The time of the worker's turn.
     pub now: Instant,
 }
 
-/// What the policy says to a request.
+/// The policy's decision on a request.
 pub enum Decision {
-    /// It gets a session.
+    /// A session.
     Granted(Box<Grant>),
-    /// It gets none.
+    /// No session.
     Refused(Refusal),
-    /// The answer comes through the [`super::Reply`] that the worker hands to this at once. Where
-    /// none comes within three seconds, or before the connection has to have a session, the request
-    /// is refused with 503.
+    /// An answer through the [`super::Reply`] that the worker passes to this at once. Without one
+    /// within three seconds, or before the connection must have a session, the worker refuses with
+    /// 503.
     Pending(Ask),
 }
 
@@ -94,7 +93,7 @@ impl fmt::Debug for Decision {
     }
 }
 
-/// An answer other than 200: its status and its text without the line end that is sent with it.
+/// An answer other than 200: status and text, without the final line feed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The HTTP status.
@@ -103,48 +102,48 @@ pub struct Refusal {
     pub body: &'static str,
 }
 
-/// Whose session it is, in the policy's own numbering.
+/// The owner of a session, in the policy's own numbering.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Owner(pub u32);
 
 impl Owner {
-    /// Whoever knows the token that all clients of a server share.
+    /// Any client with the server's shared token.
     pub const SHARED_TOKEN: Self = Self(0);
 }
 
-/// A session that was granted, and on what terms.
+/// A granted session and its terms.
 pub struct Grant {
-    /// Whose it is.
+    /// Its owner.
     pub owner: Owner,
-    /// Its id, which stands in every datagram.
+    /// Its id, which is in every datagram.
     pub id: SessionId,
     /// Its keys.
     pub keys: SessionKeys,
     /// The cipher of its datagrams.
     pub aead: Aead,
-    /// What both ends can do beyond the Go programs.
+    /// The capabilities that both ends have beyond the Go programs.
     pub caps: Capabilities,
     /// The client's inner address: the only source it may use.
     pub inner: IpAddr,
-    /// Rises with every grant of an address: where two sessions were granted the same one at the
-    /// same moment, by two workers, packets go to the later grant.
+    /// The number of the grant: if two workers grant the same address concurrently, packets go to
+    /// the later grant.
     pub number: u64,
-    /// No datagram of the session is longer.
+    /// The longest datagram of the session, in bytes.
     pub mtu: u16,
     /// The body of the 200 answer.
     pub response: Vec<u8>,
-    /// The session that held the address until now, and its worker.
+    /// The previous session of the address, and its worker.
     pub replaces: Option<(usize, SessionId)>,
     /// Packets per second in each direction.
     pub limits: SessionLimits,
-    /// What was used of them under the same address and lineage already.
+    /// The state of the limits from earlier sessions of the same address and lineage.
     pub usage: SessionUsage,
-    /// Where its worker counts what it carries.
+    /// The counters that its worker writes.
     pub counters: Arc<SessionCounters>,
 }
 
 impl fmt::Debug for Grant {
-    /// Without the answer: it holds a ticket.
+    /// Omits the answer, which holds a ticket.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Grant")
             .field("owner", &self.owner)

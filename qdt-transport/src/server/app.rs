@@ -1,9 +1,8 @@
-//! What a server worker does with its connections: requests in, sessions made and ended, and the
-//! packets from clients to the TUN.
+//! The server's side of a worker: requests, sessions and their ends.
 //!
 //! Invariants: a connection has at most one session; a session's entry in the address table is set
-//! when the session is made and cleared when its last carrier goes; [`Admission::ended`] is called
-//! exactly once for every session that was granted.
+//! when the session is installed and cleared when its last carrier is gone; [`Admission::ended`] is
+//! called exactly once per granted session.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -15,39 +14,38 @@ use qdt_proto::http3::{Http3Error, Side, code};
 use quinn_proto::{Connection, ConnectionError, Dir, Event, Incoming, StreamEvent};
 
 use super::admission::{Admission, RequestContext};
-use super::exchange::{Context, Exchanges, Granted, Settled};
-use super::gate::{Doorkeeper, LetIn};
+use super::exchange::{Context, Exchanges, GrantedRequest, RequestResult};
+use super::handshake_gate::{AcceptedHandshake, HandshakeGate};
 use super::mailbox::{Command, Mailbox, PacketBatch};
 use super::pending::{Reply, RequestId};
 use super::pool::Pool;
-use super::sessions::{Served, SessionKey, Sessions};
+use super::sessions::{ServedSession, SessionKey, Sessions};
 use super::table::{AddressTable, Location};
 use crate::carrier::CarrierRef;
-use crate::engine::{Accepted, Application, Gate, Handover, Link, Pace};
+use crate::engine::{Accepted, Application, Handover, Link, Pace, Responder};
 use crate::http3_streams::{self, UniStreams, error_code, fail, open_control_stream};
 use crate::inner::DataPath;
 use crate::limit_key::LimitKey;
-use crate::limits::{Bucket, Counted};
 use crate::queue::{FairShare, Share};
+use crate::rate_limit::{Bucket, Counted};
 use crate::session::{Session, Terms};
 use crate::udp::canonical;
 use crate::worker_thread;
 
-/// A connection that has no session by then is closed. With the three seconds that QUIC drains a
-/// connection whose round trip it never learnt, and a quarter of a second that either deadline may
-/// come late, nothing is left of a silent one after ten.
-const AUTHENTICATE_WITHIN: Duration = Duration::from_millis(5_750);
-/// So much longer it lives, once, where it was answered within that time: closing a connection
-/// takes back what its streams have not delivered, and a worker that was held up may find a request
-/// and the end of its time in one turn.
-const FOR_AN_ANSWER: Duration = Duration::from_secs(1);
+/// The time limit for a connection to get a session. With QUIC's drain of three seconds after an
+/// unknown round trip, and a quarter of a second that either deadline may be late, nothing is left
+/// of a silent one after ten seconds.
+const AUTHENTICATION_TIMEOUT: Duration = Duration::from_millis(5_750);
+/// The extension, once, of that limit if a request was answered within this time: a close discards
+/// undelivered stream data, and a worker that was held up may see a request and the deadline in one
+/// turn.
+const ANSWER_EXTENSION: Duration = Duration::from_secs(1);
 
-/// A connection that sends more STREAM frames without having a session is closed. A request and
-/// HTTP/3's own streams need a dozen; data with gaps between stays in memory, each piece with the
-/// packet that it came in.
+/// The most STREAM frames of a connection without a session. A request and HTTP/3's own streams
+/// need a dozen; data behind gaps stays in memory, each piece with its whole packet.
 const STREAM_FRAMES_BEFORE_SESSION: u64 = 256;
 
-/// What all workers of a server share, and the handle to them.
+/// The state that all workers of a server share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) pool: Pool,
@@ -59,82 +57,82 @@ pub(super) struct Shared {
     pub(super) max_reassembly_bytes: usize,
 }
 
-/// What a server keeps for a connection, with a reservation `R` for each request under way.
+/// The server's state of a connection, with a reservation `R` for each request in progress.
 pub(super) struct Client<R> {
     pub(super) exchanges: Exchanges<R>,
     pub(super) uni: UniStreams,
-    /// Its number among the connections that the worker had.
+    /// Its number among the worker's connections.
     pub(super) number: u64,
-    /// The session that the connection carries.
+    /// The session that it carries.
     pub(super) session: Option<SessionKey>,
-    /// Where the handshake came from, which proves it. What limits and logs go by: the connection
-    /// moves to another address at its first packet from there, and only then asks whether anybody
-    /// is there (RFC 9000 section 9.3).
+    /// The source of the handshake, which validated it. Limits and logs use it, because a
+    /// connection migrates at the first packet from another address and validates that one only
+    /// then (RFC 9000 section 9.3).
     peer: SocketAddr,
-    /// Who answers for the connection's place among those without a session.
-    place_of: Option<LimitKey>,
-    /// Without a session by then the connection is closed.
+    /// The key of its handshake slot.
+    slot_key: Option<LimitKey>,
+    /// When the connection is closed if it has no session.
     authenticate_by: Instant,
-    /// [`FOR_AN_ANSWER`] was added to it.
-    prolonged: bool,
-    /// STREAM frames that the connection may have sent.
+    /// Whether [`ANSWER_EXTENSION`] was granted.
+    extended: bool,
+    /// The most STREAM frames of the connection.
     stream_frames: u64,
-    /// Why the connection ended, for `session closed`.
+    /// The reason of `session closed`.
     end: Option<String>,
-    /// It ended because nothing was heard for the idle time.
+    /// Whether it ended by the idle timeout.
     timed_out: bool,
 }
 
 impl<R> Client<R> {
-    /// Says why the server is about to close the connection.
-    pub(super) fn ends_because(&mut self, reason: &str) {
+    /// Sets the reason for which the server is about to close the connection, unless it has one.
+    pub(super) fn set_close_reason(&mut self, reason: &str) {
         self.end.get_or_insert_with(|| reason.into());
     }
 }
 
-/// One worker's side of the server, under the policy `A`.
+/// A worker under the policy `A`.
 pub(super) struct ServerApp<A> {
     pub(super) worker: usize,
     pub(super) admission: Arc<A>,
     pub(super) shared: Arc<Shared>,
-    pub(super) door: Doorkeeper,
+    pub(super) gate: HandshakeGate,
     pub(super) sessions: Sessions,
     pub(super) path: DataPath,
-    /// Who takes how much of the TUN queue.
+    /// The shares of the TUN queue.
     pub(super) shares: FairShare,
     /// TUN reads per turn.
     pub(super) tun_budget: usize,
-    /// Packets from one client to another, until the end of the turn.
+    /// Packets between clients, until the end of the turn.
     pub(super) peer_to_peer: PacketBatch,
-    /// Packets for other workers, by their number, until the end of the turn.
-    pub(super) for_others: Vec<PacketBatch>,
-    /// What other workers had for this one; kept for its memory.
-    pub(super) from_others: (PacketBatch, Handover),
-    /// Sessions of this worker that a newer one replaced.
+    /// Packets for other workers, by worker, until the end of the turn.
+    pub(super) to_workers: Vec<PacketBatch>,
+    /// Empty buffers, to swap with those of the mailbox.
+    pub(super) from_workers: (PacketBatch, Handover),
+    /// Sessions of this worker that newer ones replaced.
     pub(super) replaced: Vec<SessionId>,
-    /// Connections so far.
+    /// The number of connections so far.
     pub(super) connections: u64,
-    /// Newcomers since memory was made ready for some.
-    pub(super) newcomers: u32,
+    /// Handshakes since heap memory was last prefaulted.
+    pub(super) handshakes_since_prefault: u32,
     /// The wall clock.
     pub(super) unix_seconds: fn() -> u64,
 }
 
 impl<A: Admission> ServerApp<A> {
-    /// Makes the session that a request was granted, or asks for the verdict that it waits for.
-    pub(super) fn settle(
+    /// Installs the session of a granted request, or starts the decision of a pending one.
+    pub(super) fn install_session(
         &mut self,
         link: &mut Link<Client<A::Reservation>>,
-        settled: Option<Settled>,
+        result: Option<RequestResult>,
         now: Instant,
     ) {
-        let Granted {
+        let GrantedRequest {
             stream,
             endpoint,
             session: grant,
-        } = match settled {
-            Some(Settled::Granted(granted)) => granted,
-            Some(Settled::Pending { stream, ask }) => {
+        } = match result {
+            Some(RequestResult::Granted(granted)) => granted,
+            Some(RequestResult::Pending { stream, ask }) => {
                 let request = RequestId {
                     carrier: CarrierRef::new(link.handle, stream),
                     stream,
@@ -153,11 +151,11 @@ impl<A: Admission> ServerApp<A> {
             mtu: grant.mtu,
             max_reassembly_bytes: self.shared.max_reassembly_bytes,
         });
-        self.door.finished(link.app.place_of.take());
+        self.gate.release_slot(link.app.slot_key.take());
         link.pace = grant.caps.is_empty().then(|| Pace::new(now));
         link.app.stream_frames = link.quic.stats().frame_rx.stream + endpoint.stream_frames();
         let bucket = |counted| Bucket::new(grant.limits, grant.mtu, &grant.usage, counted);
-        let location = self.sessions.insert(|key| Served {
+        let location = self.sessions.insert(|key| ServedSession {
             session,
             carrier: CarrierRef::new(link.handle, stream),
             inner: grant.inner,
@@ -175,7 +173,7 @@ impl<A: Admission> ServerApp<A> {
         self.end_replaced(grant.replaces);
     }
 
-    /// Ends the session that a newer one took the address from, at its worker.
+    /// Ends the session that a newer one replaced, at its worker.
     pub(super) fn end_replaced(&mut self, replaced: Option<(usize, SessionId)>) {
         match replaced {
             Some((worker, old)) if worker == self.worker => self.replaced.push(old),
@@ -207,26 +205,26 @@ impl<A: Admission> ServerApp<A> {
         link: &mut Link<Client<A::Reservation>>,
         event: StreamEvent,
     ) {
-        close_the_talkative(now, link);
+        limit_stream_frames(now, link);
         if link.quic.is_closed() {
-            // Nobody is left to answer, and what was granted now would have no end.
+            // A session granted now would never end.
             return;
         }
         let context = self.context(&link.app, now);
         let Link {
             quic, app: client, ..
         } = &mut *link;
-        let mut settled = None;
+        let mut result = None;
         let mut outcome: Result<(), Http3Error> = Ok(());
         match event {
             StreamEvent::Opened { dir: Dir::Uni } => outcome = client.uni.accept(quic),
             StreamEvent::Opened { dir: Dir::Bi } => {
-                settled = client.exchanges.accept(quic, &context)
+                result = client.exchanges.accept(quic, &context)
             }
             StreamEvent::Readable { id } if id.dir() == Dir::Uni => {
                 outcome = client.uni.read(quic, id)
             }
-            StreamEvent::Readable { id } => settled = client.exchanges.read(quic, id, &context),
+            StreamEvent::Readable { id } => result = client.exchanges.read(quic, id, &context),
             StreamEvent::Writable { id } | StreamEvent::Stopped { id, .. } => {
                 client.exchanges.writable(quic, id)
             }
@@ -243,22 +241,21 @@ impl<A: Admission> ServerApp<A> {
                 error_code(code::H3_SETTINGS_ERROR),
                 Bytes::from_static(b"a session needs SETTINGS_H3_DATAGRAM"),
             );
-        } else if client.exchanges.session_given_up {
-            close_given_up(now, quic);
+        } else if client.exchanges.session_abandoned {
+            close_abandoned(now, quic);
         }
         if let Some(deadline) = client.exchanges.next_deadline() {
             link.wake_at(deadline);
         }
-        self.settle(link, settled, now);
+        self.install_session(link, result, now);
     }
 }
 
-/// Closes a connection that has sent more STREAM frames than it may. Each that adds to memory is
-/// also an event.
-fn close_the_talkative<R>(now: Instant, link: &mut Link<Client<R>>) {
+/// Closes a connection with too many STREAM frames. Each one that adds to memory is an event, too.
+fn limit_stream_frames<R>(now: Instant, link: &mut Link<Client<R>>) {
     if link.quic.stats().frame_rx.stream > link.app.stream_frames && !link.quic.is_closed() {
         link.app
-            .ends_because("more on its streams than a tunnel has to say");
+            .set_close_reason("more on its streams than a tunnel has to say");
         link.quic.close(
             now,
             error_code(code::H3_EXCESSIVE_LOAD),
@@ -267,8 +264,8 @@ fn close_the_talkative<R>(now: Instant, link: &mut Link<Client<R>>) {
     }
 }
 
-/// Closes a connection whose client gave up the stream that its session hangs on.
-pub(super) fn close_given_up(now: Instant, quic: &mut Connection) {
+/// Closes a connection whose client closed the stream of its session.
+pub(super) fn close_abandoned(now: Instant, quic: &mut Connection) {
     quic.close(
         now,
         error_code(code::H3_NO_ERROR),
@@ -276,7 +273,7 @@ pub(super) fn close_given_up(now: Instant, quic: &mut Connection) {
     );
 }
 
-/// Why a session ends whose address moved.
+/// The reason for the end of a replaced session.
 pub(super) const REPLACED: &str = "replaced by a newer connection of the same client";
 
 impl<A: Admission> Application for ServerApp<A> {
@@ -287,20 +284,20 @@ impl<A: Admission> Application for ServerApp<A> {
         now: Instant,
         incoming: Incoming,
         len: usize,
-        gate: &mut Gate<'_>,
+        responder: &mut Responder<'_>,
     ) -> Option<Accepted<Self::Connection>> {
-        let LetIn {
+        let AcceptedHandshake {
             handle,
             quic,
-            place_of,
-        } = self.door.admit(now, incoming, len, gate)?;
+            slot_key,
+        } = self.gate.admit(now, incoming, len, responder)?;
         self.connections += 1;
-        self.newcomers += 1;
-        if self.newcomers == worker_thread::NEWCOMERS_PER_ROOM {
-            self.newcomers = 0;
-            worker_thread::make_room();
+        self.handshakes_since_prefault += 1;
+        if self.handshakes_since_prefault == worker_thread::HANDSHAKES_PER_PREFAULT {
+            self.handshakes_since_prefault = 0;
+            worker_thread::prefault_heap();
         }
-        let authenticate_by = now + AUTHENTICATE_WITHIN;
+        let authenticate_by = now + AUTHENTICATION_TIMEOUT;
         let peer = canonical(quic.remote_address());
         Some(Accepted {
             handle,
@@ -311,9 +308,9 @@ impl<A: Admission> Application for ServerApp<A> {
                 number: self.connections,
                 session: None,
                 peer,
-                place_of: Some(place_of),
+                slot_key: Some(slot_key),
                 authenticate_by,
-                prolonged: false,
+                extended: false,
                 stream_frames: STREAM_FRAMES_BEFORE_SESSION,
                 end: None,
                 timed_out: false,
@@ -328,16 +325,16 @@ impl<A: Admission> Application for ServerApp<A> {
             Event::Stream(event) => self.streams(now, link, event),
             Event::ConnectionLost { reason } => {
                 link.app.timed_out = reason == ConnectionError::TimedOut;
-                link.app.ends_because(&end_text(&reason));
+                link.app.set_close_reason(&end_text(&reason));
             }
             Event::HandshakeDataReady | Event::DatagramReceived | Event::DatagramsUnblocked => {}
         }
     }
 
     fn datagrams(&mut self, now: Instant, link: &mut Link<Self::Connection>) {
-        // With a session this is left to the frames themselves: here is the way of every packet.
+        // With a session the frames' own events check this: here it would cost every packet.
         if link.app.session.is_none() {
-            close_the_talkative(now, link);
+            limit_stream_frames(now, link);
         }
         self.receive_from_client(now, link);
     }
@@ -355,7 +352,7 @@ impl<A: Admission> Application for ServerApp<A> {
         });
         if client.session.is_none() && client.authenticate_by <= now {
             let answered = client.exchanges.answered;
-            if client.prolonged || answered.is_none_or(|at| at + FOR_AN_ANSWER <= now) {
+            if client.extended || answered.is_none_or(|at| at + ANSWER_EXTENSION <= now) {
                 quic.close(
                     now,
                     error_code(code::H3_REQUEST_REJECTED),
@@ -363,8 +360,8 @@ impl<A: Admission> Application for ServerApp<A> {
                 );
                 return;
             }
-            client.prolonged = true;
-            client.authenticate_by = now + FOR_AN_ANSWER;
+            client.extended = true;
+            client.authenticate_by = now + ANSWER_EXTENSION;
         }
         let unauthenticated = client.session.is_none().then_some(client.authenticate_by);
         if let Some(at) = client
@@ -379,7 +376,7 @@ impl<A: Admission> Application for ServerApp<A> {
         }
     }
 
-    fn lost(&mut self, now: Instant, link: &mut Link<Self::Connection>) {
+    fn closed(&mut self, now: Instant, link: &mut Link<Self::Connection>) {
         let session = link.app.session.take();
         let Some(served) = session.and_then(|key| self.sessions.remove(key)) else {
             return;
@@ -390,19 +387,19 @@ impl<A: Admission> Application for ServerApp<A> {
         }
         let reason = link.app.end.take();
         let silent_for = if link.app.timed_out {
-            // QUIC counts from the last thing heard *or* the first thing sent after it.
+            // QUIC counts from the last packet received *or* the first one sent after it.
             now.saturating_duration_since(link.heard)
         } else {
             Duration::ZERO
         };
         let reason = reason.as_deref().unwrap_or("closed by the server");
         self.admission.ended(id, reason, silent_for);
-        // It counts as unfinished again until the connection is forgotten.
-        self.door.unfinished_again();
+        // The connection needs a handshake slot until it is drained.
+        self.gate.retake_slot();
     }
 
-    fn gone(&mut self, link: Box<Link<Self::Connection>>) {
-        self.door.finished(link.app.place_of);
+    fn drained(&mut self, link: Box<Link<Self::Connection>>) {
+        self.gate.release_slot(link.app.slot_key);
     }
 }
 

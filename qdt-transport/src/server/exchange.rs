@@ -1,13 +1,14 @@
-//! The HTTP/3 requests of one connection: read, judged by [`Admission`], answered.
+//! The HTTP/3 requests of one connection: read, decided by [`Admission`], answered.
 //!
-//! A refusal is answered and the stream finished. A granted session's stream is answered and left
-//! open for the life of the session: a Go client never looks at it again. The body counts as
-//! complete with its first JSON value, the end of the stream, 4096 bytes or the deadline, whichever
-//! comes first, because a Go client announces `content-length: 0` before it and never ends the
-//! stream.
+//! A refused request's stream is finished with the answer. A granted session's stream is answered
+//! and stays open for the life of the session, though a Go client never reads it again. The body is
+//! complete with its first JSON value, the end of the stream, after 4096 bytes or at the deadline,
+//! whichever comes first, because a Go client announces `content-length: 0` before it and never
+//! ends the stream.
 //!
-//! Memory is bounded: the parsers of a connection hold at most [`MAX_HELD`] together, and what is
-//! not read yet is at most 16 KiB a stream and 32 KiB a connection, in a bounded number of frames.
+//! Invariant: memory is bounded; the parsers of a connection hold at most [`MAX_HELD`] together,
+//! and unread data is at most 16 KiB per stream and 32 KiB per connection, in a bounded number of
+//! frames.
 
 use std::time::{Duration, Instant};
 
@@ -22,41 +23,41 @@ use tracing::{debug, warn};
 use super::admission::{Admission, Decision, Grant, Refusal, RequestContext};
 use super::pending::{Ask, DECIDE_WITHIN, NO_DECISION};
 use super::route::{Endpoint, NOT_FOUND};
-use crate::http3_streams::{Outgoing, Sending, StreamEnd, error_code, fail, read_chunks};
+use crate::http3_streams::{StreamEnd, StreamWriter, WriteStatus, error_code, fail, read_chunks};
 
-/// How long the body of a request may take after its head.
+/// The time limit for a request's body after its head.
 const BODY_DEADLINE: Duration = Duration::from_secs(5);
 
-/// What the heads of a connection's requests may hold together while they are incomplete, in bytes:
-/// two of the longest, since a client has one request and repeats it at most once.
+/// The most bytes in the incomplete heads of a connection's requests: two of the longest, because a
+/// client has one request and repeats it at most once.
 const MAX_HELD: usize = 2 * MAX_HEADERS_PAYLOAD;
 
-/// The answer where the body did not come in time and the policy has none.
+/// The answer to a request without a body in time, if the policy has none.
 const BAD_REQUEST: Refusal = Refusal {
     status: 400,
     body: "bad request",
 };
 
-/// What an exchange needs from outside.
+/// The environment of an exchange.
 pub(super) struct Context<'a, A> {
     pub(super) admission: &'a A,
     pub(super) request: RequestContext,
-    /// When a client that has no session by then is given up.
+    /// When a client without a session is given up.
     pub(super) answer_by: Instant,
-    /// The wall clock, for the date of an answer.
+    /// The wall clock, for the Date of an answer.
     pub(super) unix_seconds: fn() -> u64,
 }
 
-/// A request that was granted a session, and its stream.
-pub(super) struct Granted {
+/// A request that was granted a session.
+pub(super) struct GrantedRequest {
     pub(super) stream: StreamId,
     pub(super) endpoint: Endpoint,
     pub(super) session: Grant,
 }
 
-/// What became of a request that was not refused.
-pub(super) enum Settled {
-    Granted(Granted),
+/// The result of a request that was not refused.
+pub(super) enum RequestResult {
+    Granted(GrantedRequest),
     /// The policy answers later.
     Pending {
         stream: StreamId,
@@ -68,11 +69,11 @@ pub(super) enum Settled {
 #[derive(Debug)]
 pub(super) struct Exchanges<R> {
     requests: Vec<Exchange<R>>,
-    /// One connection has at most one session, granted or about to be.
+    /// The request with the connection's only session, granted or in progress.
     claimed: Option<StreamId>,
-    /// The client gave up the stream that its session hangs on.
-    pub(super) session_given_up: bool,
-    /// When a request was last refused, and the refusal written.
+    /// Whether the client closed the stream of its session.
+    pub(super) session_abandoned: bool,
+    /// When a request was last refused.
     pub(super) answered: Option<Instant>,
 }
 
@@ -81,7 +82,7 @@ struct Exchange<R> {
     id: StreamId,
     parser: RequestStream,
     state: State<R>,
-    out: Option<Outgoing>,
+    out: Option<StreamWriter>,
 }
 
 #[derive(Debug)]
@@ -94,7 +95,7 @@ enum State<R> {
         body: Vec<u8>,
         deadline: Instant,
     },
-    /// The request is complete; the policy's verdict is not here.
+    /// The request is complete and waits for the policy's decision.
     Pending {
         endpoint: Endpoint,
         deadline: Instant,
@@ -110,22 +111,22 @@ impl<R> Default for Exchanges<R> {
         Self {
             requests: Vec::new(),
             claimed: None,
-            session_given_up: false,
+            session_abandoned: false,
             answered: None,
         }
     }
 }
 
 impl<R> Exchanges<R> {
-    /// Takes in the streams that the client has opened.
+    /// Accepts the streams that the client has opened.
     pub(super) fn accept(
         &mut self,
         quic: &mut Connection,
         context: &Context<'_, impl Admission<Reservation = R>>,
-    ) -> Option<Settled> {
-        // QUIC tells of new streams first: a request that was given up in the same packet makes
-        // room for them.
-        let mut settled = self
+    ) -> Option<RequestResult> {
+        // QUIC reports new streams first; a request reset in the same packet releases the session
+        // to them.
+        let mut result = self
             .claiming()
             .and_then(|earlier| self.read(quic, earlier, context));
         while let Some(id) = quic.streams().accept(Dir::Bi) {
@@ -135,12 +136,12 @@ impl<R> Exchanges<R> {
                 state: State::Head,
                 out: None,
             });
-            settled = settled.or(self.read(quic, id, context));
+            result = result.or(self.read(quic, id, context));
         }
-        settled
+        result
     }
 
-    /// The request that has a place for a session and waits for its body or its verdict.
+    /// Returns the request that holds the session and waits for its body or its decision.
     fn claiming(&self) -> Option<StreamId> {
         let waits = |request: &&Exchange<R>| {
             matches!(request.state, State::Body { .. } | State::Pending { .. })
@@ -148,50 +149,49 @@ impl<R> Exchanges<R> {
         self.requests.iter().find(waits).map(|request| request.id)
     }
 
-    /// Reads one stream; gives what became of its request.
+    /// Reads one stream and returns the result of its request, if any.
     pub(super) fn read(
         &mut self,
         quic: &mut Connection,
         id: StreamId,
         context: &Context<'_, impl Admission<Reservation = R>>,
-    ) -> Option<Settled> {
+    ) -> Option<RequestResult> {
         let position = self.requests.iter().position(|request| request.id == id)?;
-        let has_session = self.is_claimed_besides(id);
+        let has_session = self.is_claimed_by_another(id);
         let exchange = &mut self.requests[position];
-        let mut verdict = None;
+        let mut outcome = None;
         let end = read_chunks(quic, id, |data, fin| {
-            verdict = verdict
+            outcome = outcome
                 .take()
                 .or_else(|| exchange.take(data, fin, has_session, context));
-            verdict.is_none()
+            outcome.is_none()
         });
         if matches!(exchange.state, State::Body { .. }) {
             self.claimed = Some(id);
         }
-        if verdict.is_none() && self.held() > MAX_HELD {
-            verdict = Some(Verdict::Malformed(Http3Error::stream(
+        if outcome.is_none() && self.held() > MAX_HELD {
+            outcome = Some(Outcome::Malformed(Http3Error::stream(
                 code::H3_EXCESSIVE_LOAD,
                 format!("the heads of a connection's requests hold more than {MAX_HELD} bytes"),
             )));
         }
-        match verdict {
+        match outcome {
             None if end == StreamEnd::Reset => {
-                self.forget(position);
+                self.remove(position);
                 None
             }
             None => None,
-            Some(verdict) => self.conclude(quic, position, verdict, context),
+            Some(outcome) => self.conclude(quic, position, outcome, context),
         }
     }
 
-    /// Bytes of heads that are not complete.
+    /// Returns the bytes of incomplete heads.
     fn held(&self) -> usize {
         let buffered = |request: &Exchange<R>| request.parser.buffered();
         self.requests.iter().map(buffered).sum()
     }
 
-    /// Continues to write an answer that flow control held back, or that the client does not want
-    /// any more.
+    /// Continues an answer that flow control blocked, or that the client stopped.
     pub(super) fn writable(&mut self, quic: &mut Connection, id: StreamId) {
         let Some(position) = self.requests.iter().position(|request| request.id == id) else {
             return;
@@ -201,11 +201,11 @@ impl<R> Exchanges<R> {
         };
         let is_session = self.claimed == Some(id);
         match out.write(quic, id) {
-            Sending::Blocked => self.requests[position].out = Some(out),
-            Sending::Done if is_session => {}
-            Sending::Refused(_) if is_session => self.session_given_up = true,
+            WriteStatus::Blocked => self.requests[position].out = Some(out),
+            WriteStatus::Done if is_session => {}
+            WriteStatus::Refused(_) if is_session => self.session_abandoned = true,
             sent => {
-                if matches!(sent, Sending::Refused(_)) {
+                if matches!(sent, WriteStatus::Refused(_)) {
                     let _ = quic.send_stream(id).reset(error_code(code::H3_NO_ERROR));
                 }
                 self.requests.swap_remove(position);
@@ -213,44 +213,43 @@ impl<R> Exchanges<R> {
         }
     }
 
-    /// Returns whether another request than that on `id` has the connection's session, or waits
-    /// for it.
-    fn is_claimed_besides(&self, id: StreamId) -> bool {
+    /// Returns whether a request other than that on `id` holds the connection's session.
+    fn is_claimed_by_another(&self, id: StreamId) -> bool {
         self.claimed.is_some_and(|claimed| claimed != id)
     }
 
-    /// Returns whether the request on `id` waits for its verdict.
-    pub(super) fn waits_for_verdict(&self, id: StreamId) -> bool {
+    /// Returns whether the request on `id` waits for its decision.
+    pub(super) fn is_pending(&self, id: StreamId) -> bool {
         self.requests
             .iter()
             .any(|request| request.id == id && matches!(request.state, State::Pending { .. }))
     }
 
-    /// Answers the request on `id`, whose verdict has come.
+    /// Answers the pending request on `id`.
     pub(super) fn answer(
         &mut self,
         quic: &mut Connection,
         id: StreamId,
         outcome: Result<Box<Grant>, Refusal>,
         context: &Context<'_, impl Admission<Reservation = R>>,
-    ) -> Option<Settled> {
+    ) -> Option<RequestResult> {
         let position = self.requests.iter().position(|request| request.id == id)?;
         let State::Pending { endpoint, .. } = self.requests[position].state else {
             return None;
         };
-        let verdict = match outcome {
-            Ok(session) => Verdict::Granted(endpoint, session),
-            Err(refusal) => Verdict::Refused(refusal, false),
+        let outcome = match outcome {
+            Ok(session) => Outcome::Granted(endpoint, session),
+            Err(refusal) => Outcome::Refused(refusal, false),
         };
-        self.conclude(quic, position, verdict, context)
+        self.conclude(quic, position, outcome, context)
     }
 
-    /// When the next body or verdict is overdue.
+    /// Returns when the next body or decision is due.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.requests.iter().filter_map(Exchange::deadline).min()
     }
 
-    /// Answers the requests whose body or verdict did not come in time.
+    /// Refuses the requests whose body or decision is overdue.
     pub(super) fn expire(
         &mut self,
         quic: &mut Connection,
@@ -273,15 +272,15 @@ impl<R> Exchanges<R> {
                 State::Pending { .. } => NO_DECISION,
                 _ => continue,
             };
-            let _ = self.conclude(quic, position, Verdict::Refused(refusal, false), context);
+            let _ = self.conclude(quic, position, Outcome::Refused(refusal, false), context);
         }
     }
 
-    fn forget(&mut self, position: usize) {
+    fn remove(&mut self, position: usize) {
         let gone = self.requests.swap_remove(position);
         if self.claimed == Some(gone.id) {
             match gone.state {
-                State::Granted => self.session_given_up = true,
+                State::Granted => self.session_abandoned = true,
                 State::Head | State::Body { .. } | State::Pending { .. } | State::Refused => {
                     self.claimed = None;
                 }
@@ -293,72 +292,72 @@ impl<R> Exchanges<R> {
         &mut self,
         quic: &mut Connection,
         position: usize,
-        verdict: Verdict,
+        outcome: Outcome,
         context: &Context<'_, impl Admission<Reservation = R>>,
-    ) -> Option<Settled> {
+    ) -> Option<RequestResult> {
         let exchange = &mut self.requests[position];
         let id = exchange.id;
         let date = http_date((context.unix_seconds)());
-        let (mut out, granted) = match verdict {
-            Verdict::Pending(endpoint, ask) => {
+        let (mut out, granted) = match outcome {
+            Outcome::Pending(endpoint, ask) => {
                 let deadline = context.answer_by.min(context.request.now + DECIDE_WITHIN);
                 exchange.state = State::Pending { endpoint, deadline };
-                return Some(Settled::Pending { stream: id, ask });
+                return Some(RequestResult::Pending { stream: id, ask });
             }
-            Verdict::Granted(endpoint, session) => {
+            Outcome::Granted(endpoint, session) => {
                 exchange.state = State::Granted;
-                let out = Outgoing::new(encode_success(&date, &session.response), false);
+                let out = StreamWriter::new(encode_success(&date, &session.response), false);
                 (
                     out,
-                    Some(Granted {
+                    Some(GrantedRequest {
                         stream: id,
                         endpoint,
                         session: *session,
                     }),
                 )
             }
-            Verdict::Refused(refusal, is_head) => {
+            Outcome::Refused(refusal, is_head) => {
                 exchange.state = State::Refused;
                 if self.claimed == Some(id) {
                     self.claimed = None;
                 }
                 self.answered = Some(context.request.now);
                 let answer = encode_refusal(refusal.status, refusal.body, &date, is_head);
-                // The rest of the request is of no interest (RFC 9114 section 4.1).
+                // The rest of the request is not needed (RFC 9114 section 4.1).
                 let _ = quic.recv_stream(id).stop(error_code(code::H3_NO_ERROR));
-                (Outgoing::new(answer, true), None)
+                (StreamWriter::new(answer, true), None)
             }
-            Verdict::Malformed(error) => {
+            Outcome::Malformed(error) => {
                 fail(quic, context.request.now, Some(id), &error);
-                self.forget(position);
+                self.remove(position);
                 return None;
             }
         };
         match (out.write(quic, id), &granted) {
-            (Sending::Blocked, _) => self.requests[position].out = Some(out),
-            (Sending::Refused(err), Some(Granted { session, .. })) => {
+            (WriteStatus::Blocked, _) => self.requests[position].out = Some(out),
+            (WriteStatus::Refused(err), Some(GrantedRequest { session, .. })) => {
                 warn!(id = session.id.0, ip = %session.inner, %err, "connect response failed");
-                self.session_given_up = true;
+                self.session_abandoned = true;
             }
-            (Sending::Done, Some(_)) => {}
-            (Sending::Done | Sending::Refused(_), None) => {
+            (WriteStatus::Done, Some(_)) => {}
+            (WriteStatus::Done | WriteStatus::Refused(_), None) => {
                 self.requests.swap_remove(position);
             }
         }
-        granted.map(Settled::Granted)
+        granted.map(RequestResult::Granted)
     }
 }
 
-enum Verdict {
+enum Outcome {
     Granted(Endpoint, Box<Grant>),
     Pending(Endpoint, Ask),
-    /// With whether it answers a HEAD request.
+    /// The flag is set for an answer to HEAD.
     Refused(Refusal, bool),
     Malformed(Http3Error),
 }
 
 impl<R> Exchange<R> {
-    /// When what the exchange waits for is overdue.
+    /// Returns when the body or the decision is due.
     fn deadline(&self) -> Option<Instant> {
         match &self.state {
             State::Body { deadline, .. } | State::Pending { deadline, .. } => Some(*deadline),
@@ -366,21 +365,21 @@ impl<R> Exchange<R> {
         }
     }
 
-    /// Takes the stream's next bytes; a verdict ends the exchange's reading.
+    /// Handles the stream's next bytes. An outcome ends reading.
     fn take(
         &mut self,
         data: &[u8],
         fin: bool,
         has_session: bool,
         context: &Context<'_, impl Admission<Reservation = R>>,
-    ) -> Option<Verdict> {
+    ) -> Option<Outcome> {
         let Self { parser, state, .. } = self;
         for event in parser.handle(data, fin) {
             match event {
-                Err(error) => return Some(Verdict::Malformed(error)),
-                Ok(RequestEvent::Head(head)) => match judge_head(&head, has_session, context) {
+                Err(error) => return Some(Outcome::Malformed(error)),
+                Ok(RequestEvent::Head(head)) => match check_head(&head, has_session, context) {
                     Err(refusal) => {
-                        return Some(Verdict::Refused(refusal, head.method == b"HEAD"));
+                        return Some(Outcome::Refused(refusal, head.method == b"HEAD"));
                     }
                     Ok(reservation) => {
                         *state = State::Body {
@@ -398,7 +397,7 @@ impl<R> Exchange<R> {
                         let room = MAX_BODY - body.len();
                         body.extend_from_slice(&part[..part.len().min(room)]);
                         if body.len() == MAX_BODY || is_complete(body) {
-                            return judge(reservation, body, context);
+                            return check_body(reservation, body, context);
                         }
                     }
                 }
@@ -407,7 +406,7 @@ impl<R> Exchange<R> {
                         reservation, body, ..
                     } = state
                     {
-                        return judge(reservation, body, context);
+                        return check_body(reservation, body, context);
                     }
                 }
             }
@@ -416,8 +415,8 @@ impl<R> Exchange<R> {
     }
 }
 
-/// Judges a head: first which endpoint it is for, then whether admission takes it.
-fn judge_head<R>(
+/// Finds the endpoint of a head, then asks admission.
+fn check_head<R>(
     head: &RequestHead,
     has_session: bool,
     context: &Context<'_, impl Admission<Reservation = R>>,
@@ -432,23 +431,23 @@ fn judge_head<R>(
     Ok((endpoint, reservation))
 }
 
-fn judge<R>(
+fn check_body<R>(
     reservation: &mut Option<(Endpoint, R)>,
     body: &[u8],
     context: &Context<'_, impl Admission<Reservation = R>>,
-) -> Option<Verdict> {
+) -> Option<Outcome> {
     let (endpoint, reservation) = reservation.take()?;
     let judged = context
         .admission
         .body(reservation, Some(body), &context.request);
     Some(match judged {
-        Decision::Granted(session) => Verdict::Granted(endpoint, session),
-        Decision::Refused(refusal) => Verdict::Refused(refusal, false),
-        Decision::Pending(ask) => Verdict::Pending(endpoint, ask),
+        Decision::Granted(session) => Outcome::Granted(endpoint, session),
+        Decision::Refused(refusal) => Outcome::Refused(refusal, false),
+        Decision::Pending(ask) => Outcome::Pending(endpoint, ask),
     })
 }
 
-/// Whether more bytes cannot change what the body means.
+/// Returns whether more bytes cannot change the meaning of the body.
 fn is_complete(body: &[u8]) -> bool {
     !matches!(ConnectRequest::decode(body), Err(DecodeError::Incomplete))
 }

@@ -1,9 +1,8 @@
-//! What reaches a worker from other threads: commands from the control side, packets that the
-//! kernel put into another worker's TUN queue, and datagrams that it merged into what another
-//! worker's socket got.
+//! The mailbox of a worker: commands from the control side, packets that the kernel delivered to
+//! another worker's TUN queue, and datagrams that it merged into those of another worker's socket.
 //!
-//! Packets come in batches: the giver appends a whole turn's worth under one lock, the taker swaps
-//! the buffer for an empty one.
+//! Packets come in batches: the sender appends a whole turn's packets under one lock, the worker
+//! swaps the buffer for an empty one.
 
 use std::mem;
 use std::sync::Mutex;
@@ -11,41 +10,40 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use qdt_proto::datagram::SessionId;
 
-use super::pending::Verdict;
+use super::pending::RequestAnswer;
 use crate::batch::Batch;
 use crate::engine::Handover;
-use crate::limits::SessionLimits;
+use crate::rate_limit::SessionLimits;
 use crate::tls::ServerTls;
 use crate::wake::Waker;
 
-/// Bytes that may wait in one mailbox, whatever the number of packets.
+/// The most bytes of packets in one mailbox.
 const MAX_BYTES: usize = 16 << 20;
-/// Bytes of datagrams that may wait: as much as a socket holds, less what waits there.
+/// The most bytes of datagrams in one mailbox, about the size of a socket's buffer.
 const MAX_DATAGRAM_BYTES: usize = 4 << 20;
 
-/// A command from outside the worker.
+/// A command to a worker. Commands for sessions of other workers have no effect.
 #[derive(Debug)]
 pub(super) enum Command {
-    /// End the session, if it is the worker's, and say why.
+    /// Ends the session with a reason.
     EndSession(SessionId, &'static str),
-    /// From now on these limits hold for the session, if it is the worker's.
+    /// Applies limits to the session.
     SetLimits(SessionId, SessionLimits),
-    /// The policy's verdict about a request that had none when it was read.
-    Answer(Verdict),
-    /// New connections use this certificate.
+    /// Answers a pending request.
+    Answer(RequestAnswer),
+    /// Uses this certificate for new connections.
     UseTls(Box<ServerTls>),
-    /// Close every connection and stop.
+    /// Closes every connection and stops.
     Drain(&'static str),
 }
 
-/// TUN packets as they were read, virtio-net header included. As much is kept as may wait.
+/// TUN packets as they were read, virtio-net header included. Buffers up to the limit are kept.
 pub(super) type PacketBatch = Batch<(), MAX_BYTES>;
 
-/// See the module.
 #[derive(Debug)]
 pub(super) struct Mailbox {
     waker: Waker,
-    /// How often the worker has been woken.
+    /// The number of wake-ups so far.
     wakeups: AtomicU64,
     max_packets: usize,
     commands: Mutex<Vec<Command>>,
@@ -54,7 +52,7 @@ pub(super) struct Mailbox {
 }
 
 impl Mailbox {
-    /// A mailbox that holds at most `max_packets` packets.
+    /// Returns a mailbox for at most `max_packets` packets.
     pub(super) fn new(max_packets: usize) -> std::io::Result<Self> {
         Ok(Self {
             waker: Waker::new()?,
@@ -66,12 +64,12 @@ impl Mailbox {
         })
     }
 
-    /// Returns what wakes the worker when somebody left something.
+    /// Returns the worker's waker.
     pub(super) fn waker(&self) -> &Waker {
         &self.waker
     }
 
-    /// Leaves a command.
+    /// Sends a command.
     pub(super) fn send(&self, command: Command) {
         self.commands
             .lock()
@@ -80,17 +78,17 @@ impl Mailbox {
         self.waker.wake();
     }
 
-    /// Leaves packets and empties what held them. Returns false where they did not fit.
-    pub(super) fn give_packets(&self, packets: &mut PacketBatch) -> bool {
-        self.give(&self.packets, packets, MAX_BYTES, self.max_packets)
+    /// Hands over packets and empties the batch. Returns false if they did not fit.
+    pub(super) fn put_packets(&self, packets: &mut PacketBatch) -> bool {
+        self.put(&self.packets, packets, MAX_BYTES, self.max_packets)
     }
 
-    /// Leaves datagrams and empties what held them. Returns false where they did not fit.
-    pub(super) fn give_datagrams(&self, datagrams: &mut Handover) -> bool {
-        self.give(&self.datagrams, datagrams, MAX_DATAGRAM_BYTES, usize::MAX)
+    /// Hands over datagrams and empties the batch. Returns false if they did not fit.
+    pub(super) fn put_datagrams(&self, datagrams: &mut Handover) -> bool {
+        self.put(&self.datagrams, datagrams, MAX_DATAGRAM_BYTES, usize::MAX)
     }
 
-    fn give<M: Copy, const KEPT: usize>(
+    fn put<M: Copy, const KEPT: usize>(
         &self,
         to: &Mutex<Batch<M, KEPT>>,
         batch: &mut Batch<M, KEPT>,
@@ -106,19 +104,19 @@ impl Mailbox {
         fits
     }
 
-    /// Wakes the worker for nothing but its wakeup.
+    /// Wakes the worker without a command.
     pub(super) fn wake(&self) {
         self.waker.wake();
     }
 
-    /// How often the worker has been woken.
+    /// Returns how often the worker has been woken.
     pub(super) fn wakeups(&self) -> u64 {
         self.wakeups.load(Ordering::Relaxed)
     }
 
     /// Counts a wakeup of the worker.
     pub(super) fn count_wakeup(&self) {
-        // The worker is the only one that writes it.
+        // Only the worker writes it.
         let wakeups = self.wakeups.load(Ordering::Relaxed) + 1;
         self.wakeups.store(wakeups, Ordering::Relaxed);
     }
@@ -128,7 +126,7 @@ impl Mailbox {
         mem::take(&mut *self.commands.lock().expect("no holder panics"))
     }
 
-    /// Takes packets and datagrams, leaving what is empty in their place.
+    /// Swaps packets and datagrams for the given empty batches.
     pub(super) fn take(&self, packets: &mut PacketBatch, datagrams: &mut Handover) {
         mem::swap(
             &mut *self.packets.lock().expect("no holder panics"),
@@ -151,11 +149,11 @@ mod tests {
         let mut batch = PacketBatch::default();
         batch.push((), &[b"on", b"e"]);
         batch.push((), &[b"two"]);
-        assert!(mailbox.give_packets(&mut batch));
+        assert!(mailbox.put_packets(&mut batch));
         assert!(batch.is_empty());
         batch.push((), &[b"three"]);
         batch.push((), &[b"four"]);
-        assert!(!mailbox.give_packets(&mut batch));
+        assert!(!mailbox.put_packets(&mut batch));
         let mut taken = PacketBatch::default();
         mailbox.take(&mut taken, &mut Handover::default());
         let mut seen = Vec::new();

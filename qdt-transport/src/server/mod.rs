@@ -1,18 +1,18 @@
-//! The server's packet workers: started together on one address, told what to do, stopped together.
+//! The server's packet workers: started together on one address, controlled and stopped together.
 
 mod admission;
 mod app;
+mod build;
 mod exchange;
-mod gate;
+mod handshake_gate;
+mod handshake_slots;
 mod mailbox;
-mod making;
-mod opening;
 mod packets;
 mod pending;
-mod places;
 mod pool;
 mod route;
 mod sessions;
+mod start_signal;
 mod table;
 #[cfg(test)]
 mod virtual_end;
@@ -34,26 +34,26 @@ pub use table::MAX_WORKERS;
 
 use app::Shared;
 use mailbox::{Command, Mailbox};
-use opening::Opening;
+use start_signal::StartSignal;
 #[cfg(test)]
 pub(crate) use virtual_end::VirtualServer;
 
 use crate::clock;
 use crate::counters::WorkerCounters;
-use crate::limits::SessionLimits;
+use crate::rate_limit::SessionLimits;
 use crate::tls::ServerTls;
 use crate::udp::{BindError, bind_server};
 
-/// What clients of a worker are told that cannot go on.
+/// The close reason of a worker that fails.
 const FAILED: &str = "server failed";
-/// What a server needs to start its workers.
+/// The settings of a server's workers.
 #[derive(Debug)]
 pub struct ServerSettings {
-    /// Where to listen. `[::]` serves IPv4 too.
+    /// The address to listen on. `[::]` includes IPv4.
     pub addr: SocketAddr,
     /// Certificate and derived secrets.
     pub tls: ServerTls,
-    /// One TUN queue per worker: their number is the number of workers, 1 to 128.
+    /// One TUN queue per worker, 1 to 128.
     pub queues: Vec<TunQueue>,
     /// The clients' inner addresses.
     pub pool: Pool,
@@ -61,22 +61,22 @@ pub struct ServerSettings {
     pub gateway: IpAddr,
     /// Whether clients may reach each other.
     pub client_to_client: bool,
-    /// Link-local addresses that clients may reach; all others, and loopback addresses, are closed
-    /// to them.
+    /// Link-local addresses that clients may reach. Other link-local and all loopback addresses are
+    /// refused.
     pub forward_link_local: Vec<IpAddr>,
-    /// Bound on the fragments of one session that wait for the rest, in bytes.
+    /// The most bytes of incomplete fragments per session.
     pub max_reassembly_bytes: usize,
-    /// Silence after which a client counts as gone, 15 to 30 seconds (the nearest is taken). Our
-    /// clients ask for a sign of life at least five seconds before it, Go clients every ten seconds
-    /// or more often where this is short.
+    /// The silence after which a client counts as gone, clamped to 15 to 30 seconds. Our clients
+    /// send a keep-alive at least five seconds before it, Go clients every ten seconds or more
+    /// often if it is short.
     pub idle_timeout: Duration,
-    /// Outgoing datagrams that may wait in one connection (`send_datagram_queue`).
+    /// The most outgoing datagrams that wait in one connection (`send_datagram_queue`).
     pub datagram_queue: usize,
-    /// The largest `mtu` a session may have; with `datagram_queue` it bounds a connection's memory.
+    /// The largest `mtu` of a session; with `datagram_queue` it bounds a connection's memory.
     pub mtu: u16,
-    /// TUN packets that may wait for one worker because another one read them (`send_queue`).
+    /// The most TUN packets that wait for a worker after another one read them (`send_queue`).
     pub handover_queue: usize,
-    /// TUN reads of one worker between two looks at its socket (`send_batch`).
+    /// The most TUN reads per turn (`send_batch`).
     pub tun_reads_per_turn: usize,
 }
 
@@ -86,15 +86,15 @@ pub enum StartError {
     /// No UDP socket.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// The number of TUN queues is not one that workers can be made for.
+    /// The number of TUN queues is not a possible number of workers.
     #[error("{0} packet workers asked for; 1 to {MAX_WORKERS} are possible: set send_workers")]
     Workers(usize),
-    /// A thread or descriptor could not be had.
+    /// A thread or descriptor is not available.
     #[error("cannot start packet worker {worker}: {source}")]
     System {
-        /// Its number.
+        /// The worker's number.
         worker: usize,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -102,27 +102,27 @@ pub enum StartError {
 /// Why a worker stopped.
 #[derive(Debug)]
 pub enum WorkerExit {
-    /// It was told to.
+    /// By [`ServerWorkers::drain`].
     Drained,
-    /// Its TUN queue cannot be read any more.
+    /// Its TUN queue failed.
     TunRead(io::Error),
-    /// Something else it cannot go on without.
+    /// Another fatal error.
     Failed(String),
-    /// It panicked: a bug. The process should end and be started anew.
+    /// It panicked: a bug. The process should be restarted.
     Panicked,
 }
 
-/// The running workers. Dropping this drains them.
+/// The running workers. Dropping it drains them.
 #[derive(Debug)]
 pub struct ServerWorkers {
     shared: Arc<Shared>,
-    opening: Arc<Opening>,
+    start_signal: Arc<StartSignal>,
     threads: Vec<JoinHandle<()>>,
     counters: Vec<Arc<WorkerCounters>>,
     local_addr: SocketAddr,
 }
 
-/// Wakes workers and counts their wakeups, to find one that is stuck. Nothing is measured on the
+/// Wakes workers and counts their wake-ups, to detect one that is stuck. It measures nothing on the
 /// packet path.
 #[derive(Clone, Debug)]
 pub struct WorkerHeartbeat(Arc<Shared>);
@@ -133,8 +133,8 @@ impl WorkerHeartbeat {
         self.0.mailboxes.iter().for_each(Mailbox::wake);
     }
 
-    /// How often each worker has been woken since it started. The number grows after
-    /// [`wake`](Self::wake) unless the worker is stuck.
+    /// Returns how often each worker has been woken. The number grows after [`wake`](Self::wake)
+    /// unless the worker is stuck.
     #[must_use]
     pub fn wakeups(&self) -> Vec<u64> {
         self.0.mailboxes.iter().map(Mailbox::wakeups).collect()
@@ -142,12 +142,12 @@ impl WorkerHeartbeat {
 }
 
 impl ServerWorkers {
-    /// Binds the address and starts the workers, which serve from [`Self::open`] on. `on_exit` is
-    /// called on a worker's thread when that worker stops for whatever reason; when one stops by
-    /// itself it has told its clients, the others go on, and the caller should end them.
+    /// Binds the address and starts the workers, which serve after [`Self::open`]. `on_exit` runs
+    /// on a worker's thread when that worker stops for any reason. A worker that fails has closed
+    /// its connections; the others go on, and the caller should end them.
     ///
     /// # Errors
-    /// The address is taken or not ours, or the system is out of threads or descriptors; then
+    /// The address is in use or not local, or the system is out of threads or descriptors; then
     /// nothing runs.
     pub fn start<A: Admission>(
         mut settings: ServerSettings,
@@ -161,10 +161,10 @@ impl ServerWorkers {
         let system = |worker| move |source| StartError::System { worker, source };
         let ports = bind_server(settings.addr, workers)?;
         let local_addr = ports[0].local_addr();
-        let shared = making::share(&settings)?;
+        let shared = build::build_shared(&settings)?;
         let mut running = Self {
             shared: shared.clone(),
-            opening: Arc::new(Opening::new()),
+            start_signal: Arc::new(StartSignal::new()),
             threads: Vec::with_capacity(workers),
             counters: Vec::with_capacity(workers),
             local_addr,
@@ -173,14 +173,15 @@ impl ServerWorkers {
         for (worker, (port, tun)) in ports.into_iter().zip(queues).enumerate() {
             let (admission, shared) = (admission.clone(), shared.clone());
             let own = (worker, port, tun);
-            let mut this = making::worker(clock::now(), &settings, admission, shared, own, None);
+            let mut this =
+                build::build_worker(clock::now(), &settings, admission, shared, own, None);
             let counters = this.role.path.counters.clone();
             let on_exit = on_exit.clone();
-            let opening = running.opening.clone();
+            let start_signal = running.start_signal.clone();
             let thread = std::thread::Builder::new()
                 .name(format!("qdt-worker-{worker}"))
                 .spawn(move || {
-                    let exit = if opening.wait() {
+                    let exit = if start_signal.wait() {
                         worker::run(&mut this)
                     } else {
                         WorkerExit::Drained
@@ -194,42 +195,42 @@ impl ServerWorkers {
         Ok(running)
     }
 
-    /// Lets the workers serve. What has arrived since the start is answered now.
+    /// Lets the workers serve. Datagrams that have arrived since the start are answered now.
     pub fn open(&self) {
-        self.opening.open();
+        self.start_signal.open();
     }
 
-    /// The address that is listened on, with the port the system chose if 0 was asked for.
+    /// Returns the listening address, with the port that the system chose for 0.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
     }
 
-    /// The workers' counters, to be summed whenever somebody asks.
+    /// Returns the workers' counters.
     #[must_use]
     pub fn counters(&self) -> Vec<Arc<WorkerCounters>> {
         self.counters.clone()
     }
 
-    /// A handle to find workers that are stuck.
+    /// Returns a handle that detects stuck workers.
     #[must_use]
     pub fn heartbeat(&self) -> WorkerHeartbeat {
         WorkerHeartbeat(self.shared.clone())
     }
 
-    /// New connections get this certificate; those that are open stay.
+    /// Uses this certificate for new connections; open ones stay.
     pub fn use_tls(&self, tls: &ServerTls) {
         self.send_all(|| Command::UseTls(Box::new(tls.clone())));
     }
 
-    /// Ends the session and its connection, which says `reason`, soon. Without effect where there
-    /// is no such session (any more).
+    /// Closes the session and its connection with `reason`, asynchronously. No effect if the
+    /// session does not exist.
     pub fn end(&self, session: SessionId, reason: &'static str) {
         self.send_all(|| Command::EndSession(session, reason));
     }
 
-    /// The session's packets are held to `limits` from soon on, with nothing left of a burst that
-    /// the earlier limits allowed. Without effect where there is no such session (any more).
+    /// Applies `limits` to the session, asynchronously, without what is left of an earlier burst.
+    /// No effect if the session does not exist.
     pub fn set_limits(&self, session: SessionId, limits: SessionLimits) {
         self.send_all(|| Command::SetLimits(session, limits));
     }
@@ -240,18 +241,17 @@ impl ServerWorkers {
         }
     }
 
-    /// Closes every connection with a CONNECTION_CLOSE that says `reason`, and stops the workers.
-    /// Returns when they have stopped, half a second later at most.
+    /// Closes every connection with a CONNECTION_CLOSE and `reason`, and stops the workers. Returns
+    /// when they have stopped, after half a second at most.
     pub fn drain(mut self, reason: &'static str) {
         self.stop(reason);
     }
 
     fn stop(&mut self, reason: &'static str) {
-        self.opening.stop();
+        self.start_signal.stop();
         self.send_all(|| Command::Drain(reason));
         for thread in self.threads.drain(..) {
-            // The thread catches its own panics; a second one in `on_exit` is reported by the
-            // runtime.
+            // The thread catches panics; one in `on_exit` is reported by the runtime.
             let _ = thread.join();
         }
     }

@@ -1,7 +1,7 @@
-//! What a server decides about inner packets, in both directions.
+//! The server's policy for inner packets.
 //!
-//! Invariants: nothing reaches the TUN whose source is not the session's own address or whose
-//! lengths lie; every datagram from a client is charged to its session's limits, whatever is in it.
+//! Invariants: only packets with the session's address as source and true lengths reach the TUN;
+//! every datagram of a client is charged to its session's limits, whatever its contents.
 
 use std::net::IpAddr;
 use std::time::Instant;
@@ -17,22 +17,23 @@ use super::table::Location;
 use crate::counters::{Direction, DropReason, SessionCounters};
 use crate::engine::{Engine, Link};
 use crate::inner::{self, InboundPolicy, OutboundPolicy, Route};
-use crate::limits::Bucket;
+use crate::rate_limit::Bucket;
 use crate::udp::DatagramPort;
 
-/// Where a packet to a client comes from.
+/// The source of a packet to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
     /// The worker's own TUN queue, of which its sessions have shares.
     Tun,
     /// Another client of this worker.
     Peer,
-    /// Another worker, which found it to be for this one.
+    /// Another worker, which handed it over.
     OtherWorker,
 }
 
 impl<A: Admission> ServerApp<A> {
-    /// Sends one TUN packet or super-packet to its session, or hands it to the worker that has it.
+    /// Sends one TUN packet or super-packet to its session, or hands it over to the session's
+    /// worker.
     pub(super) fn send_to_client(
         &mut self,
         engine: &mut Engine<Self, impl DatagramPort>,
@@ -44,8 +45,8 @@ impl<A: Admission> ServerApp<A> {
             if location.worker == self.worker {
                 return self.seal(engine, now, location, read, origin);
             }
-            // It is passed on once: the session has moved since.
-            let batch = self.for_others.get_mut(location.worker);
+            // Handed over once only: the session has moved in the meantime.
+            let batch = self.to_workers.get_mut(location.worker);
             batch
                 .filter(|_| origin != Origin::OtherWorker)?
                 .push((), &[read]);
@@ -56,7 +57,7 @@ impl<A: Admission> ServerApp<A> {
         }
     }
 
-    /// Returns where the session is that a TUN packet is for.
+    /// Returns the location of the session that a TUN packet is for.
     fn location_of(&self, read: &[u8]) -> Option<Location> {
         let packet = read.get(self.path.tun.as_ref()?.plain_header().len()..)?;
         let index = self
@@ -66,7 +67,7 @@ impl<A: Admission> ServerApp<A> {
         self.shared.table.get(index)
     }
 
-    /// Sends what one TUN read brought for a session of this worker; `None` where it has gone.
+    /// Sends one TUN read to a session of this worker; `None` if the session is gone.
     fn seal(
         &mut self,
         engine: &mut Engine<Self, impl DatagramPort>,
@@ -96,7 +97,7 @@ impl<A: Admission> ServerApp<A> {
         Some(())
     }
 
-    /// Opens and delivers every datagram that waits on a connection.
+    /// Opens and delivers the datagrams of a connection.
     pub(super) fn receive_from_client(
         &mut self,
         now: Instant,
@@ -150,14 +151,14 @@ impl OutboundPolicy for ToClient<'_> {
         self.counters.packet(Self::DIRECTION, len);
     }
 
-    /// The client's address: the kernel takes nothing from a device whose source is an address of
-    /// this host (martian), so the gateway's own would never be believed.
+    /// The client's address, because the kernel drops packets from a device with a local source
+    /// address (martian), like the gateway's.
     fn error_source(&self) -> IpAddr {
         self.inner
     }
 }
 
-/// What arrives from one client.
+/// Packets from one client.
 struct FromClient<'a> {
     now: Instant,
     shared: &'a Shared,
@@ -173,10 +174,9 @@ impl InboundPolicy for FromClient<'_> {
     const DIRECTION: Direction = Direction::ToServer;
     const CLOSED: &'static [u8] = b"closed by the client";
 
-    /// Charges the bucket of what the datagram claims to be before it costs more than that: opening
-    /// it, and what follows.
+    /// Charges the bucket of the claimed type before anything more expensive, like opening.
     fn charge<'d>(&self, stripped: Result<&'d [u8], DropReason>) -> Result<&'d [u8], DropReason> {
-        // Both buckets have one rate.
+        // Both buckets have the same rate.
         if self.upkeep.is_off() {
             return stripped;
         }
@@ -232,15 +232,15 @@ impl InboundPolicy for FromClient<'_> {
     }
 }
 
-/// What a datagram says it carries. Where that is not true it does not open.
+/// Returns the type that a datagram claims. With a wrong one it does not open.
 fn claimed_type(sealed: &[u8]) -> Option<MessageType> {
     let header = Header::parse(sealed).ok()?;
     MessageType::from_wire(header.kind)
 }
 
-/// Whether `destination` means something on the server's host and its links only: a link-local
-/// address, where clouds serve the host's credentials, or a loopback address. Decided here and not
-/// by firewall rules, so that it holds with and without NAT, for addresses of the host itself too.
+/// Returns whether `destination` is a link-local address, where clouds serve the host's
+/// credentials, or a loopback address. Checked here instead of by the firewall, so that it holds
+/// without NAT and for local addresses too.
 const fn stays_on_host(destination: IpAddr) -> bool {
     match destination {
         IpAddr::V4(v4) => v4.is_link_local() || v4.is_loopback(),

@@ -1,8 +1,8 @@
-//! Answers to requests that the policy could not judge at once.
+//! Answers to requests that the policy could not decide at once.
 //!
-//! Invariants: each [`Reply`] gives its worker one verdict, however it goes; a verdict reaches the
-//! request that it is about, or none: a connection's place may have been taken by another one
-//! since, which its number tells apart.
+//! Invariants: each [`Reply`] sends its worker exactly one answer; an answer reaches its own
+//! request or none, because the connection's number differs from that of a later connection with
+//! the same handle.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,48 +11,47 @@ use std::time::{Duration, Instant};
 use quinn_proto::StreamId;
 
 use super::admission::{Admission, Grant, Refusal};
-use super::app::{ServerApp, Shared, close_given_up};
+use super::app::{ServerApp, Shared, close_abandoned};
 use super::mailbox::Command;
 use crate::carrier::CarrierRef;
 use crate::engine::{Engine, Link};
 use crate::udp::DatagramPort;
 
-/// How long a policy may take for a verdict that it did not have at once: a client waits some five
-/// seconds for its session, and learns more from a refusal than from silence.
+/// The time limit for a pending decision: a client waits some five seconds for its session, and a
+/// refusal tells it more than silence.
 pub(super) const DECIDE_WITHIN: Duration = Duration::from_secs(3);
-/// The answer to a request whose verdict did not come.
+/// The answer to a request without a decision in time.
 pub(super) const NO_DECISION: Refusal = Refusal {
     status: 503,
     body: "no decision in time",
 };
-/// Why a session ends whose client nobody answers any more.
+/// The reason for the end of a session whose request is gone.
 const TOO_LATE: &str = "granted too late: its request is gone";
 
-/// What asks for a verdict; it gets the reply that is owed.
+/// Starts a decision, which answers through the reply.
 pub(super) type Ask = Box<dyn FnOnce(Reply) + Send>;
 
-/// Which request a verdict is about.
+/// The request that an answer is for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RequestId {
     pub(super) carrier: CarrierRef,
     pub(super) stream: StreamId,
-    /// The number of the connection among all that its worker had.
+    /// The connection's number among all connections of its worker.
     pub(super) connection: u64,
 }
 
-/// What the policy decided about a request.
+/// The policy's answer to a pending request.
 #[derive(Debug)]
-pub(super) struct Verdict {
+pub(super) struct RequestAnswer {
     pub(super) request: RequestId,
     pub(super) outcome: Result<Box<Grant>, Refusal>,
 }
 
-/// The answer that a policy owes to a request, from whichever thread. Dropped without one, it
-/// refuses the request with 503.
+/// A pending answer, for any thread. Dropped unanswered, it refuses the request with 503.
 pub struct Reply {
     shared: Arc<Shared>,
     worker: usize,
-    /// `None` once it was answered.
+    /// `None` once answered.
     request: Option<RequestId>,
 }
 
@@ -65,9 +64,8 @@ impl Reply {
         }
     }
 
-    /// Grants the session or refuses it. Where the client has gone meanwhile or was refused because
-    /// the verdict took too long, the worker calls [`Admission::ended`] for the session; a
-    /// worker that has stopped does not.
+    /// Grants the session or refuses it. If the client is gone or was refused because the decision
+    /// took too long, the worker calls [`Admission::ended`] for the session, unless it has stopped.
     pub fn answer(mut self, outcome: Result<Grant, Refusal>) {
         self.send(outcome.map(Box::new));
     }
@@ -76,7 +74,7 @@ impl Reply {
         if let (Some(request), Some(mailbox)) =
             (self.request.take(), self.shared.mailboxes.get(self.worker))
         {
-            mailbox.send(Command::Answer(Verdict { request, outcome }));
+            mailbox.send(Command::Answer(RequestAnswer { request, outcome }));
         }
     }
 }
@@ -97,22 +95,21 @@ impl fmt::Debug for Reply {
 }
 
 impl<A: Admission> ServerApp<A> {
-    /// Answers a request that waited for its verdict. Where it waits no more, a session that was
-    /// granted ends before it began.
+    /// Answers a pending request. If it is no longer pending, a granted session ends at once.
     pub(super) fn answer(
         &mut self,
         engine: &mut Engine<Self, impl DatagramPort>,
         now: Instant,
-        verdict: Verdict,
+        answer: RequestAnswer,
     ) {
-        let Verdict { request, outcome } = verdict;
+        let RequestAnswer { request, outcome } = answer;
         let RequestId {
             carrier, stream, ..
         } = request;
         let waiting = carrier.link(engine).filter(|link| {
             link.app.number == request.connection
                 && !link.quic.is_closed()
-                && link.app.exchanges.waits_for_verdict(stream)
+                && link.app.exchanges.is_pending(stream)
         });
         let Some(link) = waiting else {
             if let Ok(grant) = outcome {
@@ -125,11 +122,11 @@ impl<A: Admission> ServerApp<A> {
             quic, app: client, ..
         } = &mut *link;
         let context = self.context(client, now);
-        let settled = client.exchanges.answer(quic, stream, outcome, &context);
-        if client.exchanges.session_given_up {
-            close_given_up(now, quic);
+        let result = client.exchanges.answer(quic, stream, outcome, &context);
+        if client.exchanges.session_abandoned {
+            close_abandoned(now, quic);
         }
-        self.settle(link, settled, now);
+        self.install_session(link, result, now);
         carrier.touch(engine);
     }
 }

@@ -1,8 +1,8 @@
-//! A server's inner addresses as numbers: the pool maps an address to its index and back.
+//! A server's inner addresses as indices into its pool.
 //!
-//! Invariants: an index of the pool is an address of the pool, and the other way round. Whatever
-//! keeps something per client keeps it by index and does not know the address family; that is known
-//! here and at the edges: in packets, texts, tickets and what the kernel is asked.
+//! Invariant: indices and addresses of the pool map one to one. State per client is kept by index
+//! and does not know the address family; only this file and the edges do: packets, texts, tickets
+//! and requests to the kernel.
 
 use std::net::IpAddr;
 
@@ -22,7 +22,7 @@ impl PoolIndex {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pool {
     first: u32,
-    /// The last index.
+    /// The largest index.
     last: u32,
 }
 
@@ -58,7 +58,7 @@ impl Pool {
         (index <= self.last).then_some(PoolIndex(index))
     }
 
-    /// Returns the address of `index`. One beyond [`last`](Self::last) has no address of the pool.
+    /// Returns the address of `index`, which is outside the pool beyond [`last`](Self::last).
     #[must_use]
     pub fn address(self, index: PoolIndex) -> IpAddr {
         self.first.wrapping_add(index.0).to_be_bytes().into()
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_the_pool_has_an_index_that_leads_back_to_it_and_no_other_address_has_one() {
+    fn indices_and_addresses_of_the_pool_map_one_to_one() {
         let pool = pool("10.8.0.77/24").expect("IPv4");
         assert_eq!(pool.last(), PoolIndex(255));
         for last in [0, 7, 255] {
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_of_all_addresses_has_the_last_of_them() {
+    fn a_pool_of_all_addresses_includes_the_last_one() {
         let pool = pool("0.0.0.0/0").expect("IPv4");
         assert_eq!(pool.index([255; 4].into()), Some(pool.last()));
     }

@@ -1,17 +1,16 @@
-//! Which endpoint a request's path names: decided before admission, which judges the endpoint's
-//! requests only.
+//! The endpoint that a request's path names, determined before admission.
 
 use qdt_proto::http3::RequestHead;
 
 use super::admission::Refusal;
 
-/// The answer to a path that names no endpoint. It is nobody's handshake, so nothing counts it.
+/// The answer to any other path. It is not a handshake, so nothing counts it.
 pub(super) const NOT_FOUND: Refusal = Refusal {
     status: 404,
     body: "404 page not found",
 };
 
-/// What a server offers.
+/// The endpoints of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Endpoint {
     /// `/connect`: a QDT session.
@@ -19,7 +18,7 @@ pub(super) enum Endpoint {
 }
 
 impl Endpoint {
-    /// Returns the endpoint that the request's path names, without its query.
+    /// Returns the endpoint of the request's path, without its query.
     pub(super) fn of(head: &RequestHead) -> Option<Self> {
         match head.path.split(|byte| *byte == b'?').next() {
             Some(b"/connect") => Some(Self::Connect),
@@ -27,11 +26,12 @@ impl Endpoint {
         }
     }
 
-    /// How many more STREAM frames a connection may send once it has a session of this endpoint.
+    /// Returns how many more STREAM frames a connection may send once it has a session of this
+    /// endpoint.
     pub(super) const fn stream_frames(self) -> u64 {
         match self {
-            // For what was on its way: from then on datagrams carry everything, and what is left
-            // for streams is less than a dozen frames.
+            // For frames in flight: from now on datagrams carry everything, and streams need less
+            // than a dozen frames.
             Self::Connect => 128,
         }
     }
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_path_is_exact_and_a_query_is_no_part_of_it() {
+    fn the_path_is_exact_and_excludes_the_query() {
         for (path, found) in [
             ("/connect", true),
             ("/connect?x=1", true),

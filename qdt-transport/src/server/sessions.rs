@@ -1,8 +1,8 @@
-//! The sessions of one worker, whatever connection carries each.
+//! The sessions of one worker, independent of the connection that carries each.
 //!
 //! Invariants: a session is here from its grant until its last carrier is gone; its id and its key
-//! lead to the same session; a key may be used again once its session has gone, which the tag of a
-//! [`Location`] tells apart.
+//! lead to the same session; the tag of a [`Location`] distinguishes sessions that used the same
+//! key one after the other.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -15,31 +15,31 @@ use slab::Slab;
 use super::table::Location;
 use crate::carrier::CarrierRef;
 use crate::counters::SessionCounters;
-use crate::limits::{Bucket, SessionLimits};
 use crate::queue::Share;
+use crate::rate_limit::{Bucket, SessionLimits};
 use crate::session::Session;
 
-/// Where a session lies among its worker's: less than [`super::table::MAX_SESSIONS`].
+/// The key of a session in its worker, below [`super::table::MAX_SESSIONS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SessionKey(pub(super) u32);
 
-/// A session and what the server keeps for it.
-pub(super) struct Served {
+/// A session and the server's state of it.
+pub(super) struct ServedSession {
     pub(super) session: Session,
     pub(super) carrier: CarrierRef,
     pub(super) inner: IpAddr,
     pub(super) location: Location,
     pub(super) from_client: Bucket,
     pub(super) to_client: Bucket,
-    /// What the client sends beside whole packets.
+    /// Traffic of the client other than whole packets.
     pub(super) upkeep: Bucket,
-    /// What it took of the TUN queue.
+    /// Its share of the TUN queue.
     pub(super) share: Share,
-    /// What it carried, for whoever asks.
+    /// Its traffic, for the control side.
     pub(super) counters: Arc<SessionCounters>,
 }
 
-impl Served {
+impl ServedSession {
     pub(super) fn set_limits(&mut self, now: Instant, limits: SessionLimits) {
         let mtu = self.session.mtu;
         for bucket in [&mut self.from_client, &mut self.to_client, &mut self.upkeep] {
@@ -48,16 +48,15 @@ impl Served {
     }
 }
 
-/// See the module.
 #[derive(Default)]
 pub(super) struct Sessions {
-    slab: Slab<Box<Served>>,
+    slab: Slab<Box<ServedSession>>,
     by_id: HashMap<SessionId, SessionKey>,
 }
 
 impl Sessions {
-    /// Adds the session that `make` makes of its key, and returns where it is.
-    pub(super) fn insert(&mut self, make: impl FnOnce(SessionKey) -> Served) -> Location {
+    /// Adds the session that `make` returns for its key.
+    pub(super) fn insert(&mut self, make: impl FnOnce(SessionKey) -> ServedSession) -> Location {
         let entry = self.slab.vacant_entry();
         let key = SessionKey(entry.key() as u32);
         let served = entry.insert(Box::new(make(key)));
@@ -66,24 +65,24 @@ impl Sessions {
     }
 
     /// Returns the session with this key.
-    pub(super) fn get_mut(&mut self, key: SessionKey) -> Option<&mut Served> {
+    pub(super) fn get_mut(&mut self, key: SessionKey) -> Option<&mut ServedSession> {
         self.slab.get_mut(key.0 as usize).map(Box::as_mut)
     }
 
-    /// Returns the session that `location`, one of this worker's, was made for, unless it has gone.
-    pub(super) fn at(&mut self, location: Location) -> Option<&mut Served> {
+    /// Returns the session of `location`, which is of this worker, unless it is gone.
+    pub(super) fn at(&mut self, location: Location) -> Option<&mut ServedSession> {
         self.get_mut(location.key)
             .filter(|served| served.location == location)
     }
 
     /// Returns the session with this id.
-    pub(super) fn by_id(&mut self, id: SessionId) -> Option<&mut Served> {
+    pub(super) fn by_id(&mut self, id: SessionId) -> Option<&mut ServedSession> {
         let key = *self.by_id.get(&id)?;
         self.get_mut(key)
     }
 
-    /// Takes a session out, whose last carrier has gone.
-    pub(super) fn remove(&mut self, key: SessionKey) -> Option<Box<Served>> {
+    /// Removes a session whose last carrier is gone.
+    pub(super) fn remove(&mut self, key: SessionKey) -> Option<Box<ServedSession>> {
         let served = self.slab.try_remove(key.0 as usize)?;
         self.by_id.remove(&served.session.id);
         Some(served)
@@ -97,7 +96,7 @@ mod tests {
     use quinn_proto::{ConnectionHandle, Dir, Side, StreamId};
 
     use super::*;
-    use crate::limits::{Counted, SessionUsage};
+    use crate::rate_limit::{Counted, SessionUsage};
     use crate::session::Terms;
 
     fn add(sessions: &mut Sessions, id: u64, grant: u64) -> Location {
@@ -107,7 +106,7 @@ mod tests {
             let usage = SessionUsage::default();
             Bucket::new(SessionLimits::OFF, 1350, &usage, Counted::Upkeep)
         };
-        sessions.insert(|key| Served {
+        sessions.insert(|key| ServedSession {
             session: Session::new(&Terms {
                 id: SessionId(id),
                 aead: Aead::Aes256Gcm,
@@ -129,14 +128,14 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_used_again_leads_to_its_new_session_and_an_old_location_to_none() {
+    fn a_reused_key_leads_to_its_new_session_and_an_old_location_to_none() {
         let mut sessions = Sessions::default();
         let old = add(&mut sessions, 7, 1);
         let other = add(&mut sessions, 8, 2);
         assert!(sessions.remove(old.key).is_some());
         let new = add(&mut sessions, 9, 3);
         assert_eq!(new.key, old.key);
-        let id = |served: Option<&mut Served>| served.map(|served| served.session.id.0);
+        let id = |served: Option<&mut ServedSession>| served.map(|served| served.session.id.0);
         assert_eq!(id(sessions.at(old)), None);
         assert_eq!(id(sessions.at(new)), Some(9));
         assert_eq!(id(sessions.at(other)), Some(8));

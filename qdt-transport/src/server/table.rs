@@ -1,13 +1,13 @@
-//! Which session has an inner address: one atomic word per address of the pool.
+//! The owner of each inner address: one atomic word per address of the pool.
 //!
-//! Looking up is one load (two for the page); it takes no lock and never waits. Pages of 4096
-//! addresses are made when their first session comes, so that a pool of 16 million addresses costs
-//! what it uses. Only the worker that owns a session writes its entry, and clears it only while it
-//! is still its own.
+//! A lookup is one load (two for the page); it takes no lock and never waits. Pages of 4096
+//! addresses are allocated with their first session, so that a pool of 16 million addresses costs
+//! only what it uses. Only the worker of a session writes its entry, and clears it only while the
+//! entry is still its own.
 //!
-//! What always holds: of two sessions that were granted one address, the later grant has the entry,
-//! in whatever order their workers come here. Grants are numbered where they are made; the number's
-//! lower half is in the word.
+//! Invariant: of two sessions granted the same address, the later grant has the entry, in whichever
+//! order their workers write it. Grants are numbered where they are made; the word has the lower
+//! half of the number.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,13 +19,13 @@ use super::pool::PoolIndex;
 const PAGE: usize = 4096;
 const VALID: u64 = 1 << 63;
 
-/// The most workers of a server: a session's location names one of so many.
+/// The most workers of a server, as a location has seven bits for them.
 pub const MAX_WORKERS: usize = 1 << 7;
-/// The most sessions of one worker a location can name.
+/// The most sessions of one worker, as a location has 24 bits for them.
 pub(super) const MAX_SESSIONS: usize = 1 << 24;
 
-/// Where a session lives: its worker, its key there, and the lower half of the number of its grant,
-/// which tells it from a later user of the same place and says which of two is later.
+/// The place of a session: its worker, its key there, and the lower half of its grant's number,
+/// which distinguishes it from a later user of the key and orders two grants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Location {
     pub(super) worker: usize,
@@ -47,8 +47,8 @@ impl Location {
         VALID | (self.worker as u64) << 56 | u64::from(self.key.0) << 32 | u64::from(self.tag)
     }
 
-    /// Whether this grant was made after that one. Numbers may wrap: two grants that meet here are
-    /// never two thousand million apart.
+    /// Returns whether this grant is later than `other`. Numbers may wrap: two grants that meet
+    /// here are never two thousand million apart.
     fn is_later_than(self, other: Self) -> bool {
         self.tag.wrapping_sub(other.tag) as i32 > 0
     }
@@ -62,14 +62,13 @@ impl Location {
     }
 }
 
-/// See the module.
 #[derive(Debug)]
 pub(super) struct AddressTable {
     pages: Vec<OnceLock<Box<[AtomicU64]>>>,
 }
 
 impl AddressTable {
-    /// A table for the addresses up to `last`.
+    /// Returns a table for the addresses up to `last`.
     pub(super) fn new(last: PoolIndex) -> Self {
         Self {
             pages: (0..=last.as_usize() / PAGE)
@@ -78,19 +77,19 @@ impl AddressTable {
         }
     }
 
-    /// The session that has the address `index`.
+    /// Returns the session that owns the address `index`.
     pub(super) fn get(&self, index: PoolIndex) -> Option<Location> {
         let index = index.as_usize();
         let page = self.pages[index / PAGE].get()?;
         Location::unpack(page[index % PAGE].load(Ordering::Acquire))
     }
 
-    /// Gives the address `index` to a session, unless a later grant has it already.
+    /// Assigns the address `index` to a session, unless a later grant has it.
     pub(super) fn set(&self, index: PoolIndex, location: Location) {
         let index = index.as_usize();
         let page =
             self.pages[index / PAGE].get_or_init(|| (0..PAGE).map(|_| AtomicU64::new(0)).collect());
-        // Refused where a later grant was first; its worker ends this session.
+        // Refused if a later grant was first; its worker ends this session.
         let _ = page[index % PAGE].fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
             Location::unpack(word)
                 .is_none_or(|present| location.is_later_than(present))
@@ -98,7 +97,7 @@ impl AddressTable {
         });
     }
 
-    /// Takes the address `index` from a session, unless another one has it by now.
+    /// Releases the address `index` of a session, unless another one has it by now.
     pub(super) fn clear(&self, index: PoolIndex, location: Location) {
         let index = index.as_usize();
         if let Some(page) = self.pages[index / PAGE].get() {
@@ -121,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_leads_to_its_session_and_to_no_other() {
+    fn a_lookup_returns_the_session_of_the_address_only() {
         let table = AddressTable::new(PoolIndex(255));
         let address = PoolIndex(7);
         assert_eq!(table.get(address), None);
@@ -134,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_that_was_replaced_does_not_take_its_successors_address_away() {
+    fn a_replaced_session_does_not_clear_its_successors_entry() {
         let table = AddressTable::new(PoolIndex((1 << 24) - 1));
         let address = PoolIndex(0xc8_0304);
         table.set(address, at(0, 1, 1));
@@ -146,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_grants_of_one_address_the_later_has_it_in_whatever_order_they_arrive() {
+    fn the_later_of_two_grants_has_the_address_in_either_order() {
         let address = PoolIndex(7);
         for first in [1, u64::from(u32::MAX), u64::MAX] {
             let (earlier, later) = (at(0, 5, first), at(1, 5, first.wrapping_add(1)));
@@ -163,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn many_workers_that_answer_at_the_same_moment_leave_the_latest_grant() {
+    fn concurrent_grants_leave_the_latest_one() {
         const GRANTS: u64 = 10_000;
         const WORKERS: u64 = 4;
         let table = AddressTable::new(PoolIndex(255));

@@ -1,19 +1,18 @@
-//! A server's worker without a thread, in a time and on a network of the test's.
+//! A server's worker without a thread, in the test's time and network.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::worker::ServerWorker;
-use super::{Admission, ServerSettings, making};
+use super::{Admission, ServerSettings, build};
 use crate::virtual_pair::{VirtualPort, run_turns};
 
-/// See the module.
 pub(crate) struct VirtualServer<A: Admission> {
     worker: ServerWorker<A, VirtualPort>,
 }
 
 impl<A: Admission> VirtualServer<A> {
-    /// Makes the only worker of a server.
+    /// Returns the only worker of a server.
     pub(crate) fn new(
         now: Instant,
         mut settings: ServerSettings,
@@ -21,9 +20,9 @@ impl<A: Admission> VirtualServer<A> {
         port: VirtualPort,
         seed: [u8; 32],
     ) -> Self {
-        let shared = making::share(&settings).expect("descriptors");
+        let shared = build::build_shared(&settings).expect("descriptors");
         let own = (0, port, settings.queues.remove(0));
-        let worker = making::worker(now, &settings, admission, shared, own, Some(seed));
+        let worker = build::build_worker(now, &settings, admission, shared, own, Some(seed));
         Self { worker }
     }
 
@@ -32,7 +31,7 @@ impl<A: Admission> VirtualServer<A> {
         run_turns(&mut self.worker, now);
     }
 
-    /// Returns when something is due next.
+    /// Returns the next deadline.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.worker.engine.next_deadline()
     }

@@ -1,5 +1,4 @@
-//! What a server's worker does in a turn besides serving its connections: it passes on what belongs
-//! to other clients and workers, and does what other threads ask for.
+//! The server's part of a worker's turn: packets between clients and workers, and commands.
 
 use std::io;
 use std::mem;
@@ -24,30 +23,29 @@ use crate::udp::{DatagramPort, UdpPort};
 use crate::worker::{Role, Stop, Worker};
 use crate::worker_thread;
 
-/// See the module.
 pub(super) type ServerWorker<A, P = UdpPort> = Worker<ServerApp<A>, P>;
 
-/// Runs a worker to its end, and tells its clients: otherwise each would find out by itself, after
+/// Runs a worker to its end and closes its connections; their clients would otherwise notice after
 /// seconds.
 pub(super) fn run<A: Admission>(worker: &mut ServerWorker<A>) -> WorkerExit {
     let (reason, exit) = match catch_unwind(AssertUnwindSafe(|| worker.run())) {
-        Ok(Stop::Told(reason)) => (reason, WorkerExit::Drained),
+        Ok(Stop::Commanded(reason)) => (reason, WorkerExit::Drained),
         Ok(Stop::Tun(error)) => (FAILED, WorkerExit::TunRead(error)),
         Ok(Stop::Poll(error)) => (FAILED, WorkerExit::Failed(format!("poll: {error}"))),
         Err(_) => (FAILED, WorkerExit::Panicked),
     };
-    // After a panic as much as still works; the process ends in any case.
+    // After a panic only as far as possible; the process ends in any case.
     let drained = catch_unwind(AssertUnwindSafe(|| drain(worker, reason)));
     drained.map_or(WorkerExit::Panicked, |()| exit)
 }
 
 fn drain<A: Admission>(worker: &mut ServerWorker<A>, reason: &'static str) {
     let Worker { engine, role, .. } = worker;
-    engine.leave(role, clock::now, reason);
-    // Sessions that were granted meanwhile end, too.
+    engine.drain(role, clock::now, reason);
+    // Sessions granted in the meantime end too.
     for command in role.shared.mailboxes[role.worker].take_commands() {
-        if let Command::Answer(verdict) = command {
-            role.answer(engine, clock::now(), verdict);
+        if let Command::Answer(answer) = command {
+            role.answer(engine, clock::now(), answer);
         }
     }
     role.path.flush_tun();
@@ -66,7 +64,7 @@ impl<A: Admission, P: DatagramPort> Role<P> for ServerApp<A> {
         let (mailboxes, counters) = (&self.shared.mailboxes, &self.path.counters);
         engine.hand_over(|worker, datagrams| {
             let count = datagrams.len();
-            if mailboxes[worker].give_datagrams(datagrams) {
+            if mailboxes[worker].put_datagrams(datagrams) {
                 counters.udp_handed_over(count);
             } else {
                 counters.udp_rejected(UdpReject::QueueFull, count);
@@ -78,7 +76,7 @@ impl<A: Admission, P: DatagramPort> Role<P> for ServerApp<A> {
         self.send_to_client(engine, now, read, Origin::Tun);
     }
 
-    /// Passes on what clients sent to each other, and what was read for other workers.
+    /// Sends packets between clients, and hands over packets that were read for other workers.
     fn after_tun(&mut self, engine: &mut Engine<Self, P>, now: Instant, is_empty: Option<bool>) {
         if let Some(is_empty) = is_empty {
             self.shares.queue_read(now, is_empty);
@@ -87,9 +85,9 @@ impl<A: Admission, P: DatagramPort> Role<P> for ServerApp<A> {
         packets.for_each(|(), packet| self.send_to_client(engine, now, packet, Origin::Peer));
         packets.clear();
         self.peer_to_peer = packets;
-        for (mailbox, batch) in self.shared.mailboxes.iter().zip(&mut self.for_others) {
+        for (mailbox, batch) in self.shared.mailboxes.iter().zip(&mut self.to_workers) {
             let count = batch.len() as u64;
-            if count > 0 && !mailbox.give_packets(batch) {
+            if count > 0 && !mailbox.put_packets(batch) {
                 let counters = &self.path.counters;
                 counters.dropped_many(DropReason::QueueFull, count);
             }
@@ -101,7 +99,7 @@ impl<A: Admission, P: DatagramPort> Role<P> for ServerApp<A> {
     }
 
     fn woken(&mut self, engine: &mut Engine<Self, P>, now: Instant) -> ControlFlow<Stop> {
-        let (mut packets, mut datagrams) = mem::take(&mut self.from_others);
+        let (mut packets, mut datagrams) = mem::take(&mut self.from_workers);
         let mailbox = &self.shared.mailboxes[self.worker];
         mailbox.count_wakeup();
         mailbox.take(&mut packets, &mut datagrams);
@@ -111,7 +109,7 @@ impl<A: Admission, P: DatagramPort> Role<P> for ServerApp<A> {
             .for_each(|(), packet| self.send_to_client(engine, now, packet, Origin::OtherWorker));
         packets.clear();
         datagrams.clear();
-        self.from_others = (packets, datagrams);
+        self.from_workers = (packets, datagrams);
         let mut stop = ControlFlow::Continue(());
         for command in commands {
             match command {
@@ -121,9 +119,9 @@ impl<A: Admission, P: DatagramPort> Role<P> for ServerApp<A> {
                         served.set_limits(now, limits);
                     }
                 }
-                Command::Answer(verdict) => self.answer(engine, now, verdict),
-                Command::UseTls(tls) => self.door.use_tls(*tls),
-                Command::Drain(reason) => stop = ControlFlow::Break(Stop::Told(reason)),
+                Command::Answer(answer) => self.answer(engine, now, answer),
+                Command::UseTls(tls) => self.gate.use_tls(*tls),
+                Command::Drain(reason) => stop = ControlFlow::Break(Stop::Commanded(reason)),
             }
         }
         stop
@@ -134,9 +132,9 @@ impl<A: Admission, P: DatagramPort> Role<P> for ServerApp<A> {
             self.end_session(engine, now, id, REPLACED);
             engine.flush(self, now);
         }
-        if self.door.crowd_has_left() {
+        if self.gate.burst_has_ended() {
             self.path.flush_tun();
-            worker_thread::give_free_memory_back();
+            worker_thread::trim_heap();
         }
     }
 }
@@ -152,7 +150,7 @@ impl<A: Admission> ServerApp<A> {
         if let Some(carrier) = self.sessions.by_id(id).map(|served| served.carrier)
             && let Some(link) = carrier.link(engine)
         {
-            link.app.ends_because(reason);
+            link.app.set_close_reason(reason);
             let code = error_code(code::H3_NO_ERROR);
             link.quic.close(now, code, reason.as_bytes().into());
             carrier.touch(engine);

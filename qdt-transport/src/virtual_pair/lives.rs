@@ -1,10 +1,10 @@
-//! Lives of a connection: loss and reordering, another address, a smaller path, another server.
+//! Life-cycle tests of connections: loss and reordering, rebinding, a smaller path, another server.
 //!
-//! `QDT_SEED=n` runs the life of that seed alone, `QDT_SEEDS=n` the lives of so many.
+//! `QDT_SEED=n` runs that seed alone, `QDT_SEEDS=n` the first n seeds.
 
 use super::*;
 
-/// Lives without a wish of the environment's.
+/// The number of seeds by default.
 const LIVES: u64 = 1000;
 
 fn events(pair: &VirtualPair, is: impl Fn(&ClientEvent) -> bool) -> usize {
@@ -49,7 +49,7 @@ fn a_path_that_carries_no_full_packets_is_dialled_at_the_small_size() {
 }
 
 #[test]
-fn a_path_that_shrinks_under_a_session_is_noticed_and_the_session_moves() {
+fn a_session_moves_when_its_path_shrinks() {
     let mut pair = VirtualPair::new(4, Conditions::GOOD);
     pair.connect();
     pair.network.borrow_mut().conditions.mtu = 1250;
@@ -73,7 +73,8 @@ fn a_restarted_server_gives_the_client_its_inner_address_back() {
     assert_eq!(pair.exchange(20), [20, 20]);
 }
 
-/// The life of a seed on a bad path with one disturbance, and how many datagrams it took when.
+/// Runs the life of a seed on a bad path with one disturbance. Returns the number of datagrams and
+/// the time.
 fn live(seed: u64) -> (u64, Duration) {
     let mut random = Random::new(!seed);
     let delay = Duration::from_millis(1 + random.below(60));
@@ -95,7 +96,7 @@ fn live(seed: u64) -> (u64, Duration) {
         _ => {}
     }
     pair.exchange(20);
-    // What is lost is lost; but once the path is good again the tunnel is whole.
+    // Once the path is good again no packet is lost.
     let mut good = Conditions::GOOD;
     good.mtu = pair.network.borrow().conditions.mtu;
     pair.network.borrow_mut().conditions = good;
@@ -109,7 +110,7 @@ fn live(seed: u64) -> (u64, Duration) {
 }
 
 #[test]
-fn a_tunnel_survives_whatever_a_seed_does_to_it() {
+fn a_tunnel_survives_the_disturbances_of_every_seed() {
     let number = |name| {
         let text = std::env::var(name).ok()?;
         Some(text.parse::<u64>().expect("a number"))
@@ -127,7 +128,7 @@ fn a_tunnel_survives_whatever_a_seed_does_to_it() {
 }
 
 #[test]
-fn a_seed_means_one_life() {
+fn a_seed_reproduces_its_life() {
     for seed in 0..8 {
         assert_eq!(live(seed), live(seed), "seed {seed}");
     }

@@ -1,9 +1,9 @@
-//! A client's and a server's worker in one thread, over a network in memory and in a time of the
-//! test's: real QUIC, real TLS, real sessions, and the same for a seed.
+//! A client's and a server's worker in one thread, over a network in memory and in simulated time:
+//! real QUIC, TLS and sessions, reproducible by a seed.
 //!
-//! What a seed does not decide: TLS keys, signatures, nonces and connection ids. They change what
-//! the datagrams contain and nothing that the network or the workers go by. A TUN is a pair of
-//! local sockets, which drop nothing as long as each turn's packets fit.
+//! The seed does not determine TLS keys, signatures, nonces and connection ids. They change only
+//! the contents of datagrams. A TUN is a pair of local sockets, which drop nothing while each
+//! turn's packets fit.
 
 #[path = "../../tests/support/fixtures.rs"]
 mod fixtures;
@@ -36,7 +36,6 @@ use policy::Policy;
 
 const SERVER: SocketAddr = SocketAddr::V4(std::net::SocketAddrV4::new(Ipv4Addr::LOCALHOST, 443));
 
-/// See the module.
 struct VirtualPair {
     now: Instant,
     random: Random,
@@ -47,12 +46,12 @@ struct VirtualPair {
     client: VirtualClient,
     client_address: Rc<Cell<SocketAddr>>,
     client_kernel: TunQueue,
-    /// What the client's side has seen.
+    /// The client's events so far.
     events: Vec<ClientEvent>,
     attempts: u64,
     /// The size of the next attempt.
     size: PacketSize,
-    /// The session's inner address, once there was one: the ticket, too.
+    /// The session's inner address, which is also its ticket.
     inner: Option<Ipv4Addr>,
     adopted: bool,
     packets: u32,
@@ -94,7 +93,7 @@ impl VirtualPair {
         }
     }
 
-    /// Replaces the server by one that knows nothing of the first one's sessions.
+    /// Replaces the server by one without the sessions of the first.
     fn restart_server(&mut self) {
         self.network.borrow_mut().forget(SERVER);
         let first = Ipv4Addr::new(10, 8, 0, 200);
@@ -103,14 +102,14 @@ impl VirtualPair {
             serve(self.now, &self.network, first, seed);
     }
 
-    /// Lets the client's packets come from another address, as a NAT does that forgot the first.
+    /// Changes the client's source address, like a NAT that lost its mapping.
     fn rebind_client(&mut self) {
         let mut address = self.client_address.get();
         address.set_port(address.port() + 1);
         self.client_address.set(address);
     }
 
-    /// Lets time pass until something happens, but not past `limit`, and does what is due then.
+    /// Advances to the next event, at most to `limit`, and runs turns.
     fn step(&mut self, limit: Instant) {
         let next = [
             self.network.borrow().next_arrival(),
@@ -123,7 +122,7 @@ impl VirtualPair {
         self.turn();
     }
 
-    /// Does what is due now.
+    /// Runs turns at the current time.
     fn turn(&mut self) {
         self.client.turn(self.now);
         self.server.turn(self.now);
@@ -133,7 +132,7 @@ impl VirtualPair {
         }
     }
 
-    /// Does what a client program does about `event`: keeps the tunnel up, at a size that passes.
+    /// Reacts to `event` like a client program: keeps the tunnel up, at a size that passes.
     fn react(&mut self, event: &ClientEvent) {
         match event {
             ClientEvent::Established {
@@ -178,7 +177,7 @@ impl VirtualPair {
         self.client.commands.send(command).expect("it runs");
     }
 
-    /// Lets time pass until `condition` holds, for a virtual minute at most.
+    /// Advances until `condition` holds, for a virtual minute at most.
     fn until(&mut self, what: &str, condition: impl Fn(&Self) -> bool) {
         let limit = self.now + Duration::from_secs(60);
         self.turn();
@@ -202,8 +201,8 @@ impl VirtualPair {
         self.turn();
     }
 
-    /// Sends `count` packets of random sizes each way, some milliseconds apart, and returns how
-    /// many arrived: unaltered and once, or it panics.
+    /// Sends `count` packets of random sizes each way, some milliseconds apart. Returns how many
+    /// arrived; panics if one arrives altered or twice.
     fn exchange(&mut self, count: u32) -> [usize; 2] {
         let inner = self.inner.expect("a session");
         let (mut sent, mut received) = ([HashSet::new(), HashSet::new()], [0, 0]);
@@ -231,7 +230,7 @@ impl VirtualPair {
                 let mut buffer = [0; 2048];
                 while let Ok(len) = kernel.read(&mut buffer) {
                     let is_one_of_them = sent[way].remove(&buffer[..len]);
-                    assert!(is_one_of_them, "altered, or for the second time");
+                    assert!(is_one_of_them, "altered or duplicated");
                     received[way] += 1;
                 }
             }
@@ -251,7 +250,7 @@ pub(crate) fn run_turns<R: Role<VirtualPort>>(worker: &mut Worker<R, VirtualPort
         match worker.turn(now, ready) {
             ControlFlow::Continue(true) => {}
             ControlFlow::Continue(false) => return,
-            ControlFlow::Break(_) => panic!("nobody told it to stop"),
+            ControlFlow::Break(_) => panic!("a command stopped it"),
         }
     }
 }
@@ -274,14 +273,14 @@ fn serve(
     (server, policy, kernel)
 }
 
-/// Returns the one certificate of all servers of the process: a restarted one has its
+/// Returns the certificate of all servers of the process, so that a restarted one has its
 /// predecessor's.
 fn certificate() -> &'static ServerTls {
     static CERTIFICATE: OnceLock<ServerTls> = OnceLock::new();
     CERTIFICATE.get_or_init(new_certificate)
 }
 
-/// Returns a UDP packet of `len` bytes in all that no other `number` has.
+/// Returns a UDP packet of `len` bytes that is unique by its `number`.
 fn numbered_packet(from: Ipv4Addr, to: Ipv4Addr, len: usize, number: u32) -> Vec<u8> {
     let mut packet = packet(from, to, len);
     packet[28..32].copy_from_slice(&number.to_be_bytes());

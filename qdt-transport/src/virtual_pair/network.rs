@@ -1,5 +1,4 @@
-//! A network in memory: datagrams take time, get lost, overtake each other and come twice, as a
-//! seed says.
+//! A network in memory that delays, drops, reorders and duplicates datagrams by a seed.
 
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
@@ -35,7 +34,7 @@ impl Random {
         self.next() % bound
     }
 
-    /// Returns 32 bytes to seed another generator with.
+    /// Returns 32 bytes to seed another generator.
     pub(super) fn seed(&mut self) -> [u8; 32] {
         let mut seed = [0; 32];
         for word in seed.as_chunks_mut::<8>().0 {
@@ -45,23 +44,23 @@ impl Random {
     }
 }
 
-/// What the network does to datagrams, in both directions.
+/// The conditions of the network, in both directions.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Conditions {
-    /// The shortest time a datagram takes, not 0.
+    /// The shortest one-way delay, not 0.
     pub(super) delay: Duration,
-    /// How much longer one may take; it may overtake another by that.
+    /// The most additional delay, by which datagrams are reordered.
     pub(super) jitter: Duration,
-    /// How many of a thousand are lost.
+    /// Lost datagrams per thousand.
     pub(super) loss: u64,
-    /// How many of a thousand come twice.
+    /// Duplicated datagrams per thousand.
     pub(super) twice: u64,
-    /// The longest UDP payload that is carried, in bytes; longer ones vanish.
+    /// The longest UDP payload that passes, in bytes.
     pub(super) mtu: usize,
 }
 
 impl Conditions {
-    /// A path of an Ethernet's size that loses nothing and keeps the order.
+    /// A path of Ethernet size without loss or reordering.
     pub(super) const GOOD: Self = Self {
         delay: Duration::from_millis(10),
         jitter: Duration::ZERO,
@@ -71,9 +70,9 @@ impl Conditions {
     };
 }
 
-/// A datagram under way, ordered by its arrival.
+/// A datagram in flight, ordered by its arrival.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Flying {
+struct InFlight {
     at: Instant,
     number: u64,
     from: SocketAddr,
@@ -81,13 +80,12 @@ struct Flying {
     payload: Vec<u8>,
 }
 
-/// See the module.
 pub(super) struct Network {
     pub(super) now: Instant,
     pub(super) conditions: Conditions,
     random: Random,
     number: u64,
-    flying: BinaryHeap<Reverse<Flying>>,
+    in_flight: BinaryHeap<Reverse<InFlight>>,
     arrived: BTreeMap<SocketAddr, VecDeque<(SocketAddr, Vec<u8>)>>,
 }
 
@@ -98,26 +96,26 @@ impl Network {
             conditions,
             random: Random::new(seed),
             number: 0,
-            flying: BinaryHeap::new(),
+            in_flight: BinaryHeap::new(),
             arrived: BTreeMap::new(),
         }
     }
 
-    /// Returns how many datagrams were sent so far.
+    /// Returns the number of datagrams sent so far.
     pub(super) fn sent(&self) -> u64 {
         self.number
     }
 
     /// Returns when the next datagram arrives.
     pub(super) fn next_arrival(&self) -> Option<Instant> {
-        self.flying.peek().map(|Reverse(next)| next.at)
+        self.in_flight.peek().map(|Reverse(next)| next.at)
     }
 
-    /// Lets time pass until `now`: what has arrived by then can be received.
+    /// Advances to `now` and delivers the datagrams due by then.
     pub(super) fn advance(&mut self, now: Instant) {
         self.now = now;
         while self.next_arrival().is_some_and(|at| at <= now) {
-            let Some(Reverse(next)) = self.flying.pop() else {
+            let Some(Reverse(next)) = self.in_flight.pop() else {
                 return;
             };
             let arrived = self.arrived.entry(next.to).or_default();
@@ -125,13 +123,13 @@ impl Network {
         }
     }
 
-    /// Forgets what arrived at `address` and was not received.
+    /// Drops the datagrams delivered to `address` and not received.
     pub(super) fn forget(&mut self, address: SocketAddr) {
         self.arrived.remove(&address);
     }
 
     fn send(&mut self, from: SocketAddr, to: SocketAddr, payload: &[u8]) {
-        // Each datagram takes the same random numbers, whatever becomes of it.
+        // Every datagram draws the same number of random numbers.
         let (lost, twice) = (self.random.below(1000), self.random.below(1000));
         let jitter = self.conditions.jitter.as_micros() as u64 + 1;
         let late = [self.random.below(jitter), self.random.below(jitter)];
@@ -141,7 +139,7 @@ impl Network {
         }
         let copies = 1 + usize::from(twice < self.conditions.twice);
         for late in &late[..copies] {
-            self.flying.push(Reverse(Flying {
+            self.in_flight.push(Reverse(InFlight {
                 at: self.now + self.conditions.delay + Duration::from_micros(*late),
                 number: self.number,
                 from,
@@ -152,7 +150,7 @@ impl Network {
     }
 }
 
-/// One end's port on the network. Its address may change under it, as behind a NAT.
+/// A port on the network. Its address may change, as behind a NAT.
 pub(crate) struct VirtualPort {
     pub(super) network: Rc<RefCell<Network>>,
     pub(super) address: Rc<Cell<SocketAddr>>,

@@ -1,5 +1,5 @@
-//! The smallest policy: everybody gets a session, and a ticket that names its inner address; at
-//! once, or when the test says so.
+//! A minimal policy: every client gets a session and a ticket that names its inner address, at once
+//! or on the test's command.
 
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -13,15 +13,14 @@ use qdt_proto::http3::RequestHead;
 use super::fixtures::{BAD_REQUEST, TOKEN, grant};
 use crate::{Admission, Decision, Grant, Refusal, Reply, RequestContext};
 
-/// See the module.
 pub(super) struct Policy {
     /// The address of the next client without a ticket.
     next: AtomicU32,
     granted: AtomicU32,
-    /// Requests wait for the test's verdict.
+    /// Whether requests wait for the test.
     later: AtomicBool,
-    /// What waits, with the session that each would get.
-    asked: Arc<Mutex<Vec<(Reply, Grant)>>>,
+    /// The pending requests, with the session that each would get.
+    pending: Arc<Mutex<Vec<(Reply, Grant)>>>,
     /// The sessions that ended.
     ended: Mutex<Vec<SessionId>>,
 }
@@ -32,24 +31,24 @@ impl Policy {
             next: AtomicU32::new(first.to_bits()),
             granted: AtomicU32::new(0),
             later: AtomicBool::new(false),
-            asked: Arc::default(),
+            pending: Arc::default(),
             ended: Mutex::default(),
         }
     }
 
-    /// Lets requests wait for the test from now on.
+    /// Keeps requests pending from now on.
     pub(super) fn decide_later(&self) {
         self.later.store(true, Ordering::Relaxed);
     }
 
-    /// Returns the request that has waited longest, and the session that it would get.
-    pub(super) fn take_asked(&self) -> (Reply, Grant) {
-        self.asked.lock().expect("no holder panics").remove(0)
+    /// Returns the oldest pending request, and the session that it would get.
+    pub(super) fn take_pending(&self) -> (Reply, Grant) {
+        self.pending.lock().expect("no holder panics").remove(0)
     }
 
-    /// Returns how many requests wait.
-    pub(super) fn asked(&self) -> usize {
-        self.asked.lock().expect("no holder panics").len()
+    /// Returns the number of pending requests.
+    pub(super) fn pending(&self) -> usize {
+        self.pending.lock().expect("no holder panics").len()
     }
 
     /// Returns the sessions that ended.
@@ -72,15 +71,18 @@ impl Admission for Policy {
     }
 
     fn body(&self, (): (), body: Option<&[u8]>, _: &RequestContext) -> Decision {
-        let judged = self.judge(body);
-        match judged {
+        let decision = self.decide(body);
+        match decision {
             Ok(grant) if self.later.load(Ordering::Relaxed) => {
-                let asked = self.asked.clone();
+                let pending = self.pending.clone();
                 Decision::Pending(Box::new(move |reply| {
-                    asked.lock().expect("no holder panics").push((reply, grant));
+                    pending
+                        .lock()
+                        .expect("no holder panics")
+                        .push((reply, grant));
                 }))
             }
-            judged => judged.into(),
+            decision => decision.into(),
         }
     }
 
@@ -90,7 +92,7 @@ impl Admission for Policy {
 }
 
 impl Policy {
-    fn judge(&self, body: Option<&[u8]>) -> Result<Grant, Refusal> {
+    fn decide(&self, body: Option<&[u8]>) -> Result<Grant, Refusal> {
         let body = body.ok_or(BAD_REQUEST)?;
         let request = ConnectRequest::decode(body).expect("a request of this crate's client");
         let number = self.granted.fetch_add(1, Ordering::Relaxed) + 1;

@@ -1,8 +1,8 @@
-//! When the first packet after a silence is acknowledged.
+//! Tests of the acknowledgement of the first packet after a silence.
 
 use super::*;
 
-/// A session in which nothing has been in flight for two seconds.
+/// Returns a pair with a session and nothing in flight for two seconds.
 fn silent(seed: u64) -> VirtualPair {
     let mut pair = VirtualPair::new(seed, Conditions::GOOD);
     pair.connect();
@@ -15,8 +15,8 @@ fn silent(seed: u64) -> VirtualPair {
     }
 }
 
-/// Sends a packet from the client. Returns how many datagrams the server sends in the turn in which
-/// that arrives.
+/// Sends a packet from the client. Returns how many datagrams the server sends in the turn of its
+/// arrival.
 fn answers_to_a_packet(pair: &mut VirtualPair) -> u64 {
     let inner = pair.inner.expect("a session");
     let up = packet(inner, GATEWAY, 100);

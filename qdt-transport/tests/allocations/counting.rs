@@ -1,7 +1,6 @@
-//! An allocator that notes from where memory is asked for, while it is told to.
+//! An allocator that records the stacks of allocations.
 //!
-//! What always holds: nothing is noted of the thread that started it, which is the test's, nor of
-//! what noting itself allocates.
+//! Invariant: it records neither the test's own thread nor its own allocations.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -9,67 +8,66 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Return addresses, the innermost first; zeros behind the last.
+/// Return addresses, innermost first, padded with zeros.
 pub(crate) type Stack = [usize; 40];
 
-static NOTING: AtomicBool = AtomicBool::new(false);
-static NOTED: Mutex<Option<HashMap<Stack, u64>>> = Mutex::new(None);
+static RECORDING: AtomicBool = AtomicBool::new(false);
+static RECORDED: Mutex<Option<HashMap<Stack, u64>>> = Mutex::new(None);
 
 thread_local! {
-    /// This thread is the test's, or is noting something at this moment.
+    /// Whether this thread is the test's, or is recording now.
     static EXEMPT: Cell<bool> = const { Cell::new(false) };
 }
 
-/// From now on what other threads ask for is noted.
+/// Records the allocations of other threads from now on.
 pub(crate) fn start() {
     EXEMPT.set(true);
-    *NOTED.lock().expect("nobody panics with it") = Some(HashMap::new());
-    NOTING.store(true, Ordering::SeqCst);
+    *RECORDED.lock().expect("no holder panics") = Some(HashMap::new());
+    RECORDING.store(true, Ordering::SeqCst);
 }
 
-/// Ends that: how often memory was asked for, by the stack of whoever did.
+/// Stops recording. Returns the number of allocations by stack.
 pub(crate) fn stop() -> HashMap<Stack, u64> {
-    NOTING.store(false, Ordering::SeqCst);
-    let noted = NOTED.lock().expect("nobody panics with it").take();
-    noted.expect("it was started")
+    RECORDING.store(false, Ordering::SeqCst);
+    let recorded = RECORDED.lock().expect("no holder panics").take();
+    recorded.expect("it was started")
 }
 
-/// The system's allocator, which notes.
-struct Noting;
+/// The system's allocator with recording.
+struct RecordingAllocator;
 
-// SAFETY: every call goes on to the system's allocator with its arguments unchanged; noting
-// allocates only while this thread is exempt from being noted, so it does not come back here for
-// ever.
-unsafe impl GlobalAlloc for Noting {
+// SAFETY: every call goes to the system's allocator with unchanged arguments; recording allocates
+// only while this thread is exempt, so it does not recurse.
+unsafe impl GlobalAlloc for RecordingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        note();
-        // SAFETY: the caller's promise about `layout` is handed on.
+        record();
+        // SAFETY: the caller's promise about `layout` is passed on.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        note();
-        // SAFETY: the caller's promise about `layout` is handed on.
+        record();
+        // SAFETY: the caller's promise about `layout` is passed on.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        note();
-        // SAFETY: the caller's promises are handed on.
+        record();
+        // SAFETY: the caller's promises are passed on.
         unsafe { System.realloc(pointer, layout, size) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise about `pointer` and `layout` is handed on.
+        // SAFETY: the caller's promise about `pointer` and `layout` is passed on.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
 
 #[global_allocator]
-static ALLOCATOR: Noting = Noting;
+static ALLOCATOR: RecordingAllocator = RecordingAllocator;
 
-fn note() {
-    if !NOTING.load(Ordering::Relaxed) || EXEMPT.replace(true) {
+fn record() {
+    if !RECORDING.load(Ordering::Relaxed) || EXEMPT.replace(true) {
         return;
     }
     let mut stack: Stack = [0; _];
@@ -79,10 +77,10 @@ fn note() {
         depth += 1;
         depth < stack.len()
     });
-    if let Ok(mut noted) = NOTED.lock()
-        && let Some(noted) = noted.as_mut()
+    if let Ok(mut recorded) = RECORDED.lock()
+        && let Some(recorded) = recorded.as_mut()
     {
-        *noted.entry(stack).or_default() += 1;
+        *recorded.entry(stack).or_default() += 1;
     }
     EXEMPT.set(false);
 }

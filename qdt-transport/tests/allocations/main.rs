@@ -1,8 +1,8 @@
-//! The packet path asks for no memory: a client and a server carry packets for each other over real
-//! QUIC on loopback, and an allocator notes who asks.
+//! The packet path allocates nothing: a client and a server carry packets over real QUIC on
+//! loopback, and a recording allocator attributes each allocation to a crate.
 //!
-//! What quinn-proto and its kin ask for per packet is theirs; it is printed beside it
-//! (`cargo test -p qdt-transport --test allocations -- --nocapture`).
+//! Allocations of quinn-proto and its dependencies are printed alongside (`cargo test -p
+//! qdt-transport --test allocations -- --nocapture`).
 
 #![allow(clippy::disallowed_methods, reason = "a test may read the clock")]
 
@@ -18,12 +18,12 @@ mod support;
 
 use pair::{Pair, Shape};
 
-/// Turns before those that count: buffers grow to what is needed, and QUIC's connection settles.
+/// Turns before recording, in which buffers grow to their final size.
 const WARM_UP: usize = 100;
-/// Turns that count.
+/// Recorded turns.
 const TURNS: usize = 200;
 
-/// One test for all shapes: the allocator notes what the whole process does.
+/// One test for all shapes, because the allocator records the whole process.
 #[test]
 fn our_own_code_allocates_nothing_per_packet_in_either_direction() {
     let mut own = Vec::new();
@@ -34,9 +34,9 @@ fn our_own_code_allocates_nothing_per_packet_in_either_direction() {
         }
         counting::start();
         let packets: usize = (0..TURNS).map(|_| pair.turn()).sum();
-        let asked = callers::by_crate(&counting::stop());
+        let allocations = callers::by_crate(&counting::stop());
         println!("{shape:?}: allocations for {packets} packets, {TURNS} turns up and down");
-        for (owner, sites) in &asked {
+        for (owner, sites) in &allocations {
             let total: u64 = sites.values().sum();
             let share = total as f64 / packets as f64;
             println!("  {total} by {owner}, {share:.4} per packet");
@@ -55,18 +55,18 @@ fn our_own_code_allocates_nothing_per_packet_in_either_direction() {
     );
 }
 
-/// That the assertion above can fail: memory that the packet worker asks for is put down to it.
+/// Shows that the assertion above can fail: an allocation of our code is attributed to it.
 #[test]
-fn what_our_own_code_asks_for_is_found() {
-    let _one_at_a_time = pair::alone();
+fn an_allocation_of_our_own_code_is_found() {
+    let _exclusive = pair::exclusive();
     counting::start();
     std::thread::spawn(|| drop(qdt_proto::datagram::ReplayWindow::new(2048)))
         .join()
         .expect("the window can be made");
-    let asked = callers::by_crate(&counting::stop());
-    let sites = asked
+    let allocations = callers::by_crate(&counting::stop());
+    let sites = allocations
         .get("qdt-proto")
-        .expect("the window's memory was noted");
+        .expect("the window's memory was recorded");
     assert!(
         sites.keys().any(|site| site.contains("replay.rs")),
         "{sites:?}"

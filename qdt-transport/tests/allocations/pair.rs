@@ -1,5 +1,5 @@
-//! A client and a server that carry packets in turns: so many up, and when they have arrived, so
-//! many down. No packet waits for a later turn of the workers, and none is lost.
+//! A client and a server that carry packets in turns: a burst up, and after its arrival a burst
+//! down. No packet waits for a later turn of the workers, and none is lost.
 
 use std::net::Ipv4Addr;
 use std::os::unix::net::UnixDatagram;
@@ -14,7 +14,7 @@ use crate::support::{Client, GATEWAY, Server, inner_address, new_certificate, pa
 
 /// IP and TCP header.
 const HEADERS: usize = 40;
-/// TCP payload of a full packet: with its headers what one datagram carries.
+/// TCP payload of a full packet, which fits one datagram with its headers.
 const SEGMENT: usize = 1312 - HEADERS;
 /// Packets in each direction of a turn.
 const BURST: usize = 40;
@@ -26,7 +26,7 @@ const TSO: Offload = Offload {
     udp: true,
 };
 
-/// What goes through the TUN devices.
+/// The packets in the TUN devices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shape {
     /// UDP packets of full size, one by one.
@@ -37,31 +37,32 @@ pub(crate) enum Shape {
     Super,
 }
 
-/// A server and a client with a session. One at a time: allocations are noted of all there are.
+/// A server and a client with a session. Exclusive, because the allocator records the whole
+/// process.
 pub(crate) struct Pair {
     server: Server,
     client: Client,
     kernel: UnixDatagram,
     shape: Shape,
-    _alone: MutexGuard<'static, ()>,
+    _exclusive: MutexGuard<'static, ()>,
 }
 
-/// Waits until no other test of this file is at work.
-pub(crate) fn alone() -> MutexGuard<'static, ()> {
+/// Waits until no other test of this file runs.
+pub(crate) fn exclusive() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
     ONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Pair {
     pub(crate) fn connect(shape: Shape) -> Self {
-        let alone = alone();
+        let exclusive = exclusive();
         let offload = match shape {
             Shape::Super => TSO,
             _ => Offload::NONE,
         };
         let server = Server::launch(1, new_certificate(), false, offload);
         let mut settings = Client::settings(&ClientTrust::Pin(server.pin));
-        // Looking after the connection is no part of a packet's way.
+        // Probes are not part of the packet path.
         settings.probe_interval = Some(Duration::from_secs(3600));
         let mut client = Client::start(settings);
         client.dial(1, server.addr, PacketSize::Full);
@@ -76,11 +77,11 @@ impl Pair {
             client,
             kernel,
             shape,
-            _alone: alone,
+            _exclusive: exclusive,
         }
     }
 
-    /// Sends packets up and down and waits for them; says how many.
+    /// Sends packets up and down and waits for them. Returns how many.
     pub(crate) fn turn(&mut self) -> usize {
         let there = &self.server.tuns[0];
         let inner = self.client.inner;
@@ -118,7 +119,7 @@ impl Pair {
     }
 }
 
-/// One read from a TUN device that stands for [`BURST`] TCP packets.
+/// Returns a TUN read of [`BURST`] TCP packets.
 fn super_packet(source: Ipv4Addr, destination: Ipv4Addr) -> Vec<u8> {
     let len = HEADERS + BURST * SEGMENT;
     let mut packet = packet(source, destination, len);
@@ -126,7 +127,7 @@ fn super_packet(source: Ipv4Addr, destination: Ipv4Addr) -> Vec<u8> {
     packet[10..12].fill(0);
     let checksum = Sum::of(&packet[..20]).checksum();
     packet[10..12].copy_from_slice(&checksum.to_be_bytes());
-    // Ports are there already; sequence and acknowledgement, header of 20 bytes, ACK, window, no
+    // After the ports: sequence and acknowledgement number, header of 20 bytes, ACK, window, no
     // urgent data.
     packet[24..32].fill(0);
     packet[32..40].copy_from_slice(&[0x50, 0x10, 1, 0xf5, 0, 0, 0, 0]);

@@ -1,4 +1,4 @@
-//! What the control side sees of running sessions, and does to them.
+//! Tests of the control side's view of running sessions, and of its commands to them.
 
 use std::net::Ipv4Addr;
 
@@ -6,13 +6,13 @@ use qdt_transport::{ClientEvent, DropReason, SessionLimits, SessionTraffic};
 
 use crate::support::{Client, GATEWAY, Server, packet, receive, until};
 
-/// What the session with this inner address has carried.
+/// Returns the traffic of the session with this inner address.
 fn carried(server: &Server, inner: Ipv4Addr) -> SessionTraffic {
     server.session(inner).1.read()
 }
 
 #[test]
-fn a_sessions_counters_tell_what_it_carried_and_nothing_of_others() {
+fn the_counters_of_a_session_count_its_own_traffic_only() {
     let server = Server::start(2);
     let (a, b) = (Client::connect(&server), Client::connect(&server));
     for len in [100, 1312] {
@@ -47,7 +47,7 @@ fn a_sessions_counters_tell_what_it_carried_and_nothing_of_others() {
 }
 
 #[test]
-fn a_session_that_the_control_side_ends_is_told_why_and_others_stay() {
+fn a_session_that_the_control_side_ends_closes_with_its_reason_and_others_stay() {
     let server = Server::start(3);
     let clients: Vec<_> = (0..6).map(|_| Client::connect(&server)).collect();
     let (ended, others) = clients.split_first().expect("clients");
@@ -57,8 +57,8 @@ fn a_session_that_the_control_side_ends_is_told_why_and_others_stay() {
         panic!("not closed");
     };
     assert!(reason.contains("ended by the operator"), "{reason}");
-    let told = server.ended.recv().expect("the policy is told");
-    assert_eq!(told, (session, "ended by the operator".into()));
+    let reported = server.ended.recv().expect("the policy gets a report");
+    assert_eq!(reported, (session, "ended by the operator".into()));
     for other in others {
         let down = packet(GATEWAY, other.inner, 100);
         server.tuns[0].send(&down).expect("send");
@@ -68,7 +68,7 @@ fn a_session_that_the_control_side_ends_is_told_why_and_others_stay() {
 }
 
 #[test]
-fn limits_that_the_control_side_sets_hold_for_that_session_and_for_no_other() {
+fn limits_that_the_control_side_sets_apply_to_that_session_only() {
     let server = Server::start(3);
     let clients: Vec<_> = (0..6).map(|_| Client::connect(&server)).collect();
     let (limited, others) = clients.split_first().expect("clients");

@@ -1,5 +1,5 @@
-//! Fixtures that both pairs share, the one over loopback (`tests/support/mod.rs`) and the virtual
-//! one (`src/virtual_pair/`): packets, a certificate, settings and grants.
+//! Fixtures of both pairs, the one over loopback (`tests/support/mod.rs`) and the virtual one
+//! (`src/virtual_pair/`): packets, a certificate, settings and grants.
 //!
 //! The types of qdt-transport come from the parent module, because one pair is outside of the crate
 //! and one inside.
@@ -22,7 +22,7 @@ use super::{
 
 pub(crate) const TOKEN: &[u8] = b"a token of some length";
 pub(crate) const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 8, 0, 1);
-/// MTU of the tunnel, at the server and at its clients.
+/// The tunnel's MTU at both ends.
 const MTU: u16 = 1350;
 
 pub(crate) const BAD_REQUEST: Refusal = Refusal {
@@ -59,7 +59,7 @@ pub(crate) fn new_certificate() -> ServerTls {
     ServerTls::load(&cert, &key).expect("load")
 }
 
-/// Returns the settings of a server that keeps its clients apart.
+/// Returns the settings of a server that isolates its clients.
 pub(crate) fn server_settings(
     addr: SocketAddr,
     tls: ServerTls,

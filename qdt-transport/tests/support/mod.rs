@@ -1,6 +1,6 @@
-//! A server and clients in one process over loopback: real QUIC, with socket pairs in the TUN
-//! devices' place, so that no privilege is needed. The policy is the smallest one: the token
-//! counts, addresses are given in order.
+//! A server and clients in one process over loopback: real QUIC, with socket pairs instead of TUN
+//! devices, so that no privilege is needed. The policy is minimal: it checks the token and assigns
+//! addresses in order.
 
 mod fixtures;
 
@@ -21,18 +21,18 @@ use qdt_proto::handshake::{ConnectRequest, Ticket};
 use qdt_proto::http3::RequestHead;
 use qdt_transport::*;
 
-/// A client of this name makes the policy panic.
+/// The policy panics for a client of this name.
 pub(crate) const PANICS: &str = "panics";
 /// A client of this name is assigned the server's own address.
 pub(crate) const AT_THE_GATEWAY: &str = "at the gateway";
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Gives everybody with the token a session.
+/// Grants a session to every client with the token.
 pub(crate) struct Policy {
     next: AtomicU32,
     session: AtomicU64,
     ended: Mutex<Sender<(SessionId, String)>>,
-    /// Each session by its inner address.
+    /// The sessions by inner address.
     granted: Mutex<HashMap<Ipv4Addr, (SessionId, Arc<SessionCounters>)>>,
 }
 
@@ -67,7 +67,7 @@ impl Admission for Policy {
     }
 
     fn body(&self, _reservation: (), body: Option<&[u8]>, _request: &RequestContext) -> Decision {
-        self.judge(body).into()
+        self.decide(body).into()
     }
 
     fn ended(&self, session: SessionId, reason: &str, _silent_for: Duration) {
@@ -80,7 +80,7 @@ impl Admission for Policy {
 }
 
 impl Policy {
-    fn judge(&self, body: Option<&[u8]>) -> Result<Grant, Refusal> {
+    fn decide(&self, body: Option<&[u8]>) -> Result<Grant, Refusal> {
         let request = ConnectRequest::decode(body.ok_or(BAD_REQUEST)?).map_err(|_| BAD_REQUEST)?;
         assert_ne!(request.client_id, PANICS, "as the test asked");
         let id = SessionId(self.session.fetch_add(1, Ordering::Relaxed));
@@ -96,10 +96,10 @@ impl Policy {
     }
 }
 
-/// A TUN device's two ends: the queue for the worker, and the kernel's side for the test.
+/// Returns a TUN queue for the worker and the kernel's side of it for the test.
 fn tun(offload: Offload) -> (TunQueue, UnixDatagram) {
-    // A pair of datagram sockets would hold ten packets and drop the rest; these hold as much as a
-    // device does.
+    // A pair of datagram sockets holds ten packets and drops the rest; these hold as much as a
+    // device.
     let kind = socket2::Type::SEQPACKET;
     let (ours, theirs) = socket2::Socket::pair(socket2::Domain::UNIX, kind, None).expect("pair");
     for end in [&ours, &theirs] {
@@ -127,7 +127,7 @@ impl Server {
         Self::start_with(workers, new_certificate())
     }
 
-    /// A server that lets its clients reach each other.
+    /// Starts a server that lets its clients reach each other.
     pub(crate) fn start_open(workers: usize) -> Self {
         Self::launch(workers, new_certificate(), true, Offload::NONE)
     }
@@ -136,7 +136,7 @@ impl Server {
         Self::launch(workers, tls, false, Offload::NONE)
     }
 
-    /// A server whose TUN device takes and gives what `offload` says.
+    /// Starts a server whose TUN device has this `offload`.
     pub(crate) fn launch(
         workers: usize,
         tls: ServerTls,
@@ -174,7 +174,7 @@ impl Server {
         self.workers.as_ref().expect("running")
     }
 
-    /// The session with this inner address, and its counters as the control side has them.
+    /// Returns the session with this inner address, and its counters.
     pub(crate) fn session(&self, inner: Ipv4Addr) -> (SessionId, Arc<SessionCounters>) {
         let granted = self.policy.granted.lock().expect("no holder panics");
         granted
@@ -183,7 +183,7 @@ impl Server {
             .clone()
     }
 
-    /// The sum of the workers' counters now.
+    /// Returns the current sum of the workers' counters.
     pub(crate) fn counters(&self) -> Counters {
         let mut sum = Counters::default();
         for counters in self.workers().counters() {
@@ -192,7 +192,7 @@ impl Server {
         sum
     }
 
-    /// The drops counted for a reason.
+    /// Returns the drops counted for a reason.
     pub(crate) fn drops(&self, reason: DropReason) -> u64 {
         self.counters().drops[reason as usize]
     }
@@ -228,7 +228,7 @@ impl Client {
         self.dial_with(attempt, address, size, None);
     }
 
-    /// Dials with a ticket; the policy here gives and checks none.
+    /// Dials with a ticket, which the policy ignores.
     pub(crate) fn dial_with(
         &self,
         attempt: u64,
@@ -244,14 +244,14 @@ impl Client {
         })));
     }
 
-    /// The next event, of whatever kind.
+    /// Returns the next event.
     pub(crate) fn event(&self) -> ClientEvent {
         self.events
             .recv_timeout(PATIENCE)
             .expect("an event in time")
     }
 
-    /// A client with a session that carries its tunnel.
+    /// Returns a client with a session that carries its tunnel.
     pub(crate) fn connect(server: &Server) -> Self {
         Self::connect_with(server, Self::settings(&ClientTrust::Pin(server.pin)))
     }
@@ -279,8 +279,7 @@ impl Client {
         client
     }
 
-    /// Waits until the worker reads its TUN: it drops a packet with a foreign source, and nobody
-    /// else sees it.
+    /// Waits until the worker reads its TUN, by a packet with a foreign source, which it drops.
     fn wait_until_it_reads(&self) {
         let foreign = packet(Ipv4Addr::new(192, 0, 2, 1), GATEWAY, 64);
         self.tun().send(&foreign).expect("send");
@@ -291,12 +290,12 @@ impl Client {
         });
     }
 
-    /// Gives the worker a TUN queue and returns the kernel's side of it.
+    /// Attaches a TUN queue and returns the kernel's side of it.
     pub(crate) fn attach(&self) -> UnixDatagram {
         self.attach_offloaded(Offload::NONE)
     }
 
-    /// The same with a device that takes and gives what `offload` says.
+    /// Attaches a TUN queue with this `offload` and returns the kernel's side of it.
     pub(crate) fn attach_offloaded(&self, offload: Offload) -> UnixDatagram {
         let (queue, kernel) = tun(offload);
         self.worker.send(ClientCommand::AttachTun(queue));
@@ -308,7 +307,7 @@ impl Client {
     }
 }
 
-/// Returns the same packet with DF set.
+/// Returns the packet with DF set.
 pub(crate) fn unfragmentable(mut packet: Vec<u8>) -> Vec<u8> {
     packet[6] |= 0x40;
     packet[10..12].fill(0);
@@ -317,10 +316,10 @@ pub(crate) fn unfragmentable(mut packet: Vec<u8>) -> Vec<u8> {
     packet
 }
 
-/// The one link-local address that the servers of these tests let their clients reach.
+/// The link-local address that the servers of these tests open to their clients.
 pub(crate) const OPEN_LINK_LOCAL: Ipv4Addr = Ipv4Addr::new(169, 254, 9, 9);
 
-/// The next packet that the worker wrote.
+/// Returns the next packet that the worker wrote.
 pub(crate) fn receive(tun: &UnixDatagram) -> Vec<u8> {
     let mut buffer = vec![0; 70_000];
     let len = tun.recv(&mut buffer).expect("a packet in time");
@@ -337,8 +336,7 @@ pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// Stands between one client and a server, and can lead to another server from one packet to the
-/// next.
+/// A relay between one client and a server, which can switch to another server.
 pub(crate) struct Relay {
     pub(crate) addr: SocketAddr,
     target: Arc<Mutex<SocketAddr>>,
@@ -356,7 +354,7 @@ impl Relay {
             inside.try_clone().expect("clone"),
             outside.try_clone().expect("clone"),
         );
-        // Both threads end with the test's process: they only wait for packets.
+        // Both threads block on packets and end with the process.
         std::thread::spawn(move || {
             let mut buffer = [0; 2048];
             while let Ok((len, peer)) = inside.recv_from(&mut buffer) {
@@ -378,7 +376,7 @@ impl Relay {
         Self { addr, target }
     }
 
-    pub(crate) fn lead_to(&self, target: SocketAddr) {
+    pub(crate) fn switch_to(&self, target: SocketAddr) {
         *self.target.lock().expect("no holder panics") = target;
     }
 }

@@ -18,7 +18,7 @@ use qdt_proto::http3::{
 };
 use qdt_proto::packet::Segments;
 use qdt_transport::WorkerCounters;
-use qdt_transport::simulation::{CongestionSignal, Pulse, Share};
+use qdt_transport::simulation::{CongestionSignal, KeepAlive, Share};
 use quinn_proto::{Connection, ConnectionHandle, Dir, Event, ReadError, StreamEvent, StreamId};
 
 use super::device::Device;
@@ -48,7 +48,7 @@ pub(super) struct Client {
     signals_sent: u64,
     counters: WorkerCounters,
     /// When the client sends its next keep-alive probe, and the pause between probes.
-    asks: Option<(Instant, Pulse)>,
+    asks: Option<(Instant, KeepAlive)>,
 }
 
 enum Phase {
@@ -123,9 +123,9 @@ impl Client {
             }
         }
         if opened {
-            let mut pulse = Pulse::new(None, &self.quic);
-            (0..PROBES_BEFORE).for_each(|_| pulse.asked());
-            self.asks = Some((now + pulse.wait().mul_f64(share), pulse));
+            let mut keep_alive = KeepAlive::new(None, &self.quic);
+            (0..PROBES_BEFORE).for_each(|_| keep_alive.sent());
+            self.asks = Some((now + keep_alive.wait().mul_f64(share), keep_alive));
         }
         Ok(opened)
     }
@@ -216,9 +216,9 @@ impl Client {
         if self.quic.poll_timeout().is_some_and(|at| at <= now) {
             self.quic.handle_timeout(now);
         }
-        if let Some((at, pulse)) = self.asks.as_mut().filter(|(at, _)| *at <= now) {
-            pulse.asked();
-            *at = now + pulse.wait();
+        if let Some((at, keep_alive)) = self.asks.as_mut().filter(|(at, _)| *at <= now) {
+            keep_alive.sent();
+            *at = now + keep_alive.wait();
             self.quic.ping();
         }
     }

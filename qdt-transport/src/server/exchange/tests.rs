@@ -1,4 +1,4 @@
-//! What an exchange does without a connection.
+//! Tests of exchanges without a peer.
 
 use std::sync::Arc;
 
@@ -20,61 +20,61 @@ fn with(state: State<()>) -> Exchanges<()> {
             out: None,
         }],
         claimed: Some(id),
-        session_given_up: false,
+        session_abandoned: false,
         answered: None,
     }
 }
 
 #[test]
-fn a_request_that_goes_before_it_was_granted_leaves_its_place_to_another() {
+fn a_request_that_ends_before_its_grant_releases_the_session() {
     let body = State::Body {
         reservation: Some((Endpoint::Connect, ())),
         body: Vec::new(),
         deadline: Instant::now(),
     };
-    let verdict = State::Pending {
+    let outcome = State::Pending {
         endpoint: Endpoint::Connect,
         deadline: Instant::now(),
     };
-    for state in [State::Head, body, verdict, State::Refused] {
+    for state in [State::Head, body, outcome, State::Refused] {
         let mut exchanges = with(state);
-        exchanges.forget(0);
+        exchanges.remove(0);
         assert_eq!(
-            (exchanges.claimed, exchanges.session_given_up),
+            (exchanges.claimed, exchanges.session_abandoned),
             (None, false)
         );
     }
 }
 
 #[test]
-fn a_granted_request_that_goes_ends_the_session() {
+fn the_end_of_a_granted_request_ends_the_session() {
     let mut exchanges = with(State::Granted);
-    exchanges.forget(0);
-    assert!(exchanges.session_given_up);
+    exchanges.remove(0);
+    assert!(exchanges.session_abandoned);
 }
 
 #[test]
-fn a_request_that_waits_for_its_verdict_has_the_connections_session_until_its_time_is_over() {
+fn a_pending_request_holds_the_connections_session_until_its_deadline() {
     let mut quic = connection();
     let mut context = context();
     let mut exchanges = with(State::Head);
     let first = exchanges.requests[0].id;
     let second = StreamId::new(Side::Client, Dir::Bi, 1);
-    let verdict = Verdict::Pending(Endpoint::Connect, Box::new(|_| ()));
-    let settled = exchanges.conclude(&mut quic, 0, verdict, &context);
-    assert!(matches!(settled, Some(Settled::Pending { stream, .. }) if stream == first));
-    assert!(exchanges.waits_for_verdict(first));
-    assert!(exchanges.is_claimed_besides(second));
+    let outcome = Outcome::Pending(Endpoint::Connect, Box::new(|_| ()));
+    let result = exchanges.conclude(&mut quic, 0, outcome, &context);
+    assert!(matches!(result, Some(RequestResult::Pending { stream, .. }) if stream == first));
+    assert!(exchanges.is_pending(first));
+    assert!(exchanges.is_claimed_by_another(second));
     exchanges.expire(&mut quic, &context);
-    assert!(exchanges.waits_for_verdict(first), "it has time left");
+    assert!(exchanges.is_pending(first), "it has time left");
     context.request.now = exchanges.next_deadline().expect("it does not wait forever");
     exchanges.expire(&mut quic, &context);
-    assert!(!exchanges.waits_for_verdict(first));
-    assert!(!exchanges.is_claimed_besides(second));
+    assert!(!exchanges.is_pending(first));
+    assert!(!exchanges.is_claimed_by_another(second));
     assert_eq!(exchanges.answered, Some(context.request.now));
 }
 
-/// A connection without a peer.
+/// Returns a connection without a peer.
 fn connection() -> Connection {
     let tls = ClientTls::new(&ClientTrust::Anyone).expect("trust");
     let mut endpoint = QuicEndpoint::new(Arc::default(), None, true, None);
@@ -98,7 +98,7 @@ fn context() -> Context<'static, Asked> {
     }
 }
 
-/// Refuses everybody, with a status that tells that it was asked.
+/// A policy that refuses everything, with a status of its own.
 struct Asked;
 
 impl Admission for Asked {
@@ -119,13 +119,13 @@ impl Admission for Asked {
 }
 
 #[test]
-fn admission_judges_no_request_to_a_path_that_names_no_endpoint() {
+fn a_request_without_an_endpoint_does_not_reach_admission() {
     let context = context();
     for (path, status) in [("/connect?x=1", 418), ("/connect/", 404), ("/", 404)] {
         let request = encode_request(b"localhost", path.as_bytes(), b"token", b"");
         let mut exchanges = with(State::Head);
-        let verdict = exchanges.requests[0].take(&request, false, false, &context);
-        let Some(Verdict::Refused(refusal, false)) = verdict else {
+        let outcome = exchanges.requests[0].take(&request, false, false, &context);
+        let Some(Outcome::Refused(refusal, false)) = outcome else {
             panic!("{path} was not refused");
         };
         assert_eq!(refusal.status, status, "{path}");

@@ -1,16 +1,14 @@
-//! The per-session limits: so many a second with a burst, of packets in each direction and of
-//! everything else that a client sends.
+//! Rate limits of a session: packets per second with a burst, in each direction and for everything
+//! else that a client sends.
 //!
 //! A bucket is the generic cell rate algorithm (ITU-T I.371): one comparison and one addition per
-//! packet, no allocation, no lock. An inner packet costs one, however many fragments carry it. What
-//! a client sends beside whole packets - pings, fragments, junk - costs work too and has a bucket
-//! of its own of the same size, so that neither takes the room of the other: a ping or a piece of
-//! junk costs one, a fragment a quarter, or less where the `mtu` is so large that a lawful packet
-//! has more than four.
+//! packet, no allocation, no lock. An inner packet costs one, in any number of fragments. Pings,
+//! fragments and malformed datagrams have a bucket of their own of the same size, so that neither
+//! kind displaces the other: a ping or a malformed datagram costs one, a fragment a quarter, or
+//! less where the `mtu` is so large that a valid packet has more than four.
 //!
-//! What always holds: what a bucket is charged outlives the session in its [`SessionUsage`], and
-//! one worker at a time charges it. While a session moves to another worker two may: then a charge
-//! may be lost, no more.
+//! Invariants: the state of a bucket outlives the session in its [`SessionUsage`]; one worker at a
+//! time charges it. While a session moves to another worker two may, and a charge may be lost.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -18,46 +16,46 @@ use std::time::{Duration, Instant};
 
 use crate::clock;
 
-/// The fragments of a lawful packet in a session of at most 3 KiB `mtu`, with some to spare: a path
+/// The fragments of a valid packet in a session of at most 3 KiB `mtu`, with a margin: a path
 /// carries more than 1 KiB of one.
-const FRAGMENTS_OF_A_PACKET: u64 = 4;
+const FRAGMENTS_PER_PACKET: u64 = 4;
 
-/// What the buckets' nanoseconds count from.
+/// The zero of the buckets' nanoseconds.
 static EPOCH: LazyLock<Instant> = LazyLock::new(clock::now);
 
-/// How many inner packets a session may move in each direction.
+/// The rate limit of a session in each direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionLimits {
-    /// Packets per second; 0 switches the limit off.
+    /// Packets per second; 0 means no limit.
     pub pps: u32,
-    /// Packets that may come at once after silence; at least 1 where `pps` is not 0.
+    /// Packets in a burst; at least 1 unless `pps` is 0.
     pub burst: u32,
 }
 
 impl SessionLimits {
-    /// No limit at all.
+    /// No limit.
     pub const OFF: Self = Self { pps: 0, burst: 0 };
 }
 
-/// What a session has used of its limits. A clone shares it: a session that continues another one,
-/// under the same address, begins with what that one left instead of a full burst.
+/// The state of a session's buckets. Clones share it: a session that continues another one, under
+/// the same address, starts with the rest of its burst.
 #[derive(Clone, Debug, Default)]
 pub struct SessionUsage(Arc<FullAt>);
 
-/// When each bucket will be full again, in nanoseconds since [`EPOCH`]. Sessions of two workers
-/// share no cache line.
+/// When each bucket will be full again, in nanoseconds since [`EPOCH`]. Aligned, so that sessions
+/// of two workers share no cache line.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 struct FullAt([AtomicU64; 3]);
 
-/// What a bucket counts.
+/// The traffic that a bucket limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Counted {
     /// Inner packets from the client.
     FromClient,
     /// Inner packets to the client.
     ToClient,
-    /// What the client sends beside whole packets.
+    /// What the client sends other than whole packets.
     Upkeep,
 }
 
@@ -67,23 +65,24 @@ pub(crate) struct Bucket {
     usage: SessionUsage,
     counted: Counted,
     epoch: Instant,
-    /// Nanoseconds that one costs; zero where there is no limit.
+    /// Nanoseconds per packet; 0 means no limit.
     cost: u64,
-    /// Nanoseconds that a fragment costs.
+    /// Nanoseconds per fragment.
     fragment_cost: u64,
-    /// How far the theoretical arrival time may run ahead of the clock, in nanoseconds.
+    /// The most by which the theoretical arrival time may exceed the clock, in nanoseconds.
     tolerance: u64,
 }
 
 impl Bucket {
-    /// A bucket as full as `usage` says, of a session whose packets have `mtu` bytes at most.
+    /// Returns a bucket in the state of `usage`, for a session whose packets have at most `mtu`
+    /// bytes.
     pub(crate) fn new(
         limits: SessionLimits,
         mtu: u16,
         usage: &SessionUsage,
         counted: Counted,
     ) -> Self {
-        let fragments = FRAGMENTS_OF_A_PACKET.max(u64::from(mtu) / 1024 + 1);
+        let fragments = FRAGMENTS_PER_PACKET.max(u64::from(mtu) / 1024 + 1);
         let cost = match limits.pps {
             0 => 0,
             pps => nanos(Duration::from_secs(1) / pps),
@@ -98,8 +97,8 @@ impl Bucket {
         }
     }
 
-    /// Holds the bucket to other limits from `now` on. It is empty at most: what a longer burst or
-    /// a lower rate has used counts for no more than the whole new burst.
+    /// Applies other limits from `now` on. The debt of a longer burst or a lower rate counts as the
+    /// whole new burst at most.
     pub(crate) fn change(&mut self, now: Instant, limits: SessionLimits, mtu: u16) {
         *self = Self::new(limits, mtu, &self.usage, self.counted);
         let empty = nanos(now.saturating_duration_since(self.epoch)) + self.tolerance;
@@ -110,17 +109,17 @@ impl Bucket {
         &self.usage.0.0[self.counted as usize]
     }
 
-    /// Whether there is no limit.
+    /// Returns whether there is no limit.
     pub(crate) fn is_off(&self) -> bool {
         self.cost == 0
     }
 
-    /// Whether one more may pass now; takes its cost if so.
+    /// Returns whether one more packet may pass now, and charges it if so.
     pub(crate) fn take(&self, now: Instant) -> bool {
         self.charge(now, self.cost)
     }
 
-    /// Whether one more fragment may pass now; takes its cost if so.
+    /// Returns whether one more fragment may pass now, and charges it if so.
     pub(crate) fn take_fragment(&self, now: Instant) -> bool {
         self.charge(now, self.fragment_cost)
     }
@@ -140,7 +139,7 @@ impl Bucket {
     }
 }
 
-/// Whole nanoseconds; they fit for 584 years.
+/// Returns whole nanoseconds, which fit for 584 years.
 fn nanos(span: Duration) -> u64 {
     span.as_secs() * 1_000_000_000 + u64::from(span.subsec_nanos())
 }
@@ -173,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn over_a_second_the_rate_is_what_was_asked_for() {
+    fn over_a_second_the_rate_is_the_configured_one() {
         let bucket = bucket(1000, 1);
         let start = Instant::now();
         let passed = (0..10_000u32)
@@ -183,11 +182,11 @@ mod tests {
     }
 
     #[test]
-    fn the_fragments_of_a_lawful_packet_cost_no_more_than_one_packet() {
+    fn the_fragments_of_a_valid_packet_cost_no_more_than_one_packet() {
         let now = Instant::now();
         let bucket = bucket(1, 10);
         let passed = (0..1000).filter(|_| bucket.take_fragment(now)).count();
-        assert_eq!(passed as u64, 10 * FRAGMENTS_OF_A_PACKET);
+        assert_eq!(passed as u64, 10 * FRAGMENTS_PER_PACKET);
         assert!(!bucket.take(now));
         let limits = SessionLimits { pps: 1, burst: 10 };
         let jumbo = Bucket::new(limits, 9000, &SessionUsage::default(), Counted::Upkeep);
@@ -195,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_that_continues_another_begins_with_what_that_one_left() {
+    fn a_session_that_continues_another_starts_with_the_rest_of_its_burst() {
         let limits = SessionLimits { pps: 10, burst: 50 };
         let usage = SessionUsage::default();
         let first = Bucket::new(limits, 1350, &usage, Counted::FromClient);
@@ -214,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_that_change_count_what_was_used_but_no_more_than_the_new_burst() {
+    fn changed_limits_keep_the_debt_up_to_the_new_burst() {
         let mut bucket = bucket(1, 1000);
         let start = Instant::now();
         assert_eq!((0..2000).filter(|_| bucket.take(start)).count(), 1000);
@@ -229,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_burst_of_the_lowest_rate_is_one_that_can_be_counted() {
+    fn the_largest_burst_of_the_lowest_rate_does_not_overflow() {
         let bucket = bucket(1, u32::MAX);
         let now = Instant::now() + Duration::from_secs(10 * 365 * 24 * 3600);
         assert!((0..1000).all(|_| bucket.take(now)));

@@ -1,7 +1,7 @@
-//! `POST /connect` from the client's side, on one connection: the request out, the answer in.
+//! The client's side of `POST /connect` on one connection.
 //!
-//! The request stream is never finished: its end would end the session at a Go server. The answer
-//! counts as complete with its first JSON value or the end of the stream.
+//! Invariants: the request stream is never finished, because its end would end the session at a Go
+//! server; the answer is complete with its first JSON value or the end of the stream.
 
 use aws_lc_rs::rand;
 use qdt_proto::datagram::Aead;
@@ -13,38 +13,38 @@ use qdt_proto::http3::{ResponseEvent, ResponseStream, encode_request};
 use quinn_proto::{Connection, Dir, StreamId};
 
 use super::{ClientSettings, DialError};
-use crate::http3_streams::{Outgoing, Sending, StreamEnd, read_chunks};
+use crate::http3_streams::{StreamEnd, StreamWriter, WriteStatus, read_chunks};
 use crate::session::{Session, Terms};
 
-/// A request on its way.
-pub(super) struct Asking {
+/// A request in progress.
+pub(super) struct ConnectExchange {
     stream: StreamId,
-    out: Option<Outgoing>,
+    out: Option<StreamWriter>,
     parser: ResponseStream,
     status: Option<u16>,
     body: Vec<u8>,
     nonce: Nonce,
 }
 
-/// What the server said.
+/// The server's answer.
 pub(super) enum Answer {
     /// 200 and a session.
-    Granted(Box<Granted>),
+    Granted(Box<GrantedSession>),
     /// Another status, with the body's text.
     Refused(u16, String),
 }
 
-/// A session as the client sees it.
-pub(super) struct Granted {
+/// A granted session.
+pub(super) struct GrantedSession {
     pub(super) session: Session,
-    /// The stream of the request, which names the session on its connection.
+    /// The request's stream, which names the session on its connection.
     pub(super) stream: StreamId,
     pub(super) assignment: Assignment,
 }
 
-impl Asking {
+impl ConnectExchange {
     /// Opens the request stream and sends the request.
-    pub(super) fn begin(
+    pub(super) fn start(
         quic: &mut Connection,
         settings: &ClientSettings,
         resume: Option<&Ticket>,
@@ -73,8 +73,8 @@ impl Asking {
             &settings.token,
             &body,
         );
-        let mut out = Outgoing::new(request, false);
-        let out = matches!(out.write(quic, stream), Sending::Blocked).then_some(out);
+        let mut out = StreamWriter::new(request, false);
+        let out = matches!(out.write(quic, stream), WriteStatus::Blocked).then_some(out);
         Ok(Self {
             stream,
             out,
@@ -85,17 +85,17 @@ impl Asking {
         })
     }
 
-    /// The stream became writable again.
+    /// Continues a request that flow control blocked.
     pub(super) fn writable(&mut self, quic: &mut Connection, id: StreamId) {
         if id == self.stream
             && let Some(mut out) = self.out.take()
-            && matches!(out.write(quic, id), Sending::Blocked)
+            && matches!(out.write(quic, id), WriteStatus::Blocked)
         {
             self.out = Some(out);
         }
     }
 
-    /// Reads what has arrived; the answer, once it is complete.
+    /// Reads what has arrived. Returns the answer once it is complete.
     pub(super) fn read(
         &mut self,
         quic: &mut Connection,
@@ -166,7 +166,7 @@ impl Asking {
             mtu: assignment.mtu,
             max_reassembly_bytes: settings.max_reassembly_bytes,
         });
-        Ok(Answer::Granted(Box::new(Granted {
+        Ok(Answer::Granted(Box::new(GrantedSession {
             session,
             stream: self.stream,
             assignment,

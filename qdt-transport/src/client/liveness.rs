@@ -1,69 +1,67 @@
-//! Whether the connection that carries the tunnel is alive, and whether the path still carries its
-//! packets.
+//! The liveness of the connection that carries the tunnel, and of its path for full packets.
 //!
 //! Three questions, each with its own evidence:
-//! * Is anybody there? Packets that ask for an acknowledgement were sent, and for a second (or
-//!   three round trips) none came. What the peer sends of itself says nothing about our own way to
-//!   it. A tunnel in which nothing travels sends a QUIC PING now and then ([`Pulse`]): its
-//!   acknowledgement says the same as an answer from the session would, because a server of ours
-//!   ends a session with its connection.
-//! * Is the session there? Only asked of a Go server, which ends sessions silently while its QUIC
-//!   goes on acknowledging: echo requests to the gateway inside the tunnel, two misses a second
-//!   apart.
-//! * Does the path carry full packets? Asked of our own servers by pings padded to the packet size
-//!   (RFC 8899); five in a row lost while smaller packets arrive means that it shrank. Random loss
-//!   of 20 % each way loses five in a row with a probability below one in a hundred, and then costs
-//!   a move, not a session.
+//! * Is the server reachable? Packets that ask for an acknowledgement were sent, and for a second
+//!   (or three round trips) none came. What the server sends unasked says nothing about the path to
+//!   it. An idle tunnel sends a QUIC PING now and then ([`KeepAlive`]): its acknowledgement proves
+//!   the session too, because our servers end a session with its connection.
+//! * Does the session exist? Only Go servers end sessions silently while QUIC goes on
+//!   acknowledging. They get echo requests to the gateway inside the tunnel; two misses a second
+//!   apart are evidence.
+//! * Does the path carry full packets? Pings to our servers are padded to the packet size (RFC
+//!   8899); five losses in a row while smaller packets arrive mean that it does not. Random loss of
+//!   20 % each way causes five in a row with a probability below one in a hundred, and then costs a
+//!   move, not a session.
 //!
-//! A pure state machine: time and observations come in, at most one verdict and one probe come out.
+//! A pure state machine: it takes time and observations, and returns at most one change and one
+//! probe.
 
 use std::time::{Duration, Instant};
 
-use super::Pulse;
+use super::KeepAlive;
 
-/// How long packets may stay unanswered at least before the connection is suspect.
+/// The shortest time without an acknowledgement after which the connection is suspect.
 const UNANSWERED: Duration = Duration::from_secs(1);
-/// Between two looks while packets are under way.
+/// The polling interval while packets are in flight.
 const TICK: Duration = Duration::from_millis(200);
-/// Between two looks at a silent connection.
+/// The polling interval of an idle connection.
 const IDLE_TICK: Duration = Duration::from_secs(1);
-/// Between two misses of echo requests.
+/// The time after which an echo request counts as missed.
 const ECHO_WAIT: Duration = Duration::from_secs(1);
-/// Echo requests whose replies are waited for at most: a reply that comes later than so many
-/// seconds is nobody's.
-const OUTSTANDING: u16 = 8;
-/// How long a Go server hears nothing at most (the Go client's keep-alive).
+/// The most echo requests whose replies count as ours; later replies do not.
+const MAX_OUTSTANDING: u16 = 8;
+/// The longest silence toward a Go server (the Go client's keep-alive).
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
-/// Between padded pings of a tunnel in use.
+/// The interval of padded pings while the tunnel is in use.
 const PATH_EVERY: Duration = Duration::from_secs(2);
-/// How long a padded ping may take at least.
+/// The shortest time after which a padded ping counts as lost.
 const PATH_WAIT: Duration = Duration::from_millis(300);
-/// Padded pings that must be lost in a row.
+/// The losses in a row after which the path is too small.
 const PATH_MISSES: u32 = 5;
 
-/// What kind of server carries the session.
+/// The kind of server that has the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Peer {
-    /// One of ours, with `ping`.
-    Ours {
-        /// Whether its packets are larger than every path must carry.
+    /// A server with `ping`.
+    WithPing {
+        /// Whether the connection's packets exceed what every path carries.
         probes_path: bool,
     },
-    /// A Go server, or one without `ping`.
-    Silent {
-        /// Silence after which the session is asked.
+    /// A server without `ping`, like a Go server.
+    WithoutPing {
+        /// The silence after which echo requests start.
         echo_after: Duration,
     },
 }
 
-/// What was observed since the connection began.
+/// The observations since the connection started.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Seen {
     /// UDP datagrams received.
     pub(super) received: u64,
-    /// Acknowledgements received (ACK frames).
+    /// ACK frames received.
     pub(super) acknowledged: u64,
-    /// Frames sent that ask for an acknowledgement.
+    /// Ack-eliciting frames sent.
     pub(super) sent: u64,
     /// Inner packets received and accepted.
     pub(super) inner_received: u64,
@@ -75,41 +73,40 @@ pub(super) struct Seen {
     pub(super) rtt: Duration,
 }
 
-/// A change in what is believed.
+/// A change of the connection's liveness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// It may be dead.
+pub(super) enum LivenessChange {
+    /// The connection may be dead.
     Suspect,
-    /// It was heard again.
+    /// A suspect connection was heard again.
     Recovered,
     /// The path carries small packets only.
     PathTooSmall,
 }
 
-/// A question to send.
+/// A probe to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Probe {
-    /// A PING of QUIC, which the peer acknowledges.
+    /// A QUIC PING.
     Ping,
-    /// A ping as long as a datagram may be.
+    /// A ping in a datagram of the maximum length.
     PaddedPing,
     /// An ICMP echo request to the gateway with this sequence number.
     Echo(u16),
 }
 
-/// See the module.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct Liveness {
     peer: Peer,
-    pulse: Pulse,
+    keep_alive: KeepAlive,
     last: Seen,
-    /// When the first packet left that nothing has answered yet.
+    /// When the oldest unacknowledged packet was sent.
     unanswered_since: Option<Instant>,
     suspect: bool,
     last_inner: Instant,
-    /// The last sign of life or question.
+    /// When an acknowledgement or an inner packet last arrived, or a keep-alive was sent.
     quiet_since: Instant,
-    /// The last packet either way.
+    /// When a packet was last sent or received.
     last_packet: Instant,
     echo: Echo,
     path: PathProbe,
@@ -117,10 +114,10 @@ pub(super) struct Watch {
 
 #[derive(Debug)]
 struct Echo {
-    /// The number of the last request. The first one is chosen at random: programs count from one,
-    /// and theirs must not look like ours.
+    /// The number of the last request. The first one is random, because other programs count from
+    /// one and their replies must not look like ours.
     sequence: u16,
-    /// So many of the last requests have no reply yet.
+    /// How many of the last requests have no reply.
     outstanding: u16,
     misses: u32,
     waiting_since: Option<Instant>,
@@ -147,12 +144,12 @@ struct PathProbe {
     reported: bool,
 }
 
-impl Watch {
-    /// Watches a connection that was established at `now`.
-    pub(super) fn new(peer: Peer, pulse: Pulse, now: Instant) -> Self {
+impl Liveness {
+    /// Starts with a connection that was established at `now`.
+    pub(super) fn new(peer: Peer, keep_alive: KeepAlive, now: Instant) -> Self {
         Self {
             peer,
-            pulse,
+            keep_alive,
             last: Seen::default(),
             unanswered_since: None,
             suspect: false,
@@ -171,7 +168,7 @@ impl Watch {
         }
     }
 
-    /// A pong of a padded ping arrived: the path carries full packets both ways.
+    /// Takes note of a padded ping's answer: the path carries full packets both ways.
     pub(super) fn path_answered(&mut self, now: Instant) {
         self.path.waiting_since = None;
         self.path.misses = 0;
@@ -179,25 +176,24 @@ impl Watch {
         self.path.next_at = now + PATH_EVERY;
     }
 
-    /// Whether an echo reply from the gateway with this sequence number answers a request of ours
-    /// that nothing has answered yet. Asked once for each reply: a second one with the number is
-    /// somebody else's.
+    /// Returns whether an echo reply of the gateway with this sequence number answers an
+    /// outstanding request of ours. Call it once per reply: a second one is not ours.
     pub(super) fn is_our_reply(&mut self, sequence: u16) -> bool {
         let later = self.echo.sequence.wrapping_sub(sequence);
         let ours = later < self.echo.outstanding;
         if ours {
-            // Replies keep their order, or nearly so: those that are older do not come any more.
+            // Replies arrive in order or nearly so: the older ones are lost.
             self.echo.outstanding = later;
         }
         ours
     }
 
-    /// Looks at what happened; gives what changed, what to ask, and when to look again.
-    pub(super) fn look(
+    /// Evaluates the observations. Returns a change, a probe to send, and when to call again.
+    pub(super) fn poll(
         &mut self,
         now: Instant,
         seen: Seen,
-    ) -> (Option<Verdict>, Option<Probe>, Instant) {
+    ) -> (Option<LivenessChange>, Option<Probe>, Instant) {
         let heard = seen.received != self.last.received;
         let acknowledged = seen.acknowledged != self.last.acknowledged;
         let heard_inner = seen.inner_received != self.last.inner_received;
@@ -216,15 +212,15 @@ impl Watch {
             self.quiet_since = now;
         }
         if heard_inner || seen.inner_sent != self.last.inner_sent {
-            self.pulse.in_use();
+            self.keep_alive.in_use();
         }
         if heard || seen.sent != self.last.sent {
             self.last_packet = now;
         }
         let lost_more = seen.lost != self.last.lost;
         let answered = match self.peer {
-            Peer::Ours { .. } => acknowledged,
-            Peer::Silent { .. } => heard_inner,
+            Peer::WithPing { .. } => acknowledged,
+            Peer::WithoutPing { .. } => heard_inner,
         };
         self.last = seen;
 
@@ -233,63 +229,70 @@ impl Watch {
             .unanswered_since
             .is_some_and(|since| now >= since + patience);
         let (session_gone, mut probe) = match self.peer {
-            Peer::Silent { echo_after } => self.ask_session(now, echo_after),
-            Peer::Ours { .. } => (false, self.ask_peer(now)),
+            Peer::WithoutPing { echo_after } => self.poll_session(now, echo_after),
+            Peer::WithPing { .. } => (false, self.poll_keep_alive(now)),
         };
-        let mut verdict = None;
+        let mut change = None;
         if !self.suspect && (unanswered || session_gone) {
             self.suspect = true;
-            verdict = Some(Verdict::Suspect);
+            change = Some(LivenessChange::Suspect);
         } else if self.suspect && answered && !unanswered {
             self.suspect = false;
-            verdict = Some(Verdict::Recovered);
+            change = Some(LivenessChange::Recovered);
         }
-        if self.peer == (Peer::Ours { probes_path: true }) {
-            let (too_small, padded) = self.ask_path(now, lost_more, seen);
-            verdict = verdict.or(too_small.then_some(Verdict::PathTooSmall));
+        if self.peer == (Peer::WithPing { probes_path: true }) {
+            let (too_small, padded) = self.poll_path(now, lost_more, seen);
+            change = change.or(too_small.then_some(LivenessChange::PathTooSmall));
             probe = padded.then_some(Probe::PaddedPing).or(probe);
         }
-        // After a question too: its answer is seen when it comes, and the next wait counts from
-        // there.
+        // After a probe too, because the next interval counts from its answer.
         let active = heard
             || probe.is_some()
             || self.unanswered_since.is_some()
             || self.echo.waiting_since.is_some()
             || self.path.waiting_since.is_some();
         let next = now + if active { TICK } else { IDLE_TICK };
-        let question = self.quiet_since + self.pulse.wait();
-        let asks = matches!(self.peer, Peer::Ours { .. }) && question > now;
-        (verdict, probe, if asks { next.min(question) } else { next })
+        let keep_alive_at = self.quiet_since + self.keep_alive.wait();
+        let has_deadline = matches!(self.peer, Peer::WithPing { .. }) && keep_alive_at > now;
+        (
+            change,
+            probe,
+            if has_deadline {
+                next.min(keep_alive_at)
+            } else {
+                next
+            },
+        )
     }
 
-    /// Keeps a silent connection talking, so that its end shows and no NAT forgets it.
-    fn ask_peer(&mut self, now: Instant) -> Option<Probe> {
+    /// Returns the keep-alive of a silent connection, if due.
+    fn poll_keep_alive(&mut self, now: Instant) -> Option<Probe> {
         if self.suspect {
-            self.pulse.in_use();
+            self.keep_alive.in_use();
         }
-        if now < self.quiet_since + self.pulse.wait() {
+        if now < self.quiet_since + self.keep_alive.wait() {
             return None;
         }
         self.quiet_since = now;
-        self.pulse.asked();
+        self.keep_alive.sent();
         Some(Probe::Ping)
     }
 
-    fn ask_session(&mut self, now: Instant, echo_after: Duration) -> (bool, Option<Probe>) {
+    fn poll_session(&mut self, now: Instant, echo_after: Duration) -> (bool, Option<Probe>) {
         match self.echo.waiting_since {
-            None if now < self.last_inner + echo_after => return (false, self.keep_alive(now)),
+            None if now < self.last_inner + echo_after => return (false, self.go_keep_alive(now)),
             Some(since) if now < since + ECHO_WAIT => return (false, None),
             None => {}
             Some(_) => self.echo.misses += 1,
         }
         self.echo.waiting_since = Some(now);
         self.echo.sequence = self.echo.sequence.wrapping_add(1);
-        self.echo.outstanding = (self.echo.outstanding + 1).min(OUTSTANDING);
+        self.echo.outstanding = (self.echo.outstanding + 1).min(MAX_OUTSTANDING);
         (self.echo.misses >= 2, Some(Probe::Echo(self.echo.sequence)))
     }
 
-    /// What the Go client's keep-alive does where echo requests are rarer than that.
-    fn keep_alive(&mut self, now: Instant) -> Option<Probe> {
+    /// Returns the keep-alive of the Go client where echo requests are rarer, if due.
+    fn go_keep_alive(&mut self, now: Instant) -> Option<Probe> {
         if now < self.last_packet + KEEP_ALIVE {
             return None;
         }
@@ -297,7 +300,7 @@ impl Watch {
         Some(Probe::Ping)
     }
 
-    fn ask_path(&mut self, now: Instant, lost_more: bool, seen: Seen) -> (bool, bool) {
+    fn poll_path(&mut self, now: Instant, lost_more: bool, seen: Seen) -> (bool, bool) {
         let wait = PATH_WAIT.max(3 * seen.rtt);
         match self.path.waiting_since {
             Some(since) if now < since + wait => return (false, false),

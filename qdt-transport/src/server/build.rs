@@ -1,5 +1,5 @@
-//! How a worker is made, before it has a thread: from the server's settings, a port and a TUN
-//! queue.
+//! The construction of a worker, before it has a thread, from the server's settings, a port and a
+//! TUN queue.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use quinn_proto::{Endpoint, EndpointConfig};
 
 use super::admission::Admission;
 use super::app::{ServerApp, Shared};
-use super::gate::Doorkeeper;
+use super::handshake_gate::HandshakeGate;
 use super::mailbox::{Mailbox, PacketBatch};
 use super::sessions::Sessions;
 use super::table::AddressTable;
@@ -18,31 +18,30 @@ use super::{ServerSettings, StartError};
 use crate::clock;
 use crate::engine::Engine;
 use crate::inner::DataPath;
-use crate::path::{BASE_PACKET, IDLE, Limits};
+use crate::path::{BASE_PACKET, ConnectionLimits, IDLE_TIMEOUT};
 use crate::queue::FairShare;
 use crate::tun_port::TunPort;
 use crate::udp::{DatagramPort, SteeredConnectionIds, Steering};
 use crate::worker::Worker;
 
-/// Datagrams received in a turn wait this long at most; they are read before the next turn.
+/// The most bytes of received datagrams per connection; they are read in the same turn.
 const RECEIVE_QUEUE: usize = 4 << 20;
-/// No client is given up sooner: Go clients say something every ten seconds, ours a third earlier
-/// than this.
-const IDLE_MIN: Duration = Duration::from_secs(15);
-/// A worker sends one stateless reset in this time at most: after a restart it tells a thousand
-/// connections a second that they are over. A reset is shorter than its cause, so it amplifies
-/// nothing, a loop of them ends by itself, and what a forged address can be sent is a megabyte a
-/// second.
+/// The shortest idle timeout: Go clients send a keep-alive every ten seconds, ours a third before
+/// it.
+const MIN_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+/// The interval of a worker's stateless resets: after a restart it resets a thousand connections a
+/// second. A reset is shorter than its cause, so it amplifies nothing and loops end; a spoofed
+/// address gets at most a megabyte a second.
 const RESET_INTERVAL: Duration = Duration::from_millis(1);
 
-/// Makes what all workers share, one mailbox for each TUN queue of `settings`.
+/// Returns the state that all workers share, with a mailbox per TUN queue of `settings`.
 ///
 /// # Errors
 /// The process is out of descriptors.
-pub(super) fn share(settings: &ServerSettings) -> Result<Arc<Shared>, StartError> {
+pub(super) fn build_shared(settings: &ServerSettings) -> Result<Arc<Shared>, StartError> {
     let mailboxes = (0..settings.queues.len())
         .map(|worker| {
-            // What one turn reads is handed over as a whole.
+            // A turn's packets are handed over as a whole.
             let packets = settings.handover_queue.max(settings.tun_reads_per_turn);
             Mailbox::new(packets).map_err(|source| StartError::System { worker, source })
         })
@@ -58,9 +57,9 @@ pub(super) fn share(settings: &ServerSettings) -> Result<Arc<Shared>, StartError
     }))
 }
 
-/// Makes one of the workers that have `shared` in common, with its number, its port and its TUN.
-/// QUIC's random numbers come from `seed`, or from the system where there is none.
-pub(super) fn worker<A: Admission, P: DatagramPort>(
+/// Returns one of the workers with `shared`, with its number, its port and its TUN queue. QUIC's
+/// random numbers come from `seed` or, without one, from the system.
+pub(super) fn build_worker<A: Admission, P: DatagramPort>(
     now: Instant,
     settings: &ServerSettings,
     admission: Arc<A>,
@@ -69,21 +68,21 @@ pub(super) fn worker<A: Admission, P: DatagramPort>(
     seed: Option<[u8; 32]>,
 ) -> ServerWorker<A, P> {
     let workers = shared.mailboxes.len();
-    let limits = Limits {
-        idle: settings.idle_timeout.clamp(IDLE_MIN, IDLE),
+    let limits = ConnectionLimits {
+        idle: settings.idle_timeout.clamp(MIN_IDLE_TIMEOUT, IDLE_TIMEOUT),
         send: settings.datagram_queue.max(64) * (usize::from(settings.mtu) + 64),
         receive: RECEIVE_QUEUE,
     };
     let path = DataPath::new(Some(TunPort::new(tun)));
-    // Kernels without it never refuse it.
+    // A kernel without the offload never refuses it.
     path.counters.segmentation_off(port.max_segments(now) == 1);
-    let mut door = Doorkeeper::new(settings.tls.clone(), limits);
-    let mut config = EndpointConfig::new(door.reset_key());
+    let mut gate = HandshakeGate::new(settings.tls.clone(), limits);
+    let mut config = EndpointConfig::new(gate.reset_key());
     config
         .cid_generator(move || Box::new(SteeredConnectionIds::new(worker, workers)))
         .min_reset_interval(RESET_INTERVAL)
         .rng_seed(seed);
-    let endpoint = Endpoint::new(Arc::new(config), Some(door.config(BASE_PACKET)), true, None);
+    let endpoint = Endpoint::new(Arc::new(config), Some(gate.config(BASE_PACKET)), true, None);
     let engine = Engine::new(
         now,
         endpoint,
@@ -96,17 +95,17 @@ pub(super) fn worker<A: Admission, P: DatagramPort>(
         worker,
         admission,
         shared,
-        door,
+        gate,
         sessions: Sessions::default(),
         path,
         shares: FairShare::default(),
         tun_budget: settings.tun_reads_per_turn.max(1),
         peer_to_peer: PacketBatch::default(),
-        for_others: (0..workers).map(|_| PacketBatch::default()).collect(),
-        from_others: Default::default(),
+        to_workers: (0..workers).map(|_| PacketBatch::default()).collect(),
+        from_workers: Default::default(),
         replaced: Vec::new(),
         connections: 0,
-        newcomers: 0,
+        handshakes_since_prefault: 0,
         unix_seconds: clock::unix_seconds,
     };
     Worker::new(engine, role, waker)

@@ -1,46 +1,45 @@
-//! The watch, looked at as often as it asks to be, in simulated time.
+//! Tests in simulated time, polled as often as requested.
 
 use super::*;
-use crate::path::IDLE;
+use crate::path::IDLE_TIMEOUT;
 
-/// Looks every time it is asked to, for `span`, with `change` applied to what is seen before each
-/// look.
+/// Polls for `span`, and applies `change` to the observations before each poll.
 fn run(
-    watch: &mut Watch,
+    liveness: &mut Liveness,
     now: &mut Instant,
     seen: &mut Seen,
     span: Duration,
-    mut change: impl FnMut(&mut Seen, &mut Watch, Option<Probe>, Instant),
-) -> Vec<(Duration, Verdict)> {
+    mut change: impl FnMut(&mut Seen, &mut Liveness, Option<Probe>, Instant),
+) -> Vec<(Duration, LivenessChange)> {
     let start = *now;
-    let mut verdicts = Vec::new();
+    let mut changes = Vec::new();
     let mut probe = None;
     while *now < start + span {
-        change(seen, watch, probe, *now);
-        let (verdict, asked, next) = watch.look(*now, *seen);
-        verdicts.extend(verdict.map(|verdict| (*now - start, verdict)));
+        change(seen, liveness, probe, *now);
+        let (change, asked, next) = liveness.poll(*now, *seen);
+        changes.extend(change.map(|change| (*now - start, change)));
         probe = asked;
         *now = next;
     }
-    verdicts
+    changes
 }
 
-/// So many packets were sent, and the peer answered each.
+/// Records `packets` that were sent and acknowledged.
 fn answer(seen: &mut Seen, packets: u64) {
     seen.sent += packets;
     seen.received += packets;
     seen.acknowledged += packets;
 }
 
-fn ours(now: Instant) -> Watch {
-    Watch::new(Peer::Ours { probes_path: true }, pulse(), now)
+fn ours(now: Instant) -> Liveness {
+    Liveness::new(Peer::WithPing { probes_path: true }, keep_alive(), now)
 }
 
-fn pulse() -> Pulse {
-    Pulse::with_idle_timeout(None, IDLE)
+fn keep_alive() -> KeepAlive {
+    KeepAlive::with_idle_timeout(None, IDLE_TIMEOUT)
 }
 
-const GO: Peer = Peer::Silent {
+const GO: Peer = Peer::WithoutPing {
     echo_after: Duration::from_secs(5),
 };
 
@@ -48,41 +47,47 @@ const GO: Peer = Peer::Silent {
 fn packets_that_nothing_answers_make_the_connection_suspect_after_a_second_and_an_answer_clears_it()
 {
     let mut now = Instant::now();
-    let (mut watch, mut seen) = (ours(now), Seen::default());
+    let (mut liveness, mut seen) = (ours(now), Seen::default());
     let second = Duration::from_secs(1);
-    let verdicts = run(
-        &mut watch,
+    let changes = run(
+        &mut liveness,
         &mut now,
         &mut seen,
         3 * second,
         |seen, _, _, _| seen.sent += 1,
     );
-    assert_eq!(verdicts.len(), 1, "{verdicts:?}");
-    assert_eq!(verdicts[0].1, Verdict::Suspect);
+    assert_eq!(changes.len(), 1, "{changes:?}");
+    assert_eq!(changes[0].1, LivenessChange::Suspect);
     assert!(
-        verdicts[0].0 >= second && verdicts[0].0 <= 3 * second / 2,
-        "{verdicts:?}"
+        changes[0].0 >= second && changes[0].0 <= 3 * second / 2,
+        "{changes:?}"
     );
-    let verdicts = run(&mut watch, &mut now, &mut seen, second, |seen, _, _, _| {
-        seen.received += 1;
-        seen.acknowledged += 1
-    });
+    let changes = run(
+        &mut liveness,
+        &mut now,
+        &mut seen,
+        second,
+        |seen, _, _, _| {
+            seen.received += 1;
+            seen.acknowledged += 1
+        },
+    );
     assert_eq!(
-        verdicts
+        changes
             .iter()
-            .map(|(_, verdict)| *verdict)
+            .map(|(_, change)| *change)
             .collect::<Vec<_>>(),
-        [Verdict::Recovered]
+        [LivenessChange::Recovered]
     );
 }
 
 #[test]
-fn a_peer_that_talks_but_acknowledges_nothing_is_suspect_as_soon_as_a_silent_one() {
+fn a_peer_that_sends_but_acknowledges_nothing_is_suspect_as_soon_as_a_silent_one() {
     let mut now = Instant::now();
-    let (mut watch, mut seen) = (ours(now), Seen::default());
+    let (mut liveness, mut seen) = (ours(now), Seen::default());
     let second = Duration::from_secs(1);
-    let verdicts = run(
-        &mut watch,
+    let changes = run(
+        &mut liveness,
         &mut now,
         &mut seen,
         2 * second,
@@ -91,18 +96,18 @@ fn a_peer_that_talks_but_acknowledges_nothing_is_suspect_as_soon_as_a_silent_one
             seen.received += 1;
         },
     );
-    assert_eq!(verdicts.len(), 1, "{verdicts:?}");
-    assert_eq!(verdicts[0].1, Verdict::Suspect);
-    assert!(verdicts[0].0 <= 3 * second / 2, "{verdicts:?}");
+    assert_eq!(changes.len(), 1, "{changes:?}");
+    assert_eq!(changes[0].1, LivenessChange::Suspect);
+    assert!(changes[0].0 <= 3 * second / 2, "{changes:?}");
 }
 
 #[test]
 fn a_silent_connection_that_sends_nothing_is_not_suspect() {
     let mut now = Instant::now();
-    let mut watch = Watch::new(Peer::Ours { probes_path: false }, pulse(), now);
+    let mut liveness = Liveness::new(Peer::WithPing { probes_path: false }, keep_alive(), now);
     let mut seen = Seen::default();
-    let verdicts = run(
-        &mut watch,
+    let changes = run(
+        &mut liveness,
         &mut now,
         &mut seen,
         Duration::from_secs(600),
@@ -112,17 +117,16 @@ fn a_silent_connection_that_sends_nothing_is_not_suspect() {
             }
         },
     );
-    assert_eq!(verdicts, []);
+    assert_eq!(changes, []);
 }
 
 #[test]
-fn a_tunnel_that_nobody_uses_is_asked_rarely_and_a_server_that_dies_meanwhile_is_found_within_30_seconds()
- {
+fn an_unused_tunnel_sends_few_keep_alives_and_detects_a_dead_server_within_30_seconds() {
     let mut now = Instant::now();
-    let mut watch = Watch::new(Peer::Ours { probes_path: false }, pulse(), now);
+    let mut liveness = Liveness::new(Peer::WithPing { probes_path: false }, keep_alive(), now);
     let (mut seen, mut asked) = (Seen::default(), Vec::new());
-    let verdicts = run(
-        &mut watch,
+    let changes = run(
+        &mut liveness,
         &mut now,
         &mut seen,
         Duration::from_secs(600),
@@ -133,31 +137,31 @@ fn a_tunnel_that_nobody_uses_is_asked_rarely_and_a_server_that_dies_meanwhile_is
             }
         },
     );
-    assert_eq!(verdicts, []);
+    assert_eq!(changes, []);
     assert!(
         (24..=30).contains(&asked.len()),
-        "{} questions",
+        "{} keep-alives",
         asked.len()
     );
     for pair in asked.windows(2) {
         let wait = pair[1] - pair[0];
         assert!(wait <= Duration::from_millis(25_500), "{wait:?}");
     }
-    let verdicts = run(
-        &mut watch,
+    let changes = run(
+        &mut liveness,
         &mut now,
         &mut seen,
         Duration::from_secs(60),
         |seen, _, probe, _| seen.sent += u64::from(probe.is_some()),
     );
-    assert_eq!(verdicts.len(), 1, "{verdicts:?}");
-    assert!(verdicts[0].0 <= IDLE, "{verdicts:?}");
+    assert_eq!(changes.len(), 1, "{changes:?}");
+    assert!(changes[0].0 <= IDLE_TIMEOUT, "{changes:?}");
 }
 
 #[test]
-fn a_tunnel_that_has_just_been_used_is_asked_after_five_seconds() {
+fn a_tunnel_that_was_just_used_sends_a_keep_alive_after_five_seconds() {
     let mut now = Instant::now();
-    let mut watch = Watch::new(Peer::Ours { probes_path: false }, pulse(), now);
+    let mut liveness = Liveness::new(Peer::WithPing { probes_path: false }, keep_alive(), now);
     let mut seen = Seen::default();
     let second = Duration::from_secs(1);
     for _ in 0..3 {
@@ -166,7 +170,7 @@ fn a_tunnel_that_has_just_been_used_is_asked_after_five_seconds() {
         seen.inner_sent += 1;
         answer(&mut seen, 1);
         run(
-            &mut watch,
+            &mut liveness,
             &mut now,
             &mut seen,
             100 * second,
@@ -182,16 +186,16 @@ fn a_tunnel_that_has_just_been_used_is_asked_after_five_seconds() {
 }
 
 #[test]
-fn a_go_server_hears_something_every_ten_seconds_where_echo_requests_are_rarer() {
+fn a_go_server_gets_a_keep_alive_every_ten_seconds_where_echo_requests_are_rarer() {
     let mut now = Instant::now();
-    let peer = Peer::Silent {
+    let peer = Peer::WithoutPing {
         echo_after: Duration::from_secs(3600),
     };
-    let mut watch = Watch::new(peer, pulse(), now);
+    let mut liveness = Liveness::new(peer, keep_alive(), now);
     let (mut seen, mut asked) = (Seen::default(), 0);
     let minutes = Duration::from_secs(600);
     run(
-        &mut watch,
+        &mut liveness,
         &mut now,
         &mut seen,
         minutes,
@@ -208,10 +212,10 @@ fn a_go_server_hears_something_every_ten_seconds_where_echo_requests_are_rarer()
 #[test]
 fn a_go_server_that_acknowledges_but_answers_no_echo_is_suspect_after_two_misses() {
     let mut now = Instant::now();
-    let mut watch = Watch::new(GO, pulse(), now);
+    let mut liveness = Liveness::new(GO, keep_alive(), now);
     let mut seen = Seen::default();
-    let verdicts = run(
-        &mut watch,
+    let changes = run(
+        &mut liveness,
         &mut now,
         &mut seen,
         Duration::from_secs(10),
@@ -221,17 +225,17 @@ fn a_go_server_that_acknowledges_but_answers_no_echo_is_suspect_after_two_misses
             }
         },
     );
-    assert_eq!(verdicts.len(), 1, "{verdicts:?}");
-    assert!(verdicts[0].0 >= Duration::from_secs(7) && verdicts[0].0 <= Duration::from_secs(9));
+    assert_eq!(changes.len(), 1, "{changes:?}");
+    assert!(changes[0].0 >= Duration::from_secs(7) && changes[0].0 <= Duration::from_secs(9));
 }
 
 #[test]
 fn a_go_server_that_answers_echoes_is_never_suspect() {
     let mut now = Instant::now();
-    let mut watch = Watch::new(GO, pulse(), now);
+    let mut liveness = Liveness::new(GO, keep_alive(), now);
     let mut seen = Seen::default();
-    let verdicts = run(
-        &mut watch,
+    let changes = run(
+        &mut liveness,
         &mut now,
         &mut seen,
         Duration::from_secs(600),
@@ -242,15 +246,15 @@ fn a_go_server_that_answers_echoes_is_never_suspect() {
             }
         },
     );
-    assert_eq!(verdicts, []);
+    assert_eq!(changes, []);
 }
 
 #[test]
-fn padded_pings_lost_in_a_row_while_small_packets_arrive_mean_a_smaller_path() {
+fn padded_pings_lost_in_a_row_while_small_packets_arrive_report_a_smaller_path() {
     let mut now = Instant::now();
-    let (mut watch, mut seen) = (ours(now), Seen::default());
-    let verdicts = run(
-        &mut watch,
+    let (mut liveness, mut seen) = (ours(now), Seen::default());
+    let changes = run(
+        &mut liveness,
         &mut now,
         &mut seen,
         Duration::from_secs(8),
@@ -259,22 +263,22 @@ fn padded_pings_lost_in_a_row_while_small_packets_arrive_mean_a_smaller_path() {
             seen.inner_sent += 1;
         },
     );
-    assert_eq!(verdicts.len(), 1, "{verdicts:?}");
-    assert_eq!(verdicts[0].1, Verdict::PathTooSmall);
-    assert!(verdicts[0].0 <= Duration::from_secs(5), "{verdicts:?}");
+    assert_eq!(changes.len(), 1, "{changes:?}");
+    assert_eq!(changes[0].1, LivenessChange::PathTooSmall);
+    assert!(changes[0].0 <= Duration::from_secs(5), "{changes:?}");
 }
 
 #[test]
-fn an_hour_of_one_percent_loss_shrinks_nothing() {
+fn an_hour_of_one_percent_loss_does_not_report_a_smaller_path() {
     let mut now = Instant::now();
-    let (mut watch, mut seen) = (ours(now), Seen::default());
+    let (mut liveness, mut seen) = (ours(now), Seen::default());
     let mut dice = 1u64;
-    let verdicts = run(
-        &mut watch,
+    let changes = run(
+        &mut liveness,
         &mut now,
         &mut seen,
         Duration::from_secs(3600),
-        |seen, watch, probe, now| {
+        |seen, liveness, probe, now| {
             answer(seen, 10);
             seen.inner_sent += 10;
             seen.lost += 1;
@@ -282,25 +286,25 @@ fn an_hour_of_one_percent_loss_shrinks_nothing() {
                 .wrapping_mul(6_364_136_223_846_793_005)
                 .wrapping_add(1_442_695_040_888_963_407);
             if probe == Some(Probe::PaddedPing) && (dice >> 33) % 100 >= 2 {
-                watch.path_answered(now);
+                liveness.path_answered(now);
             }
         },
     );
-    assert_eq!(verdicts, []);
+    assert_eq!(changes, []);
 }
 
 #[test]
-fn a_reply_is_ours_once_and_only_to_a_request_that_nothing_has_answered() {
+fn an_echo_reply_is_ours_once_and_only_for_an_outstanding_request() {
     let mut now = Instant::now();
-    let mut watch = Watch::new(GO, pulse(), now);
+    let mut liveness = Liveness::new(GO, keep_alive(), now);
     assert!(
-        (0..=u16::MAX).all(|sequence| !watch.is_our_reply(sequence)),
-        "nothing was asked"
+        (0..=u16::MAX).all(|sequence| !liveness.is_our_reply(sequence)),
+        "nothing was sent"
     );
     let mut asked = Vec::new();
     let mut seen = Seen::default();
     run(
-        &mut watch,
+        &mut liveness,
         &mut now,
         &mut seen,
         Duration::from_secs(9),
@@ -313,9 +317,9 @@ fn a_reply_is_ours_once_and_only_to_a_request_that_nothing_has_answered() {
     let [.., before, last] = asked[..] else {
         panic!("asked {asked:?}");
     };
-    assert!(!watch.is_our_reply(last.wrapping_add(1)), "not asked yet");
-    assert!(watch.is_our_reply(before), "a late reply");
-    assert!(!watch.is_our_reply(before), "the same again");
-    assert!(watch.is_our_reply(last));
-    assert!(!watch.is_our_reply(last));
+    assert!(!liveness.is_our_reply(last.wrapping_add(1)), "not sent yet");
+    assert!(liveness.is_our_reply(before), "a late reply");
+    assert!(!liveness.is_our_reply(before), "the same again");
+    assert!(liveness.is_our_reply(last));
+    assert!(!liveness.is_our_reply(last));
 }

@@ -1,12 +1,10 @@
-//! The moment from which on workers serve.
+//! The signal that lets the workers serve.
 //!
-//! The UDP sockets are bound before everything behind them is ready, so that an address in use ends
-//! the start at once. What arrives meanwhile waits in the sockets' receive buffers, whose size
-//! bounds it, and is answered when the server opens.
+//! The UDP sockets are bound first, so that an address in use fails the start at once. Datagrams
+//! wait in their bounded receive buffers until the signal.
 
 use std::sync::{Condvar, Mutex, PoisonError};
 
-/// How far the workers have come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Waiting,
@@ -14,14 +12,13 @@ enum State {
     Stopped,
 }
 
-/// See the module.
 #[derive(Debug)]
-pub(super) struct Opening {
+pub(super) struct StartSignal {
     state: Mutex<State>,
     changed: Condvar,
 }
 
-impl Opening {
+impl StartSignal {
     pub(super) fn new() -> Self {
         Self {
             state: Mutex::new(State::Waiting),
@@ -29,17 +26,17 @@ impl Opening {
         }
     }
 
-    /// Workers serve from now on.
+    /// Lets the workers serve.
     pub(super) fn open(&self) {
         self.change(State::Open);
     }
 
-    /// Workers that have not begun never do.
+    /// Keeps the workers from serving if they have not started.
     pub(super) fn stop(&self) {
         self.change(State::Stopped);
     }
 
-    /// Blocks until one of the two is called; whether the worker is to serve.
+    /// Blocks until [`Self::open`] or [`Self::stop`]. Returns whether to serve.
     pub(super) fn wait(&self) -> bool {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let waits = |state: &mut State| *state == State::Waiting;
@@ -49,7 +46,7 @@ impl Opening {
 
     fn change(&self, to: State) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        // Workers that serve are stopped by an order, which they take in their own time.
+        // Workers that serve are stopped by a command.
         if *state == State::Waiting {
             *state = to;
             self.changed.notify_all();

@@ -1,13 +1,13 @@
-//! How long a tunnel may be silent before its server is asked for a sign of life.
+//! The interval of a tunnel's keep-alives.
 //!
-//! A tunnel that was just in use is asked soon, because whoever used it would like to know. One
-//! that nobody uses is asked ever more rarely, until it is no more than what has to stay:
-//! * A NAT on the path forgets a mapping that carries nothing: after two minutes where it follows
-//!   RFC 4787 (REQ-5), after 30 seconds where it does not.
-//! * QUIC gives a silent connection up after the idle timeout that both ends announced (RFC 9000
-//!   section 10.1). Some seconds before it are left for repeating a question that is lost.
+//! A tunnel that was just in use gets one soon, because its user wants to know. An unused tunnel
+//! gets them ever more rarely, down to the minimum:
+//! * A NAT on the path forgets an unused mapping: after two minutes if it follows RFC 4787 (REQ-5),
+//!   after 30 seconds if it does not.
+//! * QUIC closes a silent connection after the negotiated idle timeout (RFC 9000 section 10.1), of
+//!   which some seconds are left to retransmit a lost keep-alive.
 //!
-//! The longest waits differ at random, so that many clients that began together do not ask
+//! The longest intervals are randomized, so that many clients that started together do not send
 //! together.
 
 use std::time::Duration;
@@ -16,35 +16,34 @@ use bytes::Buf as _;
 use qdt_proto::http3::decode_varint;
 use quinn_proto::Connection;
 
-use crate::path::IDLE;
+use crate::path::IDLE_TIMEOUT;
 
-/// The first wait after the tunnel was in use.
+/// The first interval after the tunnel was in use.
 const FIRST: Duration = Duration::from_secs(5);
-/// The longest: less than the shortest memory of a NAT.
+/// The longest interval, below the shortest NAT timeout.
 const LONGEST: Duration = Duration::from_secs(25);
-/// What is left of the idle timeout for repeating a lost question: QUIC does that after about 0.1,
-/// 0.2, 0.4 ... seconds.
-const REPEATING: Duration = Duration::from_secs(5);
-/// The shortest, whatever idle timeout a server announces: it must not make its clients send
-/// without end.
+/// The part of the idle timeout left for retransmissions, which QUIC sends after about 0.1, 0.2,
+/// 0.4 ... seconds.
+const RETRANSMISSION: Duration = Duration::from_secs(5);
+/// The shortest interval, so that no idle timeout of a server makes its clients send without pause.
 const SHORTEST: Duration = Duration::from_millis(100);
-/// The longest waits are up to this share shorter.
+/// The fraction by which the longest intervals are shortened at most.
 const SPREAD: f64 = 0.1;
 /// The transport parameter max_idle_timeout (RFC 9000 section 18.2).
 const MAX_IDLE_TIMEOUT: u64 = 0x01;
 
-/// When the server of one connection is asked next. It knows no clock: [`Self::wait`] is counted
-/// from the last sign of life or the last question, whichever came later.
+/// The keep-alive timer of one connection. It reads no clock: [`Self::wait`] counts from the last
+/// acknowledgement or the last keep-alive, whichever is later.
 #[derive(Debug, Clone)]
-pub struct Pulse {
+pub struct KeepAlive {
     interval: Option<Duration>,
     longest: Duration,
     wait: Duration,
 }
 
-impl Pulse {
-    /// For a connection whose handshake is done. `interval` is what the user asks for, in place of
-    /// all but what keeps the connection alive.
+impl KeepAlive {
+    /// Returns the timer of a connection that has completed its handshake. `interval` is the
+    /// user's, limited to what keeps the connection alive.
     #[must_use]
     pub fn new(interval: Option<Duration>, quic: &Connection) -> Self {
         Self::with_idle_timeout(interval, idle_timeout(quic))
@@ -52,30 +51,30 @@ impl Pulse {
 
     pub(super) fn with_idle_timeout(interval: Option<Duration>, idle: Duration) -> Self {
         let longest = LONGEST
-            .min(idle.saturating_sub(REPEATING).max(idle / 2))
+            .min(idle.saturating_sub(RETRANSMISSION).max(idle / 2))
             .max(SHORTEST);
-        let mut pulse = Self {
+        let mut keep_alive = Self {
             interval,
             longest,
             wait: FIRST,
         };
-        pulse.in_use();
-        pulse
+        keep_alive.in_use();
+        keep_alive
     }
 
-    /// How long nothing may be heard before the server is asked.
+    /// Returns the silence after which a keep-alive is due.
     #[must_use]
     pub fn wait(&self) -> Duration {
         self.wait
     }
 
-    /// The tunnel carries packets, or there is doubt.
+    /// Shortens the interval, because the tunnel carries packets or its liveness is in doubt.
     pub fn in_use(&mut self) {
         self.wait = self.interval.unwrap_or(FIRST).min(self.longest);
     }
 
-    /// The server was asked.
-    pub fn asked(&mut self) {
+    /// Lengthens the interval after a keep-alive.
+    pub fn sent(&mut self) {
         if self.interval.is_none() {
             let share = 1.0 - SPREAD * rand::random::<f64>();
             self.wait = (2 * self.wait).min(self.longest.mul_f64(share));
@@ -83,22 +82,21 @@ impl Pulse {
     }
 }
 
-/// The silence after which one of the two ends gives the connection up: ours, or the peer's where
-/// that is shorter.
+/// Returns the idle timeout of the connection: the smaller one of both ends.
 fn idle_timeout(quic: &Connection) -> Duration {
     let Ok(Some(theirs)) = quic.crypto_session().transport_parameters() else {
-        return IDLE;
+        return IDLE_TIMEOUT;
     };
     let mut encoded = Vec::new();
     theirs.write(&mut encoded);
     match max_idle_timeout(&encoded) {
-        // Zero is the same as none.
-        None | Some(0) => IDLE,
-        Some(millis) => IDLE.min(Duration::from_millis(millis)),
+        // Zero means no timeout.
+        None | Some(0) => IDLE_TIMEOUT,
+        Some(millis) => IDLE_TIMEOUT.min(Duration::from_millis(millis)),
     }
 }
 
-/// The value of max_idle_timeout in milliseconds among encoded transport parameters.
+/// Returns max_idle_timeout in milliseconds from encoded transport parameters.
 fn max_idle_timeout(mut encoded: &[u8]) -> Option<u64> {
     let varint = |encoded: &mut &[u8]| {
         let (value, len) = decode_varint(encoded)?;
@@ -122,19 +120,19 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// The waits before the first questions of a tunnel that is not in use.
-    fn waits(mut pulse: Pulse, count: usize) -> Vec<Duration> {
+    /// Returns the first intervals of a tunnel that is not in use.
+    fn waits(mut keep_alive: KeepAlive, count: usize) -> Vec<Duration> {
         let mut waits = Vec::new();
         for _ in 0..count {
-            waits.push(pulse.wait());
-            pulse.asked();
+            waits.push(keep_alive.wait());
+            keep_alive.sent();
         }
         waits
     }
 
     #[test]
-    fn a_silent_tunnel_is_asked_ever_more_rarely_and_at_most_every_25_seconds() {
-        let waits = waits(Pulse::with_idle_timeout(None, IDLE), 100);
+    fn an_unused_tunnel_sends_keep_alives_ever_more_rarely_up_to_25_seconds() {
+        let waits = waits(KeepAlive::with_idle_timeout(None, IDLE_TIMEOUT), 100);
         assert_eq!(waits[..3], [5 * SECOND, 10 * SECOND, 20 * SECOND]);
         for wait in &waits[3..] {
             assert!((22 * SECOND..=25 * SECOND).contains(wait), "{wait:?}");
@@ -142,18 +140,20 @@ mod tests {
     }
 
     #[test]
-    fn a_tunnel_that_was_used_is_asked_soon_again() {
-        let mut pulse = Pulse::with_idle_timeout(None, IDLE);
-        (0..10).for_each(|_| pulse.asked());
-        pulse.in_use();
-        assert_eq!(pulse.wait(), 5 * SECOND);
+    fn a_used_tunnel_sends_a_keep_alive_soon_again() {
+        let mut keep_alive = KeepAlive::with_idle_timeout(None, IDLE_TIMEOUT);
+        (0..10).for_each(|_| keep_alive.sent());
+        keep_alive.in_use();
+        assert_eq!(keep_alive.wait(), 5 * SECOND);
     }
 
     #[test]
-    fn ten_thousand_clients_that_began_together_do_not_ask_together() {
+    fn ten_thousand_clients_that_start_together_do_not_send_keep_alives_together() {
         let mut in_tenth = [0; 10];
         for _ in 0..10_000 {
-            let asked: Duration = waits(Pulse::with_idle_timeout(None, IDLE), 20).iter().sum();
+            let asked: Duration = waits(KeepAlive::with_idle_timeout(None, IDLE_TIMEOUT), 20)
+                .iter()
+                .sum();
             in_tenth[(asked.as_millis() % 1000 / 100) as usize] += 1;
         }
         for count in in_tenth {
@@ -162,20 +162,20 @@ mod tests {
     }
 
     #[test]
-    fn an_interval_that_the_user_chose_stays_as_it_is() {
+    fn a_configured_interval_stays_constant() {
         for interval in [SECOND / 10, 5 * SECOND, 20 * SECOND] {
-            let mut pulse = Pulse::with_idle_timeout(Some(interval), IDLE);
-            pulse.in_use();
-            assert_eq!(waits(pulse, 5), [interval; 5]);
+            let mut keep_alive = KeepAlive::with_idle_timeout(Some(interval), IDLE_TIMEOUT);
+            keep_alive.in_use();
+            assert_eq!(waits(keep_alive, 5), [interval; 5]);
         }
     }
 
     #[test]
-    fn no_wait_outlasts_what_the_connection_survives_with_time_for_repeating() {
+    fn every_interval_leaves_time_for_retransmissions_before_the_idle_timeout() {
         for (idle, most) in [(30, 25), (15, 10), (8, 4), (60, 25)] {
             for interval in [None, Some(600 * SECOND)] {
-                let pulse = Pulse::with_idle_timeout(interval, idle * SECOND);
-                for wait in waits(pulse, 20) {
+                let keep_alive = KeepAlive::with_idle_timeout(interval, idle * SECOND);
+                for wait in waits(keep_alive, 20) {
                     assert!(wait <= most * SECOND, "{wait:?} of {idle} s");
                 }
             }
@@ -183,10 +183,10 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_announces_a_tiny_idle_timeout_is_not_asked_without_end() {
+    fn a_tiny_idle_timeout_does_not_make_keep_alives_frequent() {
         for interval in [None, Some(5 * SECOND)] {
-            let pulse = Pulse::with_idle_timeout(interval, Duration::from_millis(1));
-            for wait in waits(pulse, 20) {
+            let keep_alive = KeepAlive::with_idle_timeout(interval, Duration::from_millis(1));
+            for wait in waits(keep_alive, 20) {
                 assert!(wait >= SECOND / 12, "{wait:?}");
             }
         }
