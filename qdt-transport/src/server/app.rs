@@ -128,7 +128,7 @@ impl<A: Admission> ServerApp<A> {
     ) {
         let GrantedRequest {
             stream,
-            endpoint,
+            stream_frames,
             session: grant,
         } = match result {
             Some(RequestResult::Granted(granted)) => granted,
@@ -153,7 +153,7 @@ impl<A: Admission> ServerApp<A> {
         });
         self.gate.release_slot(link.app.slot_key.take());
         link.pace = grant.caps.is_empty().then(|| Pace::new(now));
-        link.app.stream_frames = link.quic.stats().frame_rx.stream + endpoint.stream_frames();
+        link.app.stream_frames = link.quic.stats().frame_rx.stream + stream_frames;
         let bucket = |counted| Bucket::new(grant.limits, grant.mtu, &grant.usage, counted);
         let location = self.sessions.insert(|key| ServedSession {
             session,

@@ -51,7 +51,8 @@ pub(super) struct Context<'a, A> {
 /// A request that was granted a session.
 pub(super) struct GrantedRequest {
     pub(super) stream: StreamId,
-    pub(super) endpoint: Endpoint,
+    /// The STREAM frames that the client may send from now on.
+    pub(super) stream_frames: u64,
     pub(super) session: Grant,
 }
 
@@ -81,6 +82,10 @@ pub(super) struct Exchanges<R> {
 struct Exchange<R> {
     id: StreamId,
     parser: RequestStream,
+    /// Whether the method is HEAD, whose answer has no body.
+    is_head: bool,
+    /// The STREAM frames that the endpoint of an accepted head allows after the grant.
+    stream_frames: u64,
     state: State<R>,
     out: Option<StreamWriter>,
 }
@@ -91,15 +96,12 @@ enum State<R> {
     Head,
     /// The head was accepted; the body is not complete.
     Body {
-        reservation: Option<(Endpoint, R)>,
+        reservation: Option<R>,
         body: Vec<u8>,
         deadline: Instant,
     },
     /// The request is complete and waits for the policy's decision.
-    Pending {
-        endpoint: Endpoint,
-        deadline: Instant,
-    },
+    Pending { deadline: Instant },
     /// Answered with a session.
     Granted,
     /// Answered with a refusal.
@@ -133,6 +135,8 @@ impl<R> Exchanges<R> {
             self.requests.push(Exchange {
                 id,
                 parser: RequestStream::new(),
+                is_head: false,
+                stream_frames: 0,
                 state: State::Head,
                 out: None,
             });
@@ -159,29 +163,29 @@ impl<R> Exchanges<R> {
         let position = self.requests.iter().position(|request| request.id == id)?;
         let has_session = self.is_claimed_by_another(id);
         let exchange = &mut self.requests[position];
-        let mut outcome = None;
+        let mut decision = None;
         let end = read_chunks(quic, id, |data, fin| {
-            outcome = outcome
+            decision = decision
                 .take()
                 .or_else(|| exchange.take(data, fin, has_session, context));
-            outcome.is_none()
+            decision.is_none()
         });
         if matches!(exchange.state, State::Body { .. }) {
             self.claimed = Some(id);
         }
-        if outcome.is_none() && self.held() > MAX_HELD {
-            outcome = Some(Outcome::Malformed(Http3Error::stream(
+        if decision.is_none() && self.held() > MAX_HELD {
+            decision = Some(Err(Http3Error::stream(
                 code::H3_EXCESSIVE_LOAD,
                 format!("the heads of a connection's requests hold more than {MAX_HELD} bytes"),
             )));
         }
-        match outcome {
+        match decision {
             None if end == StreamEnd::Reset => {
                 self.remove(position);
                 None
             }
             None => None,
-            Some(outcome) => self.conclude(quic, position, outcome, context),
+            Some(decision) => self.conclude(quic, position, decision, context),
         }
     }
 
@@ -234,14 +238,8 @@ impl<R> Exchanges<R> {
         context: &Context<'_, impl Admission<Reservation = R>>,
     ) -> Option<RequestResult> {
         let position = self.requests.iter().position(|request| request.id == id)?;
-        let State::Pending { endpoint, .. } = self.requests[position].state else {
-            return None;
-        };
-        let outcome = match outcome {
-            Ok(session) => Outcome::Granted(endpoint, session),
-            Err(refusal) => Outcome::Refused(refusal, false),
-        };
-        self.conclude(quic, position, outcome, context)
+        let decision = outcome.map_or_else(Decision::Refused, Decision::Granted);
+        self.conclude(quic, position, Ok(decision), context)
     }
 
     /// Returns when the next body or decision is due.
@@ -263,7 +261,7 @@ impl<R> Exchanges<R> {
             let state = std::mem::replace(&mut self.requests[position].state, State::Refused);
             let refusal = match state {
                 State::Body {
-                    reservation: Some((_, reservation)),
+                    reservation: Some(reservation),
                     ..
                 } => match context.admission.body(reservation, None, &context.request) {
                     Decision::Refused(refusal) => refusal,
@@ -272,7 +270,7 @@ impl<R> Exchanges<R> {
                 State::Pending { .. } => NO_DECISION,
                 _ => continue,
             };
-            let _ = self.conclude(quic, position, Outcome::Refused(refusal, false), context);
+            let _ = self.conclude(quic, position, Ok(Decision::Refused(refusal)), context);
         }
     }
 
@@ -292,42 +290,36 @@ impl<R> Exchanges<R> {
         &mut self,
         quic: &mut Connection,
         position: usize,
-        outcome: Outcome,
+        decision: Result<Decision, Http3Error>,
         context: &Context<'_, impl Admission<Reservation = R>>,
     ) -> Option<RequestResult> {
         let exchange = &mut self.requests[position];
-        let id = exchange.id;
+        let (id, stream_frames) = (exchange.id, exchange.stream_frames);
         let date = http_date((context.unix_seconds)());
-        let (mut out, granted) = match outcome {
-            Outcome::Pending(endpoint, ask) => {
+        let (mut out, granted) = match decision {
+            Ok(Decision::Pending(ask)) => {
                 let deadline = context.answer_by.min(context.request.now + DECIDE_WITHIN);
-                exchange.state = State::Pending { endpoint, deadline };
+                exchange.state = State::Pending { deadline };
                 return Some(RequestResult::Pending { stream: id, ask });
             }
-            Outcome::Granted(endpoint, session) => {
+            Ok(Decision::Granted(session)) => {
                 exchange.state = State::Granted;
                 let out = StreamWriter::new(encode_success(&date, &session.response), false);
-                (
-                    out,
-                    Some(GrantedRequest {
-                        stream: id,
-                        endpoint,
-                        session: *session,
-                    }),
-                )
+                (out, Some(session))
             }
-            Outcome::Refused(refusal, is_head) => {
+            Ok(Decision::Refused(refusal)) => {
                 exchange.state = State::Refused;
                 if self.claimed == Some(id) {
                     self.claimed = None;
                 }
                 self.answered = Some(context.request.now);
-                let answer = encode_refusal(refusal.status, refusal.body, &date, is_head);
+                let Refusal { status, body } = refusal;
+                let answer = encode_refusal(status, body, &date, exchange.is_head);
                 // The rest of the request is not needed (RFC 9114 section 4.1).
                 let _ = quic.recv_stream(id).stop(error_code(code::H3_NO_ERROR));
                 (StreamWriter::new(answer, true), None)
             }
-            Outcome::Malformed(error) => {
+            Err(error) => {
                 fail(quic, context.request.now, Some(id), &error);
                 self.remove(position);
                 return None;
@@ -335,7 +327,7 @@ impl<R> Exchanges<R> {
         };
         match (out.write(quic, id), &granted) {
             (WriteStatus::Blocked, _) => self.requests[position].out = Some(out),
-            (WriteStatus::Refused(err), Some(GrantedRequest { session, .. })) => {
+            (WriteStatus::Refused(err), Some(session)) => {
                 warn!(id = session.id.0, ip = %session.inner, %err, "connect response failed");
                 self.session_abandoned = true;
             }
@@ -344,16 +336,12 @@ impl<R> Exchanges<R> {
                 self.requests.swap_remove(position);
             }
         }
-        granted.map(RequestResult::Granted)
+        Some(RequestResult::Granted(GrantedRequest {
+            stream: id,
+            stream_frames,
+            session: *granted?,
+        }))
     }
-}
-
-enum Outcome {
-    Granted(Endpoint, Box<Grant>),
-    Pending(Endpoint, Ask),
-    /// The flag is set for an answer to HEAD.
-    Refused(Refusal, bool),
-    Malformed(Http3Error),
 }
 
 impl<R> Exchange<R> {
@@ -365,50 +353,48 @@ impl<R> Exchange<R> {
         }
     }
 
-    /// Handles the stream's next bytes. An outcome ends reading.
+    /// Handles the stream's next bytes. A decision or an error ends reading.
     fn take(
         &mut self,
         data: &[u8],
         fin: bool,
         has_session: bool,
         context: &Context<'_, impl Admission<Reservation = R>>,
-    ) -> Option<Outcome> {
-        let Self { parser, state, .. } = self;
-        for event in parser.handle(data, fin) {
-            match event {
-                Err(error) => return Some(Outcome::Malformed(error)),
-                Ok(RequestEvent::Head(head)) => match check_head(&head, has_session, context) {
-                    Err(refusal) => {
-                        return Some(Outcome::Refused(refusal, head.method == b"HEAD"));
-                    }
-                    Ok(reservation) => {
-                        *state = State::Body {
-                            reservation: Some(reservation),
-                            body: Vec::new(),
-                            deadline: context.request.now + BODY_DEADLINE,
-                        };
-                    }
-                },
-                Ok(RequestEvent::Body(part)) => {
-                    if let State::Body {
-                        reservation, body, ..
-                    } = state
-                    {
+    ) -> Option<Result<Decision, Http3Error>> {
+        for event in self.parser.handle(data, fin) {
+            let ends = match event {
+                Err(error) => return Some(Err(error)),
+                Ok(RequestEvent::Head(head)) => {
+                    self.is_head = head.method == b"HEAD";
+                    let (endpoint, reservation) = match check_head(&head, has_session, context) {
+                        Ok(accepted) => accepted,
+                        Err(refusal) => return Some(Ok(Decision::Refused(refusal))),
+                    };
+                    self.stream_frames = endpoint.stream_frames();
+                    self.state = State::Body {
+                        reservation: Some(reservation),
+                        body: Vec::new(),
+                        deadline: context.request.now + BODY_DEADLINE,
+                    };
+                    false
+                }
+                Ok(RequestEvent::Body(part)) => match &mut self.state {
+                    State::Body { body, .. } => {
                         let room = MAX_BODY - body.len();
                         body.extend_from_slice(&part[..part.len().min(room)]);
-                        if body.len() == MAX_BODY || is_complete(body) {
-                            return check_body(reservation, body, context);
-                        }
+                        body.len() == MAX_BODY || is_complete(body)
                     }
-                }
-                Ok(RequestEvent::End) => {
-                    if let State::Body {
-                        reservation, body, ..
-                    } = state
-                    {
-                        return check_body(reservation, body, context);
-                    }
-                }
+                    _ => false,
+                },
+                Ok(RequestEvent::End) => true,
+            };
+            if ends
+                && let State::Body {
+                    reservation, body, ..
+                } = &mut self.state
+            {
+                let (reservation, request) = (reservation.take()?, &context.request);
+                return Some(Ok(context.admission.body(reservation, Some(body), request)));
             }
         }
         None
@@ -429,22 +415,6 @@ fn check_head<R>(
         .admission
         .head(head, &context.request, has_session)?;
     Ok((endpoint, reservation))
-}
-
-fn check_body<R>(
-    reservation: &mut Option<(Endpoint, R)>,
-    body: &[u8],
-    context: &Context<'_, impl Admission<Reservation = R>>,
-) -> Option<Outcome> {
-    let (endpoint, reservation) = reservation.take()?;
-    let judged = context
-        .admission
-        .body(reservation, Some(body), &context.request);
-    Some(match judged {
-        Decision::Granted(session) => Outcome::Granted(endpoint, session),
-        Decision::Refused(refusal) => Outcome::Refused(refusal, false),
-        Decision::Pending(ask) => Outcome::Pending(endpoint, ask),
-    })
 }
 
 /// Returns whether more bytes cannot change the meaning of the body.

@@ -16,6 +16,8 @@ fn with(state: State<()>) -> Exchanges<()> {
         requests: vec![Exchange {
             id,
             parser: RequestStream::new(),
+            is_head: false,
+            stream_frames: 0,
             state,
             out: None,
         }],
@@ -28,12 +30,11 @@ fn with(state: State<()>) -> Exchanges<()> {
 #[test]
 fn a_request_that_ends_before_its_grant_releases_the_session() {
     let body = State::Body {
-        reservation: Some((Endpoint::Connect, ())),
+        reservation: Some(()),
         body: Vec::new(),
         deadline: Instant::now(),
     };
     let outcome = State::Pending {
-        endpoint: Endpoint::Connect,
         deadline: Instant::now(),
     };
     for state in [State::Head, body, outcome, State::Refused] {
@@ -60,8 +61,8 @@ fn a_pending_request_holds_the_connections_session_until_its_deadline() {
     let mut exchanges = with(State::Head);
     let first = exchanges.requests[0].id;
     let second = StreamId::new(Side::Client, Dir::Bi, 1);
-    let outcome = Outcome::Pending(Endpoint::Connect, Box::new(|_| ()));
-    let result = exchanges.conclude(&mut quic, 0, outcome, &context);
+    let decision = Ok(Decision::Pending(Box::new(|_| ())));
+    let result = exchanges.conclude(&mut quic, 0, decision, &context);
     assert!(matches!(result, Some(RequestResult::Pending { stream, .. }) if stream == first));
     assert!(exchanges.is_pending(first));
     assert!(exchanges.is_claimed_by_another(second));
@@ -124,8 +125,8 @@ fn a_request_without_an_endpoint_does_not_reach_admission() {
     for (path, status) in [("/connect?x=1", 418), ("/connect/", 404), ("/", 404)] {
         let request = encode_request(b"localhost", path.as_bytes(), b"token", b"");
         let mut exchanges = with(State::Head);
-        let outcome = exchanges.requests[0].take(&request, false, false, &context);
-        let Some(Outcome::Refused(refusal, false)) = outcome else {
+        let decision = exchanges.requests[0].take(&request, false, false, &context);
+        let Some(Ok(Decision::Refused(refusal))) = decision else {
             panic!("{path} was not refused");
         };
         assert_eq!(refusal.status, status, "{path}");
