@@ -5,17 +5,17 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-macro_rules! drop_reasons {
-    ($($(#[$doc:meta])* $name:ident => $label:literal,)*) => {
-        /// Why an inner packet or a datagram was dropped.
+macro_rules! reasons {
+    ($(#[$what:meta])* $reason:ident { $($(#[$doc:meta])* $name:ident => $label:literal,)* }) => {
+        $(#[$what])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum DropReason { $($(#[$doc])* $name,)* }
+        pub enum $reason { $($(#[$doc])* $name,)* }
 
-        impl DropReason {
+        impl $reason {
             /// Every reason, in the order of declaration.
             pub const ALL: &'static [Self] = &[$(Self::$name,)*];
 
-            /// Returns the value of the `reason` label of `qdt_drops_total`.
+            /// Returns the value of the series' `reason` label.
             #[must_use]
             pub const fn label(self) -> &'static str {
                 match self { $(Self::$name => $label,)* }
@@ -24,59 +24,49 @@ macro_rules! drop_reasons {
     };
 }
 
-drop_reasons! {
-    /// The session's limit from client to server.
-    RateIn => "rate_in",
-    /// A counter seen before, or older than the window (RFC 6479).
-    Replay => "replay",
-    /// Malformed, an unknown type, failed authentication, another session's datagram, a bad
-    /// fragment.
-    Decode => "decode",
-    /// A datagram larger than any of this session.
-    DecodeOversize => "decode_oversize",
-    /// An inner packet with an invalid version, header or length.
-    BadPacket => "bad_packet",
-    /// An inner packet whose source is not the session's address.
-    SrcMismatch => "src_mismatch",
-    /// The kernel refused the packet.
-    TunBackpressure => "tun_backpressure",
-    /// The session's limit from server to client.
-    RateOut => "rate_out",
-    /// A packet that neither a datagram nor fragments of this session can carry.
-    DatagramOversize => "datagram_oversize",
-    /// No session has the packet's destination.
-    NoSession => "no_session",
-    /// The connection's queue of datagrams, or the queue to another worker, is full.
-    QueueFull => "queue_full",
-    /// A packet between clients, which the server isolates.
-    ClientToClient => "client_to_client",
-    /// A packet from a client to a link-local or loopback address of the server's host.
-    LinkLocal => "link_local",
-    /// Dropped as a congestion signal: a queue stands in the path, or the session is over its share
-    /// of the TUN queue.
-    Congestion => "congestion",
+reasons! {
+    /// Why an inner packet or a datagram was dropped: `qdt_drops_total`.
+    DropReason {
+        /// The session's limit from client to server.
+        RateIn => "rate_in",
+        /// A counter seen before, or older than the window (RFC 6479).
+        Replay => "replay",
+        /// Malformed, an unknown type, failed authentication, another session's datagram, a bad
+        /// fragment.
+        Decode => "decode",
+        /// A datagram larger than any of this session.
+        DecodeOversize => "decode_oversize",
+        /// An inner packet with an invalid version, header or length.
+        BadPacket => "bad_packet",
+        /// An inner packet whose source is not the session's address.
+        SrcMismatch => "src_mismatch",
+        /// The kernel refused the packet.
+        TunBackpressure => "tun_backpressure",
+        /// The session's limit from server to client.
+        RateOut => "rate_out",
+        /// A packet that neither a datagram nor fragments of this session can carry.
+        DatagramOversize => "datagram_oversize",
+        /// No session has the packet's destination.
+        NoSession => "no_session",
+        /// The connection's queue of datagrams, or the queue to another worker, is full.
+        QueueFull => "queue_full",
+        /// A packet between clients, which the server isolates.
+        ClientToClient => "client_to_client",
+        /// A packet from a client to a link-local or loopback address of the server's host.
+        LinkLocal => "link_local",
+        /// Dropped as a congestion signal: a queue stands in the path, or the session is over its
+        /// share of the TUN queue.
+        Congestion => "congestion",
+    }
 }
 
-/// Why a UDP datagram was dropped before QUIC saw it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UdpReject {
-    /// It came from port 0, which cannot be answered (RFC 768: an unused source port).
-    PortZero,
-    /// It belongs to another worker, whose queue is full.
-    QueueFull,
-}
-
-impl UdpReject {
-    /// Every reason, in the order of declaration.
-    pub const ALL: &'static [Self] = &[Self::PortZero, Self::QueueFull];
-
-    /// Returns the value of the `reason` label of `qdt_udp_rejected_total`.
-    #[must_use]
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::PortZero => "port_zero",
-            Self::QueueFull => "queue_full",
-        }
+reasons! {
+    /// Why a UDP datagram was dropped before QUIC saw it: `qdt_udp_rejected_total`.
+    UdpReject {
+        /// It came from port 0, which cannot be answered (RFC 768: an unused source port).
+        PortZero => "port_zero",
+        /// It belongs to another worker, whose queue is full.
+        QueueFull => "queue_full",
     }
 }
 
