@@ -55,7 +55,7 @@ pub(crate) enum Counted {
     FromClient,
     /// Inner packets to the client.
     ToClient,
-    /// What the client sends other than whole packets.
+    /// Traffic of the client other than whole packets.
     Upkeep,
 }
 

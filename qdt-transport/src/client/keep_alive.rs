@@ -1,7 +1,7 @@
 //! The interval of a tunnel's keep-alives.
 //!
-//! A tunnel that was just in use gets one soon, because its user wants to know. An unused tunnel
-//! gets them ever more rarely, down to the minimum:
+//! A tunnel that was just in use gets one soon, because its user notices an outage. An unused
+//! tunnel gets them ever more rarely, down to the minimum:
 //! * A NAT on the path forgets an unused mapping: after two minutes if it follows RFC 4787 (REQ-5),
 //!   after 30 seconds if it does not.
 //! * QUIC closes a silent connection after the negotiated idle timeout (RFC 9000 section 10.1), of
@@ -24,7 +24,7 @@ const FIRST: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(25);
 /// The part of the idle timeout left for retransmissions, which QUIC sends after about 0.1, 0.2,
 /// 0.4 ... seconds.
-const RETRANSMISSION: Duration = Duration::from_secs(5);
+const RETRANSMISSION_TIME: Duration = Duration::from_secs(5);
 /// The shortest interval, so that no idle timeout of a server makes its clients send without pause.
 const SHORTEST: Duration = Duration::from_millis(100);
 /// The fraction by which the longest intervals are shortened at most.
@@ -51,7 +51,7 @@ impl KeepAlive {
 
     pub(super) fn with_idle_timeout(interval: Option<Duration>, idle: Duration) -> Self {
         let longest = LONGEST
-            .min(idle.saturating_sub(RETRANSMISSION).max(idle / 2))
+            .min(idle.saturating_sub(RETRANSMISSION_TIME).max(idle / 2))
             .max(SHORTEST);
         let mut keep_alive = Self {
             interval,

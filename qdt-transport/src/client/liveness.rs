@@ -145,7 +145,7 @@ struct PathProbe {
 }
 
 impl Liveness {
-    /// Starts with a connection that was established at `now`.
+    /// Returns the state of a connection that was established at `now`.
     pub(super) fn new(peer: Peer, keep_alive: KeepAlive, now: Instant) -> Self {
         Self {
             peer,

@@ -80,7 +80,7 @@ mod tests {
     use super::*;
     use crate::counters::Counters;
 
-    /// A UDP packet of `len` bytes whose sender is not ECN-capable.
+    /// Returns a UDP packet of `len` bytes whose sender is not ECN-capable.
     fn packet(len: u16) -> Vec<u8> {
         let mut packet = vec![0; usize::from(len)];
         packet[0] = 0x45;

@@ -401,7 +401,7 @@ impl<R> Exchange<R> {
     }
 }
 
-/// Finds the endpoint of a head, then asks admission.
+/// Finds the endpoint of a head, then calls admission.
 fn check_head<R>(
     head: &RequestHead,
     has_session: bool,

@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_network_is_no_pool() {
+    fn an_ipv6_network_is_not_a_pool() {
         assert_eq!(pool("fd00::/112"), None);
     }
 }

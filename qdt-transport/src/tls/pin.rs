@@ -13,12 +13,11 @@ use subtle::ConstantTimeEq;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpkiPin([u8; 32]);
 
-/// The text is no pin.
+/// The text is not a pin.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "not a pin; it must be sha256/ and 44 characters of base64, as the client.yaml of the server's first start has it"
 )]
-/// The text is not a pin.
 pub struct PinError;
 
 impl SpkiPin {

@@ -233,7 +233,7 @@ mod tests {
         ];
         for (problem, expected) in table {
             let text = with_remedy(problem.clone().into(), NEW_CERTIFICATE).to_string();
-            // `General` says so before its text.
+            // `General` displays a prefix before its text.
             assert!(text.contains("the server's certificate "), "{text}");
             assert!(text.contains(expected), "{problem:?}: {text}");
             for foreign in ["invalid peer certificate", "OtherError", "Context", "\n"] {
