@@ -97,8 +97,10 @@ pub(crate) enum StreamEnd {
     Open,
     /// The peer finished it, and everything was read.
     Finished,
-    /// The peer reset it, or it is gone.
+    /// The peer reset it.
     Reset,
+    /// Nothing is left to read: it was read to its end, reset or stopped before.
+    Gone,
 }
 
 /// Reads the data that has arrived in order, until `each` returns false. The last call has `fin`
@@ -110,7 +112,7 @@ pub(crate) fn read_chunks(
 ) -> StreamEnd {
     let mut stream = quic.recv_stream(id);
     let Ok(mut chunks) = stream.read(true) else {
-        return StreamEnd::Reset;
+        return StreamEnd::Gone;
     };
     let end = loop {
         match chunks.next(usize::MAX) {

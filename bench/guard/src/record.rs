@@ -87,7 +87,10 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// # Errors The file does not exist or is not a record.
+    /// Reads a record.
+    ///
+    /// # Errors
+    /// The file does not exist or is not a record.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| {
             format!(

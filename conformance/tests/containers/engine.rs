@@ -44,7 +44,8 @@ impl Engine {
 
     /// The same.
     ///
-    /// # Errors When no engine answers: what to run instead, for the user.
+    /// # Errors
+    /// When no engine answers: what to run instead, for the user.
     pub(crate) fn connect() -> Result<&'static Self, &'static str> {
         static ENGINE: OnceLock<Result<Engine, String>> = OnceLock::new();
         let engine = ENGINE.get_or_init(|| {

@@ -75,6 +75,19 @@ fn a_pending_request_holds_the_connections_session_until_its_deadline() {
     assert_eq!(exchanges.answered, Some(context.request.now));
 }
 
+#[test]
+fn a_pending_request_whose_stream_was_read_to_its_end_waits_on_when_another_arrives() {
+    let mut quic = connection();
+    let context = context();
+    let mut exchanges = with(State::Pending {
+        deadline: context.request.now + Duration::from_secs(3),
+    });
+    let id = exchanges.requests[0].id;
+    // QUIC knows no stream whose end was read, as it knows none that was never opened.
+    assert!(exchanges.accept(&mut quic, &context).is_none());
+    assert!(exchanges.is_pending(id));
+}
+
 /// Returns a connection without a peer.
 fn connection() -> Connection {
     let tls = ClientTls::new(&ClientTrust::Anyone).expect("trust");
