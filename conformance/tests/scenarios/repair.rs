@@ -103,12 +103,14 @@ fn removed_host_state_is_restored_within_a_second_and_logged_in_one_line_each() 
     let lines = log.matches("they are put back").count();
     // What takes two commands can be seen after the first.
     assert!((deeds..=2 * deeds).contains(&lines), "{lines}: {log}");
-    // A packet that arrives while the device is down cannot be written into it.
-    let mut faults = log.lines().filter(|line| line.contains("level=ERROR"));
-    assert!(
-        faults.all(|line| line.contains("tun write error") && line.contains("os error 5")),
-        "{log}"
-    );
+    // A packet that arrives while the device is down cannot be written; two deeds a round do that.
+    let faults: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains("level=ERROR"))
+        .collect();
+    let is_write = |line: &&str| line.contains("tun write error") && line.contains("os error 5");
+    assert!(faults.iter().all(is_write), "{log}");
+    assert!(faults.len() <= 2 * rounds, "{log}");
 }
 
 #[test]
