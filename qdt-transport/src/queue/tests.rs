@@ -158,7 +158,7 @@ fn against_a_foreign_queue_we_keep_our_share() {
     let theirs = path.foreign;
     assert!(
         ours > theirs / 2.0,
-        "{ours} bytes of ours against {theirs} on average"
+        "{ours} of our bytes against {theirs} on average"
     );
 }
 

@@ -176,8 +176,8 @@ impl Liveness {
         self.path.next_at = now + PATH_EVERY;
     }
 
-    /// Returns whether an echo reply of the gateway with this sequence number answers an
-    /// outstanding request of ours. Call it once per reply: a second one is not ours.
+    /// Returns whether an echo reply of the gateway with this sequence number answers one
+    /// of our outstanding requests. Call it once per reply: a second one is not ours.
     pub(super) fn is_our_reply(&mut self, sequence: u16) -> bool {
         let later = self.echo.sequence.wrapping_sub(sequence);
         let ours = later < self.echo.outstanding;
